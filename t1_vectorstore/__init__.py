@@ -1,0 +1,50 @@
+"""T1 (Thought 1): a retrieval model that thinks before it embeds, over Qdrant.
+
+Nothing heavy is imported here: neither torch nor qdrant_client. Names load on first use.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from t1_vectorstore.checkpoint import CheckpointSpec
+    from t1_vectorstore.embedder import T1Embedder
+    from t1_vectorstore.types import Document, Hit, QueryEmbedding, SearchResult, Thought
+    from t1_vectorstore.vectorstore import T1VectorStore
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "CheckpointSpec": "checkpoint",
+    "Document": "types",
+    "Hit": "types",
+    "QueryEmbedding": "types",
+    "SearchResult": "types",
+    "T1Embedder": "embedder",
+    "T1VectorStore": "vectorstore",
+    "Thought": "types",
+}
+
+__all__ = [
+    "CheckpointSpec",
+    "Document",
+    "Hit",
+    "QueryEmbedding",
+    "SearchResult",
+    "T1Embedder",
+    "T1VectorStore",
+    "Thought",
+    "__version__",
+]
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401 - PEP 562
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,208 @@
+"""The records that travel between the rooms. Frozen, and free of heavy imports."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    Vectors: TypeAlias = "npt.NDArray[np.float32]"
+    """float32, shape ``(n, dimension)``, rows in the order of the texts, L2-normalised unless the checkpoint says no."""
+    Vector: TypeAlias = "npt.NDArray[np.float32]"
+    """float32, shape ``(dimension,)``."""
+else:  # numpy is loaded where vectors are made, not where they are named
+    Vectors = Vector = Any
+
+Role: TypeAlias = Literal["query", "document"]
+"""Which of T1's two asymmetric paths a text takes."""
+
+Truncation: TypeAlias = Literal["raise", "warn", "allow"]
+"""What happens to a text longer than the checkpoint's limit. Whatever the policy, the result says what was cut."""
+
+StopReason: TypeAlias = Literal["emb_token", "budget", "deadline", "off"]
+"""Why a thought ended: the model closed it, its budget or deadline did, or thinking was off."""
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One text of a corpus.
+
+    Attributes:
+        text: what is embedded and returned.
+        id: any string; ``None`` means the hash of the text.
+        metadata: JSON-compatible values, filterable in the store.
+    """
+
+    text: str
+    id: str | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A piece of a document, the unit that is embedded and stored.
+
+    Attributes:
+        id: stable and unique in a collection; equal to ``document_id`` when the document is a single chunk.
+        document_id: the document it was cut from.
+        text: exactly ``document.text[start:end]``.
+        start: offset of the first character in the document.
+        end: offset after the last character.
+        index: position among the document's chunks, from 0.
+        metadata: the document's.
+    """
+
+    id: str
+    document_id: str
+    text: str
+    start: int
+    end: int
+    index: int = 0
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def content_hash(self) -> str:
+        """SHA-256 (hex) of text and metadata: unchanged means that encoding and writing again would change nothing."""
+        content = json.dumps([self.text, dict(self.metadata)], sort_keys=True, ensure_ascii=True, allow_nan=False)
+        return hashlib.sha256(content.encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """A chunk and its vector, as a store takes them."""
+
+    chunk: Chunk
+    vector: Vector
+
+
+@dataclass(frozen=True, slots=True)
+class ModelIdentity:
+    """Whose vectors a collection holds.
+
+    Attributes:
+        model: the checkpoint's name, for people.
+        fingerprint: changes whenever the checkpoint's vectors would.
+        dimension: length of a vector.
+    """
+
+    model: str
+    fingerprint: str
+    dimension: int
+
+
+@dataclass(frozen=True, slots=True)
+class Truncated:
+    """A text that did not fit: its position in the call, and how many of its tokens were left out of how many."""
+
+    index: int
+    dropped_tokens: int
+    total_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentEmbeddings:
+    """What the document path returns.
+
+    Attributes:
+        vectors: float32 ``(n, dimension)``, in the order of the texts.
+        tokens: prompt tokens that were prefilled, over all texts.
+        seconds: wall time of tokenising and encoding.
+        truncated: the texts that were cut, in order.
+    """
+
+    vectors: Vectors
+    tokens: int
+    seconds: float
+    truncated: Sequence[Truncated] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Thought:
+    """A reasoning trajectory and how it ended.
+
+    Attributes:
+        text: the trajectory, without the closing token.
+        tokens: how many tokens were generated for it, the closing token not counted.
+        stop: why it ended; ``budget`` and ``deadline`` mean that it was cut.
+    """
+
+    text: str
+    tokens: int
+    stop: StopReason
+
+    @property
+    def cut(self) -> bool:
+        """Whether the thought was ended by a limit rather than by the model."""
+        return self.stop in ("budget", "deadline")
+
+
+@dataclass(frozen=True, slots=True)
+class QueryEmbedding:
+    """What the query path returns for one query.
+
+    Attributes:
+        query: the text that was asked.
+        vector: float32 ``(dimension,)``.
+        thoughts: the reasoning behind the vector; empty when thinking was off.
+        seconds: wall time of the call that made it, shared by all queries of a batch.
+        truncated: set when the query did not fit.
+    """
+
+    query: str
+    vector: Vector
+    thoughts: Sequence[Thought]
+    seconds: float
+    truncated: Truncated | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """One search result.
+
+    Attributes:
+        id: the chunk's id, as the user gave it.
+        score: cosine similarity, higher is closer.
+        text: the stored text.
+        metadata: the stored metadata.
+        document_id: the document the chunk was cut from.
+        start: character offset of the chunk in its document.
+        end: character offset after the chunk.
+    """
+
+    id: str
+    score: float
+    text: str
+    metadata: Mapping[str, Any]
+    document_id: str
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Timings:
+    """Seconds of wall time: thinking and embedding the query, searching, and all of it."""
+
+    embed: float
+    search: float
+
+    @property
+    def total(self) -> float:
+        """Embedding and searching together."""
+        return self.embed + self.search
+
+
+@dataclass(frozen=True, slots=True)
+class SearchResult:
+    """The answer to one query: it remembers the question, the thoughts and what they cost."""
+
+    query: str
+    hits: Sequence[Hit]
+    thoughts: Sequence[Thought]
+    timings: Timings
+    truncated: Truncated | None = None
