@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     Vectors: TypeAlias = "npt.NDArray[np.float32]"
-    """float32, shape ``(n, dimension)``, rows in the order of the texts, L2-normalised unless the checkpoint says no."""
+    """float32, shape ``(n, dimension)``, rows in the order of the texts, length 1 unless the checkpoint says no."""
     Vector: TypeAlias = "npt.NDArray[np.float32]"
     """float32, shape ``(dimension,)``."""
 else:  # numpy is loaded where vectors are made, not where they are named
@@ -25,8 +25,8 @@ Role: TypeAlias = Literal["query", "document"]
 Truncation: TypeAlias = Literal["raise", "warn", "allow"]
 """What happens to a text longer than the checkpoint's limit. Whatever the policy, the result says what was cut."""
 
-StopReason: TypeAlias = Literal["emb_token", "budget", "deadline", "off"]
-"""Why a thought ended: the model closed it, its budget or deadline did, or thinking was off."""
+StopReason: TypeAlias = Literal["emb_token", "end_token", "budget", "deadline"]
+"""Why a thought ended: the model closed it with its emb token, ended its turn without one, or met a limit."""
 
 
 @dataclass(frozen=True, slots=True)

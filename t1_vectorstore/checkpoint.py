@@ -1,0 +1,310 @@
+"""What a T1 checkpoint *is*: everything that differs between checkpoints, as data.
+
+A checkpoint is a folder of weights, a tokenizer and a specification. The specification lies beside the weights as
+``t1_config.json``, or is a preset of :mod:`t1_vectorstore.presets` for a model that was published without one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from t1_vectorstore.errors import CheckpointError
+from t1_vectorstore.types import ModelIdentity, Role
+
+SPEC_FILE = "t1_config.json"
+BUNDLED = Path(__file__).parent / "models"
+
+_HASHED_WHOLE = 64 * 2**20  # bytes; larger files are sampled, so that a 4B model is identified in milliseconds
+_SAMPLES, _SAMPLE_BYTES = 64, 64 * 2**10
+
+
+class Decoding(BaseModel):
+    """How thoughts are decoded. Every default is ours: no source of T1 tells its decoding settings."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    max_tokens: int = Field(default=512, ge=0)
+    """Budget of a thought in tokens, the closing token not counted."""
+    temperature: float = Field(default=0.0, ge=0.0)
+    """0 is greedy: the same query always has the same vector."""
+    top_p: float = Field(default=1.0, gt=0.0, le=1.0)
+    top_k: int = Field(default=0, ge=0)
+    """0 keeps all tokens."""
+    seed: int = 0
+    """Sampling draws from this seed and the row's prompt, so a batch's composition changes nothing."""
+
+
+class Message(BaseModel):
+    """One message of a prompt in the checkpoint's own chat template."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+PromptTemplate = str | tuple[Message, ...]
+"""A string with ``{text}`` (and perhaps ``{instruction}``), or chat messages with the same placeholders."""
+
+
+class CheckpointSpec(BaseModel):
+    """Everything that differs between T1 checkpoints.
+
+    The special tokens in a prompt template are tokens; those in a user's text are only text. A document's prompt and
+    an unthinking query's prompt are closed with the emb token by the prompt room, so no template contains it.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    emb_token: str = "<emb_token>"
+    """The token whose hidden state is the vector."""
+    thinks: bool = True
+    """Whether the checkpoint generates thoughts at all."""
+    emb_source: Literal["generated", "appended"] = "generated"
+    """Whether the model closes its thought with the emb token, or ends it otherwise and the token is appended."""
+    thought_end: tuple[str, ...] = ()
+    """Other tokens that end a thought, such as the end of a chat turn; the emb token takes their place."""
+    query_prompt: PromptTemplate = "{text}"
+    """Up to where the thought begins."""
+    query_prompt_no_think: PromptTemplate | None = None
+    """The prompt of a query that is not thought about; without it the thinking prompt, closed at once."""
+    document_prompt: PromptTemplate = "{text}"
+    query_instruction: str = ""
+    document_instruction: str = ""
+    tasks: Mapping[str, str] = Field(default_factory=dict)
+    """Query instructions by task name."""
+    pooling_layer: int = -1
+    """Which of the model's hidden states is the vector; -1 is the last, after the final norm."""
+    normalize: bool = True
+    """Whether vectors are scaled to length 1."""
+    truncate_dim: int | None = Field(default=None, ge=1)
+    """Keep only the first so many dimensions (before normalising)."""
+    max_query_tokens: int = Field(default=512, ge=8)
+    """Limit of a query's whole prompt in tokens; the thought comes on top."""
+    max_document_tokens: int = Field(default=512, ge=8)
+    """Limit of a document's whole prompt in tokens, the emb token included."""
+    decoding: Decoding = Decoding()
+    unverified: tuple[str, ...] = ()
+    """The fields whose values are defaults of ours that no source of this checkpoint states."""
+
+    @field_validator("query_prompt", "query_prompt_no_think", "document_prompt")
+    @classmethod
+    def _has_one_text(cls, template: PromptTemplate | None) -> PromptTemplate | None:
+        if template is not None:
+            whole = template if isinstance(template, str) else "".join(message.content for message in template)
+            if whole.count("{text}") != 1:
+                raise ValueError(f"a prompt template holds {{text}} exactly once, this one does not: {template!r}")
+        return template
+
+    @model_validator(mode="after")
+    def _is_coherent(self) -> CheckpointSpec:
+        unknown = sorted(set(self.unverified) - set(type(self).model_fields))
+        if unknown:
+            raise ValueError(f"unverified names no fields of a specification: {unknown}")
+        if self.thinks and self.emb_source == "appended" and not self.thought_end:
+            raise ValueError("emb_source='appended' needs thought_end: the tokens with which the model ends a thought")
+        return self
+
+    def with_overrides(self, overrides: Mapping[str, Any]) -> CheckpointSpec:
+        """A copy with some fields changed; ``decoding`` may be given in part.
+
+        Raises:
+            ValueError: an unknown field, or a value the field does not take.
+        """
+        values = self.model_dump() | dict(overrides)
+        if isinstance(overrides.get("decoding"), Mapping):
+            values["decoding"] = self.decoding.model_dump() | dict(overrides["decoding"])
+        try:
+            return type(self).model_validate(values)
+        except ValidationError as error:
+            raise ValueError(f"cannot override the checkpoint's specification: {_one_line(error)}") from error
+
+    def identity_fields(self, role: Role) -> dict[str, Any]:
+        """The fields that decide the vectors of one role; a query's include its document side's frame."""
+        values = self.model_dump(mode="json", exclude={"unverified"})
+        if role == "query":
+            return values
+        document_side = ("emb_token", "document_prompt", "document_instruction", "pooling_layer", "normalize")
+        return {name: values[name] for name in (*document_side, "truncate_dim", "max_document_tokens")}
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint on this machine.
+
+    Attributes:
+        name: how the user called it: ``t1-mini``, a folder, or a hub id.
+        path: the folder with weights, tokenizer and configuration.
+        spec: its specification, the user's overrides applied.
+    """
+
+    name: str
+    path: Path
+    spec: CheckpointSpec
+
+    @classmethod
+    def load(
+        cls,
+        name: str | Path,
+        *,
+        preset: str | None = None,
+        revision: str | None = None,
+        token: str | None = None,
+        overrides: Mapping[str, Any] | None = None,
+        remote_code: bool = False,
+    ) -> Checkpoint:
+        """Find a checkpoint's folder and its specification; hub ids are downloaded to the hub's cache.
+
+        Args:
+            name: a bundled model (``t1-mini``), a folder, or a hub id (``ForwardAILabs/MRE-T1``).
+            preset: the hub id whose preset describes a folder that has no ``t1_config.json``.
+            revision: branch, tag or commit of a hub id.
+            token: hub access token for gated models.
+            overrides: specification fields to change.
+            remote_code: also download the repository's Python files.
+
+        Raises:
+            CheckpointError: nothing usable under that name; the message says what was looked for.
+            ValueError: an override that does not fit.
+        """
+        path = _find(str(name), revision=revision, token=token, remote_code=remote_code)
+        spec = _read_spec(path, preset or str(name), required=preset is not None)
+        return cls(str(name), path, spec.with_overrides(overrides or {}))
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        """The model's own ``config.json``."""
+        file = self.path / "config.json"
+        try:
+            config: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise CheckpointError(f"{file} cannot be read: {error}. A checkpoint folder has a config.json.") from error
+        return config
+
+    @cached_property
+    def hidden_size(self) -> int:
+        """Length of the model's hidden states."""
+        config = self.config.get("text_config", self.config)
+        size = config.get("hidden_size")
+        if not isinstance(size, int):
+            raise CheckpointError(f"{self.path / 'config.json'} states no hidden_size: not a causal language model?")
+        return size
+
+    @cached_property
+    def max_positions(self) -> int | None:
+        """The longest sequence the model was made for, in tokens; ``None`` where its configuration does not say."""
+        return self.config.get("text_config", self.config).get("max_position_embeddings")
+
+    @property
+    def dimension(self) -> int:
+        """Length of a vector.
+
+        Raises:
+            ValueError: ``truncate_dim`` is larger than the model's hidden states.
+        """
+        wanted = self.spec.truncate_dim
+        if wanted is not None and wanted > self.hidden_size:
+            raise ValueError(f"truncate_dim={wanted} is more than {self.name!r} has: {self.hidden_size}")
+        return wanted or self.hidden_size
+
+    def fingerprint(self, *, role: Role) -> str:
+        """Sixteen hex digits that change whenever the role's vectors would.
+
+        ``document`` covers weights, tokenizer, document prompt, pooling and dimension: a collection is bound to it.
+        ``query`` adds prompts, limits and decoding of queries: a thought is cached under it. Rounding is no part of
+        identity: a collection indexed in bfloat16 may be searched in float32. Weight files above 64 MiB are
+        identified by size, header and 64 samples spread over the file; any fine-tuning changes those.
+        """
+        digest = hashlib.sha256(self._files_digest)
+        digest.update(json.dumps(self.spec.identity_fields(role), sort_keys=True).encode())
+        return digest.hexdigest()[:16]
+
+    @cached_property
+    def identity(self) -> ModelIdentity:
+        """What a collection remembers of the model that filled it."""
+        return ModelIdentity(self.name, self.fingerprint(role="document"), self.dimension)
+
+    @cached_property
+    def _files_digest(self) -> bytes:
+        weights = sorted(self.path.glob("*.safetensors"))
+        if not weights:
+            raise CheckpointError(
+                f"{self.path} has no .safetensors weights. Only safetensors are loaded: convert the checkpoint with "
+                "save_pretrained(..., safe_serialization=True)."
+            )
+        digest = hashlib.sha256()
+        for file in [*weights, self.path / "config.json", self.path / "tokenizer.json"]:
+            digest.update(file.name.encode() + _file_digest(file))
+        return digest.digest()
+
+
+def _find(name: str, *, revision: str | None, token: str | None, remote_code: bool) -> Path:
+    bundled = BUNDLED / name
+    if name and bundled.parent == BUNDLED and bundled.is_dir():
+        return bundled
+    if Path(name).is_dir():
+        return Path(name)
+    if name.count("/") != 1 or name.startswith((".", "/", "~")):
+        known = sorted(folder.name for folder in BUNDLED.iterdir() if folder.is_dir()) if BUNDLED.is_dir() else []
+        raise CheckpointError(
+            f"no checkpoint {name!r}: it is no folder, no hub id (owner/name) and none of the bundled {known}"
+        )
+    from huggingface_hub import snapshot_download
+
+    patterns = ["*.safetensors", "*.json", "*.jinja", "tokenizer.model", "*.txt"] + ["*.py"] * remote_code
+    try:
+        return Path(snapshot_download(name, revision=revision, token=token, allow_patterns=patterns))
+    except Exception as error:  # the hub raises its own, httpx's and OSError; each means the same to the user
+        raise CheckpointError(
+            f"cannot get {name!r} from the hub and it is no local folder: {error}. Without a network, pass a folder, "
+            "or use the bundled 't1-mini'."
+        ) from error
+
+
+def _read_spec(path: Path, preset: str, *, required: bool) -> CheckpointSpec:
+    from t1_vectorstore.presets import PRESETS
+
+    file = path / SPEC_FILE
+    if required or (not file.is_file() and preset in PRESETS):
+        if preset not in PRESETS:
+            raise CheckpointError(f"no preset {preset!r}; there are {sorted(PRESETS)}")
+        return PRESETS[preset]
+    try:
+        return CheckpointSpec.model_validate_json(file.read_bytes())
+    except FileNotFoundError:
+        raise CheckpointError(
+            f"{path} has no {SPEC_FILE}, so its prompts and its emb token are unknown. Write one (see CheckpointSpec), "
+            f"or name the preset it follows, one of {sorted(PRESETS)}."
+        ) from None
+    except ValidationError as error:
+        raise CheckpointError(f"{file} is not a specification: {_one_line(error)}") from error
+
+
+def _one_line(error: ValidationError) -> str:
+    return "; ".join(
+        f"{'.'.join(map(str, item['loc'])) or 'specification'}: {item['msg']} (got {item['input']!r:.100})"
+        for item in error.errors()
+    )
+
+
+def _file_digest(file: Path) -> bytes:
+    try:
+        size = file.stat().st_size
+        with file.open("rb") as stream:
+            if size <= _HASHED_WHOLE:
+                return hashlib.sha256(stream.read()).digest()
+            digest = hashlib.sha256(str(size).encode())
+            for sample in range(_SAMPLES):
+                stream.seek(sample * (size - _SAMPLE_BYTES) // (_SAMPLES - 1))
+                digest.update(stream.read(_SAMPLE_BYTES))
+            return digest.digest()
+    except OSError as error:
+        raise CheckpointError(f"{file} cannot be read: {error}") from error

@@ -1,0 +1,225 @@
+"""The only place where prompts become token ids, and where thoughts become text again.
+
+Text is only ever text: special tokens are read from a prompt's template, never from what a user wrote. A document
+that contains ``<emb_token>`` or ``<|im_end|>`` is tokenised as those characters.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tokenizers import Encoding, Tokenizer
+
+from t1_vectorstore.checkpoint import Checkpoint, CheckpointSpec, PromptTemplate
+from t1_vectorstore.errors import CheckpointError, InvalidText
+
+TEXT, INSTRUCTION = "{text}", "{instruction}"
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """A prompt in token ids.
+
+    Attributes:
+        ids: the whole prompt; a document's and an unthinking query's end with the emb token.
+        text_tokens: how many tokens the text has, those left out included.
+        dropped: how many tokens at the end of the text were left out so that the prompt fits.
+    """
+
+    ids: list[int]
+    text_tokens: int
+    dropped: int = 0
+
+
+def check_texts(texts: Sequence[str], what: str) -> None:
+    """Refuse what no model can embed, before any work is done.
+
+    Raises:
+        TypeError: a single string in place of a sequence, or an item that is no string.
+        InvalidText: a text that is empty or white space, or has a lone surrogate and so is not encodable as UTF-8.
+    """
+    if isinstance(texts, str | bytes):
+        raise TypeError(f"expected a sequence of {what} texts, got one {type(texts).__name__}; wrap it in a list")
+    for index, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise TypeError(f"{what} text {index} is {text!r:.80}, of type {type(text).__name__}; expected str")
+        if not text.strip():
+            raise InvalidText(f"{what} text {index} is empty or white space ({text!r:.40}): there is nothing to embed")
+        try:
+            text.encode("utf-8")
+        except UnicodeEncodeError as error:
+            raise InvalidText(
+                f"{what} text {index} has a lone surrogate {text[error.start]!r} at character {error.start}, which is "
+                "no character. Repair it with text.encode('utf-16', 'surrogatepass').decode('utf-16', 'replace')."
+            ) from None
+
+
+class Prompter:
+    """Builds the prompts of one checkpoint; cheap to call, safe to share between threads."""
+
+    def __init__(self, tokenizer: Tokenizer, spec: CheckpointSpec, *, chat_template: str | None = None) -> None:
+        """Prepare the templates.
+
+        Args:
+            tokenizer: the checkpoint's; it is copied, not changed.
+            spec: the checkpoint's specification.
+            chat_template: the checkpoint's Jinja template, needed when a prompt is given as messages.
+
+        Raises:
+            CheckpointError: the tokenizer lacks the emb token or a thought-ending token, or splits it.
+        """
+        definition: dict[str, Any] = json.loads(tokenizer.to_str())
+        self._special: dict[str, int] = {token["content"]: token["id"] for token in definition["added_tokens"]}
+        # Without added tokens the copy has no way to read one out of a text; templates are split at them beforehand.
+        definition |= {"added_tokens": [], "post_processor": None, "truncation": None, "padding": None}
+        self._plain: Tokenizer = Tokenizer.from_str(json.dumps(definition))
+        self._special_ids = frozenset(self._special.values())
+        self._chat_template = chat_template
+        self.spec = spec
+        self.emb_id = self._token_id(spec.emb_token)
+        self.stop_ids = (self.emb_id, *map(self._token_id, spec.thought_end))
+        self._query = self._parse(spec.query_prompt, spec.max_query_tokens)
+        no_think = spec.query_prompt if spec.query_prompt_no_think is None else spec.query_prompt_no_think
+        self._query_no_think = self._parse(no_think, spec.max_query_tokens, close=True)
+        self._document = self._parse(spec.document_prompt, spec.max_document_tokens, close=True)
+
+    @classmethod
+    def load(cls, checkpoint: Checkpoint) -> Prompter:
+        """Read a checkpoint's tokenizer and, if there is one, its chat template."""
+        file = checkpoint.path / "tokenizer.json"
+        try:
+            tokenizer: Tokenizer = Tokenizer.from_file(str(file))
+        except Exception as error:  # the library raises bare Exception
+            raise CheckpointError(
+                f"{file} cannot be read as a tokenizer: {error}. Make one with "
+                "transformers.AutoTokenizer.from_pretrained(...).save_pretrained(...)."
+            ) from error
+        return cls(tokenizer, checkpoint.spec, chat_template=_chat_template(checkpoint.path))
+
+    def documents(self, texts: Sequence[str]) -> list[Prompt]:
+        """Instruction, text and emb token of each document, in order."""
+        return self._document.fill(texts, self.spec.document_instruction)
+
+    def queries(self, texts: Sequence[str], *, think: bool, task: str | None = None) -> list[Prompt]:
+        """The prompt of each query, in order: up to where its thought begins, or closed with the emb token.
+
+        Args:
+            texts: the queries.
+            think: which of the two prompts.
+            task: which of the specification's task instructions to use in place of the default one.
+
+        Raises:
+            ValueError: the specification has no such task.
+        """
+        instruction = self.spec.query_instruction
+        if task is not None:
+            if task not in self.spec.tasks:
+                raise ValueError(f"no task {task!r}; the checkpoint has {sorted(self.spec.tasks)}")
+            instruction = self.spec.tasks[task]
+        return (self._query if think else self._query_no_think).fill(texts, instruction)
+
+    def thought_ids(self, thought: str) -> list[int]:
+        """A thought as the model would have generated it: plain tokens and the closing emb token."""
+        return [*self.encode([thought])[0].ids, self.emb_id]
+
+    def thought_text(self, ids: Sequence[int]) -> str:
+        """The text of generated tokens; special tokens among them are left out."""
+        text: str = self._plain.decode([token for token in ids if token not in self._special_ids])
+        return text.strip()
+
+    def encode(self, texts: Sequence[str]) -> list[Encoding]:
+        """Tokenise as plain characters, whatever is written in the texts."""
+        encodings: list[Encoding] = self._plain.encode_batch(list(texts), add_special_tokens=False)
+        for text, encoding in zip(texts, encodings, strict=True):
+            if not self._special_ids.isdisjoint(encoding.ids):
+                raise InvalidText(
+                    f"this tokenizer has no plain characters for a special token that is written in {text!r:.80}"
+                )
+        return encodings
+
+    def _token_id(self, token: str) -> int:
+        token_id = self._special.get(token)
+        if token_id is None:
+            raise CheckpointError(
+                f"the tokenizer has no token {token!r} (it would be split into "
+                f"{self._plain.encode(token, add_special_tokens=False).tokens}). A T1 checkpoint has it as one added "
+                "token with a trained embedding; a plain language model has to be trained to become a T1."
+            )
+        return token_id
+
+    def _parse(self, template: PromptTemplate, limit: int, *, close: bool = False) -> _Template:
+        text = template if isinstance(template, str) else self._render(template)
+        special = "|".join(re.escape(token) for token in sorted(self._special, key=len, reverse=True))
+        parts = re.split(f"({special})", text) if special else [text]
+        pieces = [self._special.get(part, part) for part in parts if part]
+        return _Template(self, [*pieces, self.emb_id] if close else pieces, limit)
+
+    def _render(self, messages: Sequence[Any]) -> str:
+        if not self._chat_template:
+            raise CheckpointError(
+                "the prompt is given as chat messages and the checkpoint has no chat template "
+                "(chat_template.jinja or tokenizer_config.json); write the prompt as a string instead"
+            )
+        from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+        environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
+        conversation = [{"role": message.role, "content": message.content} for message in messages]
+        return environment.from_string(self._chat_template).render(messages=conversation, add_generation_prompt=True)
+
+
+class _Template:
+    """A prompt as special token ids and strings, one of which holds the text."""
+
+    def __init__(self, prompter: Prompter, pieces: Sequence[str | int], limit: int) -> None:
+        self._prompter = prompter
+        self._pieces = pieces
+        self._limit = limit
+
+    def fill(self, texts: Sequence[str], instruction: str) -> list[Prompt]:
+        at = next(i for i, piece in enumerate(self._pieces) if isinstance(piece, str) and TEXT in piece)
+        before, after = self._ids(self._pieces[:at], instruction), self._ids(self._pieces[at + 1 :], instruction)
+        # The text and the characters next to it are tokenised in one go: word boundaries fall as they did in training.
+        left, right = (side.replace(INSTRUCTION, instruction) for side in str(self._pieces[at]).split(TEXT))
+        encodings = self._prompter.encode([f"{left}{text}{right}" for text in texts])
+        return [
+            self._fit(before, encoding, after, len(left), len(left) + len(text))
+            for text, encoding in zip(texts, encodings, strict=True)
+        ]
+
+    def _ids(self, pieces: Sequence[str | int], instruction: str) -> list[int]:
+        ids: list[int] = []
+        for piece in pieces:
+            text = piece.replace(INSTRUCTION, instruction) if isinstance(piece, str) else ""
+            ids += [piece] if isinstance(piece, int) else self._prompter.encode([text])[0].ids
+        return ids
+
+    def _fit(self, before: list[int], encoding: Encoding, after: list[int], start: int, end: int) -> Prompt:
+        ids = encoding.ids
+        inside = [index for index, (a, b) in enumerate(encoding.offsets) if a < end and b > start]
+        first, last = (inside[0], inside[-1] + 1) if inside else (len(ids), len(ids))
+        excess = len(before) + len(ids) + len(after) - self._limit
+        dropped = max(0, min(excess, last - first))
+        if excess > dropped:
+            raise CheckpointError(
+                f"the prompt is {excess - dropped} tokens longer than its limit of {self._limit} without any text; "
+                "raise max_query_tokens or max_document_tokens, or shorten the instruction"
+            )
+        return Prompt([*before, *ids[: last - dropped], *ids[last:], *after], last - first, dropped)
+
+
+def _chat_template(folder: Path) -> str | None:
+    file = folder / "chat_template.jinja"
+    if file.is_file():
+        return file.read_text(encoding="utf-8")
+    config = folder / "tokenizer_config.json"
+    if not config.is_file():
+        return None
+    template: Any = json.loads(config.read_text(encoding="utf-8")).get("chat_template")
+    if isinstance(template, list):  # several named templates
+        template = next((entry["template"] for entry in template if entry["name"] == "default"), None)
+    return template if isinstance(template, str) else None
