@@ -1,0 +1,46 @@
+# Everything from a bare checkout: Python 3.10+ and make are all that is needed.
+#   make demo         install, then the package's main job end to end
+#   make test         install, then every check that needs no server
+#   make test-server  install, then the tests against a real Qdrant server
+#   make lint         install, then only the quick checks
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+PYTEST_ARGS ?=
+
+# One thread per process: the tests' models are tiny, and OpenMP threads that wait for a busy core cost more than they give.
+export OMP_NUM_THREADS ?= 1
+
+.DELETE_ON_ERROR:
+.PHONY: demo test test-server lint clean
+
+demo: $(VENV)/.local
+	$(BIN)/t1 demo
+
+test: lint
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+test-server: $(VENV)/.dev
+	T1_REQUIRE_SERVER=1 T1_TEST_QDRANT_BINARY="$$($(BIN)/python -m tests.store.qdrant_binary)" \
+		$(BIN)/python -m pytest -m server $(PYTEST_ARGS)
+
+clean:
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis
+
+# torch goes first and pinned: left to the resolver, pip tries builds of several gigabytes.
+$(VENV)/.local: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install -c constraints.txt torch
+	$(PIP) install -c constraints.txt -e '.[local]'
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.local
+	$(PIP) install -c constraints.txt -e '.[local,dev]'
+	touch $@

@@ -1,0 +1,74 @@
+"""What the README shows is what happens: its blocks run as they stand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.repo.readme import ROOT, blocks, run
+
+
+def test_every_block_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The README may speak of a folder ``docs`` and a file ``corpus.jsonl``."""
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "llama.md").write_text("# Llamas\n\nLlamas are raised in the Andes.\n")
+    (tmp_path / "corpus.jsonl").write_text(
+        '{"id": "a", "text": "Llamas live in the Andes.", "metadata": {"lang": "en"}}\n'
+    )
+    monkeypatch.chdir(tmp_path)
+    run((ROOT / "README.md").read_text(encoding="utf-8"))
+
+
+PAGE = """
+```python
+x = 1
+```
+
+```python
+assert x == 1
+```
+
+<!-- not run: there is no such server -->
+
+```python
+connect("there")
+```
+
+<!-- not run: a reason -->
+Prose in between ends the exemption.
+
+```console
+$ make demo  # a comment
+what it prints
+$ pip install \\
+    thing
+```
+
+```text
+not code
+```
+"""
+
+
+def test_blocks_are_found_with_their_exemptions() -> None:
+    found = list(blocks(PAGE))
+    assert [block.not_run for block in found] == [None, None, "there is no such server", None]
+    assert list(found[3].commands()) == ["make demo  # a comment", "pip install      thing"]
+    run(PAGE)
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        "```python\n1 / 0\n```",
+        "<!-- not run: reason -->\n\n```python\ndef (\n```",
+        "```bash\nmake no-such-target\n```",
+        "```bash\nrm -rf something\n```",
+        "```bash\nt1 no-such-command\n```",
+        "<!-- not run: reason -->\n\n```bash\nt1 'unclosed\n```",
+    ],
+)
+def test_a_block_that_does_not_work_is_seen(page: str) -> None:
+    with pytest.raises(Exception):  # noqa: B017 - each fails in its own way
+        run(page)
