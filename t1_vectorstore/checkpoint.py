@@ -201,7 +201,8 @@ class Checkpoint:
     @cached_property
     def max_positions(self) -> int | None:
         """The longest sequence the model was made for, in tokens; ``None`` where its configuration does not say."""
-        return self.config.get("text_config", self.config).get("max_position_embeddings")
+        positions = self.config.get("text_config", self.config).get("max_position_embeddings")
+        return int(positions) if positions else None
 
     @property
     def dimension(self) -> int:

@@ -123,6 +123,21 @@ class DocumentEmbeddings:
 
 
 @dataclass(frozen=True, slots=True)
+class Trajectory:
+    """What a backend's ``think`` returns for one prompt, in the model's own terms.
+
+    Attributes:
+        ids: the generated tokens, the closing token not among them.
+        stop: why generation ended.
+        state: float32 ``(hidden,)``, the hidden state at the emb token that closes prompt and thought.
+    """
+
+    ids: Sequence[int]
+    stop: StopReason
+    state: Vector
+
+
+@dataclass(frozen=True, slots=True)
 class Thought:
     """A reasoning trajectory and how it ended.
 

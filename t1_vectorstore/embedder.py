@@ -1,0 +1,268 @@
+"""The core: text in, vectors and thoughts out, by T1's two asymmetric paths."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from t1_vectorstore import thinking
+from t1_vectorstore.backends import Backend, load_transformers
+from t1_vectorstore.checkpoint import Checkpoint, CheckpointSpec
+from t1_vectorstore.errors import CheckpointError, TextTooLong
+from t1_vectorstore.pooling import to_vectors
+from t1_vectorstore.prompts import Prompt, Prompter, check_texts
+from t1_vectorstore.types import (
+    DocumentEmbeddings,
+    ModelIdentity,
+    QueryEmbedding,
+    Role,
+    Thought,
+    Truncated,
+    Truncation,
+)
+
+
+class TruncationWarning(UserWarning):
+    """A text was longer than the checkpoint's limit; what did not fit was left out."""
+
+
+class T1Embedder:
+    """Embeds documents with one prefill each, and queries after thinking about them.
+
+    Safe to share between threads: the same text gives the same vector whoever asks, in whatever batch.
+    """
+
+    def __init__(
+        self,
+        prompter: Prompter,
+        backend: Backend,
+        identity: ModelIdentity,
+        *,
+        truncation: Truncation = "warn",
+        max_positions: int | None = None,
+    ) -> None:
+        """Join parts made elsewhere; :meth:`load` makes them from a checkpoint's name.
+
+        Raises:
+            ValueError: an unknown truncation policy.
+        """
+        self._truncation = _policy(truncation)
+        self._prompter = prompter
+        self._backend = backend
+        self._max_positions = max_positions
+        self.identity = identity
+        """What a collection remembers of this model."""
+
+    @classmethod
+    def load(
+        cls,
+        model: str | Path = "t1-mini",
+        *,
+        preset: str | None = None,
+        revision: str | None = None,
+        token: str | None = None,
+        overrides: Mapping[str, Any] | None = None,
+        device: str = "auto",
+        dtype: str = "auto",
+        batch_tokens: int | None = None,
+        truncation: Truncation = "warn",
+        remote_code: bool = False,
+    ) -> T1Embedder:
+        """Load a checkpoint with the local backend (torch and transformers).
+
+        Args:
+            model: ``t1-mini`` (bundled), a folder, or a hub id such as ``ForwardAILabs/MRE-T1``.
+            preset: the hub id whose preset describes a folder that has no ``t1_config.json``.
+            revision: branch, tag or commit of a hub id.
+            token: hub access token.
+            overrides: fields of the checkpoint's specification to change, such as ``{"truncate_dim": 256}``.
+            device: ``auto`` takes a GPU where there is one; else as torch names it.
+            dtype: ``auto`` takes bfloat16 where the device computes in it; else ``float32``, ``bfloat16``, ``float16``.
+            batch_tokens: tokens of a forward pass; less takes less memory.
+            truncation: what happens to a text over the limit: ``raise``, ``warn`` or ``allow``.
+            remote_code: run the checkpoint's own Python code; off, because it can do anything.
+
+        Raises:
+            CheckpointError: nothing usable under that name.
+            MissingExtraError: the ``local`` extra is not installed.
+            ValueError: an option with a value it does not take, or a device this machine does not have.
+        """
+        _policy(truncation)
+        checkpoint = Checkpoint.load(
+            model, preset=preset, revision=revision, token=token, overrides=overrides, remote_code=remote_code
+        )
+        _check_room(checkpoint)
+        prompter = Prompter.load(checkpoint)
+        identity = checkpoint.identity  # reads the files: a damaged folder fails before torch is loaded
+        backend = load_transformers(
+            checkpoint,
+            emb_id=prompter.emb_id,
+            stop_ids=prompter.stop_ids,
+            device=device,
+            dtype=dtype,
+            batch_tokens=batch_tokens,
+            remote_code=remote_code,
+        )
+        return cls(prompter, backend, identity, truncation=truncation, max_positions=checkpoint.max_positions)
+
+    @classmethod
+    def fake(cls, dimension: int = 64, *, truncation: Truncation = "warn") -> T1Embedder:
+        """An embedder without a model: deterministic, instant, no proof of quality. For tests of what is around it."""
+        from t1_vectorstore.backends.fake import SPEC, FakeBackend, byte_tokenizer
+
+        fields = json.dumps([SPEC.identity_fields("document"), dimension], sort_keys=True)
+        identity = ModelIdentity("fake", hashlib.sha256(fields.encode()).hexdigest()[:16], dimension)
+        return cls(Prompter(byte_tokenizer(), SPEC), FakeBackend(dimension), identity, truncation=truncation)
+
+    @property
+    def spec(self) -> CheckpointSpec:
+        """The checkpoint's specification, overrides applied."""
+        return self._prompter.spec
+
+    @property
+    def dimension(self) -> int:
+        """Length of a vector."""
+        return self.identity.dimension
+
+    def embed_documents(
+        self,
+        texts: Sequence[str],
+        *,
+        truncation: Truncation | None = None,
+        on_done: Callable[[int], None] | None = None,
+    ) -> DocumentEmbeddings:
+        """Embed documents with one prefill each.
+
+        Args:
+            texts: the documents; none may be empty.
+            truncation: another policy than the embedder's.
+            on_done: told how many texts were finished since the last time.
+
+        Returns:
+            Vectors in the order of the texts, with what they cost and what was cut.
+
+        Raises:
+            InvalidText: a text that is empty or not encodable.
+            TextTooLong: a text over ``max_document_tokens`` under the ``raise`` policy.
+            BackendError: the model failed.
+        """
+        started = time.perf_counter()
+        check_texts(texts, "document")
+        prompts = self._prompter.documents(texts)
+        truncated = self._truncated(prompts, "document", truncation)
+        if not prompts:
+            return DocumentEmbeddings(np.empty((0, self.dimension), np.float32), 0, 0.0)
+        states = self._backend.encode([prompt.ids for prompt in prompts], on_done=on_done)
+        tokens = sum(len(prompt.ids) for prompt in prompts)
+        return DocumentEmbeddings(to_vectors(states, self.spec), tokens, time.perf_counter() - started, truncated)
+
+    def embed_query(
+        self,
+        text: str,
+        *,
+        think: bool | None = None,
+        budget: int | None = None,
+        deadline: float | None = None,
+        task: str | None = None,
+        truncation: Truncation | None = None,
+    ) -> QueryEmbedding:
+        """Think about a query, then embed it; see :meth:`embed_queries`."""
+        if not isinstance(text, str):
+            raise TypeError(f"expected one query, got {type(text).__name__}; embed_queries takes a list")
+        [embedding] = self.embed_queries(
+            [text], think=think, budget=budget, deadline=deadline, task=task, truncation=truncation
+        )
+        return embedding
+
+    def embed_queries(
+        self,
+        texts: Sequence[str],
+        *,
+        think: bool | None = None,
+        budget: int | None = None,
+        deadline: float | None = None,
+        task: str | None = None,
+        truncation: Truncation | None = None,
+    ) -> list[QueryEmbedding]:
+        """Think about each query, then embed it with its thought.
+
+        Args:
+            texts: the queries; none may be empty.
+            think: on, off, or ``None`` for what the checkpoint was made for.
+            budget: most tokens of a thought; a thought that is cut still gives a vector, and says so.
+            deadline: seconds for the call, after which thoughts are closed as they stand.
+            task: one of the specification's task instructions.
+            truncation: another policy than the embedder's.
+
+        Returns:
+            One embedding for each query, in order.
+
+        Raises:
+            InvalidText: a text that is empty or not encodable.
+            TextTooLong: a text over ``max_query_tokens`` under the ``raise`` policy.
+            ValueError: options that contradict each other or the checkpoint.
+            BackendError: the model failed.
+        """
+        started = time.perf_counter()
+        decided = thinking.plan(
+            self.spec, think=think, budget=budget, deadline=deadline, max_positions=self._max_positions
+        )
+        check_texts(texts, "query")
+        prompts = self._prompter.queries(texts, think=decided.enabled, task=task)
+        truncated = {cut.index: cut for cut in self._truncated(prompts, "query", truncation)}
+        if not prompts:
+            return []
+        thoughts: list[list[Thought]] = [[] for _ in prompts]
+        if decided.enabled:
+            until = None if decided.deadline is None else time.monotonic() + decided.deadline
+            trajectories = self._backend.think([p.ids for p in prompts], decided.decoding, deadline=until)
+            states = np.stack([trajectory.state for trajectory in trajectories])
+            thoughts = [[Thought(self._prompter.thought_text(t.ids), len(t.ids), t.stop)] for t in trajectories]
+        else:
+            states = self._backend.encode([prompt.ids for prompt in prompts])
+        vectors = to_vectors(states, self.spec)
+        seconds = time.perf_counter() - started
+        return [
+            QueryEmbedding(text, vector, tuple(thought), seconds, truncated.get(index))
+            for index, (text, vector, thought) in enumerate(zip(texts, vectors, thoughts, strict=True))
+        ]
+
+    def _truncated(self, prompts: Sequence[Prompt], role: Role, truncation: Truncation | None) -> list[Truncated]:
+        """The prompts that were cut, after doing what the policy asks."""
+        policy = self._truncation if truncation is None else _policy(truncation)
+        cuts = [Truncated(i, prompt.dropped, prompt.text_tokens) for i, prompt in enumerate(prompts) if prompt.dropped]
+        if cuts and policy != "allow":
+            limit = self.spec.max_query_tokens if role == "query" else self.spec.max_document_tokens
+            message = (
+                f"{len(cuts)} of {len(prompts)} {role} texts are over the limit of {limit} tokens; "
+                f"text {cuts[0].index} loses {cuts[0].dropped_tokens} of {cuts[0].total_tokens}. Split it, or raise max_{role}_tokens"
+            )
+            if policy == "raise":
+                raise TextTooLong(message)
+            warnings.warn(message, TruncationWarning, stacklevel=3)
+        return cuts
+
+
+def _policy(truncation: Truncation) -> Truncation:
+    if truncation not in ("raise", "warn", "allow"):
+        raise ValueError(f"truncation must be 'raise', 'warn' or 'allow', got {truncation!r}")
+    return truncation
+
+
+def _check_room(checkpoint: Checkpoint) -> None:
+    """A checkpoint whose own limits do not fit its model would fail in the middle of a long load."""
+    room, spec = checkpoint.max_positions, checkpoint.spec
+    if room is None:
+        return
+    for name in ("max_document_tokens", "max_query_tokens"):
+        if getattr(spec, name) > room:
+            raise CheckpointError(f"{name}={getattr(spec, name)}, but {checkpoint.name!r} takes only {room} tokens")
+    if spec.thinks:
+        thinking.plan(spec, max_positions=room)

@@ -1,0 +1,61 @@
+"""How much a query is thought about: plain decisions, no model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from t1_vectorstore.checkpoint import CheckpointSpec, Decoding
+
+
+@dataclass(frozen=True, slots=True)
+class Thinking:
+    """What was decided for a call.
+
+    Attributes:
+        enabled: whether thoughts are generated.
+        decoding: with the budget in force.
+        deadline: seconds from the start of the call after which thoughts are closed as they stand.
+    """
+
+    enabled: bool
+    decoding: Decoding
+    deadline: float | None = None
+
+
+def plan(
+    spec: CheckpointSpec,
+    *,
+    think: bool | None = None,
+    budget: int | None = None,
+    deadline: float | None = None,
+    max_positions: int | None = None,
+) -> Thinking:
+    """Settle what the caller left open by the checkpoint's defaults.
+
+    Args:
+        spec: the checkpoint's specification.
+        think: on, off, or ``None`` for what the checkpoint was made for.
+        budget: most tokens of a thought; ``None`` takes the checkpoint's.
+        deadline: seconds for the whole call.
+        max_positions: the longest sequence the model was made for, in tokens.
+
+    Raises:
+        ValueError: options that contradict each other or the checkpoint, or a budget the model has no room for.
+    """
+    enabled = spec.thinks if think is None else think
+    if enabled and not spec.thinks:
+        raise ValueError("think=True, but this checkpoint does not generate thoughts; leave it off")
+    if not enabled and (budget is not None or deadline is not None):
+        raise ValueError(f"budget={budget!r} and deadline={deadline!r} are for thoughts, and thinking is off")
+    if budget is not None and budget < 0:
+        raise ValueError(f"budget must be 0 tokens or more, got {budget!r}")
+    if deadline is not None and not deadline > 0:
+        raise ValueError(f"deadline must be more than 0 seconds, got {deadline!r}")
+    decoding = spec.decoding if budget is None else spec.decoding.model_copy(update={"max_tokens": budget})
+    room = None if max_positions is None else max_positions - spec.max_query_tokens - 1
+    if enabled and room is not None and decoding.max_tokens > room:
+        raise ValueError(
+            f"a budget of {decoding.max_tokens} tokens does not fit: the model takes {max_positions} tokens, of which "
+            f"max_query_tokens={spec.max_query_tokens} are the query's. At most {max(room, 0)} are left"
+        )
+    return Thinking(enabled, decoding, deadline)
