@@ -1,0 +1,88 @@
+"""A deterministic backend without a model, for tests of everything around one.
+
+Its states depend on every token and on where it stands, so a swapped row or role is seen; texts that share words have
+similar states, so that a search over them means something. It proves nothing about a real model.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+
+from t1_vectorstore.checkpoint import CheckpointSpec, Decoding
+from t1_vectorstore.types import Trajectory, Vectors
+
+SPECIAL_TOKENS = ("<pad>", "<query>", "<document>", "<think>", "<emb_token>")
+
+SPEC = CheckpointSpec(
+    query_prompt="<query>{text}<think>",
+    query_prompt_no_think="<query>{text}",
+    document_prompt="<document>{text}",
+    decoding=Decoding(max_tokens=64),
+)
+
+
+def byte_tokenizer() -> Tokenizer:
+    """One token for each of the 256 bytes, and the special tokens of ``SPEC`` before them."""
+    vocabulary = {
+        token: index for index, token in enumerate([*SPECIAL_TOKENS, *sorted(pre_tokenizers.ByteLevel.alphabet())])
+    }
+    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_special_tokens(list(SPECIAL_TOKENS))
+    return tokenizer
+
+
+class FakeBackend:
+    """States from sums of hashed token groups; a thought repeats the words of its query backwards."""
+
+    def __init__(self, dimension: int = 64, *, emb_id: int = SPECIAL_TOKENS.index("<emb_token>")) -> None:
+        """Choose the length of the states and the token that closes a thought."""
+        if dimension < 2:
+            raise ValueError(f"dimension must be at least 2, got {dimension!r}")
+        self.dimension = dimension
+        self.encoded = 0
+        """How many prompts ``encode`` was asked for: tests of what is *not* encoded again read it."""
+        self._emb_id = emb_id
+        self._lock = threading.Lock()
+
+    def encode(self, prompts: Sequence[Sequence[int]], *, on_done: Callable[[int], None] | None = None) -> Vectors:
+        """A state for each prompt, float32 ``(n, dimension)``."""
+        with self._lock:
+            self.encoded += len(prompts)
+        states = np.stack([self._state(prompt) for prompt in prompts])
+        if on_done is not None:
+            on_done(len(prompts))
+        return states
+
+    def think(
+        self, prompts: Sequence[Sequence[int]], decoding: Decoding, *, deadline: float | None = None
+    ) -> list[Trajectory]:
+        """A thought made of the prompt's own tokens in reverse, cut at the budget."""
+        trajectories = []
+        for prompt in prompts:
+            text = [token for token in prompt if token >= len(SPECIAL_TOKENS)][::-1]
+            late = deadline is not None and time.monotonic() >= deadline
+            ids = [] if late else text[: decoding.max_tokens]
+            cut = "deadline" if late else "budget" if len(ids) < len(text) else "emb_token"
+            trajectories.append(Trajectory(ids, cut, self._state([*prompt, *ids, self._emb_id])))  # type: ignore[arg-type]
+        return trajectories
+
+    def _state(self, ids: Sequence[int]) -> npt.NDArray[np.float32]:
+        groups = [tuple(ids[i : i + 4]) for i in range(max(1, len(ids) - 3))]
+        content = np.sum([_direction(group, self.dimension) for group in groups], axis=0) / np.sqrt(len(groups))
+        state: npt.NDArray[np.float32] = (content + 0.1 * _direction(tuple(ids), self.dimension)).astype(np.float32)
+        return state
+
+
+@lru_cache(maxsize=65_536)
+def _direction(group: tuple[int, ...], dimension: int) -> npt.NDArray[np.float64]:
+    direction: npt.NDArray[np.float64] = np.random.default_rng(hash(group) % 2**32).standard_normal(dimension)
+    return direction

@@ -1,0 +1,61 @@
+"""Small real checkpoints, made on the spot: random weights, a byte tokenizer, a specification."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from t1_vectorstore.backends.fake import SPEC, byte_tokenizer
+from t1_vectorstore.checkpoint import SPEC_FILE, CheckpointSpec
+
+HIDDEN = 64
+
+
+def save_checkpoint(
+    folder: Path,
+    *,
+    model_type: str = "qwen3",
+    spec: CheckpointSpec = SPEC,
+    closes: float = 0.0,
+    seed: int = 0,
+    hidden: int = HIDDEN,
+    layers: int = 2,
+) -> Path:
+    """Save a random model of a family.
+
+    Args:
+        folder: where to.
+        model_type: a family that transformers knows.
+        spec: written beside the weights.
+        closes: how much the emb token's output row is scaled up: with more, more thoughts are closed by the model.
+        seed: of the weights.
+        hidden: length of the hidden states.
+        layers: how many.
+    """
+    torch.manual_seed(seed)
+    tokenizer = byte_tokenizer()
+    config = AutoConfig.for_model(
+        model_type,
+        vocab_size=tokenizer.get_vocab_size(),
+        hidden_size=hidden,
+        intermediate_size=2 * hidden,
+        num_hidden_layers=layers,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=hidden // 4,
+        max_position_embeddings=2048,
+        tie_word_embeddings=False,
+        initializer_range=0.3,
+        pad_token_id=0,
+        bos_token_id=None,
+        eos_token_id=4,
+    )
+    model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    with torch.no_grad():
+        model.get_output_embeddings().weight[4] *= closes
+    model.save_pretrained(folder)
+    tokenizer.save(str(folder / "tokenizer.json"))
+    (folder / SPEC_FILE).write_text(spec.model_dump_json(exclude_defaults=True), encoding="utf-8")
+    return folder

@@ -1,0 +1,183 @@
+"""What a checkpoint is, what identifies it, and how a bad one is refused."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file, save_file
+from tokenizers import Tokenizer
+
+from t1_vectorstore import CheckpointSpec, T1Embedder
+from t1_vectorstore.checkpoint import SPEC_FILE, Checkpoint, Decoding
+from t1_vectorstore.errors import CheckpointError
+from t1_vectorstore.presets import PRESETS
+from t1_vectorstore.prompts import Prompter
+from tests.checkpoints import save_checkpoint
+
+
+def test_document_fingerprint_changes_with_what_documents_depend_on(tiny: Path, tmp_path: Path) -> None:
+    plain = Checkpoint.load(tiny)
+    assert plain.fingerprint(role="document") == Checkpoint.load(tiny).fingerprint(role="document")
+    for overrides in [
+        {"document_prompt": "<document>passage: {text}"},
+        {"document_instruction": "represent"},
+        {"pooling_layer": -2},
+        {"normalize": False},
+        {"truncate_dim": 32},
+        {"max_document_tokens": 100},
+    ]:
+        other = Checkpoint.load(tiny, overrides=overrides)
+        assert other.fingerprint(role="document") != plain.fingerprint(role="document"), overrides
+        assert other.fingerprint(role="query") != plain.fingerprint(role="query"), overrides
+    for overrides in [{"query_prompt": "<query>why {text}<think>"}, {"decoding": {"max_tokens": 3}}]:
+        other = Checkpoint.load(tiny, overrides=overrides)
+        assert other.fingerprint(role="document") == plain.fingerprint(role="document"), overrides
+        assert other.fingerprint(role="query") != plain.fingerprint(role="query"), overrides
+    copy = shutil.copytree(tiny, tmp_path / "copy")
+    assert Checkpoint.load(copy).fingerprint(role="document") == plain.fingerprint(role="document")
+    weights = load_file(copy / "model.safetensors")
+    weights["model.norm.weight"][0] += 1
+    save_file(weights, copy / "model.safetensors", metadata={"format": "pt"})
+    assert Checkpoint.load(copy).fingerprint(role="document") != plain.fingerprint(role="document")
+
+
+def test_large_weights_are_sampled(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("t1_vectorstore.checkpoint._HASHED_WHOLE", 100_000)
+    sampled = Checkpoint.load(tiny).fingerprint(role="document")
+    assert sampled == Checkpoint.load(tiny).fingerprint(role="document")
+    other = Checkpoint.load(save_checkpoint(tiny.parent / "other-seed", seed=1))
+    assert sampled != other.fingerprint(role="document")
+
+
+def test_emb_token_missing_or_split(tiny: Path) -> None:
+    tokenizer = Tokenizer.from_file(str(tiny / "tokenizer.json"))
+    with pytest.raises(CheckpointError, match=r"no token '<vec>' \(it would be split into \['<', 'v', 'e', 'c', '>'\]"):
+        Prompter(tokenizer, CheckpointSpec(emb_token="<vec>"))
+
+
+def test_tokenizer_and_weights_of_different_models(tiny: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(tiny, tmp_path / "mixed")
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    tokenizer.add_special_tokens(["<vec>"])
+    tokenizer.save(str(folder / "tokenizer.json"))
+    with pytest.raises(CheckpointError, match="has only 261 embeddings"):
+        T1Embedder.load(folder, overrides={"emb_token": "<vec>"})
+
+
+def test_folders_that_are_no_checkpoint(tiny: Path, tmp_path: Path) -> None:
+    for missing, message in [
+        (SPEC_FILE, f"has no {SPEC_FILE}"),
+        ("config.json", "config.json cannot be read"),
+        ("tokenizer.json", "tokenizer.json cannot be read"),
+        ("model.safetensors", "has no .safetensors weights"),
+    ]:
+        folder = shutil.copytree(tiny, tmp_path / f"without-{missing}")
+        (folder / missing).unlink()
+        with pytest.raises(CheckpointError, match=message):
+            T1Embedder.load(folder)
+    with pytest.raises(CheckpointError, match="none of the bundled"):
+        T1Embedder.load("t2-maxi")
+    with pytest.raises(CheckpointError, match="no preset 'nobody/nothing'"):
+        T1Embedder.load(tiny, preset="nobody/nothing")
+
+
+def test_damaged_weights(tiny: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(tiny, tmp_path / "damaged")
+    weights = (folder / "model.safetensors").read_bytes()
+    (folder / "model.safetensors").write_bytes(weights[: len(weights) // 2])
+    with pytest.raises(CheckpointError, match="does not load"):
+        T1Embedder.load(folder)
+
+
+def test_weights_that_are_not_all_there(tiny: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(tiny, tmp_path / "partial")
+    weights = load_file(folder / "model.safetensors")
+    del weights["model.layers.1.mlp.up_proj.weight"]
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(CheckpointError, match=r"lacks weights .*layers.1.mlp.up_proj"):
+        T1Embedder.load(folder)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "Invalid JSON"),
+        ('{"emb_tokens": "<e>"}', "emb_tokens: Extra inputs are not permitted"),
+        ('{"query_prompt": "no placeholder"}', "exactly once"),
+        ('{"max_document_tokens": 1}', "greater than or equal to 8"),
+        ('{"emb_source": "appended"}', "needs thought_end"),
+        ('{"unverified": ["mood"]}', "unverified names no fields"),
+    ],
+)
+def test_bad_specifications(tiny: Path, tmp_path: Path, text: str, message: str) -> None:
+    folder = shutil.copytree(tiny, tmp_path / "copy")
+    (folder / SPEC_FILE).write_text(text)
+    with pytest.raises(CheckpointError, match=message):
+        Checkpoint.load(folder)
+
+
+def test_bad_overrides(tiny: Path) -> None:
+    with pytest.raises(ValueError, match="emb_tokn"):
+        Checkpoint.load(tiny, overrides={"emb_tokn": "x"})
+    with pytest.raises(ValueError, match=r"truncate_dim=9999 is more than .* has: 64"):
+        T1Embedder.load(tiny, overrides={"truncate_dim": 9999})
+    with pytest.raises(ValueError, match="pooling_layer=7"):
+        T1Embedder.load(tiny, overrides={"pooling_layer": 7})
+    with pytest.raises(CheckpointError, match="takes only 2048 tokens"):
+        T1Embedder.load(tiny, overrides={"max_document_tokens": 4096})
+    assert Checkpoint.load(tiny, overrides={"decoding": {"seed": 3}}).spec.decoding == Decoding(max_tokens=64, seed=3)
+
+
+def test_devices_and_types_this_machine_lacks(tiny: Path) -> None:
+    with pytest.raises(ValueError, match="device 'warp' is not on this machine"):
+        T1Embedder.load(tiny, device="warp")
+    with pytest.raises(ValueError, match="dtype must be 'auto' or one of"):
+        T1Embedder.load(tiny, dtype="int3")
+    with pytest.raises(ValueError, match="batch_tokens must be at least 1"):
+        T1Embedder.load(tiny, batch_tokens=0)
+
+
+def test_chat_template(tiny: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(tiny, tmp_path / "chat")
+    spec = json.loads((folder / SPEC_FILE).read_text())
+    spec |= {
+        "query_prompt": [{"role": "system", "content": "{instruction}"}, {"role": "user", "content": "{text}"}],
+        "query_prompt_no_think": None,
+        "query_instruction": "Think.",
+        "tasks": {"law": "Think like a lawyer."},
+    }
+    (folder / SPEC_FILE).write_text(json.dumps(spec))
+    with pytest.raises(CheckpointError, match="no chat template"):
+        Prompter.load(Checkpoint.load(folder))
+    template = (
+        "{% for m in messages %}<query>{{ m.role }}: {{ m.content }}\n{% endfor %}"
+        "{% if add_generation_prompt %}<think>{% endif %}"
+    )
+    (folder / "tokenizer_config.json").write_text(json.dumps({"chat_template": template}))
+    prompter = Prompter.load(Checkpoint.load(folder))
+    [prompt] = prompter.queries(["why?"], think=True)
+    assert prompter.thought_text(prompt.ids) == "system: Think.\nuser: why?"
+    assert prompt.ids.count(1) == 2
+    assert prompt.ids[-1] == 3
+    [other] = prompter.queries(["why?"], think=False, task="law")
+    assert prompter.thought_text(other.ids) == "system: Think like a lawyer.\nuser: why?"
+    assert other.ids[-2:] == [3, prompter.emb_id]
+
+
+def test_presets_say_what_they_do_not_know(tiny: Path) -> None:
+    assert set(PRESETS) >= {"ForwardAILabs/MRE-T1", "CITech/CRE-T1-SFT-preview-1202", "Qwen/Qwen3-Embedding-0.6B"}
+    assert {"query_prompt", "emb_source", "decoding"} <= set(PRESETS["ForwardAILabs/MRE-T1"].unverified)
+    assert PRESETS["Qwen/Qwen3-Embedding-4B"].unverified == ()
+    assert not PRESETS["Qwen/Qwen3-Embedding-4B"].thinks
+    described = Checkpoint.load(tiny, preset="Qwen/Qwen3-Embedding-0.6B", overrides={"emb_token": "<emb_token>"})
+    assert described.spec.query_prompt == "Instruct: {instruction}\nQuery:{text}"
+
+
+def test_nothing_is_fetched_without_a_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(CheckpointError, match="Without a network, pass a folder"):
+        T1Embedder.load("ForwardAILabs/MRE-T1")
