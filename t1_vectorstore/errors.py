@@ -19,6 +19,8 @@ before any expensive or destructive work. Two of them have names of their own be
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 class T1Error(Exception):
     """Anything this package could not do; the message says what was wrong and what to do."""
@@ -67,7 +69,12 @@ class StoreUnavailable(StoreError):
 
 
 class WriteNotVerified(StoreError):
-    """The engine's answer does not prove that everything was stored."""
+    """The engine's answer does not prove that everything was stored; ``ids`` are the points in doubt, if known."""
+
+    def __init__(self, message: str, ids: Sequence[str] = ()) -> None:
+        """Say what is in doubt."""
+        super().__init__(message)
+        self.ids = list(ids)
 
 
 class CorpusError(T1Error):

@@ -200,6 +200,27 @@ class Hit:
 
 
 @dataclass(frozen=True, slots=True)
+class CollectionInfo:
+    """What a collection is and how large.
+
+    Attributes:
+        name: the collection's name.
+        engine: what keeps it: ``embedded``, ``memory`` or ``server``.
+        location: where it is, as it was opened.
+        identity: the model whose vectors it holds.
+        points: how many points there are.
+        disk_bytes: bytes used on disk, where known.
+    """
+
+    name: str
+    engine: Literal["embedded", "memory", "server"]
+    location: str
+    identity: ModelIdentity
+    points: int
+    disk_bytes: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class Timings:
     """Seconds of wall time: thinking and embedding the query, searching, and all of it."""
 

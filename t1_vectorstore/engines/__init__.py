@@ -1,0 +1,56 @@
+"""The three engines behind one seam. Each is imported when it is opened: only one of them is ever needed."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+from t1_vectorstore.engines.base import Engine, EngineKind, FilterJSON, Retry, Row
+from t1_vectorstore.engines.schema import OWN_KEY, Expected, Schema
+
+__all__ = ["OWN_KEY", "Engine", "EngineKind", "Expected", "FilterJSON", "Retry", "Row", "Schema", "open_engine"]
+
+_HOST_AND_PORT = re.compile(r"[\w.-]+:\d+/?")
+
+
+def open_engine(
+    location: str | os.PathLike[str],
+    expected: Expected,
+    *,
+    create: bool,
+    api_key: str | None,
+    timeout: float,
+    grpc_port: int | None,
+    retry: Retry | None,
+) -> Engine:
+    """Open the engine that a location calls for: ``:memory:``, an http(s) URL, or else a folder.
+
+    Raises:
+        ValueError: the location is empty or looks like an address that is not a URL.
+        StoreError: the engine cannot be opened; see its module.
+    """
+    text = os.fspath(location)
+    if not isinstance(text, str) or not text.strip():
+        raise ValueError(f"a location is a folder, an http(s):// URL or ':memory:', got {location!r}")
+    if text == ":memory:":
+        from t1_vectorstore.engines.memory import MemoryEngine
+
+        return MemoryEngine(expected)
+    if isinstance(location, str) and re.match(r"https?://[^/]", text, re.IGNORECASE):
+        from t1_vectorstore.engines.server import ServerEngine
+
+        return ServerEngine(
+            text.rstrip("/"),
+            expected,
+            create=create,
+            api_key=api_key,
+            timeout=timeout,
+            grpc_port=grpc_port,
+            retry=retry,
+        )
+    if isinstance(location, str) and ("://" in text or _HOST_AND_PORT.fullmatch(text)):
+        raise ValueError(f"{text!r} is no folder and no http(s):// URL; write a server's address as 'http://host:6333'")
+    from t1_vectorstore.engines.embedded import EmbeddedEngine
+
+    return EmbeddedEngine.open(Path(text).expanduser(), expected, create=create)

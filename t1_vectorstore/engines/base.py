@@ -1,0 +1,87 @@
+"""The seam between a collection and what keeps its points: eight verbs in plain records, and nothing of Qdrant's.
+
+Above it (``store.py``) are validation, ids, batches, verification and payloads, once. Below it are the engines, each
+the only owner of its library and of that library's errors.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol, TypeAlias
+
+from t1_vectorstore.engines.schema import Schema
+from t1_vectorstore.ids import PointId
+from t1_vectorstore.types import Vector
+
+EngineKind: TypeAlias = Literal["embedded", "memory", "server"]
+FilterJSON: TypeAlias = Mapping[str, Any]
+"""A filter in the JSON of Qdrant's REST interface, which every engine can translate for its library."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One point as an engine keeps it. ``vector`` is absent where it was not asked for."""
+
+    id: PointId
+    payload: dict[str, Any]
+    vector: Vector | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """How patient to be with a server that fails for the moment.
+
+    Attributes:
+        budget: seconds after which a call gives up, over all its attempts and waits.
+        attempts: how often a call is made at most.
+        first_wait: the wait before the second attempt is random up to this many seconds; it doubles from there.
+        longest_wait: no single wait is longer, in seconds.
+        sleep: what waits.
+    """
+
+    budget: float = 30.0
+    attempts: int = 50
+    first_wait: float = 0.2
+    longest_wait: float = 5.0
+    sleep: Callable[[float], None] = time.sleep
+
+
+class Engine(Protocol):
+    """What keeps the points of one collection. Thread-safe; every error is one of this package's."""
+
+    kind: EngineKind
+    schema: Schema
+
+    def write(self, rows: Sequence[Row]) -> None:
+        """Insert or replace rows; their vectors are finite, of unit length and of the right dimension."""
+
+    def read(self, ids: Sequence[PointId], *, fields: Sequence[str] | None = None, vectors: bool = False) -> list[Row]:
+        """The rows that exist among ``ids``, in no order; ``fields`` limits the payload to some top-level keys."""
+
+    def erase(self, ids: Sequence[PointId]) -> None:
+        """Remove points; ids that do not exist are ignored."""
+
+    def nearest(self, vector: Vector, *, limit: int, offset: int, filter: FilterJSON | None) -> list[tuple[float, Row]]:
+        """The rows of highest cosine similarity, best first."""
+
+    def count(self, filter: FilterJSON | None) -> int:
+        """How many points match, exactly."""
+
+    def page(
+        self,
+        filter: FilterJSON | None,
+        *,
+        limit: int,
+        after: PointId | None,
+        fields: Sequence[str] | None = None,
+        vectors: bool = False,
+    ) -> tuple[list[Row], PointId | None]:
+        """One page of rows in the order of point ids, and where the next page starts (``None``: there is none)."""
+
+    def disk_bytes(self) -> int | None:
+        """Bytes used on disk, where known."""
+
+    def close(self) -> None:
+        """Release everything; calling it twice is harmless."""

@@ -1,0 +1,183 @@
+"""The embedded engine: qdrant-edge on a folder. The only module, with ``edge_filters``, that knows the library.
+
+What the library does not do by itself is done here: a lock before anything is opened, one call at a time, its bare
+``Exception`` turned into this package's errors.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import qdrant_edge as edge
+
+from t1_vectorstore.engines.base import EngineKind, FilterJSON, Row
+from t1_vectorstore.engines.edge_filters import edge_filter
+from t1_vectorstore.engines.folder import IndexFolder
+from t1_vectorstore.engines.schema import Expected, Schema
+from t1_vectorstore.errors import CollectionNotFound, StoreError, StoreUnavailable
+from t1_vectorstore.ids import PointId
+from t1_vectorstore.types import Vector
+
+_OUT_OF_ORDER = ("no space left", "not enough space", "disk full", "read-only", "permission denied", "input/output")
+
+
+class EmbeddedEngine:
+    """One shard of Qdrant's engine in this process."""
+
+    kind: EngineKind = "embedded"
+
+    def __init__(self, folder: IndexFolder, expected: Expected) -> None:
+        """Load the index in a locked folder, or create it for the expected model."""
+        self._folder = folder
+        self._pid = os.getpid()
+        self._lock = threading.Lock()
+        self._shard: edge.EdgeShard | None = None
+        found = folder.schema()
+        with _translated(folder.path):
+            if found is None:
+                if expected.identity is None:
+                    raise CollectionNotFound(f"there is no index in {folder.path}")
+                found = expected.new_schema()
+                folder.create(found, _filler(found))
+            self.schema: Schema = expected.reconcile(found, str(folder.path))
+            self._shard = edge.EdgeShard.load(str(folder.shard))
+
+    @classmethod
+    def open(cls, path: Path, expected: Expected, *, create: bool) -> EmbeddedEngine:
+        """Open or create the index in a folder; whatever fails, the folder is not left locked."""
+        folder = IndexFolder(path, create=create and expected.identity is not None)
+        try:
+            return cls(folder, expected)
+        except BaseException:
+            folder.close()
+            raise
+
+    def write(self, rows: Sequence[Row]) -> None:
+        """Insert or replace rows; the write-ahead log has them when this returns."""
+        points = [edge.Point(row.id, _array(row.vector), row.payload) for row in rows]
+        with self._use() as shard:
+            shard.update(edge.UpdateOperation.upsert_points(points))
+
+    def read(self, ids: Sequence[PointId], *, fields: Sequence[str] | None = None, vectors: bool = False) -> list[Row]:
+        """The rows that exist among ``ids``."""
+        with self._use() as shard:
+            found = shard.retrieve(list(ids), with_payload=_selected(fields), with_vector=vectors)
+        return [_row(record) for record in found]
+
+    def erase(self, ids: Sequence[PointId]) -> None:
+        """Remove points."""
+        with self._use() as shard:
+            shard.update(edge.UpdateOperation.delete_points(list(ids)))
+
+    def nearest(self, vector: Vector, *, limit: int, offset: int, filter: FilterJSON | None) -> list[tuple[float, Row]]:
+        """The rows of highest cosine similarity, best first."""
+        request = edge.QueryRequest(
+            limit=limit,
+            offset=offset,
+            query=edge.Query.Nearest(_array(vector)),
+            filter=edge_filter(filter) if filter else None,
+            with_payload=True,
+            with_vector=False,
+        )
+        with self._use() as shard:
+            found = shard.query(request)
+        return [(point.score, _row(point)) for point in found]
+
+    def count(self, filter: FilterJSON | None) -> int:
+        """How many points match, exactly."""
+        request = edge.CountRequest(exact=True, filter=edge_filter(filter) if filter else None)
+        with self._use() as shard:
+            return int(shard.count(request))
+
+    def page(
+        self,
+        filter: FilterJSON | None,
+        *,
+        limit: int,
+        after: PointId | None,
+        fields: Sequence[str] | None = None,
+        vectors: bool = False,
+    ) -> tuple[list[Row], PointId | None]:
+        """One page in the order of point ids."""
+        request = edge.ScrollRequest(
+            offset=after,
+            limit=limit,
+            filter=edge_filter(filter) if filter else None,
+            with_payload=_selected(fields),
+            with_vector=vectors,
+        )
+        with self._use() as shard:
+            found, following = shard.scroll(request)
+        return [_row(record) for record in found], None if following is None else _plain(following)
+
+    def disk_bytes(self) -> int:
+        """Bytes used on disk."""
+        return self._folder.disk_bytes()
+
+    def close(self) -> None:
+        """Flush, close and unlock."""
+        if os.getpid() != self._pid:  # a forked child must touch neither the files nor the parent's lock
+            self._folder.close()
+            return
+        with self._lock:
+            shard, self._shard = self._shard, None
+            try:
+                if shard is not None:
+                    with _translated(self._folder.path):
+                        shard.close()
+            finally:
+                self._folder.close()
+
+    @contextmanager
+    def _use(self) -> Iterator[edge.EdgeShard]:
+        if os.getpid() != self._pid:
+            raise StoreError(f"{self._folder.path} was opened before a fork; close it there and open it in one process")
+        with self._lock, _translated(self._folder.path):
+            if self._shard is None:
+                raise StoreError(f"{self._folder.path} is closed; open it again")
+            yield self._shard
+
+
+def _filler(schema: Schema) -> Any:  # noqa: ANN401
+    def fill(path: Path) -> None:
+        params = edge.EdgeVectorParams(schema.identity.dimension, edge.Distance.Cosine)
+        edge.EdgeShard.create(str(path), edge.EdgeConfig(vectors=params, wal_enabled=True)).close()
+
+    return fill
+
+
+@contextmanager
+def _translated(path: Path) -> Iterator[None]:
+    """The library raises bare ``Exception``; everything more specific passes."""
+    try:
+        yield
+    except Exception as error:
+        if type(error) is not Exception:
+            raise
+        if any(words in str(error).lower() for words in _OUT_OF_ORDER):
+            raise StoreUnavailable(f"the index in {path} cannot be read or written: {error}") from error
+        raise StoreError(f"the engine of the index in {path} failed: {error}") from error
+
+
+def _selected(fields: Sequence[str] | None) -> bool | list[str]:
+    return True if fields is None else list(fields)
+
+
+def _array(vector: Vector | None) -> Any:  # noqa: ANN401
+    """The library's stubs want lists, but it takes arrays, and takes them faster."""
+    return vector
+
+
+def _plain(point: object) -> PointId:
+    return point if isinstance(point, int) else str(point)
+
+
+def _row(record: edge.Record | edge.ScoredPoint) -> Row:
+    vector = None if record.vector is None else np.asarray(record.vector, dtype=np.float32)
+    return Row(_plain(record.id), record.payload or {}, vector)

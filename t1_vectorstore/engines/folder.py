@@ -1,0 +1,174 @@
+"""The folder of an embedded index: its lock, its description, and its creation in steps that survive a crash.
+
+    lock        held (flock) by the process that has the index open; holds that process's pid, for people
+    t1.json     the description: model, fingerprint, dimension, payload names
+    shard/      the engine's files
+
+Creation fills ``shard.new``, writes ``t1.json`` atomically and then renames ``shard.new`` to ``shard``. Whatever a
+crash leaves behind is therefore told apart by what exists: without ``t1.json`` the creation had not got far and starts
+again; with it and ``shard.new`` only the renaming is left to do.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import IO
+
+from t1_vectorstore.engines.schema import Schema
+from t1_vectorstore.errors import CollectionLocked, CollectionNotFound, StoreError, StoreUnavailable
+
+_LOCK, _DESCRIPTION, _SHARD = "lock", "t1.json", "shard"
+_NEW_SHARD, _NEW_DESCRIPTION = "shard.new", "t1.json.new"
+_UNFINISHED = {_LOCK, _NEW_SHARD, _NEW_DESCRIPTION}
+
+
+class IndexFolder:
+    """A locked index folder; from construction to ``close`` no other process can open it."""
+
+    def __init__(self, path: Path, *, create: bool) -> None:
+        """Lock the folder, after making sure that it is an index or may become one.
+
+        Raises:
+            CollectionNotFound: no index is there, and ``create`` is off or the folder holds other things.
+            CollectionLocked: another process, or this one, has it open.
+            StoreUnavailable: the folder cannot be written to.
+        """
+        self.path = path
+        try:
+            self._check(create)
+            path.mkdir(parents=True, exist_ok=True)
+            self._lock = _lock(path / _LOCK)
+        except OSError as error:
+            raise StoreUnavailable(f"cannot open an index in {path}: {error.strerror or error}") from error
+
+    def _check(self, create: bool) -> None:
+        if not self.path.exists():
+            if not create:
+                raise CollectionNotFound(f"there is no index at {self.path}")
+            return
+        if not self.path.is_dir():
+            raise CollectionNotFound(f"{self.path} is a file; an index is a folder")
+        if (self.path / _DESCRIPTION).exists():
+            return
+        strangers = sorted(entry.name for entry in self.path.iterdir() if entry.name not in _UNFINISHED)
+        if strangers:
+            raise CollectionNotFound(
+                f"{self.path} is not an index (it has no {_DESCRIPTION}) and not empty (it has {strangers[0]!r}); "
+                "give an empty or a new folder"
+            )
+        if not create:
+            raise CollectionNotFound(f"there is no index in {self.path}")
+
+    @property
+    def shard(self) -> Path:
+        """Where the engine's files are."""
+        return self.path / _SHARD
+
+    def schema(self) -> Schema | None:
+        """The description found here, or ``None`` where an index is still to be created.
+
+        Raises:
+            StoreError: the description or the engine's files are damaged or gone.
+        """
+        file = self.path / _DESCRIPTION
+        if not file.exists():
+            return None
+        try:
+            record = json.loads(file.read_text("utf-8"))
+        except (OSError, ValueError) as error:
+            raise StoreError(f"{file} cannot be read ({error}); restore it, or index again elsewhere") from error
+        schema = Schema.from_json(record, str(file))
+        if not self.shard.exists():
+            unfinished = self.path / _NEW_SHARD
+            if not unfinished.exists():
+                raise StoreError(f"{self.path} has lost its {_SHARD!r} folder; restore it, or index again elsewhere")
+            unfinished.rename(self.shard)
+        return schema
+
+    def create(self, schema: Schema, fill: Callable[[Path], None]) -> None:
+        """Make an index: ``fill`` writes the engine's empty files into the folder it is given."""
+        unfinished = self.path / _NEW_SHARD
+        try:
+            if unfinished.exists():
+                shutil.rmtree(unfinished)  # of a creation that was interrupted: nothing was ever stored in it
+            unfinished.mkdir()
+            fill(unfinished)
+            _write_atomically(self.path / _DESCRIPTION, self.path / _NEW_DESCRIPTION, schema)
+            unfinished.rename(self.shard)
+            _sync_folder(self.path)
+        except OSError as error:
+            raise StoreUnavailable(f"cannot create an index in {self.path}: {error.strerror or error}") from error
+
+    def disk_bytes(self) -> int:
+        """Bytes that the files really use; the engine's files are sparse and look larger."""
+        used = 0.0
+        for folder, _, files in os.walk(self.path):
+            for name in files:
+                try:
+                    found = os.stat(os.path.join(folder, name))  # noqa: PTH116, PTH118 - as os.walk has it
+                except FileNotFoundError:  # the engine replaced it meanwhile
+                    continue
+                used += getattr(found, "st_blocks", found.st_size / 512) * 512
+        return int(used)
+
+    def close(self) -> None:
+        """Give the lock back. In a forked child this closes the child's copy only; the parent keeps the lock."""
+        self._lock.close()
+
+
+def _lock(file: Path) -> IO[bytes]:
+    """Take the lock, or raise ``CollectionLocked``. The operating system gives it back when the process dies."""
+    handle = file.open("ab+", buffering=0)
+    try:
+        _take(handle)
+    except OSError as error:
+        handle.seek(0)
+        holder = "" if sys.platform == "win32" else handle.read().decode("ascii", "replace").strip()
+        handle.close()
+        who = "this process" if holder == str(os.getpid()) else f"process {holder or '(unknown)'}"
+        raise CollectionLocked(
+            f"{file.parent} is open in {who}; close it there, or serve several processes from a Qdrant server"
+        ) from error
+    with suppress(OSError):  # the pid is a courtesy: a full disk must not keep anyone from reading
+        handle.truncate(0)
+        handle.write(f"{os.getpid()}\n".encode())
+    return handle
+
+
+def _take(handle: IO[bytes]) -> None:
+    if sys.platform == "win32":
+        import msvcrt
+
+        handle.seek(0)
+        msvcrt.locking(handle.fileno(), msvcrt.LK_NBLCK, 1)
+    else:
+        import fcntl
+
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def _write_atomically(file: Path, scratch: Path, schema: Schema) -> None:
+    with scratch.open("w", encoding="utf-8") as handle:
+        json.dump(schema.to_json(), handle, indent=2, ensure_ascii=False)
+        handle.write("\n")
+        handle.flush()
+        os.fsync(handle.fileno())
+    scratch.replace(file)
+    _sync_folder(file.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename last through a power failure, where the system can do that."""
+    if sys.platform == "win32":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,53 @@
+"""The ``:memory:`` engine: the client library's local mode, which is not thread-safe, behind a lock."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+from qdrant_client import QdrantClient, models
+
+from t1_vectorstore.engines.base import EngineKind
+from t1_vectorstore.engines.client import ClientEngine
+from t1_vectorstore.engines.schema import Expected
+from t1_vectorstore.errors import CollectionNotFound, StoreError
+
+
+class MemoryEngine(ClientEngine):
+    """A collection that lives and dies with this object: for tests and for small things."""
+
+    kind: EngineKind = "memory"
+
+    def __init__(self, expected: Expected) -> None:
+        """Create an empty collection.
+
+        Raises:
+            CollectionNotFound: no identity is given; memory holds nothing to find.
+        """
+        if expected.identity is None:
+            raise CollectionNotFound("':memory:' always starts empty: there is no collection to open without a model")
+        schema = expected.new_schema()
+        super().__init__(schema.name, schema)
+        self._lock = threading.Lock()
+        self._client: QdrantClient | None = QdrantClient(":memory:")
+        size = schema.identity.dimension
+        self._client.create_collection(
+            schema.name, vectors_config=models.VectorParams(size=size, distance=models.Distance.COSINE)
+        )
+
+    def disk_bytes(self) -> None:
+        """Nothing is on disk."""
+        return
+
+    def close(self) -> None:
+        """Forget everything."""
+        with self._lock:
+            client, self._client = self._client, None
+            if client is not None:
+                client.close()
+
+    def _call(self, verb: str, **arguments: Any) -> Any:  # noqa: ANN401 - what the client's method returns
+        with self._lock:
+            if self._client is None:
+                raise StoreError("the collection in memory is closed")
+            return getattr(self._client, verb)(self._name, **arguments)

@@ -1,0 +1,106 @@
+"""What a failing call to a Qdrant server means: worth another try, or an error of this package."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import grpc
+import httpx
+from qdrant_client.common.client_exceptions import ResourceExhaustedResponse
+from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
+from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, stop_before_delay
+from tenacity.wait import wait_random_exponential
+
+from t1_vectorstore.engines.base import Retry
+from t1_vectorstore.errors import CollectionNotFound, StoreError, StoreUnavailable, T1Error
+
+_Result = TypeVar("_Result")
+_TRANSIENT_HTTP = {408, 429, 500, 502, 503, 504}
+_TRANSIENT_GRPC = {
+    grpc.StatusCode.UNAVAILABLE,
+    grpc.StatusCode.DEADLINE_EXCEEDED,
+    grpc.StatusCode.RESOURCE_EXHAUSTED,
+    grpc.StatusCode.ABORTED,
+    grpc.StatusCode.INTERNAL,
+}
+_UNAUTHORISED = {401, 403, grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED}
+_NOT_FOUND = {404, grpc.StatusCode.NOT_FOUND}
+
+
+def patiently(call: Callable[[], _Result], retry: Retry, where: str) -> _Result:
+    """Make a call, again if it fails for the moment, with jittered and growing waits until the patience is spent.
+
+    Raises:
+        StoreUnavailable: it still fails; names the server.
+        StoreError: the server answered that it will not do it; that is never tried twice.
+    """
+    growing = wait_random_exponential(multiplier=retry.first_wait, max=retry.longest_wait)
+
+    def wait(state: RetryCallState) -> float:
+        error = state.outcome.exception() if state.outcome else None
+        asked = error.retry_after_s if isinstance(error, ResourceExhaustedResponse) else 0
+        return max(float(asked), growing(state))
+
+    attempts = Retrying(
+        retry=retry_if_exception(is_transient),
+        stop=stop_before_delay(retry.budget) | stop_after_attempt(retry.attempts),
+        wait=wait,
+        sleep=retry.sleep,
+        reraise=True,
+    )
+    try:
+        return attempts(call)
+    except T1Error:
+        raise
+    except Exception as error:
+        raise _translated(error, where) from error
+
+
+def is_transient(error: BaseException) -> bool:
+    """Whether the same call may succeed a moment later."""
+    if isinstance(error, ResponseHandlingException):
+        return isinstance(error.source, httpx.TransportError) and not isinstance(
+            error.source, httpx.UnsupportedProtocol
+        )
+    if isinstance(error, UnexpectedResponse):
+        return error.status_code in _TRANSIENT_HTTP
+    if isinstance(error, grpc.RpcError):
+        return _status(error) in _TRANSIENT_GRPC
+    return isinstance(error, ResourceExhaustedResponse)
+
+
+def status_of(error: BaseException | None) -> object:
+    """The HTTP status or gRPC code behind an error, if it has one."""
+    if isinstance(error, UnexpectedResponse):
+        return error.status_code
+    return _status(error) if isinstance(error, grpc.RpcError) else None
+
+
+def _status(error: grpc.RpcError) -> grpc.StatusCode | None:
+    code = getattr(error, "code", None)
+    return code() if code is not None else None
+
+
+def _translated(error: Exception, where: str) -> StoreError:
+    reason = _reason(error)
+    status = status_of(error)
+    if is_transient(error):
+        return StoreUnavailable(f"{where} does not answer: {reason}; is it running, and is the address right?")
+    if status in _UNAUTHORISED:
+        return StoreError(f"{where} does not accept the API key: {reason}")
+    if status in _NOT_FOUND:
+        return CollectionNotFound(f"{where} has no such collection: {reason}")
+    if status is not None:
+        return StoreError(f"{where} refused: {reason}")
+    return StoreError(f"{where} did not answer as a Qdrant server does: {reason}")
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, UnexpectedResponse):
+        return f"{error.status_code} {error.content.decode('utf-8', 'replace')[:500] or error.reason_phrase}"
+    if isinstance(error, grpc.RpcError):
+        details = getattr(error, "details", None)
+        status = _status(error)
+        return f"{status.name if status else 'no status'} {details() if details is not None else error}"
+    return f"{type(error).__name__} {error}".strip() if not str(error) else str(error)[:500]

@@ -1,0 +1,382 @@
+"""One Qdrant collection on any of three engines: vectors in, hits out."""
+
+from __future__ import annotations
+
+import operator
+import os
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from types import TracebackType
+from typing import Any, Literal, TypeVar, overload
+
+from t1_vectorstore.engines import OWN_KEY, Engine, EngineKind, Expected, FilterJSON, Retry, Row, open_engine
+from t1_vectorstore.errors import StoreError, WriteNotVerified
+from t1_vectorstore.filters import FilterLike, compile_filter
+from t1_vectorstore.ids import PointId, point_id
+from t1_vectorstore.payload import stored_hash, stored_id, to_chunk, to_hit, to_row, to_vector
+from t1_vectorstore.types import Chunk, CollectionInfo, Hit, ModelIdentity, Point, Vector
+
+__all__ = ["Collection", "Retry"]
+
+BATCH_POINTS = 256  # the embedded engine holds the interpreter for the length of a batch
+BATCH_BYTES = 4 * 2**20  # servers refuse requests of more than 32 MiB
+
+_END: Any = object()
+_Item = TypeVar("_Item")
+
+
+class Collection:
+    """The points of one model in one place. Thread-safe.
+
+    A point's id is any string. Writing a point whose id exists replaces it. ``score`` is the cosine similarity, in
+    [-1, 1], on every engine, and every threshold means ``score >= threshold``.
+
+    Attributes:
+        location: where it is, as it was opened.
+        engine: what keeps it: ``embedded`` (a folder), ``memory`` or ``server``.
+        name: the collection's name.
+        identity: the model whose vectors it holds; without a fingerprint if that was never recorded.
+    """
+
+    def __init__(self, engine: Engine, location: str) -> None:
+        """Use ``Collection.open``."""
+        self.location = location
+        self.engine: EngineKind = engine.kind
+        self.name = engine.schema.name
+        self.identity: ModelIdentity = engine.schema.identity
+        self._engine = engine
+        self._schema = engine.schema
+        self._writing = threading.RLock()
+
+    @classmethod
+    def open(
+        cls,
+        location: str | os.PathLike[str],
+        *,
+        name: str = "t1",
+        identity: ModelIdentity | None = None,
+        create: bool = True,
+        adopt: bool = False,
+        content_key: str | None = None,
+        metadata_key: str | None = None,
+        api_key: str | None = None,
+        timeout: float = 30.0,
+        grpc_port: int | None = None,
+        retry: Retry | None = None,
+    ) -> Collection:
+        """Open a collection, and create it if it does not exist yet.
+
+        Args:
+            location: ``:memory:``, the http(s) URL of a Qdrant server (1.16 or later to create), or else a folder.
+            name: the collection's name.
+            identity: the model to be used; ``None`` opens what exists, whoever made it.
+            create: whether to create the collection if need be; without an identity it never is.
+            adopt: take a collection that does not say whose vectors it holds, such as one made by another package, for
+                one of ``identity``. Nothing is written to it, so it must be said at each opening.
+            content_key: payload key of the text, fixed at creation. ``None``: the collection's, ``page_content`` for a
+                new one.
+            metadata_key: the same for the metadata; ``metadata`` for a new one.
+            api_key: for a server.
+            timeout: seconds that one call to a server may take.
+            grpc_port: where a server speaks gRPC; ``None`` means the port after the URL's. gRPC is used when it leads
+                to the same collection, else REST.
+            retry: how patient to be with a server's transient errors.
+
+        Raises:
+            CollectionNotFound: nothing to open, or a folder that holds other things; it is left untouched.
+            CollectionMismatch: it was made for another model, dimension, distance or payload; names both.
+            CollectionLocked: the folder is open elsewhere.
+            StoreUnavailable: the server does not answer, or the folder cannot be written to.
+            ValueError: the location is neither of the three.
+        """
+        if not isinstance(name, str) or not name:
+            raise ValueError(f"a collection's name is a string that is not empty, got {name!r}")
+        expected = Expected(name, identity, content_key, metadata_key, adopt)
+        engine = open_engine(
+            location, expected, create=create, api_key=api_key, timeout=timeout, grpc_port=grpc_port, retry=retry
+        )
+        return cls(engine, os.fspath(location))
+
+    def upsert(self, points: Iterable[Point]) -> int:
+        """Insert or replace points, in batches; each is checked before, and proven after it is written.
+
+        A batch is stored whole or, when one of its points is refused, not at all; the batches before it stay. The same
+        point given twice is one point. Two points of one id that differ in text or metadata are refused, since one of
+        them would be lost.
+
+        Args:
+            points: any iterable; a generator is read batch by batch.
+
+        Returns:
+            How many different points were stored.
+
+        Raises:
+            ValueError: a vector, id, text or metadata cannot be stored. Like every error of this call it has an
+                attribute ``stored``: how many points were stored before it.
+            TypeError: something other than a ``Point``.
+            WriteNotVerified: the engine does not give back what it was given.
+            StoreError: the engine failed.
+        """
+        stored, seen = 0, set[int]()
+        batch: dict[PointId, Row] = {}
+        size = 0
+        source = iter(points)
+        while True:
+            point = next(source, _END)  # what the iterable raises is its owner's: it passes as it is
+            try:
+                if point is not _END:
+                    row, row_size = to_row(point, self._schema)
+                    if batch and (len(batch) >= BATCH_POINTS or size + row_size > BATCH_BYTES):
+                        stored += self._write(batch, seen)
+                        batch, size = {}, 0
+                    _add(row, batch)
+                    size += row_size
+                elif batch:
+                    stored += self._write(batch, seen)
+            except (ValueError, TypeError, StoreError) as error:
+                raise _with_progress(error, stored) from error.__cause__
+            if point is _END:
+                return stored
+
+    def search(
+        self,
+        vector: Vector | Sequence[float],
+        *,
+        limit: int = 10,
+        offset: int = 0,
+        score_threshold: float | None = None,
+        filter: FilterLike | None = None,
+    ) -> list[Hit]:
+        """The points nearest to a vector, best first; equal scores in the order of their ids.
+
+        Args:
+            vector: shape ``(dimension,)``; its length does not matter.
+            limit: how many at most.
+            offset: how many of the best to skip.
+            score_threshold: the lowest score to return.
+            filter: what the metadata must satisfy; see ``filters.py``.
+
+        Raises:
+            ValueError: the vector, a number or the filter cannot be used.
+        """
+        limit, offset = _whole("limit", limit, 1), _whole("offset", offset, 0)
+        query = to_vector(vector, self._schema.identity.dimension, "the query")
+        found = self._engine.nearest(query, limit=limit, offset=offset, filter=self._compile(filter))
+        hits = [to_hit(score, row, self._schema) for score, row in found]
+        if score_threshold is not None:
+            hits = [hit for hit in hits if hit.score >= score_threshold]
+        return sorted(hits, key=lambda hit: (-hit.score, hit.id))
+
+    def get(self, ids: Iterable[str]) -> dict[str, Chunk]:
+        """The chunks that exist among ``ids``, by id; the others are no keys."""
+        return {row_id: to_chunk(row, self._schema) for row_id, row in self._rows(ids, None)}
+
+    def content_hashes(self, ids: Iterable[str]) -> dict[str, str]:
+        """What ``Chunk.content_hash`` was when each of the points was written; unknown ids are no keys."""
+        hashes = ((row_id, stored_hash(row)) for row_id, row in self._rows(ids, [OWN_KEY]))
+        return {row_id: content_hash for row_id, content_hash in hashes if content_hash is not None}
+
+    def delete(self, ids: Iterable[str] | None = None, *, filter: FilterLike | None = None) -> int:
+        """Remove points by id, or all that match a filter; never everything by accident.
+
+        Returns:
+            How many points were removed.
+
+        Raises:
+            ValueError: neither or both are given, or the filter restricts nothing.
+            WriteNotVerified: points are still there afterwards.
+        """
+        if (ids is None) == (filter is None):
+            raise ValueError("delete needs either ids or a filter; to remove everything, remove the collection")
+        if ids is not None:
+            removed = 0
+            for wanted in _chunks(self._known(ids), BATCH_POINTS):
+                with self._writing:
+                    removed += self._erase([point_id(row_id) for row_id, _ in self._rows(wanted, [OWN_KEY])])
+            return removed
+        compiled = self._compile(filter)
+        if compiled is None:
+            raise ValueError(f"the filter {filter!r} restricts nothing and would delete every point")
+        removed = 0
+        while True:
+            with self._writing:
+                page, _ = self._engine.page(compiled, limit=BATCH_POINTS, after=None, fields=[])
+                if not page:
+                    return removed
+                removed += self._erase([row.id for row in page])
+
+    def count(self, filter: FilterLike | None = None) -> int:
+        """How many points there are, or match; exact on every engine."""
+        return self._engine.count(self._compile(filter))
+
+    @overload
+    def scroll(
+        self, filter: FilterLike | None = None, *, batch: int = 256, with_vectors: Literal[False] = False
+    ) -> Iterator[Chunk]: ...
+
+    @overload
+    def scroll(
+        self, filter: FilterLike | None = None, *, batch: int = 256, with_vectors: Literal[True]
+    ) -> Iterator[Point]: ...
+
+    def scroll(
+        self, filter: FilterLike | None = None, *, batch: int = 256, with_vectors: bool = False
+    ) -> Iterator[Chunk] | Iterator[Point]:
+        """All points, or all that match, one after the other and without a cap.
+
+        Args:
+            filter: what the metadata must satisfy.
+            batch: how many are read at a time.
+            with_vectors: whether to give ``Point`` (chunk and vector of unit length) instead of ``Chunk``.
+        """
+        rows = self._all(self._compile(filter), _whole("batch", batch, 1), with_vectors)
+        if not with_vectors:
+            return (to_chunk(row, self._schema) for row in rows)
+        return (Point(to_chunk(row, self._schema), row.vector) for row in rows if row.vector is not None)
+
+    def info(self) -> CollectionInfo:
+        """What the collection is and how large."""
+        return CollectionInfo(
+            name=self.name,
+            engine=self.engine,
+            location=self.location,
+            identity=self.identity,
+            points=self._engine.count(None),
+            disk_bytes=self._engine.disk_bytes(),
+        )
+
+    def close(self) -> None:
+        """Release the folder or the connection. Calling it twice is harmless."""
+        self._engine.close()
+
+    def __enter__(self) -> Collection:
+        """Close at the end of a ``with`` block."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close."""
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"Collection({self.name!r} at {self.location!r}, {self.engine}, model {self.identity.model!r})"
+
+    def _compile(self, filter: FilterLike | None) -> FilterJSON | None:
+        return compile_filter(filter, self._schema.metadata_key)
+
+    def _write(self, batch: Mapping[PointId, Row], seen: set[int]) -> int:
+        """Write a batch and prove it; ``seen`` remembers which points this call has written."""
+        with self._writing:
+            before = {row.id: row for row in self._engine.read(list(batch), fields=[OWN_KEY])}
+            for target, old in before.items():
+                _refuse_loss(batch[target], old, hash(target) in seen)
+            missing = list(batch.values())
+            for _ in range(2):  # another writer may have been faster; a second loss is none of its doing
+                self._engine.write(missing)
+                missing = self._unproven(missing, before)
+                if not missing:
+                    break
+            else:
+                raise WriteNotVerified(
+                    f"{len(missing)} points are not in {self.location} after they were written, such as "
+                    f"{stored_id(missing[0])!r}; the engine is not to be trusted, look at its log",
+                    ids=[stored_id(row) for row in missing],
+                )
+        seen.update(hash(target) for target in batch)
+        return len(batch)
+
+    def _unproven(self, rows: Sequence[Row], before: Mapping[PointId, Row]) -> list[Row]:
+        """The rows that are absent, or still have the content they had before they were written."""
+        after = {row.id: row for row in self._engine.read([row.id for row in rows], fields=[OWN_KEY])}
+
+        def proven(row: Row) -> bool:
+            found = after.get(row.id)
+            if found is None or stored_id(found) != stored_id(row):
+                return False
+            old = before.get(row.id)
+            return stored_hash(found) == stored_hash(row) or (old is None or stored_hash(found) != stored_hash(old))
+
+        return [row for row in rows if not proven(row)]
+
+    def _erase(self, targets: list[PointId]) -> int:
+        if targets:
+            self._engine.erase(targets)
+            if left := self._engine.read(targets, fields=[OWN_KEY]):
+                raise WriteNotVerified(
+                    f"{len(left)} points are still in {self.location} after they were deleted, such as "
+                    f"{stored_id(left[0])!r}",
+                    ids=[stored_id(row) for row in left],
+                )
+        return len(targets)
+
+    def _known(self, ids: Iterable[str]) -> list[str]:
+        """Each id once, in order; a bad one is found before anything is read or removed."""
+        if isinstance(ids, str | bytes):
+            raise TypeError(f"ids is a list of strings, got the single {type(ids).__name__} {ids!r}; write [id]")
+        once = list(dict.fromkeys(ids))
+        for row_id in once:
+            point_id(row_id)
+        return once
+
+    def _rows(self, ids: Iterable[str], fields: Sequence[str] | None) -> Iterator[tuple[str, Row]]:
+        """The rows that exist, by the user's id; a point that is another id's hash is not this id's point."""
+        for wanted in _chunks(self._known(ids), BATCH_POINTS):
+            found = {row.id: row for row in self._engine.read([point_id(row_id) for row_id in wanted], fields=fields)}
+            for row_id in wanted:
+                row = found.get(point_id(row_id))
+                if row is not None and stored_id(row) == row_id:
+                    yield row_id, row
+
+    def _all(self, filter: FilterJSON | None, batch: int, vectors: bool) -> Iterator[Row]:
+        after: PointId | None = None
+        while True:
+            rows, after = self._engine.page(filter, limit=batch, after=after, vectors=vectors)
+            yield from rows
+            if after is None:
+                return
+
+
+def _add(row: Row, batch: dict[PointId, Row]) -> None:
+    if row.id in batch:
+        _refuse_loss(row, batch[row.id], True)
+    batch[row.id] = row
+
+
+def _refuse_loss(new: Row, old: Row, same_call: bool) -> None:
+    """Replacing a point is what upsert is for, unless it is another id's, or of the very same call."""
+    if stored_id(new) != stored_id(old):
+        raise ValueError(
+            f"the ids {stored_id(new)!r} and {stored_id(old)!r} fall on the same point, as one is the "
+            "hash of the other; rename one of them"
+        )
+    if same_call and stored_hash(new) != stored_hash(old):
+        raise ValueError(
+            f"the id {stored_id(new)!r} occurs twice with different text or metadata, and one would be lost; "
+            "give each its own id"
+        )
+
+
+def _with_progress(error: Exception, stored: int) -> Exception:
+    """Say in the error how many points an upsert had stored before it."""
+    error.stored = stored  # type: ignore[attr-defined]
+    if stored:
+        error.args = (f"{error} ({stored} points were stored before)", *error.args[1:])
+    return error
+
+
+def _whole(name: str, value: Any, least: int) -> int:  # noqa: ANN401 - anything that says it is an integer
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name} is a whole number, got {value!r}") from None
+    if isinstance(value, bool) or number < least:
+        raise ValueError(f"{name} must be at least {least}, got {value!r}")
+    return number
+
+
+def _chunks(items: Sequence[_Item], size: int) -> Iterator[list[_Item]]:
+    iterator = iter(items)
+    while chunk := list(islice(iterator, size)):
+        yield chunk
