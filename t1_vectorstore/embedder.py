@@ -131,6 +131,10 @@ class T1Embedder:
         """Length of a vector."""
         return self.identity.dimension
 
+    def excess_tokens(self, text: str) -> int:
+        """How many tokens at the end of a document would be left out; 0 where all of it is read. Runs no model."""
+        return self._prompter.documents([text])[0].dropped
+
     def embed_documents(
         self,
         texts: Sequence[str],
