@@ -28,6 +28,7 @@ else:  # qdrant_client costs a second to import, and a dict does not need it
 
 _RANGE = ("gt", "gte", "lt", "lte")
 _OPERATORS = ("eq", "ne", "in", "not_in", *_RANGE)
+_NOTHING: dict[str, Any] = {"has_id": []}
 _EXACT = 2**53  # beyond it a float cannot tell neighbouring integers apart
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}([T ][0-9:.]+(Z|[+-][0-9:]+)?)?", re.ASCII)
 _SEGMENT = re.compile(r'("[^"]+"|[^".\[\]]+)((?:\[[0-9]*\])*)(?:\.(?=.)|$)', re.ASCII)
@@ -89,8 +90,10 @@ class _Builder:
             self._must_not.append(_equal(path, key, value["ne"]))
         if "in" in value:
             self._must.append(_any_of(path, key, value["in"]))
-        if "not_in" in value and len(value["not_in"]):
-            self._must_not.append(_any_of(path, key, value["not_in"]))
+        if "not_in" in value:
+            excluded = _any_of(path, key, value["not_in"])
+            if excluded != _NOTHING:
+                self._must_not.append(excluded)
 
 
 def _is_list(value: object) -> bool:
@@ -122,7 +125,7 @@ def _any_of(path: str, key: str, values: object) -> dict[str, Any]:
         raise ValueError(f"the filter on {key!r} needs a list, got {values!r}")
     options = list(values)  # type: ignore[call-overload]
     if not options:
-        return {"has_id": []}
+        return _NOTHING
     if all(isinstance(option, str) for option in options):
         return {"key": path, "match": {"any": options}}
     return {"should": [_equal(path, key, option) for option in options]}

@@ -21,6 +21,8 @@ from t1_vectorstore.types import Chunk, Hit, Point, Vector
 
 MAX_DEPTH = 16
 """How deep metadata may nest. Protobuf ends at about 30 levels; beyond 127 a payload can be written but not read."""
+PROOF = (f"{OWN_KEY}.id", f"{OWN_KEY}.content_hash")
+"""The part of a payload that says which point it is and what is in it."""
 _INT64 = 2**63
 _NUMBER_BYTES = 12  # about what a float takes in JSON
 

@@ -4,25 +4,20 @@ from __future__ import annotations
 
 import operator
 import os
-import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from types import TracebackType
 from typing import Any, Literal, TypeVar, overload
 
-from t1_vectorstore.engines import OWN_KEY, Engine, EngineKind, Expected, FilterJSON, Retry, Row, open_engine
-from t1_vectorstore.errors import StoreError, WriteNotVerified
+from t1_vectorstore.engines import Engine, EngineKind, Expected, FilterJSON, Retry, Row, open_engine
 from t1_vectorstore.filters import FilterLike, compile_filter
 from t1_vectorstore.ids import PointId, point_id
-from t1_vectorstore.payload import stored_hash, stored_id, to_chunk, to_hit, to_row, to_vector
+from t1_vectorstore.payload import PROOF, stored_hash, stored_id, to_chunk, to_hit, to_vector
 from t1_vectorstore.types import Chunk, CollectionInfo, Hit, ModelIdentity, Point, Vector
+from t1_vectorstore.writes import BATCH_POINTS, Writer
 
 __all__ = ["Collection", "Retry"]
 
-BATCH_POINTS = 256  # the embedded engine holds the interpreter for the length of a batch
-BATCH_BYTES = 4 * 2**20  # servers refuse requests of more than 32 MiB
-
-_END: Any = object()
 _Item = TypeVar("_Item")
 
 
@@ -47,7 +42,7 @@ class Collection:
         self.identity: ModelIdentity = engine.schema.identity
         self._engine = engine
         self._schema = engine.schema
-        self._writing = threading.RLock()
+        self._writer = Writer(engine, location)
 
     @classmethod
     def open(
@@ -118,26 +113,7 @@ class Collection:
             WriteNotVerified: the engine does not give back what it was given.
             StoreError: the engine failed.
         """
-        stored, seen = 0, set[int]()
-        batch: dict[PointId, Row] = {}
-        size = 0
-        source = iter(points)
-        while True:
-            point = next(source, _END)  # what the iterable raises is its owner's: it passes as it is
-            try:
-                if point is not _END:
-                    row, row_size = to_row(point, self._schema)
-                    if batch and (len(batch) >= BATCH_POINTS or size + row_size > BATCH_BYTES):
-                        stored += self._write(batch, seen)
-                        batch, size = {}, 0
-                    _add(row, batch)
-                    size += row_size
-                elif batch:
-                    stored += self._write(batch, seen)
-            except (ValueError, TypeError, StoreError) as error:
-                raise _with_progress(error, stored) from error.__cause__
-            if point is _END:
-                return stored
+        return self._writer.upsert(points)
 
     def search(
         self,
@@ -174,7 +150,7 @@ class Collection:
 
     def content_hashes(self, ids: Iterable[str]) -> dict[str, str]:
         """What ``Chunk.content_hash`` was when each of the points was written; unknown ids are no keys."""
-        hashes = ((row_id, stored_hash(row)) for row_id, row in self._rows(ids, [OWN_KEY]))
+        hashes = ((row_id, stored_hash(row)) for row_id, row in self._rows(ids, PROOF))
         return {row_id: content_hash for row_id, content_hash in hashes if content_hash is not None}
 
     def delete(self, ids: Iterable[str] | None = None, *, filter: FilterLike | None = None) -> int:
@@ -192,19 +168,19 @@ class Collection:
         if ids is not None:
             removed = 0
             for wanted in _chunks(self._known(ids), BATCH_POINTS):
-                with self._writing:
-                    removed += self._erase([point_id(row_id) for row_id, _ in self._rows(wanted, [OWN_KEY])])
+                with self._writer.lock:
+                    removed += self._writer.erase([point_id(row_id) for row_id, _ in self._rows(wanted, PROOF)])
             return removed
         compiled = self._compile(filter)
         if compiled is None:
             raise ValueError(f"the filter {filter!r} restricts nothing and would delete every point")
         removed = 0
         while True:
-            with self._writing:
+            with self._writer.lock:
                 page, _ = self._engine.page(compiled, limit=BATCH_POINTS, after=None, fields=[])
                 if not page:
                     return removed
-                removed += self._erase([row.id for row in page])
+                removed += self._writer.erase([row.id for row in page])
 
     def count(self, filter: FilterLike | None = None) -> int:
         """How many points there are, or match; exact on every engine."""
@@ -266,51 +242,6 @@ class Collection:
     def _compile(self, filter: FilterLike | None) -> FilterJSON | None:
         return compile_filter(filter, self._schema.metadata_key)
 
-    def _write(self, batch: Mapping[PointId, Row], seen: set[int]) -> int:
-        """Write a batch and prove it; ``seen`` remembers which points this call has written."""
-        with self._writing:
-            before = {row.id: row for row in self._engine.read(list(batch), fields=[OWN_KEY])}
-            for target, old in before.items():
-                _refuse_loss(batch[target], old, hash(target) in seen)
-            missing = list(batch.values())
-            for _ in range(2):  # another writer may have been faster; a second loss is none of its doing
-                self._engine.write(missing)
-                missing = self._unproven(missing, before)
-                if not missing:
-                    break
-            else:
-                raise WriteNotVerified(
-                    f"{len(missing)} points are not in {self.location} after they were written, such as "
-                    f"{stored_id(missing[0])!r}; the engine is not to be trusted, look at its log",
-                    ids=[stored_id(row) for row in missing],
-                )
-        seen.update(hash(target) for target in batch)
-        return len(batch)
-
-    def _unproven(self, rows: Sequence[Row], before: Mapping[PointId, Row]) -> list[Row]:
-        """The rows that are absent, or still have the content they had before they were written."""
-        after = {row.id: row for row in self._engine.read([row.id for row in rows], fields=[OWN_KEY])}
-
-        def proven(row: Row) -> bool:
-            found = after.get(row.id)
-            if found is None or stored_id(found) != stored_id(row):
-                return False
-            old = before.get(row.id)
-            return stored_hash(found) == stored_hash(row) or (old is None or stored_hash(found) != stored_hash(old))
-
-        return [row for row in rows if not proven(row)]
-
-    def _erase(self, targets: list[PointId]) -> int:
-        if targets:
-            self._engine.erase(targets)
-            if left := self._engine.read(targets, fields=[OWN_KEY]):
-                raise WriteNotVerified(
-                    f"{len(left)} points are still in {self.location} after they were deleted, such as "
-                    f"{stored_id(left[0])!r}",
-                    ids=[stored_id(row) for row in left],
-                )
-        return len(targets)
-
     def _known(self, ids: Iterable[str]) -> list[str]:
         """Each id once, in order; a bad one is found before anything is read or removed."""
         if isinstance(ids, str | bytes):
@@ -336,34 +267,6 @@ class Collection:
             yield from rows
             if after is None:
                 return
-
-
-def _add(row: Row, batch: dict[PointId, Row]) -> None:
-    if row.id in batch:
-        _refuse_loss(row, batch[row.id], True)
-    batch[row.id] = row
-
-
-def _refuse_loss(new: Row, old: Row, same_call: bool) -> None:
-    """Replacing a point is what upsert is for, unless it is another id's, or of the very same call."""
-    if stored_id(new) != stored_id(old):
-        raise ValueError(
-            f"the ids {stored_id(new)!r} and {stored_id(old)!r} fall on the same point, as one is the "
-            "hash of the other; rename one of them"
-        )
-    if same_call and stored_hash(new) != stored_hash(old):
-        raise ValueError(
-            f"the id {stored_id(new)!r} occurs twice with different text or metadata, and one would be lost; "
-            "give each its own id"
-        )
-
-
-def _with_progress(error: Exception, stored: int) -> Exception:
-    """Say in the error how many points an upsert had stored before it."""
-    error.stored = stored  # type: ignore[attr-defined]
-    if stored:
-        error.args = (f"{error} ({stored} points were stored before)", *error.args[1:])
-    return error
 
 
 def _whole(name: str, value: Any, least: int) -> int:  # noqa: ANN401 - anything that says it is an integer

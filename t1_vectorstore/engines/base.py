@@ -58,7 +58,7 @@ class Engine(Protocol):
         """Insert or replace rows; their vectors are finite, of unit length and of the right dimension."""
 
     def read(self, ids: Sequence[PointId], *, fields: Sequence[str] | None = None, vectors: bool = False) -> list[Row]:
-        """The rows that exist among ``ids``, in no order; ``fields`` limits the payload to some top-level keys."""
+        """The rows that exist among ``ids``, in no order; ``fields`` limits the payload to some paths."""
 
     def erase(self, ids: Sequence[PointId]) -> None:
         """Remove points; ids that do not exist are ignored."""

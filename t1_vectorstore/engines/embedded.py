@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,6 +25,7 @@ from t1_vectorstore.errors import CollectionNotFound, StoreError, StoreUnavailab
 from t1_vectorstore.ids import PointId
 from t1_vectorstore.types import Vector
 
+_FLUSH_SECONDS = 5.0
 _OUT_OF_ORDER = ("no space left", "not enough space", "disk full", "read-only", "permission denied", "input/output")
 
 
@@ -37,6 +39,7 @@ class EmbeddedEngine:
         self._folder = folder
         self._pid = os.getpid()
         self._lock = threading.Lock()
+        self._flushed = time.monotonic()
         self._shard: edge.EdgeShard | None = None
         found = folder.schema()
         with _translated(folder.path):
@@ -63,6 +66,7 @@ class EmbeddedEngine:
         points = [edge.Point(row.id, _array(row.vector), row.payload) for row in rows]
         with self._use() as shard:
             shard.update(edge.UpdateOperation.upsert_points(points))
+            self._flush_now_and_then(shard)
 
     def read(self, ids: Sequence[PointId], *, fields: Sequence[str] | None = None, vectors: bool = False) -> list[Row]:
         """The rows that exist among ``ids``."""
@@ -74,6 +78,7 @@ class EmbeddedEngine:
         """Remove points."""
         with self._use() as shard:
             shard.update(edge.UpdateOperation.delete_points(list(ids)))
+            self._flush_now_and_then(shard)
 
     def nearest(self, vector: Vector, *, limit: int, offset: int, filter: FilterJSON | None) -> list[tuple[float, Row]]:
         """The rows of highest cosine similarity, best first."""
@@ -133,6 +138,12 @@ class EmbeddedEngine:
                         shard.close()
             finally:
                 self._folder.close()
+
+    def _flush_now_and_then(self, shard: edge.EdgeShard) -> None:
+        """Bound what a power failure can take, and the log that the next opening replays, as the server does."""
+        if time.monotonic() - self._flushed > _FLUSH_SECONDS:
+            shard.flush()
+            self._flushed = time.monotonic()
 
     @contextmanager
     def _use(self) -> Iterator[edge.EdgeShard]:

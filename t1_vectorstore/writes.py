@@ -1,0 +1,125 @@
+"""Writing that is checked before and proven after: what ``Collection`` does to an engine when something changes."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from t1_vectorstore.engines import Engine, Row
+from t1_vectorstore.errors import StoreError, WriteNotVerified
+from t1_vectorstore.ids import PointId
+from t1_vectorstore.payload import PROOF, stored_hash, stored_id, to_row
+from t1_vectorstore.types import Point
+
+BATCH_POINTS = 256  # the embedded engine holds the interpreter for the length of a batch
+BATCH_BYTES = 4 * 2**20  # servers refuse requests of more than 32 MiB
+_END: Any = object()
+
+
+class Writer:
+    """Writes to one engine, one batch at a time.
+
+    Attributes:
+        lock: held while a batch is read, written and proven; threads of one collection take turns by the batch.
+    """
+
+    def __init__(self, engine: Engine, location: str) -> None:
+        """Write to ``engine``; ``location`` names it in errors."""
+        self.lock = threading.RLock()
+        self._engine = engine
+        self._location = location
+
+    def upsert(self, points: Iterable[Point]) -> int:
+        """See ``Collection.upsert``."""
+        stored, seen = 0, set[int]()
+        batch: dict[PointId, Row] = {}
+        size = 0
+        source = iter(points)
+        while True:
+            point = next(source, _END)  # what the iterable raises is its owner's: it passes as it is
+            try:
+                if point is _END:
+                    return stored + self._write(batch, seen)
+                row, row_size = to_row(point, self._engine.schema)
+                if len(batch) >= BATCH_POINTS or size + row_size > BATCH_BYTES:
+                    stored += self._write(batch, seen)
+                    batch, size = {}, 0
+                if row.id in batch:
+                    _refuse_loss(row, batch[row.id], same_call=True)
+                batch[row.id] = row
+                size += row_size
+            except (ValueError, TypeError, StoreError) as error:
+                raise _with_progress(error, stored) from error.__cause__
+
+    def erase(self, targets: Sequence[PointId]) -> int:
+        """Remove points that exist, prove it, and say how many.
+
+        Raises:
+            WriteNotVerified: some are still there.
+        """
+        if not targets:
+            return 0
+        self._engine.erase(targets)
+        if left := [stored_id(row) for row in self._engine.read(targets, fields=PROOF)]:
+            raise WriteNotVerified(
+                f"{len(left)} points are still in {self._location} after they were deleted, such as {left[0]!r}", left
+            )
+        return len(targets)
+
+    def _write(self, batch: Mapping[PointId, Row], seen: set[int]) -> int:
+        """Write a batch and prove it; ``seen`` remembers which points this call has written."""
+        if not batch:
+            return 0
+        with self.lock:
+            before = {row.id: row for row in self._engine.read(list(batch), fields=PROOF)}
+            for target, old in before.items():
+                _refuse_loss(batch[target], old, same_call=hash(target) in seen)
+            missing = list(batch.values())
+            for _ in range(2):  # a writer elsewhere may have put the old content back; twice is no coincidence
+                self._engine.write(missing)
+                missing = self._unproven(missing, before)
+                if not missing:
+                    seen.update(hash(target) for target in batch)
+                    return len(batch)
+        lost = [stored_id(row) for row in missing]
+        raise WriteNotVerified(
+            f"{len(lost)} points are not in {self._location} after they were written, such as {lost[0]!r}; "
+            "look at the engine's log, and write them again",
+            lost,
+        )
+
+    def _unproven(self, rows: Sequence[Row], before: Mapping[PointId, Row]) -> list[Row]:
+        """The rows that are absent, or that still have the content they had before they were written."""
+        after = {row.id: row for row in self._engine.read([row.id for row in rows], fields=PROOF)}
+
+        def proven(row: Row) -> bool:
+            found, old = after.get(row.id), before.get(row.id)
+            if found is None or stored_id(found) != stored_id(row):
+                return False
+            overwritten = old is None or stored_hash(found) != stored_hash(old)  # by a writer who came later
+            return stored_hash(found) == stored_hash(row) or overwritten
+
+        return [row for row in rows if not proven(row)]
+
+
+def _refuse_loss(new: Row, old: Row, *, same_call: bool) -> None:
+    """Replacing a point is what upsert is for, unless it is another id's, or of the very same call."""
+    if stored_id(new) != stored_id(old):
+        raise ValueError(
+            f"the ids {stored_id(new)!r} and {stored_id(old)!r} fall on the same point, as one is the "
+            "hash of the other; rename one of them"
+        )
+    if same_call and stored_hash(new) != stored_hash(old):
+        raise ValueError(
+            f"the id {stored_id(new)!r} occurs twice with different text or metadata, and one would be lost; "
+            "give each its own id"
+        )
+
+
+def _with_progress(error: Exception, stored: int) -> Exception:
+    """Say in the error how many points an upsert had stored before it."""
+    error.stored = stored  # type: ignore[attr-defined]
+    if stored:
+        error.args = (f"{error} ({stored} points were stored before)", *error.args[1:])
+    return error
