@@ -1,6 +1,6 @@
 """The seam between a collection and what keeps its points: eight verbs in plain records, and nothing of Qdrant's.
 
-Above it (``store.py``) are validation, ids, batches, verification and payloads, once. Below it are the engines, each
+Above it (``store``) are validation, ids, batches, verification and payloads, once. Below it are the engines, each
 the only owner of its library and of that library's errors.
 """
 

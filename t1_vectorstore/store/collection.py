@@ -1,4 +1,4 @@
-"""One Qdrant collection on any of three engines: vectors in, hits out."""
+"""The collection: the package's one door to stored points."""
 
 from __future__ import annotations
 
@@ -12,11 +12,10 @@ from typing import Any, Literal, TypeVar, overload
 from t1_vectorstore.engines import Engine, EngineKind, Expected, FilterJSON, Retry, Row, open_engine
 from t1_vectorstore.filters import FilterLike, compile_filter
 from t1_vectorstore.ids import PointId, point_id
-from t1_vectorstore.payload import PROOF, stored_hash, stored_id, to_chunk, to_hit, to_vector
+from t1_vectorstore.store.payload import PROOF, stored_hash, stored_id, to_chunk, to_hit, to_vector
 from t1_vectorstore.types import Chunk, CollectionInfo, Hit, ModelIdentity, Point, Vector
-from t1_vectorstore.writes import BATCH_POINTS, Writer
+from t1_vectorstore.store.writes import BATCH_POINTS, Writer
 
-__all__ = ["Collection", "Retry"]
 
 _Item = TypeVar("_Item")
 

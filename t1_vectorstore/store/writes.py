@@ -9,7 +9,7 @@ from typing import Any
 from t1_vectorstore.engines import Engine, Row
 from t1_vectorstore.errors import StoreError, WriteNotVerified
 from t1_vectorstore.ids import PointId
-from t1_vectorstore.payload import PROOF, stored_hash, stored_id, to_row
+from t1_vectorstore.store.payload import PROOF, stored_hash, stored_id, to_row
 from t1_vectorstore.types import Point
 
 BATCH_POINTS = 256  # the embedded engine holds the interpreter for the length of a batch

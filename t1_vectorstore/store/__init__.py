@@ -1,0 +1,6 @@
+"""One Qdrant collection on any of three engines: vectors in, hits out."""
+
+from t1_vectorstore.engines import Retry
+from t1_vectorstore.store.collection import Collection
+
+__all__ = ["Collection", "Retry"]
