@@ -76,9 +76,10 @@ class Chunker:
 
         Raises:
             InvalidText: the text is empty, only white space, or holds a lone surrogate.
+            TypeError: it is not a string.
         """
+        _check(document.text)
         name, text = document_id(document), document.text
-        _check(text)
         if self._fits(text, 0, len(text)):
             return [Chunk(name, name, text, 0, len(text), 0, document.metadata)]
         return [
@@ -141,6 +142,8 @@ class Chunker:
 
 
 def _check(text: str) -> None:
+    if not isinstance(text, str):
+        raise TypeError(f"a document's text must be a string, got {type(text).__name__}")
     if not text or text.isspace():
         raise InvalidText("the text is empty" if not text else f"the text is only white space ({len(text)} characters)")
     try:

@@ -1,0 +1,259 @@
+"""A load stores every good document once, whatever happened before, and names every bad one."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from t1_vectorstore.chunking import Chunker
+from t1_vectorstore.embedder import T1Embedder
+from t1_vectorstore.errors import CollectionMismatch, StoreUnavailable
+from t1_vectorstore.ingest import LoadProgress, LoadReport, chunker_for, load
+from t1_vectorstore.store import Collection
+from t1_vectorstore.types import Document, DocumentEmbeddings, ModelIdentity, Point
+
+LONG = "\n\n".join(f"Paragraph {n} of a long text, with a few words in it." for n in range(12))
+
+
+@pytest.fixture
+def embedder() -> T1Embedder:
+    return T1Embedder.fake(16)
+
+
+@pytest.fixture
+def collection(request: pytest.FixtureRequest, tmp_path: Path, embedder: T1Embedder) -> Iterator[Collection]:
+    """In memory; what holds on one engine holds on all, so few tests take the slower one on disk, too."""
+    location = tmp_path / "index" if getattr(request, "param", None) == "embedded" else ":memory:"
+    with Collection.open(location, identity=embedder.identity) as opened:
+        yield opened
+
+
+def run(documents: Iterable[Document], embedder: T1Embedder, collection: Collection, **settings: Any) -> LoadReport:
+    return load(documents, embedder, collection, chunker=Chunker(100), **settings)
+
+
+def content(collection: Collection) -> dict[str, str]:
+    return {chunk.id: chunk.text for chunk in collection.scroll()}
+
+
+def counts(report: LoadReport) -> tuple[int, ...]:
+    return report.documents, report.chunks, report.unchanged, report.stored, report.removed, report.failed
+
+
+both_engines = pytest.mark.parametrize("collection", ["embedded", "memory"], indirect=True)
+
+
+@both_engines
+def test_documents_are_cut_encoded_and_stored(embedder: T1Embedder, collection: Collection) -> None:
+    report = run(iter([Document("short", "a", {"k": 1}), Document(LONG, "b"), Document("no id")]), embedder, collection)
+    assert counts(report) == (3, 14, 0, 14, 0, 0)
+    assert report.encoded == 14
+    assert report.tokens > 0
+    assert collection.count() == 14
+    chunk = collection.get(["b#chunk-3"])["b#chunk-3"]
+    assert chunk.text == LONG[chunk.start : chunk.end]
+    assert chunk.document_id == "b"
+
+
+def test_the_vectors_are_those_of_the_chunks_they_are_stored_with(embedder: T1Embedder, collection: Collection) -> None:
+    run([Document(LONG, "b")], embedder, collection)
+    for point in collection.scroll(with_vectors=True):
+        assert point.vector @ embedder.embed_documents([point.chunk.text]).vectors[0] == pytest.approx(1)
+
+
+def test_a_rerun_encodes_nothing(embedder: T1Embedder, collection: Collection) -> None:
+    documents = [Document(LONG, "a"), Document("b", "b")]
+    run(documents, embedder, collection)
+    report = run(documents, embedder, collection)
+    assert counts(report) == (2, 13, 13, 0, 0, 0)
+    assert report.encoded == report.tokens == 0
+
+
+def test_what_changed_is_stored_again_and_only_that(embedder: T1Embedder, collection: Collection) -> None:
+    run([Document("a", "a", {"v": 1}), Document("b", "b"), Document(LONG, "c")], embedder, collection)
+    report = run(
+        [Document("a", "a", {"v": 2}), Document("b", "b"), Document(LONG + "\n\nEnd.", "c")], embedder, collection
+    )
+    assert (report.unchanged, report.stored) == (13 - 1, 2)
+    assert collection.get(["a"])["a"].metadata == {"v": 2}
+
+
+@pytest.mark.parametrize("before", [1, 2, 130])
+@pytest.mark.parametrize("after", [1, 2, 3])
+def test_no_chunk_of_an_earlier_version_stays(
+    embedder: T1Embedder, collection: Collection, before: int, after: int
+) -> None:
+    def version(paragraphs: int) -> Document:
+        return Document("\n\n".join(f"{n} ".ljust(95, "x") for n in range(paragraphs)), "d")
+
+    others = [Document("other", "d#chunk-"), Document("other", "e")]
+    run([version(before), *others], embedder, collection)
+    report = run([version(after)], embedder, collection)
+    assert report.failed == 0
+    assert collection.count() == after + len(others)
+    assert content(collection).keys() - {"d#chunk-", "e"} == (
+        {"d"} if after == 1 else {f"d#chunk-{n}" for n in range(after)}
+    )
+
+
+def test_another_document_that_looks_like_a_chunk_is_not_deleted(embedder: T1Embedder, collection: Collection) -> None:
+    run([Document("mine", "d#chunk-0"), Document("single", "d")], embedder, collection)
+    run([Document("single, changed", "d")], embedder, collection)
+    assert content(collection) == {"d#chunk-0": "mine", "d": "single, changed"}
+
+
+BAD = [
+    Document("", "empty"),
+    Document(" \n", "space"),
+    Document("\ud800", "surrogate"),
+    Document("t", ""),
+    Document("t", "nan", {"x": float("nan")}),
+    Document("t", "object", {"x": object()}),
+    Document("t", "big", {"x": 2**70}),
+    Document("t", "deep", {"x": [[[[[[[[[[[[[[[[[[[[1]]]]]]]]]]]]]]]]]]]]}),
+    Document("t", "bad metadata text", {"x": "\ud800"}),
+    Document("t", "key", {1: "x"}),  # type: ignore[dict-item]
+    Document("t", "\ud800"),
+    Document(7, "number"),  # type: ignore[arg-type]
+    Document("t", 7),  # type: ignore[arg-type]
+]
+
+
+@both_engines
+def test_a_bad_document_is_named_and_takes_no_other_along(embedder: T1Embedder, collection: Collection) -> None:
+    good = [Document(f"good {n}", f"g{n}") for n in range(len(BAD))]
+    mixed = [document for pair in zip(good, BAD, strict=True) for document in pair]
+    report = run(mixed, embedder, collection)
+    assert set(content(collection)) == {document.id for document in good}
+    assert sorted(failure.id for failure in report.failures) == sorted(str(document.id) for document in BAD)
+    assert all(failure.reason for failure in report.failures)
+    assert report.failed == len(BAD)
+
+
+def test_a_text_that_the_model_refuses_is_found(collection: Collection, embedder: T1Embedder, monkeypatch: Any) -> None:
+    def picky(texts: list[str], **settings: Any) -> DocumentEmbeddings:
+        if any("poison" in text for text in texts):
+            raise ValueError("I will not read that")
+        return T1Embedder.embed_documents(embedder, texts, **settings)
+
+    monkeypatch.setattr(embedder, "embed_documents", picky)
+    documents = [Document("poison" if n == 70 else f"text {n}", str(n)) for n in range(100)]
+    documents.append(Document(LONG + "\n\npoison", "long"))
+    report = run(documents, embedder, collection)
+    assert [failure.id for failure in report.failures] == ["70", "long"]
+    assert collection.count() == 99
+
+
+def test_of_documents_with_one_id_the_first_is_kept(embedder: T1Embedder, collection: Collection) -> None:
+    documents = [Document(text, "a") for text in ("one", "one", "two", "three", LONG)]
+    report = run(documents, embedder, collection)
+    assert content(collection) == {"a": "one"}
+    assert counts(report) == (5, 2, 1, 1, 0, 3)
+    assert {failure.id for failure in report.failures} == {"a"}
+
+
+def test_a_document_named_like_a_chunk_of_another_is_reported(embedder: T1Embedder, collection: Collection) -> None:
+    report = run([Document(LONG, "a"), Document("thief", "a#chunk-1")], embedder, collection)
+    assert [failure.id for failure in report.failures] == ["a#chunk-1"]
+    assert collection.count() == 12
+
+
+class Interrupted(BaseException):
+    pass
+
+
+@pytest.mark.parametrize("moment", range(0, 45, 4))
+def test_an_interrupted_load_is_completed_by_a_rerun(embedder: T1Embedder, collection: Collection, moment: int) -> None:
+    run([Document(LONG + LONG, "b"), Document("x", "c")], embedder, collection)
+    documents = [Document("a", "a"), Document(LONG, "b"), Document(LONG[::-1], "c"), Document("d", "d")]
+    steps = 0
+
+    def interrupt(progress: LoadProgress) -> None:
+        nonlocal steps
+        steps += 1
+        if steps > moment:
+            raise Interrupted
+
+    with contextlib.suppress(Interrupted):
+        run(documents, embedder, collection, batch_chunks=5, on_progress=interrupt)
+    report = run(documents, embedder, collection, batch_chunks=5)
+    assert report.failed == 0
+    with Collection.open(":memory:", identity=embedder.identity) as fresh:
+        run(documents, embedder, fresh)
+        assert content(collection) == content(fresh)
+
+
+def test_a_failing_store_ends_the_load_and_keeps_what_is_stored(
+    embedder: T1Embedder, collection: Collection, monkeypatch: Any
+) -> None:
+    calls = 0
+
+    def full(points: list[Point]) -> int:
+        nonlocal calls
+        calls += 1
+        if calls > 2:
+            raise StoreUnavailable("the disk is full")
+        return Collection.upsert(collection, points)
+
+    monkeypatch.setattr(collection, "upsert", full)
+    seen: list[LoadProgress] = []
+    with pytest.raises(StoreUnavailable):
+        run(
+            (Document(str(n), str(n)) for n in range(100)),
+            embedder,
+            collection,
+            batch_chunks=10,
+            on_progress=seen.append,
+        )
+    assert seen[-1].stored == collection.count() == 20
+
+
+def test_another_models_collection_is_refused_before_anything_is_read(embedder: T1Embedder) -> None:
+    def untouchable() -> Iterator[Document]:
+        raise AssertionError("read")
+        yield
+
+    with Collection.open(":memory:", identity=ModelIdentity("other", "f00", 16)) as other:
+        with pytest.raises(CollectionMismatch, match=r"'other'.*'fake'"):
+            load(untouchable(), embedder, other)
+        with pytest.raises(TypeError, match="takes Documents"):
+            load(["text"], T1Embedder.fake(16), Collection.open(":memory:", identity=embedder.identity))  # type: ignore[list-item]
+        with pytest.raises(ValueError, match="batch_chunks"):
+            load([], T1Embedder.fake(16), Collection.open(":memory:", identity=embedder.identity), batch_chunks=0)
+
+
+def test_by_default_nothing_is_longer_than_the_model_reads(embedder: T1Embedder, collection: Collection) -> None:
+    text = "é" * 3000  # two byte tokens each, under a limit of 512
+    assert embedder.excess_tokens(text) > 0
+    report = load([Document(text, "a")], embedder, collection)
+    assert report.truncated == 0
+    assert report.chunks > 10
+    chunks = chunker_for(embedder, size=200, overlap=20).split(Document(LONG, "b"))
+    assert max(len(chunk.text) for chunk in chunks) <= 200
+
+
+def test_what_a_larger_chunk_size_cuts_off_is_reported(embedder: T1Embedder, collection: Collection) -> None:
+    report = load([Document("x " * 400, "a")], embedder, collection, chunker=Chunker(10_000))
+    (cut,) = report.truncations
+    assert (cut.id, report.truncated) == ("a", 1)
+    assert 0 < cut.dropped_tokens < cut.total_tokens == 800
+
+
+def test_progress_only_grows(embedder: T1Embedder, collection: Collection) -> None:
+    seen: list[LoadProgress] = []
+    report = run(
+        (Document(f"{n}", str(n)) for n in range(50)), embedder, collection, batch_chunks=7, on_progress=seen.append
+    )
+    for before, after in pairwise(seen):
+        assert np.all(np.array(counts_of(after)) >= np.array(counts_of(before)))
+    assert counts_of(seen[-1]) == counts_of(report)
+
+
+def counts_of(progress: LoadProgress) -> tuple[int, ...]:
+    return progress.documents, progress.chunks, progress.unchanged, progress.encoded, progress.stored, progress.tokens
