@@ -9,13 +9,12 @@ from itertools import islice
 from types import TracebackType
 from typing import Any, Literal, TypeVar, overload
 
-from t1_vectorstore.engines import Engine, EngineKind, Expected, FilterJSON, Retry, Row, open_engine
+from t1_vectorstore.engines import OWN_KEY, Engine, EngineKind, Expected, FilterJSON, Retry, Row, open_engine
 from t1_vectorstore.filters import FilterLike, compile_filter
 from t1_vectorstore.ids import PointId, point_id
 from t1_vectorstore.store.payload import PROOF, stored_hash, stored_id, to_chunk, to_hit, to_vector
-from t1_vectorstore.types import Chunk, CollectionInfo, Hit, ModelIdentity, Point, Vector
 from t1_vectorstore.store.writes import BATCH_POINTS, Writer
-
+from t1_vectorstore.types import Chunk, CollectionInfo, Hit, ModelIdentity, Point, Vector
 
 _Item = TypeVar("_Item")
 
@@ -135,13 +134,27 @@ class Collection:
         Raises:
             ValueError: the vector, a number or the filter cannot be used.
         """
-        limit, offset = _whole("limit", limit, 1), _whole("offset", offset, 0)
+        self.check_search(limit=limit, offset=offset, score_threshold=score_threshold, filter=filter)
         query = to_vector(vector, self._schema.identity.dimension, "the query")
         found = self._engine.nearest(query, limit=limit, offset=offset, filter=self._compile(filter))
         hits = [to_hit(score, row, self._schema) for score, row in found]
         if score_threshold is not None:
             hits = [hit for hit in hits if hit.score >= score_threshold]
         return sorted(hits, key=lambda hit: (-hit.score, hit.id))
+
+    def check_search(
+        self, *, limit: int, offset: int, score_threshold: float | None, filter: FilterLike | None
+    ) -> None:
+        """Refuse what ``search`` would refuse, so that no query is thought about for nothing.
+
+        Raises:
+            ValueError: a number or the filter cannot be used.
+        """
+        _whole("limit", limit, 1)
+        _whole("offset", offset, 0)
+        if score_threshold is not None and not -1 <= score_threshold <= 1:
+            raise ValueError(f"score_threshold is a cosine similarity in [-1, 1], got {score_threshold!r}")
+        self._compile(filter)
 
     def get(self, ids: Iterable[str]) -> dict[str, Chunk]:
         """The chunks that exist among ``ids``, by id; the others are no keys."""
@@ -173,13 +186,19 @@ class Collection:
         compiled = self._compile(filter)
         if compiled is None:
             raise ValueError(f"the filter {filter!r} restricts nothing and would delete every point")
+        return self._erase_matching(compiled)
+
+    def delete_documents(self, document_ids: Iterable[str]) -> int:
+        """Remove documents with all their chunks; a point that another package wrote is a document of its own.
+
+        Returns:
+            How many points were removed.
+        """
         removed = 0
-        while True:
-            with self._writer.lock:
-                page, _ = self._engine.page(compiled, limit=BATCH_POINTS, after=None, fields=[])
-                if not page:
-                    return removed
-                removed += self._writer.erase([row.id for row in page])
+        for wanted in _chunks(self._known(document_ids), BATCH_POINTS):
+            chunks = {"must": [{"key": f"{OWN_KEY}.document_id", "match": {"any": wanted}}]}
+            removed += self._erase_matching(chunks) + self.delete(wanted)
+        return removed
 
     def count(self, filter: FilterLike | None = None) -> int:
         """How many points there are, or match; exact on every engine."""
@@ -237,6 +256,15 @@ class Collection:
 
     def __repr__(self) -> str:
         return f"Collection({self.name!r} at {self.location!r}, {self.engine}, model {self.identity.model!r})"
+
+    def _erase_matching(self, compiled: FilterJSON) -> int:
+        removed = 0
+        while True:
+            with self._writer.lock:
+                page, _ = self._engine.page(compiled, limit=BATCH_POINTS, after=None, fields=[])
+                if not page:
+                    return removed
+                removed += self._writer.erase([row.id for row in page])
 
     def _compile(self, filter: FilterLike | None) -> FilterJSON | None:
         return compile_filter(filter, self._schema.metadata_key)

@@ -1,0 +1,170 @@
+"""Where embedder and collection meet: documents in, thoughts and hits out."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from t1_vectorstore.embedder import T1Embedder
+from t1_vectorstore.errors import CollectionMismatch
+from t1_vectorstore.filters import FilterLike
+from t1_vectorstore.ingest import LoadProgress, LoadReport, load
+from t1_vectorstore.store import Collection
+from t1_vectorstore.types import Document, SearchResult, Timings
+
+if TYPE_CHECKING:
+    from t1_vectorstore.chunking import Chunker
+
+
+class T1VectorStore:
+    """A collection together with the model whose vectors it holds. Thread-safe.
+
+    Attributes:
+        embedder: thinks about queries, and reads documents.
+        collection: keeps the points; use it directly for what needs no model.
+    """
+
+    def __init__(self, embedder: T1Embedder, collection: Collection) -> None:
+        """Join an embedder and a collection that are already open.
+
+        Raises:
+            CollectionMismatch: the collection holds another model's vectors.
+        """
+        if collection.identity.fingerprint != embedder.identity.fingerprint:
+            raise CollectionMismatch(
+                f"{collection.location} holds vectors of {collection.identity}, and the embedder is {embedder.identity}"
+            )
+        self.embedder = embedder
+        self.collection = collection
+
+    @classmethod
+    def open(
+        cls,
+        location: str | os.PathLike[str],
+        embedder: T1Embedder,
+        *,
+        name: str = "t1",
+        create: bool = True,
+        api_key: str | None = None,
+    ) -> T1VectorStore:
+        """Open a collection for a model, and create it if it does not exist yet.
+
+        ``Collection.open`` has more options; join what it returns with an embedder by ``T1VectorStore(...)``.
+
+        Args:
+            location: a folder (embedded), ``:memory:``, or the URL of a Qdrant server.
+            embedder: the model; a collection filled by another one is refused.
+            name: the collection's name.
+            create: whether to create it if need be.
+            api_key: for a server.
+
+        Raises:
+            CollectionMismatch: the collection holds another model's vectors.
+            StoreError: it cannot be opened; see ``Collection.open``.
+        """
+        collection = Collection.open(location, name=name, identity=embedder.identity, create=create, api_key=api_key)
+        return cls(embedder, collection)
+
+    def add(
+        self,
+        documents: Iterable[Document],
+        *,
+        chunker: Chunker | None = None,
+        on_progress: Callable[[LoadProgress], None] | None = None,
+    ) -> LoadReport:
+        """Embed and store documents; one that is stored unchanged is not embedded again.
+
+        Long documents are cut into chunks. A document that cannot be stored is in the report's ``failures``, with the
+        reason, and takes no other along.
+
+        Args:
+            documents: any iterable; a generator is read as the work goes on.
+            chunker: cuts long documents; None takes the default one.
+            on_progress: told after each step of the work.
+
+        Raises:
+            TypeError: something other than a ``Document``.
+            BackendError: the model failed; what was stored before stays.
+            StoreError: the collection failed; likewise.
+        """
+        return load(documents, self.embedder, self.collection, chunker=chunker, on_progress=on_progress)
+
+    def search(
+        self,
+        query: str,
+        *,
+        limit: int = 10,
+        offset: int = 0,
+        filter: FilterLike | None = None,
+        score_threshold: float | None = None,
+        think: bool | None = None,
+        budget: int | None = None,
+        deadline: float | None = None,
+        task: str | None = None,
+    ) -> SearchResult:
+        """Think about a query, then search with its vector.
+
+        Args:
+            query: what is asked.
+            limit: how many hits at most.
+            offset: how many of the best to skip.
+            filter: what the metadata must satisfy, such as ``{"country": "France", "year": {"gte": 2000}}``.
+            score_threshold: the lowest cosine similarity to return.
+            think: on, off, or ``None`` for what the model was made for.
+            budget: most tokens of the thought.
+            deadline: seconds after which the thought is closed as it stands.
+            task: one of the checkpoint's task instructions.
+
+        Raises:
+            InvalidText: an empty query.
+            ValueError: an option with a value it does not take. Nothing has been thought then.
+            BackendError: the model failed.
+            StoreError: the collection failed.
+        """
+        self.collection.check_search(limit=limit, offset=offset, filter=filter, score_threshold=score_threshold)
+        started = time.perf_counter()
+        embedding = self.embedder.embed_query(query, think=think, budget=budget, deadline=deadline, task=task)
+        embedded = time.perf_counter()
+        hits = self.collection.search(
+            embedding.vector, limit=limit, offset=offset, filter=filter, score_threshold=score_threshold
+        )
+        timings = Timings(embed=embedded - started, search=time.perf_counter() - embedded)
+        return SearchResult(query, tuple(hits), tuple(embedding.thoughts), timings, embedding.truncated)
+
+    def delete(self, document_ids: Iterable[str] | None = None, *, filter: FilterLike | None = None) -> int:
+        """Delete documents with all their chunks, by id or by what their metadata satisfies.
+
+        Returns:
+            How many points were removed.
+
+        Raises:
+            ValueError: neither ids nor a filter, or an empty filter: nothing is ever deleted by accident.
+        """
+        if document_ids is None or filter is not None:
+            return self.collection.delete(document_ids, filter=filter)
+        ids: Sequence[str] = [document_ids] if isinstance(document_ids, str) else list(document_ids)
+        return self.collection.delete_documents(ids)
+
+    def count(self, filter: FilterLike | None = None) -> int:
+        """How many points there are, or satisfy a filter; exact."""
+        return self.collection.count(filter)
+
+    def close(self) -> None:
+        """Close the collection; the embedder stays usable."""
+        self.collection.close()
+
+    def __enter__(self) -> T1VectorStore:
+        """Use the store in a ``with`` statement."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close it."""
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"T1VectorStore({self.collection!r}, model={self.embedder.identity.model!r})"

@@ -1,0 +1,118 @@
+"""Embedder and collection together, on the embedded and the in-memory engine, with a real model and the fake."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from t1_vectorstore import Document, T1Embedder, T1VectorStore
+from t1_vectorstore.errors import CollectionMismatch, InvalidText
+
+DOCUMENTS = [
+    Document("Oslo is the capital of Norway.", id="norway", metadata={"country": "Norway", "year": 2001}),
+    Document("Paris is the capital of France.", id="france", metadata={"country": "France", "year": 1999}),
+    Document("Wheat grows in the fields of France.", id="wheat", metadata={"country": "France", "year": 2010}),
+]
+
+
+@pytest.fixture(params=["embedded", "memory"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[T1VectorStore]:
+    location = tmp_path / "index" if request.param == "embedded" else ":memory:"
+    with T1VectorStore.open(location, T1Embedder.fake()) as store:
+        store.add(DOCUMENTS)
+        yield store
+
+
+def test_search_remembers_the_question_and_the_thought(store: T1VectorStore) -> None:
+    result = store.search("capital of France", limit=2)
+    assert result.query == "capital of France"
+    assert len(result.hits) == 2
+    assert result.hits[0].score >= result.hits[1].score
+    assert result.thoughts[0].text == "ecnarF fo latipac"
+    assert result.thoughts[0].stop == "emb_token"
+    assert result.timings.total == result.timings.embed + result.timings.search > 0
+    plain = store.search("capital of France", think=False)
+    assert plain.thoughts == ()
+    assert plain.hits[0].id == "france"
+
+
+def test_filters_thresholds_and_pages(store: T1VectorStore) -> None:
+    french = store.search("capital", filter={"country": "France", "year": {"gte": 2000}})
+    assert [hit.id for hit in french.hits] == ["wheat"]
+    everything = store.search("capital", think=False).hits
+    assert [hit.id for hit in store.search("capital", think=False, offset=1).hits] == [h.id for h in everything[1:]]
+    best = everything[0].score
+    assert [h.id for h in store.search("capital", think=False, score_threshold=best).hits] == [everything[0].id]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"limit": 0}, "limit must be at least 1"),
+        ({"offset": -1}, "offset must be at least 0"),
+        ({"score_threshold": 2.0}, "score_threshold is a cosine"),
+        ({"filter": {"year": {"about": 2000}}}, "known operators are"),
+    ],
+)
+def test_a_search_that_cannot_be_is_refused_before_thinking(
+    store: T1VectorStore, options: dict[str, object], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store.embedder, "embed_query", lambda *_, **__: pytest.fail("thought for nothing"))
+    with pytest.raises(ValueError, match=message):
+        store.search("capital", **options)  # type: ignore[arg-type]
+
+
+def test_empty_query(store: T1VectorStore) -> None:
+    with pytest.raises(InvalidText, match="query text 0 is empty"):
+        store.search("  ")
+
+
+def test_long_documents_are_found_and_deleted_whole(store: T1VectorStore) -> None:
+    text = "\n\n".join(f"Paragraph {i} about the fjords and the mountains of the north." for i in range(200))
+    report = store.add([Document(text, id="long")])
+    assert report.stored == report.chunks > 1
+    [hit] = store.search("fjords and mountains", limit=1, think=False).hits
+    assert hit.document_id == "long"
+    assert hit.text == text[hit.start : hit.end]
+    assert store.delete(["long"]) == report.chunks
+    assert store.count() == len(DOCUMENTS)
+    assert store.delete("norway") == 1
+    assert store.delete(filter={"country": "France"}) == 2
+    assert store.count() == 0
+
+
+def test_never_deletes_everything_by_accident(store: T1VectorStore) -> None:
+    for arguments in [{}, {"filter": {}}, {"document_ids": ["norway"], "filter": {"year": 1}}]:
+        with pytest.raises(ValueError, match="filter"):
+            store.delete(**arguments)  # type: ignore[arg-type]
+    assert store.delete([]) == 0
+    assert store.count() == len(DOCUMENTS)
+
+
+def test_adding_again_encodes_nothing(store: T1VectorStore) -> None:
+    backend = store.embedder._backend
+    before = backend.encoded  # type: ignore[attr-defined]
+    report = store.add(DOCUMENTS)
+    assert (report.unchanged, report.stored) == (3, 0)
+    assert backend.encoded == before  # type: ignore[attr-defined]
+
+
+def test_another_model_is_refused(tmp_path: Path) -> None:
+    T1VectorStore.open(tmp_path / "index", T1Embedder.fake(64)).close()
+    with pytest.raises(CollectionMismatch, match="fake"):
+        T1VectorStore.open(tmp_path / "index", T1Embedder.fake(32))
+
+
+def test_a_real_model_finds_its_own_documents(tiny: Path, tmp_path: Path) -> None:
+    embedder = T1Embedder.load(tiny, dtype="float32")
+    with T1VectorStore.open(tmp_path / "index", embedder) as store:
+        store.add(DOCUMENTS)
+    with T1VectorStore.open(tmp_path / "index", T1Embedder.load(tiny, dtype="float32")) as store:
+        vectors = embedder.embed_documents([document.text for document in DOCUMENTS]).vectors
+        for document, vector in zip(DOCUMENTS, vectors, strict=True):
+            [hit] = store.collection.search(vector, limit=1)
+            assert hit.id == document.id
+            assert hit.score == pytest.approx(1, abs=1e-4)
+        assert store.search("capital", budget=4).thoughts[0].tokens <= 4
