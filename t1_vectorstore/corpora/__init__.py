@@ -1,7 +1,8 @@
 """Files to documents, lazily: one document is in memory at a time.
 
-What cannot be read is a ``CorpusError`` that names the file, the line and the reason. It is raised, or handed to
-``on_error``, behind which reading goes on with the next line or file.
+What is broken is a ``CorpusError`` that names the file, the line and the reason. It is raised, or handed to
+``on_error``, behind which reading goes on with the next line or file. Files of a folder that no reader takes are
+reported as well.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from t1_vectorstore.corpora.lines import OnError, kind, raise_error
+from t1_vectorstore.corpora.lines import OnError, kind, raise_error, warn
 from t1_vectorstore.corpora.records import Fields, read_csv, read_jsonl
 from t1_vectorstore.corpora.texts import TEXT_SUFFIXES, read_folder, read_text
 from t1_vectorstore.errors import CorpusError
@@ -21,7 +22,11 @@ __all__ = ["Fields", "OnError", "check", "read", "read_csv", "read_folder", "rea
 
 
 def read(
-    paths: str | Path | Iterable[str | Path], *, fields: Fields = Fields(), on_error: OnError | None = None
+    paths: str | Path | Iterable[str | Path],
+    *,
+    fields: Fields = Fields(),
+    on_error: OnError = raise_error,
+    on_skip: OnError = warn,
 ) -> Iterator[Document]:
     """Read files and folders, each by its kind.
 
@@ -31,15 +36,15 @@ def read(
     Args:
         paths: one path or several, read in this order.
         fields: which fields of JSONL and CSV records hold what.
-        on_error: called with each thing that cannot be read. When None it raises, except that files of an unknown kind
-            inside a folder are warned about.
+        on_error: called with each line or file that cannot be read, instead of raising ``CorpusError``.
+        on_skip: called with each file of an unknown kind inside a folder, instead of warning.
 
     Raises:
         CorpusError: at once, before anything is read, if a path does not exist or is of an unknown kind.
     """
     sources = [Path(paths)] if isinstance(paths, str | Path) else [Path(path) for path in paths]
     check(sources)
-    return _read(sources, fields, on_error)
+    return _read(sources, fields, on_error, on_skip)
 
 
 def check(paths: Iterable[Path]) -> None:
@@ -58,11 +63,11 @@ def check(paths: Iterable[Path]) -> None:
             )
 
 
-def _read(paths: Iterable[Path], fields: Fields, on_error: OnError | None) -> Iterator[Document]:
+def _read(paths: Iterable[Path], fields: Fields, on_error: OnError, on_skip: OnError) -> Iterator[Document]:
     for path in paths:
         if path.is_dir():
-            yield from read_folder(path, on_error=on_error)
+            yield from read_folder(path, on_error=on_error, on_skip=on_skip)
         elif kind(path) in TEXT_SUFFIXES:
-            yield from read_text(path, on_error=on_error or raise_error)
+            yield from read_text(path, on_error=on_error)
         else:
-            yield from RECORD_READERS[kind(path)](path, fields=fields, on_error=on_error or raise_error)
+            yield from RECORD_READERS[kind(path)](path, fields=fields, on_error=on_error)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import gzip
+import warnings
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,8 +19,13 @@ _UNREADABLE = (OSError, EOFError, zlib.error)
 
 
 def raise_error(error: CorpusError) -> None:
-    """The default ``OnError``: the first thing that cannot be read ends the reading."""
+    """What is done about broken files and lines by default: the first one ends the reading."""
     raise error
+
+
+def warn(skipped: CorpusError) -> None:
+    """What is done about files of no known kind by default."""
+    warnings.warn(str(skipped), stacklevel=2)
 
 
 def kind(path: Path) -> str:

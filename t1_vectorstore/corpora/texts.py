@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
-from t1_vectorstore.corpora.lines import OnError, kind, raise_error, read_all
+from t1_vectorstore.corpora.lines import OnError, kind, raise_error, read_all, warn
 from t1_vectorstore.errors import CorpusError
 from t1_vectorstore.types import Document
 
@@ -31,7 +30,7 @@ def read_text(path: str | Path, *, id: str | None = None, on_error: OnError = ra
     yield Document(text, id=path.as_posix() if id is None else id, metadata={"source": path.as_posix()})
 
 
-def read_folder(folder: str | Path, *, on_error: OnError | None = None) -> Iterator[Document]:
+def read_folder(folder: str | Path, *, on_error: OnError = raise_error, on_skip: OnError = warn) -> Iterator[Document]:
     """Read every text and Markdown file below a folder, in the order of their paths.
 
     A document's id is its path relative to the folder, with forward slashes. Names that begin with a dot are skipped,
@@ -39,35 +38,30 @@ def read_folder(folder: str | Path, *, on_error: OnError | None = None) -> Itera
 
     Args:
         folder: where to begin.
-        on_error: called with whatever cannot be read, files of other kinds included. When None, a broken file raises
-            ``CorpusError``, and a file of another kind is warned about.
+        on_error: called with each file or folder that cannot be read, instead of raising ``CorpusError``.
+        on_skip: called with each file of another kind and each link to a folder, instead of warning.
     """
     folder = Path(folder)
-    broken, unknown = on_error or raise_error, on_error or _warn
-    for path in _files(folder, broken, unknown):
+    for path in _files(folder, on_error, on_skip):
         if kind(path) in TEXT_SUFFIXES:
-            yield from read_text(path, id=path.relative_to(folder).as_posix(), on_error=broken)
+            yield from read_text(path, id=path.relative_to(folder).as_posix(), on_error=on_error)
         else:
-            unknown(CorpusError(f"{path}: not read: a folder is read for {', '.join(TEXT_SUFFIXES)} only"))
+            on_skip(CorpusError(f"{path}: not read: a folder is read for {', '.join(TEXT_SUFFIXES)} only"))
 
 
-def _files(folder: Path, broken: OnError, unknown: OnError) -> Iterator[Path]:
+def _files(folder: Path, on_error: OnError, on_skip: OnError) -> Iterator[Path]:
     try:
         entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
     except OSError as error:
-        broken(CorpusError(f"{folder}: cannot be read: {error.strerror}"))
+        on_error(CorpusError(f"{folder}: cannot be read: {error.strerror}"))
         return
     for entry in entries:
         path = folder / entry.name
         if entry.name.startswith("."):
             continue
         if entry.is_dir(follow_symlinks=False):
-            yield from _files(path, broken, unknown)
+            yield from _files(path, on_error, on_skip)
         elif entry.is_dir():
-            unknown(CorpusError(f"{path}: not read: a link to a folder; name it as a source of its own"))
+            on_skip(CorpusError(f"{path}: not read: a link to a folder; name it as a source of its own"))
         else:
             yield path
-
-
-def _warn(error: CorpusError) -> None:
-    warnings.warn(str(error), stacklevel=4)

@@ -32,7 +32,11 @@ def lines(*records: Any) -> str:
 
 def collected(path: Path, **settings: Any) -> tuple[list[Document], list[str]]:
     errors: list[str] = []
-    documents = list(read(path, on_error=lambda error: errors.append(str(error)), **settings))
+
+    def note(error: CorpusError) -> None:
+        errors.append(str(error))
+
+    documents = list(read(path, on_error=note, on_skip=note, **settings))
     return documents, [error.replace(str(path), "FILE") for error in errors]
 
 
