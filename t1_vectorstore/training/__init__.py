@@ -1,0 +1,1 @@
+"""Training recipes: data builders, losses and one file per stage."""

@@ -1,0 +1,41 @@
+"""Losses against values worked out by hand."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from t1_vectorstore.training import losses
+
+QUERIES = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+DOCUMENTS = torch.tensor([[1.0, 0.0], [0.6, 0.8], [0.0, 1.0]])
+POSITIVES = torch.tensor([0, 1])
+
+
+def test_language_model_loss_is_the_mean_negative_log_probability() -> None:
+    logits = torch.tensor([[math.log(3.0), 0.0], [0.0, 0.0]])
+    expected = (-math.log(3 / 4) - math.log(1 / 2)) / 2
+    assert losses.language_model_loss(logits, torch.tensor([0, 1])).item() == pytest.approx(expected, abs=1e-6)
+    assert losses.language_model_loss(logits[:0], torch.tensor([], dtype=torch.long)).item() == 0.0
+
+
+def test_info_nce_by_hand() -> None:
+    first = -math.log(math.exp(2.0) / (math.exp(2.0) + math.exp(1.2) + math.exp(0.0)))
+    second = -math.log(math.exp(1.6) / (math.exp(0.0) + math.exp(1.6) + math.exp(2.0)))
+    value = losses.info_nce(QUERIES, DOCUMENTS, POSITIVES, temperature=0.5).item()
+    assert value == pytest.approx((first + second) / 2, abs=1e-6)
+
+
+def test_triplet_margin_takes_the_hardest_negative() -> None:
+    # First query: 0.3 - 1.0 + 0.6 < 0, nothing; second: 0.3 - 0.8 + 1.0.
+    value = losses.triplet_margin(QUERIES, DOCUMENTS, POSITIVES, margin=0.3).item()
+    assert value == pytest.approx(0.5 / 2, abs=1e-6)
+    assert losses.triplet_margin(QUERIES[:1], DOCUMENTS[:1], POSITIVES[:1], margin=0.3).item() == 0.0
+
+
+@pytest.mark.parametrize("temperature", [0.0, -1.0])
+def test_a_temperature_that_is_not_positive_is_refused(temperature: float) -> None:
+    with pytest.raises(ValueError, match="temperature"):
+        losses.info_nce(QUERIES, DOCUMENTS, POSITIVES, temperature)
