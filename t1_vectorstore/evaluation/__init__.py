@@ -1,0 +1,1 @@
+"""Measuring retrieval: metrics as pure functions, and one command per benchmark."""
