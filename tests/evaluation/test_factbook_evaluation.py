@@ -76,9 +76,10 @@ def test_the_command_prints_every_split_and_mode(
 
 def test_a_given_thought_moves_the_vector_as_a_generated_one_does(trained: dict[bool, Path]) -> None:
     probe = Probe.load(str(trained[False]), dtype="float32")
-    [own] = probe.embedder.embed_queries(["what do the growers of Arvia raise"], think=True, budget=8)
-    [given] = probe.embed_given([own.text], [own.thoughts[0].text])
-    [other] = probe.embed_given([own.text], ["ivenia: exports."])
+    query = "what do the growers of Arvia raise"
+    [own] = probe.embedder.embed_queries([query], think=True, budget=8)
+    [given] = probe.embed_given([query], [own.thoughts[0].text])
+    [other] = probe.embed_given([query], ["ivenia: exports."])
     assert own.vector @ other < 0.9999
     again = probe.prompter.thought_ids(own.thoughts[0].text)
     if len(again) == own.thoughts[0].tokens + 1:  # an untrained model may write tokens that its words do not give back
