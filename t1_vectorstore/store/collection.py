@@ -23,7 +23,8 @@ class Collection:
     """The points of one model in one place. Thread-safe.
 
     A point's id is any string. Writing a point whose id exists replaces it. ``score`` is the cosine similarity, in
-    [-1, 1], on every engine, and every threshold means ``score >= threshold``.
+    [-1, 1] and to six decimals, which is what float32 can tell, on every engine; every threshold means
+    ``score >= threshold``.
 
     Attributes:
         location: where it is, as it was opened.
@@ -135,6 +136,7 @@ class Collection:
             ValueError: the vector, a number or the filter cannot be used.
         """
         self.check_search(limit=limit, offset=offset, score_threshold=score_threshold, filter=filter)
+        limit, offset = int(limit), int(offset)
         query = to_vector(vector, self._schema.identity.dimension, "the query")
         found = self._engine.nearest(query, limit=limit, offset=offset, filter=self._compile(filter))
         hits = [to_hit(score, row, self._schema) for score, row in found]
@@ -196,8 +198,10 @@ class Collection:
         """
         removed = 0
         for wanted in _chunks(self._known(document_ids), BATCH_POINTS):
-            chunks = {"must": [{"key": f"{OWN_KEY}.document_id", "match": {"any": wanted}}]}
-            removed += self._erase_matching(chunks) + self.delete(wanted)
+            removed += self._erase_matching({"must": [{"key": f"{OWN_KEY}.document_id", "match": {"any": wanted}}]})
+            with self._writer.lock:
+                foreign = [row.id for _, row in self._rows(wanted, PROOF) if stored_hash(row) is None]
+                removed += self._writer.erase(foreign)
         return removed
 
     def count(self, filter: FilterLike | None = None) -> int:

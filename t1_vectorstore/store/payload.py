@@ -104,11 +104,15 @@ def to_chunk(row: Row, schema: Schema) -> Chunk:
 
 
 def to_hit(score: float, row: Row, schema: Schema) -> Hit:
-    """A row that was found; rounding in the engine must not carry a cosine out of [-1, 1]."""
+    """A row that was found.
+
+    The engines sum in float32, and differently from call to call. Beyond six decimals a score is noise, which would
+    carry a cosine out of [-1, 1], hide an exact duplicate from a threshold of 1, and shuffle equals.
+    """
     chunk = to_chunk(row, schema)
     return Hit(
         id=chunk.id,
-        score=min(1.0, max(-1.0, score)),
+        score=min(1.0, max(-1.0, round(score, 6))),
         text=chunk.text,
         metadata=chunk.metadata,
         document_id=chunk.document_id,

@@ -1,0 +1,559 @@
+"""What a collection does, the same on every engine."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from t1_vectorstore.errors import CollectionMismatch, InvalidText, StoreError, WriteNotVerified
+from t1_vectorstore.store import Collection
+from t1_vectorstore.store.writes import BATCH_BYTES, BATCH_POINTS
+from t1_vectorstore.types import Chunk, Hit, ModelIdentity, Point
+from tests.store.conftest import Place
+from tests.store.points import DIMENSION, MODEL, point, points, vector
+
+UUID = "0b5ee3a4-7f0e-4a52-9f6e-3f3f6f1c2d11"
+STRANGE_IDS = [
+    "plain",
+    "0",
+    "18446744073709551615",  # the largest point id
+    "18446744073709551616",  # one more
+    "007",
+    "7",
+    "-7",
+    "+7",
+    "٧",  # a digit, but not an ASCII one
+    UUID,
+    UUID.upper(),
+    UUID.replace("-", ""),
+    "{" + UUID + "}",
+    "urn:uuid:" + UUID,
+    " ",
+    "\x00",
+    "a\x00b",
+    "日本語/\\?#%20",
+    "😀" * 10,
+    "x" * 10_000,
+    "x" * 9_999 + "y",
+]
+RICH = {
+    "integer": 2,
+    "float": 2.0,
+    "tiny": 5e-324,
+    "large": 1.5e300,
+    "most": 2**63 - 1,
+    "least": -(2**63),
+    "true": True,
+    "none": None,
+    "text": "a\x00b 😀 \u2028",
+    "list": [1, "x", None, [], {"k": 1.5}],
+    "empty": {},
+    "": "a key without a name",
+    "a b": {"c.d": 3},
+}
+
+
+def test_an_empty_collection_answers(collection: Collection) -> None:
+    assert collection.count() == 0
+    assert collection.search(vector(1)) == []
+    assert collection.get(["a"]) == {}
+    assert collection.content_hashes(["a"]) == {}
+    assert collection.delete(["a"]) == 0
+    assert list(collection.scroll()) == []
+    assert collection.upsert([]) == 0
+
+
+def test_what_was_stored_comes_back(collection: Collection) -> None:
+    chunk = Chunk("d#1", "d", "the text", 10, 18, index=1, metadata=RICH)
+    assert collection.upsert([Point(chunk, vector(1))]) == 1
+    found = collection.get(["d#1"])["d#1"]
+    assert found == chunk
+    assert _types(found.metadata) == _types(RICH)
+    assert found.content_hash == chunk.content_hash
+    (hit,) = collection.search(vector(1))
+    assert hit == Hit("d#1", hit.score, "the text", RICH, "d", 10, 18)
+    assert hit.score == pytest.approx(1.0, abs=1e-6)
+    assert hit.score <= 1.0
+    (again,) = collection.scroll(with_vectors=True)
+    assert again.chunk == chunk
+    unit = vector(1) / np.linalg.norm(vector(1))
+    assert again.vector.dtype == np.float32
+    np.testing.assert_allclose(again.vector, unit, atol=1e-6)
+
+
+def _types(value: object) -> object:
+    if isinstance(value, dict):
+        return {key: _types(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_types(item) for item in value]
+    return type(value)
+
+
+def test_every_string_is_an_id_of_its_own(collection: Collection) -> None:
+    assert collection.upsert(point(chunk_id, f"text {n}") for n, chunk_id in enumerate(STRANGE_IDS)) == len(STRANGE_IDS)
+    assert collection.count() == len(STRANGE_IDS)
+    found = collection.get(STRANGE_IDS)
+    assert {chunk_id: chunk.text for chunk_id, chunk in found.items()} == {
+        chunk_id: f"text {n}" for n, chunk_id in enumerate(STRANGE_IDS)
+    }
+    assert {chunk.id for chunk in collection.scroll()} == set(STRANGE_IDS)
+    assert {hit.id for hit in collection.search(vector(0), limit=100)} == set(STRANGE_IDS)
+    for chunk_id in STRANGE_IDS:
+        assert collection.delete([chunk_id]) == 1, chunk_id
+    assert collection.count() == 0
+
+
+@pytest.mark.parametrize(
+    ("bad", "error"), [("", InvalidText), ("a\ud800", InvalidText), (7, TypeError), (None, TypeError)]
+)
+def test_what_is_no_id_is_refused(collection: Collection, bad: Any, error: type[Exception]) -> None:
+    for call in (
+        lambda: collection.upsert([Point(Chunk(bad, "d", "t", 0, 1), vector(1))]),
+        lambda: collection.get([bad]),
+        lambda: collection.delete(["fine", bad]),
+        lambda: collection.content_hashes([bad]),
+    ):
+        with pytest.raises(error):
+            call()
+
+
+def test_an_id_that_is_anothers_hash_is_refused(collection: Collection) -> None:
+    from t1_vectorstore.ids import point_id
+
+    hashed = str(point_id("some id"))
+    collection.upsert([point("some id")])
+    with pytest.raises(ValueError, match="hash of the other"):
+        collection.upsert([point("fine"), point(hashed)])
+    assert collection.get([hashed]) == {}
+    assert collection.delete([hashed]) == 0
+    assert [chunk.id for chunk in collection.scroll()] == ["some id"]
+    with pytest.raises(ValueError, match="hash of the other"):
+        collection.upsert([point("other id"), point(str(point_id("other id")))])
+
+
+def test_the_same_document_twice_is_one_point(collection: Collection) -> None:
+    assert collection.upsert([point("a", "one"), point("a", "one")]) == 1
+    assert collection.upsert([point("a", "one")]) == 1
+    assert collection.count() == 1
+    assert collection.upsert([point("a", "two", {"new": True})]) == 1
+    assert collection.get(["a"])["a"].text == "two"
+    assert collection.count({"new": True}) == 1
+    assert collection.count() == 1
+
+
+def test_a_new_vector_replaces_the_old_one(collection: Collection) -> None:
+    collection.upsert([point("a", at=vector(1))])
+    collection.upsert([point("a", at=-vector(1))])
+    assert collection.search(vector(1))[0].score == pytest.approx(-1.0, abs=1e-6)
+
+
+def test_one_id_with_two_contents_in_one_call_is_refused(collection: Collection) -> None:
+    with pytest.raises(ValueError, match="'a' occurs twice"):
+        collection.upsert([point("b"), point("a", "one"), point("a", "two")])
+    assert collection.count() == 0
+    # in different batches of one call, too
+    with pytest.raises(ValueError, match=r"'doc 0' occurs twice.*\(256 points were stored before\)") as caught:
+        collection.upsert([*points(BATCH_POINTS + 10), point("doc 0", "another")])
+    assert caught.value.stored == BATCH_POINTS  # type: ignore[attr-defined]
+    assert collection.count() == BATCH_POINTS
+    assert collection.upsert([*points(BATCH_POINTS + 10), next(points(1))]) == BATCH_POINTS + 11
+
+
+@pytest.mark.parametrize("count", [1, BATCH_POINTS, BATCH_POINTS + 1, 700])
+def test_generators_are_stored_whole(collection: Collection, count: int) -> None:
+    assert collection.upsert(points(count)) == count
+    assert collection.count() == count
+    assert sorted(chunk.metadata["number"] for chunk in collection.scroll()) == list(range(count))
+
+
+def test_large_texts_are_split_into_batches_by_their_size(collection: Collection) -> None:
+    text = "🙂" * (BATCH_BYTES // 4 // 3)  # a third of a batch, in bytes
+    assert collection.upsert(point(f"large {n}", text) for n in range(8)) == 8
+    assert collection.upsert(
+        [point("a megabyte in one", "x" * 2**20), point("more than a batch", "x" * (BATCH_BYTES + 1))]
+    )
+    assert collection.count() == 10
+    assert len(collection.get(["more than a batch"])["more than a batch"].text) == BATCH_BYTES + 1
+
+
+@pytest.mark.parametrize(
+    ("bad", "error", "words"),
+    [
+        ([float("nan")] + [1.0] * 7, ValueError, "nan at position 0"),
+        ([1.0] * 7 + [float("-inf")], ValueError, "-inf at position 7"),
+        ([0.0] * 8, ValueError, "zeros"),
+        ([1.0] * 7, ValueError, r"shape \(7,\).* 8 dimensions"),
+        ([[1.0] * 8], ValueError, "shape"),
+        ([], ValueError, "shape"),
+        (["1"] * 8, TypeError, "real numbers"),
+        ([1j] * 8, TypeError, "real numbers"),
+        (None, TypeError, "real numbers"),
+    ],
+)
+def test_a_bad_vector_stores_nothing_of_its_batch(
+    collection: Collection, bad: Any, error: type[Exception], words: str
+) -> None:
+    with pytest.raises(error, match=words) as caught:
+        collection.upsert([point("good"), Point(point("the bad one").chunk, bad if bad is None else np.array(bad))])
+    assert "'the bad one'" in str(caught.value)
+    assert caught.value.stored == 0  # type: ignore[attr-defined]
+    assert collection.count() == 0
+    with pytest.raises(error, match=words):
+        collection.search(bad)
+
+
+def test_a_bad_point_leaves_the_batches_before_it(collection: Collection) -> None:
+    def stream() -> Iterator[Point]:
+        yield from points(BATCH_POINTS * 2 + 5)
+        yield point("bad", at=np.full(DIMENSION, np.nan))
+
+    with pytest.raises(ValueError, match=rf"'bad'.*\({BATCH_POINTS * 2} points were stored before\)") as caught:
+        collection.upsert(stream())
+    assert caught.value.stored == BATCH_POINTS * 2  # type: ignore[attr-defined]
+    assert collection.count() == BATCH_POINTS * 2
+
+
+def test_what_the_iterable_raises_passes_as_it_is(collection: Collection) -> None:
+    def stream() -> Iterator[Point]:
+        yield from points(BATCH_POINTS + 5)
+        raise KeyError("of the reader")
+
+    with pytest.raises(KeyError, match="of the reader"):
+        collection.upsert(stream())
+    assert collection.count() == BATCH_POINTS
+
+
+@pytest.mark.parametrize(
+    ("metadata", "error", "words"),
+    [
+        ({"a": float("nan")}, ValueError, "metadata.a = nan"),
+        ({"a": [1, {"b": float("inf")}]}, ValueError, r"metadata.a\[1\].b = inf"),
+        ({"a": 2**63}, ValueError, "64 bits"),
+        ({"a": -(2**63) - 1}, ValueError, "64 bits"),
+        ({1: "a"}, TypeError, "keys must be strings"),
+        ({"a": {None: 1}}, TypeError, "keys must be strings"),
+        ({"a": b"bytes"}, TypeError, "of type bytes"),
+        ({"a": {1, 2}}, TypeError, "of type set"),
+        ({"a": np.float32(1)}, TypeError, "of type float32"),
+        ({"a": object()}, TypeError, "of type object"),
+        ({"a": "\udcff"}, InvalidText, "lone surrogate"),
+        ({"\udcff": "a"}, InvalidText, "lone surrogate"),
+        ([("a", 1)], TypeError, "must be a mapping"),
+        (None, TypeError, "must be a mapping"),
+    ],
+)
+def test_metadata_that_is_not_json_is_refused(
+    collection: Collection, metadata: Any, error: type[Exception], words: str
+) -> None:
+    bad = Point(Chunk("the bad one", "d", "text", 0, 4, metadata=metadata), vector(1))
+    with pytest.raises(error, match=words) as caught:
+        collection.upsert([point("good"), bad])
+    assert "'the bad one'" in str(caught.value)
+    assert collection.count() == 0
+
+
+def test_metadata_may_nest_but_not_without_end(collection: Collection) -> None:
+    def nested(depth: int) -> dict[str, Any]:
+        return {"a": nested(depth - 1)} if depth else {"leaf": 1}
+
+    assert collection.upsert([point("deep", metadata=nested(15))]) == 1
+    assert collection.get(["deep"])["deep"].metadata == nested(15)
+    with pytest.raises(ValueError, match="deeper than 16 levels"):
+        collection.upsert([point("deeper", metadata=nested(16))])
+    with pytest.raises(ValueError, match="deeper than 16 levels"):
+        collection.upsert([point("bottomless", metadata=nested(500))])
+
+
+def test_metadata_of_other_json_types_becomes_plain(collection: Collection) -> None:
+    metadata = {"tuple": (1, 2), "double": np.float64(1.5), "mapping": {"a": True}}
+    collection.upsert([point("a", metadata=metadata)])
+    found = collection.get(["a"])["a"].metadata
+    assert found == {"tuple": [1, 2], "double": 1.5, "mapping": {"a": True}}
+    assert type(found["double"]) is float
+
+
+@pytest.mark.parametrize("text", ["\ud800", "fine\udfff", "\x00", "", " ", "😀", "x" * 2**20, "\r\n\u2028\ufeff"])
+def test_text_is_stored_exactly_or_refused(collection: Collection, text: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        with pytest.raises(InvalidText, match="lone surrogate"):
+            collection.upsert([point("a", text)])
+        assert collection.count() == 0
+    else:
+        collection.upsert([point("a", text)])
+        assert collection.get(["a"])["a"].text == text
+
+
+def test_only_points_are_stored(collection: Collection) -> None:
+    for wrong in ("text", None, Chunk("a", "a", "t", 0, 1), {"id": 1}):
+        with pytest.raises(TypeError, match="Point"):
+            collection.upsert([wrong])  # type: ignore[list-item]
+
+
+def test_search_ranks_by_cosine(collection: Collection) -> None:
+    collection.upsert(points(300))
+    query = vector(1234)
+    hits = collection.search(query, limit=300)
+    expected = {
+        f"doc {n}": float(query @ vector(n) / np.linalg.norm(query) / np.linalg.norm(vector(n))) for n in range(300)
+    }
+    assert [hit.id for hit in hits] == sorted(expected, key=lambda name: -expected[name])
+    np.testing.assert_allclose([hit.score for hit in hits], sorted(expected.values(), reverse=True), atol=1e-5)
+    assert collection.search(query * 1e-20, limit=5) == collection.search(query * 1e20, limit=5)
+    assert [hit.id for hit in collection.search(list(map(float, query)), limit=5)] == [hit.id for hit in hits[:5]]
+
+
+def test_vectors_of_any_length_are_directions(collection: Collection) -> None:
+    huge, small = np.full(DIMENSION, 3e38, dtype=np.float32), np.full(DIMENSION, 1e-44, dtype=np.float32)
+    collection.upsert([point("huge", at=huge), point("small", at=small), point("double", at=np.full(DIMENSION, 1e300))])
+    assert [hit.score for hit in collection.search(np.ones(DIMENSION))] == pytest.approx([1, 1, 1], abs=1e-6)
+
+
+def test_limit_offset_and_threshold(collection: Collection) -> None:
+    collection.upsert(points(50))
+    every = collection.search(vector(3), limit=100)
+    assert len(every) == 50
+    assert collection.search(vector(3), limit=7, offset=5) == every[5:12]
+    assert collection.search(vector(3), limit=7, offset=49) == every[49:]
+    assert collection.search(vector(3), limit=7, offset=50) == []
+    threshold = every[9].score
+    assert collection.search(vector(3), limit=100, score_threshold=threshold) == every[:10]
+    assert collection.search(vector(3), limit=5, score_threshold=threshold) == every[:5]
+    assert collection.search(vector(3), limit=5, offset=8, score_threshold=threshold) == every[8:10]
+    assert collection.search(vector(3), limit=100, score_threshold=-1.0) == every
+    for bad in (1.1, -2, float("nan")):
+        with pytest.raises(ValueError, match="score_threshold"):
+            collection.search(vector(3), score_threshold=bad)
+
+
+def test_equal_scores_come_in_the_order_of_ids(collection: Collection) -> None:
+    collection.upsert(point(f"{n:02}", at=vector(1)) for n in (7, 3, 9, 1))
+    assert [hit.id for hit in collection.search(vector(1))] == ["01", "03", "07", "09"]
+
+
+@pytest.mark.parametrize("bad", [0, -1, 1.5, "3", None, True])
+def test_numbers_that_are_none_are_refused(collection: Collection, bad: Any) -> None:
+    with pytest.raises((ValueError, TypeError), match="limit"):
+        collection.search(vector(1), limit=bad)
+    with pytest.raises((ValueError, TypeError), match="batch"):
+        collection.scroll(batch=bad)
+    if bad != 0:
+        with pytest.raises((ValueError, TypeError), match="offset"):
+            collection.search(vector(1), offset=bad)
+    assert collection.search(vector(1), limit=np.int64(3)) == []  # type: ignore[arg-type]
+
+
+def test_get_and_hashes_of_many_ids(collection: Collection) -> None:
+    stored = {item.chunk.id: item.chunk for item in points(600)}
+    collection.upsert(points(600))
+    wanted = [f"doc {n}" for n in range(0, 1200, 2)]
+    present = {chunk_id: chunk for chunk_id, chunk in stored.items() if chunk.metadata["even"]}
+    assert collection.get(iter(wanted)) == present
+    assert collection.content_hashes(wanted) == {name: chunk.content_hash for name, chunk in present.items()}
+    for call in (collection.get, collection.content_hashes, collection.delete):
+        with pytest.raises(TypeError, match="single str"):
+            call("doc 1")
+
+
+def test_delete_by_ids(collection: Collection) -> None:
+    collection.upsert(points(600))
+    assert collection.delete(f"doc {n}" for n in range(300, 900)) == 300
+    assert collection.delete(["doc 1", "doc 1", "nobody"]) == 1
+    assert collection.delete([]) == 0
+    assert collection.count() == 299
+    assert collection.get(["doc 1"]) == {}
+
+
+def test_delete_by_filter(collection: Collection) -> None:
+    collection.upsert(points(600))
+    assert collection.delete(filter={"even": True, "number": {"lt": 580}}) == 290
+    assert collection.count() == 310
+    assert collection.delete(filter={"even": True, "number": {"lt": 580}}) == 0
+
+
+@pytest.mark.parametrize(
+    "arguments", [{}, {"filter": {}}, {"filter": {"a": {"not_in": []}}}, {"ids": ["a"], "filter": {"a": 1}}]
+)
+def test_nothing_deletes_everything_by_accident(collection: Collection, arguments: dict[str, Any]) -> None:
+    from qdrant_client import models
+
+    collection.upsert(points(3))
+    with pytest.raises(ValueError, match="delete"):
+        collection.delete(**arguments)
+    for empty in (models.Filter(), models.Filter(must=[]), models.Filter(must=[], should=[], must_not=[])):
+        with pytest.raises(ValueError, match="delete every point"):
+            collection.delete(filter=empty)
+    assert collection.count() == 3
+
+
+def test_scroll_has_no_cap_and_survives_deletes(collection: Collection) -> None:
+    collection.upsert(points(500))
+    seen = []
+    for chunk in collection.scroll({"number": {"gte": 400}}, batch=16):
+        seen.append(chunk.metadata["number"])
+        collection.delete([chunk.id])
+    assert sorted(seen) == list(range(400, 500))
+    assert collection.count() == 400
+
+
+def test_payload_names_are_configurable_and_remembered(place: Place) -> None:
+    with pytest.raises(ValueError, match="must differ"):
+        place.open(content_key="t1")
+    with pytest.raises(ValueError, match="letters, digits"):
+        place.open(metadata_key="a.b")
+    collection = place.open(content_key="body", metadata_key="meta")
+    collection.upsert(points(3))
+    assert collection.count({"number": 2}) == 1
+    assert collection.get(["doc 1"])["doc 1"].text == "text of doc 1"
+    if place.engine != "memory":
+        place.close()
+        assert place.open().count({"number": 2}) == 1
+        place.close()
+        with pytest.raises(CollectionMismatch, match=r"content_key='body'.*'page_content'"):
+            place.open(content_key="page_content")
+
+
+def test_info(collection: Collection, place: Place) -> None:
+    collection.upsert(points(5))
+    info = collection.info()
+    assert (info.engine, info.points, info.identity, info.location) == (place.engine, 5, MODEL, place.location)
+    assert (info.disk_bytes or 0) > 0 if place.engine == "embedded" else info.disk_bytes is None
+    assert collection.name == info.name
+    assert place.engine in repr(collection)
+
+
+def test_a_closed_collection_says_so(place: Place) -> None:
+    with place.open() as collection:
+        collection.upsert(points(3))
+    collection.close()
+    for call in (collection.count, lambda: collection.search(vector(1)), lambda: collection.upsert(points(1))):
+        with pytest.raises(StoreError, match="closed"):
+            call()
+
+
+def test_an_existing_collection_is_opened_as_it_is(place: Place) -> None:
+    if place.engine == "memory":
+        pytest.skip("memory forgets")
+    place.open().upsert(points(5))
+    place.close()
+    for options in ({}, {"identity": None}, {"create": False}):
+        collection = place.open(**options)
+        assert collection.count() == 5
+        assert collection.identity == MODEL
+        place.close()
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        ModelIdentity("other-model", "b" * 64, DIMENSION),
+        ModelIdentity("test-model", "b" * 64, DIMENSION),
+        ModelIdentity("other-model", "a" * 64, DIMENSION + 1),
+    ],
+)
+def test_another_model_is_refused_by_name(place: Place, other: ModelIdentity) -> None:
+    if place.engine == "memory":
+        pytest.skip("memory forgets")
+    place.open().upsert(points(5))
+    place.close()
+    for options in ({}, {"adopt": True}):
+        with pytest.raises(CollectionMismatch) as caught:
+            place.open(identity=other, **options)
+        for words in ("test-model", "a" * 16, other.model, other.fingerprint[:16], str(other.dimension)):
+            assert words in str(caught.value)
+    assert place.open().count() == 5
+
+
+def test_the_same_model_under_another_name_is_the_same_model(place: Place) -> None:
+    if place.engine == "memory":
+        pytest.skip("memory forgets")
+    place.open().close()
+    assert place.open(identity=ModelIdentity("/a/copy", MODEL.fingerprint, DIMENSION)).identity == MODEL
+
+
+def test_threads_write_and_read_together(collection: Collection) -> None:
+    threads, rounds = 8, 3
+    failures: list[BaseException] = []
+
+    def work(number: int) -> None:
+        try:
+            for turn in range(rounds):
+                first = (number * rounds + turn) * 20
+                collection.upsert(points(20, first))
+                collection.upsert([point("everyone's", "shared", {"turn": turn}, at=vector(7))])
+                assert len(collection.get([f"doc {n}" for n in range(first, first + 20)])) == 20
+                assert collection.search(vector(first), limit=3)[0].id == f"doc {first}"
+                assert collection.delete([f"doc {first}"]) == 1
+        except BaseException as error:  # noqa: BLE001 - handed to the main thread
+            failures.append(error)
+
+    workers = [threading.Thread(target=work, args=(number,)) for number in range(threads)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert not failures
+    assert collection.count() == threads * rounds * 19 + 1
+    found = {chunk.id for chunk in collection.scroll()}
+    assert len(found) == threads * rounds * 19 + 1
+
+
+def test_a_write_that_vanishes_is_found_out(collection: Collection, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = collection._engine
+    write = engine.write
+
+    def forgetful(rows: Any) -> None:
+        if kept := [row for row in rows if row.payload["t1"]["id"] != "doc 5"]:
+            write(kept)
+
+    monkeypatch.setattr(engine, "write", forgetful)
+    with pytest.raises(WriteNotVerified, match="'doc 5'") as caught:
+        collection.upsert(points(10))
+    assert caught.value.ids == ["doc 5"]
+    assert caught.value.stored == 0  # type: ignore[attr-defined]
+
+
+def test_a_replacement_that_vanishes_is_found_out(collection: Collection, monkeypatch: pytest.MonkeyPatch) -> None:
+    collection.upsert([point("a", "old"), point("b", "same")])
+    monkeypatch.setattr(collection._engine, "write", lambda rows: None)
+    assert collection.upsert([point("b", "same")]) == 1  # nothing to prove: it is there
+    with pytest.raises(WriteNotVerified) as caught:
+        collection.upsert([point("a", "new"), point("b", "same")])
+    assert caught.value.ids == ["a"]
+
+
+def test_a_write_lost_once_is_made_up_for(collection: Collection, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = collection._engine
+    write, calls = engine.write, []
+
+    def forgetful(rows: Any) -> None:
+        calls.append(len(rows))
+        write(rows if len(calls) > 1 else rows[1:])
+
+    monkeypatch.setattr(engine, "write", forgetful)
+    assert collection.upsert(points(10)) == 10
+    assert calls == [10, 1]
+    assert collection.count() == 10
+
+
+def test_a_delete_that_does_nothing_is_found_out(collection: Collection, monkeypatch: pytest.MonkeyPatch) -> None:
+    collection.upsert(points(3))
+    monkeypatch.setattr(collection._engine, "erase", lambda ids: None)
+    with pytest.raises(WriteNotVerified, match="still in"):
+        collection.delete(["doc 1"])
+    with pytest.raises(WriteNotVerified, match="still in"):
+        collection.delete(filter={"number": {"gte": 0}})
+
+
+def test_scores_stay_within_a_cosine(collection: Collection) -> None:
+    collection.upsert(point(str(n), at=vector(n) * 3) for n in range(50))
+    for n in range(50):
+        best = collection.search(vector(n), limit=1)[0]
+        assert math.isclose(best.score, 1.0, abs_tol=1e-6)
+        assert best.score <= 1.0
