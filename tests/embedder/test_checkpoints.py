@@ -58,6 +58,24 @@ def test_emb_token_missing_or_split(tiny: Path) -> None:
         Prompter(tokenizer, CheckpointSpec(emb_token="<vec>"))
 
 
+def test_a_checkpoints_own_code_does_not_run(tiny: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(tiny, tmp_path / "with-code")
+    config = json.loads((folder / "config.json").read_text())
+    config |= {"model_type": "evil", "auto_map": {"AutoConfig": "evil.Config", "AutoModelForCausalLM": "evil.Model"}}
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "evil.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w').close()\n")
+    with pytest.raises(CheckpointError, match="does not load"):
+        T1Embedder.load(folder)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_pickled_weights_are_not_loaded(tiny: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(tiny, tmp_path / "pickled")
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+    with pytest.raises(CheckpointError, match="Only safetensors are loaded"):
+        T1Embedder.load(folder)
+
+
 def test_tokenizer_and_weights_of_different_models(tiny: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(tiny, tmp_path / "mixed")
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
