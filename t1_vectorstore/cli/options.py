@@ -1,0 +1,66 @@
+"""The options that several commands share, and what their values mean."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import typer
+
+Where = Annotated[str, typer.Argument(metavar="DIR|URL", help="An index folder, or the URL of a Qdrant server.")]
+Name = Annotated[str, typer.Option(help="The collection's name.")]
+Model = Annotated[
+    str | None,
+    typer.Option(help="'t1-mini' (bundled), a checkpoint folder, or a hub id.  [default: the index's own]"),
+]
+Preset = Annotated[str | None, typer.Option(help="The hub id whose preset describes a folder without t1_config.json.")]
+ApiKey = Annotated[str | None, typer.Option(envvar="QDRANT_API_KEY", help="For a server.", show_envvar=True)]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else, to standard output.")]
+Filters = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--filter",
+        metavar="KEY=VALUE",
+        help='Only what has this metadata; repeat it to narrow down, or give JSON: \'{"year": {"gte": 2000}}\'.',
+    ),
+]
+
+
+def parse_filters(given: Sequence[str] | None) -> dict[str, Any] | None:
+    """Filters as the store takes them; ``None`` without any.
+
+    ``year=1999`` finds the number as well as the string, since sources such as CSV know only strings. The same key
+    twice finds either value.
+
+    Raises:
+        ValueError: neither ``key=value`` nor a JSON object.
+    """
+    combined: dict[str, Any] = {}
+    for text in given or ():
+        if text.lstrip().startswith("{"):
+            combined.update(_json_filter(text))
+            continue
+        key, equals, value = text.partition("=")
+        if not equals or not key.strip():
+            raise ValueError(f"--filter {text!r} is neither key=value nor a JSON object")
+        known = combined.get(key.strip(), [])
+        combined[key.strip()] = [*(known if isinstance(known, list) else [known]), *_readings(value)]
+    return combined or None
+
+
+def _json_filter(text: str) -> dict[str, Any]:
+    try:
+        value: dict[str, Any] = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"--filter {text!r} is not JSON: {error.msg} at column {error.colno}") from None
+    return value
+
+
+def _readings(value: str) -> list[Any]:
+    """A value as a string, and as the number or truth value it may be."""
+    try:
+        parsed = json.loads(value, parse_constant=str)
+    except json.JSONDecodeError:
+        return [value]
+    return [value, parsed] if isinstance(parsed, bool | int | float) else [value]

@@ -1,0 +1,85 @@
+"""``t1 search``: a query in, its thought and the hits out."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from t1_vectorstore.cli.console import note, one_line, output, print_json, styled, visible
+from t1_vectorstore.cli.options import ApiKey, Filters, Json, Model, Name, Preset, Where, parse_filters
+from t1_vectorstore.cli.progress import busy
+from t1_vectorstore.cli.stores import open_store
+
+if TYPE_CHECKING:
+    from t1_vectorstore.types import Hit, SearchResult, Thought
+
+SNIPPET = 300
+"""Characters of a hit that are shown."""
+
+
+def search(
+    where: Where,
+    query: Annotated[str, typer.Argument(help="What you want to know.")],
+    think: Annotated[
+        bool | None, typer.Option("--think/--no-think", help="Whether to think first.  [default: the model's]")
+    ] = None,
+    budget: Annotated[int | None, typer.Option(min=0, help="Tokens of the thought at most.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="Hits at most.")] = 5,
+    min_score: Annotated[float | None, typer.Option(help="The lowest cosine similarity to show.")] = None,
+    filter: Filters = None,
+    full: Annotated[bool, typer.Option("--full", help="Show whole texts.")] = False,
+    model: Model = None,
+    preset: Preset = None,
+    name: Name = "t1",
+    api_key: ApiKey = None,
+    json: Json = False,
+) -> None:
+    """Think about a query, then find the documents nearest to it."""
+    from t1_vectorstore.filters import compile_filter
+    from t1_vectorstore.prompts import check_texts
+
+    wanted = parse_filters(filter)
+    check_texts([query], "query")
+    compile_filter(wanted, "metadata")  # refused before the model is loaded
+    with open_store(where, model=model, preset=preset, name=name, api_key=api_key) as store, busy("thinking"):
+        result = store.search(query, limit=limit, filter=wanted, score_threshold=min_score, think=think, budget=budget)
+    if json:
+        print_json({**asdict(result), "timings": {**asdict(result.timings), "total": result.timings.total}})
+        return
+    if result.truncated:
+        note(
+            f"note: the query has {result.truncated.total_tokens} tokens, and the model read all but the last "
+            f"{result.truncated.dropped_tokens}"
+        )
+    _print(result, None if full else SNIPPET)
+
+
+def _print(result: SearchResult, most: int | None) -> None:
+    console = output()
+    for thought in result.thoughts:
+        console.print(styled("thought  ", "bold"), styled(one_line(thought.text)), sep="")
+        console.print(styled(f"         {describe(thought)}, {result.timings.embed:.2f} s", "dim"))
+    for rank, hit in enumerate(result.hits, 1):
+        console.print()
+        console.print(styled(f"{rank:>2}  {hit.score:.3f}  ", "bold"), styled(one_line(hit.id), "bold cyan"), sep="")
+        text = visible(hit.text).strip() if most is None else one_line(hit.text, most)
+        console.print(styled(_indented(text)))
+        if hit.metadata:
+            console.print(styled(f"    {_facts(hit)}", "dim"))
+    if not result.hits:
+        console.print(styled("nothing found"))
+
+
+def describe(thought: Thought) -> str:
+    """How long a thought is and how it ended."""
+    return f"{thought.tokens} tokens{f', cut by the {thought.stop}' if thought.cut else ''}"
+
+
+def _facts(hit: Hit) -> str:
+    return one_line("  ".join(f"{key}={value}" for key, value in hit.metadata.items()), SNIPPET)
+
+
+def _indented(text: str) -> str:
+    return "\n".join(f"    {line}" for line in text.splitlines())

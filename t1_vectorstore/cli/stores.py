@@ -1,0 +1,67 @@
+"""Open what a command works on: the collection first, the model it names next, the weights last."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from t1_vectorstore.cli.progress import busy
+
+if TYPE_CHECKING:
+    from t1_vectorstore.store import Collection
+    from t1_vectorstore.vectorstore import T1VectorStore
+
+DEFAULT_MODEL = "t1-mini"
+
+
+def open_collection(where: str, *, name: str, api_key: str | None) -> Collection:
+    """Open a collection that exists, whatever its model."""
+    from t1_vectorstore.store import Collection
+
+    return Collection.open(where, name=name, create=False, api_key=api_key)
+
+
+def open_store(
+    where: str, *, model: str | None, preset: str | None, name: str, api_key: str | None, create: bool = False
+) -> T1VectorStore:
+    """Open a collection with its model; a mistake in either is found before the weights are loaded.
+
+    Args:
+        where: folder or URL.
+        model: name, folder or hub id; ``None`` takes the model that the collection names.
+        preset: for a folder without a specification.
+        name: the collection's.
+        api_key: for a server.
+        create: whether a collection that is not there yet is made.
+    """
+    from t1_vectorstore.checkpoint import Checkpoint
+    from t1_vectorstore.embedder import T1Embedder
+    from t1_vectorstore.errors import CollectionNotFound
+    from t1_vectorstore.store import Collection
+    from t1_vectorstore.vectorstore import T1VectorStore
+
+    if model is None:
+        try:
+            with open_collection(where, name=name, api_key=api_key) as found:
+                model = found.identity.model
+        except CollectionNotFound:
+            if not create:
+                raise
+    model = _lasting_name(model or DEFAULT_MODEL)
+    identity = Checkpoint.load(model, preset=preset).identity
+    collection = Collection.open(where, name=name, identity=identity, create=create, api_key=api_key)
+    try:
+        with busy(f"loading {model}"):
+            embedder = T1Embedder.load(model, preset=preset, truncation="allow")
+        return T1VectorStore(embedder, collection)
+    except BaseException:
+        collection.close()
+        raise
+
+
+def _lasting_name(model: str) -> str:
+    """A folder by its absolute path: the index remembers the name, and is searched from anywhere."""
+    from t1_vectorstore.checkpoint import BUNDLED
+
+    folder = Path(model).expanduser()
+    return str(folder.resolve()) if folder.is_dir() and not (BUNDLED / model).is_dir() else model
