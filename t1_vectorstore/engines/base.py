@@ -22,11 +22,19 @@ FilterJSON: TypeAlias = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One point as an engine keeps it. ``vector`` is absent where it was not asked for."""
+    """One point as an engine keeps it.
+
+    Attributes:
+        id: the point's.
+        payload: JSON.
+        vector: absent where it was not asked for.
+        size: about how many bytes a row to be written takes on the wire.
+    """
 
     id: PointId
     payload: dict[str, Any]
     vector: Vector | None = None
+    size: int = 0
 
 
 @dataclass(frozen=True, slots=True)

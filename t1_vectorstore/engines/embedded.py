@@ -65,6 +65,7 @@ class EmbeddedEngine:
         """Insert or replace rows; the write-ahead log has them when this returns."""
         points = [edge.Point(row.id, _array(row.vector), row.payload) for row in rows]
         with self._use() as shard:
+            self._folder.demand_space(sum(row.size for row in rows))
             shard.update(edge.UpdateOperation.upsert_points(points))
             self._flush_now_and_then(shard)
 
@@ -77,6 +78,7 @@ class EmbeddedEngine:
     def erase(self, ids: Sequence[PointId]) -> None:
         """Remove points."""
         with self._use() as shard:
+            self._folder.demand_space()
             shard.update(edge.UpdateOperation.delete_points(list(ids)))
             self._flush_now_and_then(shard)
 

@@ -25,6 +25,9 @@ from t1_vectorstore.errors import CollectionLocked, CollectionNotFound, StoreErr
 
 _LOCK, _DESCRIPTION, _SHARD = "lock", "t1.json", "shard"
 _NEW_SHARD, _NEW_DESCRIPTION = "shard.new", "t1.json.new"
+_MIB = 2**20
+_SPACE_TO_OPEN = 16 * _MIB
+_SPACE_TO_WRITE = 64 * _MIB
 _UNFINISHED = {_LOCK, _NEW_SHARD, _NEW_DESCRIPTION}
 
 
@@ -43,6 +46,7 @@ class IndexFolder:
         try:
             self._check(create)
             path.mkdir(parents=True, exist_ok=True)
+            self.demand_space()
             self._lock = _lock(path / _LOCK)
         except OSError as error:
             raise StoreUnavailable(f"cannot open an index in {path}: {error.strerror or error}") from error
@@ -104,6 +108,23 @@ class IndexFolder:
             _sync_folder(self.path)
         except OSError as error:
             raise StoreUnavailable(f"cannot create an index in {self.path}: {error.strerror or error}") from error
+
+    def demand_space(self, growth: int | None = None) -> None:
+        """Stop before the disk is full: the engine's files are mapped and sparse, so a full disk kills the process.
+
+        Args:
+            growth: bytes that are about to be written; ``None`` to read only.
+
+        Raises:
+            StoreUnavailable: too little space is left on the disk.
+        """
+        need = _SPACE_TO_OPEN if growth is None else _SPACE_TO_WRITE + 4 * growth  # once in the log, once in place
+        free = shutil.disk_usage(self.path).free
+        if free < need:
+            raise StoreUnavailable(
+                f"the disk of {self.path} is full: {free // _MIB} MiB are left and {need // _MIB + 1} MiB are needed; "
+                "free some space and try again"
+            )
 
     def disk_bytes(self) -> int:
         """Bytes that the files really use; the engine's files are sparse and look larger."""

@@ -27,8 +27,8 @@ _INT64 = 2**63
 _NUMBER_BYTES = 12  # about what a float takes in JSON
 
 
-def to_row(point: Point, schema: Schema) -> tuple[Row, int]:
-    """A checked row, and about how many bytes it takes on the wire.
+def to_row(point: Point, schema: Schema) -> Row:
+    """A checked row, ready to be written.
 
     Raises:
         TypeError: something is not of the type it must be.
@@ -53,7 +53,7 @@ def to_row(point: Point, schema: Schema) -> tuple[Row, int]:
     }
     payload = {schema.content_key: chunk.text, schema.metadata_key: metadata, OWN_KEY: own}
     vector = to_vector(point.vector, schema.identity.dimension, where)
-    return Row(target, payload, vector), size + metadata_size + _NUMBER_BYTES * len(vector) + 200
+    return Row(target, payload, vector, size + metadata_size + _NUMBER_BYTES * len(vector) + 200)
 
 
 def to_vector(given: object, dimension: int, where: str) -> Vector:

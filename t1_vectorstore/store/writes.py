@@ -41,14 +41,14 @@ class Writer:
             try:
                 if point is _END:
                     return stored + self._write(batch, seen)
-                row, row_size = to_row(point, self._engine.schema)
-                if len(batch) >= BATCH_POINTS or size + row_size > BATCH_BYTES:
+                row = to_row(point, self._engine.schema)
+                if len(batch) >= BATCH_POINTS or size + row.size > BATCH_BYTES:
                     stored += self._write(batch, seen)
                     batch, size = {}, 0
                 if row.id in batch:
                     _refuse_loss(row, batch[row.id], same_call=True)
                 batch[row.id] = row
-                size += row_size
+                size += row.size
             except (ValueError, TypeError, StoreError) as error:
                 raise _with_progress(error, stored) from error.__cause__
 
