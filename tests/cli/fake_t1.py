@@ -1,0 +1,51 @@
+"""The ``t1`` command with an instant model, which can be made to signal itself when it has written so many batches.
+
+python -m tests.cli.fake_t1 SIGKILL 2 index docs --to idx
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterable
+from types import SimpleNamespace
+from typing import Any
+
+from t1_vectorstore.checkpoint import Checkpoint
+from t1_vectorstore.embedder import T1Embedder
+from t1_vectorstore.store import Collection
+from t1_vectorstore.types import Point
+
+DIMENSION = 16
+
+
+def use_fake_model(patch: Callable[[Any, str, Any], None]) -> None:
+    """Make every model name mean the fake; ``patch`` sets an attribute."""
+    embedder = T1Embedder.fake(DIMENSION)
+    patch(T1Embedder, "load", lambda *_, **__: embedder)
+    patch(Checkpoint, "load", lambda *_, **__: SimpleNamespace(identity=embedder.identity))
+
+
+def signal_after(writes: int, name: str) -> None:
+    """Send this process a signal right after its so-and-so-many-th write."""
+    upsert, done = Collection.upsert, 0
+
+    def counted(self: Collection, points: Iterable[Point]) -> int:
+        nonlocal done
+        stored = upsert(self, points)
+        done += 1
+        if done == writes:
+            os.kill(os.getpid(), signal.Signals[name])
+        return stored
+
+    Collection.upsert = counted  # type: ignore[method-assign]
+
+
+if __name__ == "__main__":
+    from t1_vectorstore.cli import main
+
+    use_fake_model(setattr)
+    signal_after(int(sys.argv[2]), sys.argv[1])
+    del sys.argv[1:3]
+    main()

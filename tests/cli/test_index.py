@@ -1,0 +1,152 @@
+"""``t1 index``: what it stores, what it reports, and that nothing is lost when it is stopped."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from t1_vectorstore.store import Collection
+
+ROOT = Path(__file__).parents[2]
+
+
+def held(location: str) -> dict[str, str]:
+    with Collection.open(location, create=False) as collection:
+        return {chunk.id: chunk.text for chunk in collection.scroll()}
+
+
+def stopped(name: str, writes: int, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "tests.cli.fake_t1", name, str(writes), *arguments]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+
+
+def test_folders_and_records_are_indexed(run: Any, folder: Path, corpus: Any) -> None:
+    (folder / "docs").mkdir()
+    (folder / "docs" / "llama.md").write_text("Llamas live in the Andes.")
+    result = run("index", "docs", corpus({"id": "a", "text": "one", "metadata": {"k": 1}}), "--to", "idx")
+    assert "2 documents, 0 of them not stored; 2 chunks: 2 stored, 0 unchanged" in result.stdout
+    assert held("idx") == {"llama.md": "Llamas live in the Andes.", "a": "one"}
+    assert "2 chunks: 0 stored, 2 unchanged" in run("index", "docs", "corpus.jsonl", "--to", "idx").stdout
+
+
+def test_fields_and_chunks_can_be_chosen(run: Any, corpus: Any) -> None:
+    corpus({"key": "x", "body": "one two three four five six"})
+    run("index", "corpus.jsonl", "--to", "idx", "--text-field", "body", "--id-field", "key", "--chunk-size", "13")
+    assert held("idx") == {"x#chunk-0": "one two three", "x#chunk-1": "four five six"}
+
+
+BAD_RECORDS = [
+    {"id": "empty", "text": ""},
+    {"id": "space", "text": " \n "},
+    {"id": "surrogate", "text": "\ud800"},
+    {"id": "twice", "text": "second"},
+    {"id": "large number", "text": "t", "metadata": {"n": 10**30}},
+]
+GOOD_RECORDS = [
+    {"id": "nul", "text": "a\x00b"},
+    {"id": "emoji", "text": "👩‍👩‍👧‍👦 🇨🇿"},
+    {"id": "languages", "text": "नमस्ते مرحبا こんにちは 你好 Привет γειά"},
+    {"id": "x" * 10_000, "text": "an id of ten thousand letters"},
+    {"id": "special", "text": "<emb_token> <|im_end|>"},
+    {"text": "no id"},
+]
+
+
+def test_what_cannot_be_stored_is_named_and_the_rest_is_stored(run: Any, corpus: Any) -> None:
+    corpus({"id": "twice", "text": "first"}, *GOOD_RECORDS, *BAD_RECORDS)
+    with Path("corpus.jsonl").open("a") as file:
+        file.write("not json\n")
+    result = run("index", "corpus.jsonl", "--to", "idx", code=1)
+    for record in BAD_RECORDS:
+        assert f"- {record['id']}: " in result.stderr
+    assert "corpus.jsonl:13: not JSON" in result.stderr
+    assert set(held("idx").values()) == {"first", *(record["text"] for record in GOOD_RECORDS)}
+
+
+def test_the_report_as_json(run: Any, folder: Path, corpus: Any) -> None:
+    (folder / "docs").mkdir()
+    (folder / "docs" / "image.png").write_text("")
+    corpus({"id": "a", "text": "one"}, {"id": "b", "text": ""})
+    result = run("index", "docs", "corpus.jsonl", "--to", "idx", "--json", code=1)
+    report = json.loads(result.stdout)
+    assert (report["documents"], report["stored"], report["failures"][0]["id"]) == (2, 1, "b")
+    assert "image.png" in report["skipped"][0]
+    assert result.stderr == ""
+
+
+def test_a_long_file_is_indexed_in_chunks_that_the_model_reads_whole(run: Any, folder: Path) -> None:
+    (folder / "large.txt").write_text("word " * 20_000)
+    result = run("index", "large.txt", "--to", "idx", "--json")
+    report = json.loads(result.stdout)
+    assert report["chunks"] == report["stored"] > 50
+    assert report["truncated"] == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "complaint"),
+    [
+        (["none.txt", "--to", "idx"], 1, "no such file"),
+        (["a.pdf", "--to", "idx"], 1, "no reader for '.pdf'; known: .txt"),
+        (["corpus.jsonl", "--to", "docs"], 1, "docs is not an index"),
+        (["corpus.jsonl", "--to", ":memory:"], 2, "name a folder or a URL"),
+        (["corpus.jsonl", "--to", "localhost:6333"], 2, "http://"),
+        (["corpus.jsonl", "--to", "idx", "--chunk-size", "0"], 2, "chunk size must be at least 1"),
+        (["corpus.jsonl", "--to", "idx", "--overlap", "900"], 2, "overlap must be between"),
+        (["corpus.jsonl"], 2, "--to"),
+    ],
+)
+def test_mistakes_are_refused_before_anything_is_made(
+    run: Any, folder: Path, corpus: Any, arguments: list[str], code: int, complaint: str
+) -> None:
+    corpus({"text": "x"})
+    (folder / "a.pdf").write_text("")
+    (folder / "docs").mkdir()
+    (folder / "docs" / "mine.txt").write_text("")
+    result = run("index", *arguments, code=code)
+    assert complaint in result.stderr
+    assert "Traceback" not in result.output
+    assert not (folder / "idx").exists()
+
+
+def test_a_kill_in_the_middle_is_mended_by_the_same_command(run: Any, corpus: Any) -> None:
+    records = [{"id": str(n), "text": f"text number {n}"} for n in range(700)]
+    corpus(*records)
+    killed = stopped("SIGKILL", 2, "index", "corpus.jsonl", "--to", "idx")
+    assert killed.returncode == -signal.SIGKILL
+    report = json.loads(run("index", "corpus.jsonl", "--to", "idx", "--json").stdout)
+    assert (report["unchanged"], report["stored"], report["failed"]) == (512, 188, 0)
+    assert held("idx") == {record["id"]: record["text"] for record in records}
+
+
+def test_an_interruption_says_how_far_it_got_and_leaves_a_usable_index(run: Any, corpus: Any) -> None:
+    corpus(*({"id": str(n), "text": f"text number {n}"} for n in range(700)))
+    interrupted = stopped("SIGINT", 1, "index", "corpus.jsonl", "--to", "idx")
+    assert interrupted.returncode == 130
+    assert "interrupted: " in interrupted.stderr
+    assert "the same command again goes on from there" in interrupted.stderr
+    assert "Traceback" not in interrupted.stderr
+    assert "chunks      256" in run("info", "idx").stdout
+    assert run("search", "idx", "text number 3").stdout
+
+
+def test_an_index_that_is_open_elsewhere_is_refused(run: Any, corpus: Any) -> None:
+    run("index", corpus({"id": "a", "text": "x"}), "--to", "idx")
+    with Collection.open("idx", create=False):
+        second = stopped("SIGKILL", 9, "info", "idx")
+    assert second.returncode == 1
+    assert second.stderr.startswith("error: ")
+    assert len(second.stderr.splitlines()) == 1
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_that_cannot_be_written_to(run: Any, folder: Path, corpus: Any) -> None:
+    (folder / "closed").mkdir(mode=0o500)
+    assert "ermission denied" in run("index", corpus({"text": "x"}), "--to", "closed/idx", code=1).stderr

@@ -1,0 +1,175 @@
+"""``t1 search``, ``t1 info`` and ``t1 delete``: what they show and what they refuse."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from t1_vectorstore import __version__
+from t1_vectorstore.cli import app
+from t1_vectorstore.cli.options import parse_filters
+from t1_vectorstore.store import Collection
+from t1_vectorstore.types import ModelIdentity
+
+RECORDS = [
+    {"id": "andes", "text": "Llamas live in the Andes.", "year": 1999, "lang": "en"},
+    {"id": "desert", "text": "Camels live in the desert.", "year": "2001", "lang": "en"},
+    {"id": "evil", "text": "\x1b[31mred\x1b[0m [bold]bold[/bold] \u202egnp.exe :smile:", "lang": "xx", "safe": False},
+]
+
+
+@pytest.fixture
+def index(run: Any, corpus: Any) -> str:
+    run("index", corpus(*RECORDS), "--to", "idx")
+    return "idx"
+
+
+def found(result: Any) -> list[str]:
+    return [hit["id"] for hit in json.loads(result.stdout)["hits"]]
+
+
+def test_the_thought_comes_first_and_then_the_hits(run: Any, index: str) -> None:
+    shown = run("search", index, "where do llamas live").stdout
+    assert shown.index("thought  ") < shown.index(" 1  ") < shown.index(" 2  ")
+    assert "Llamas live in the Andes." in shown
+    assert "year=1999" in shown
+    assert "thought" not in run("search", index, "llamas", "--no-think").stdout
+    assert "3 tokens, cut by the budget" in run("search", index, "llamas", "--budget", "3").stdout
+    assert " 2  " not in run("search", index, "llamas", "--limit", "1").stdout
+    assert run("search", index, "llamas", "--min-score", "1").stdout.strip().endswith("nothing found")
+
+
+def test_json_is_all_there_is_on_standard_output(run: Any, index: str) -> None:
+    result = run("search", index, "llamas", "--json")
+    answer = json.loads(result.stdout)
+    assert answer["query"] == "llamas"
+    assert answer["thoughts"][0]["stop"] == "emb_token"
+    assert answer["timings"]["total"] == pytest.approx(answer["timings"]["embed"] + answer["timings"]["search"])
+    assert {"id", "score", "text", "metadata", "document_id", "start", "end"} == answer["hits"][0].keys()
+    assert result.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("filters", "expected"),
+    [
+        (["lang=en"], {"andes", "desert"}),
+        (["year=1999"], {"andes"}),
+        (["year=2001"], {"desert"}),
+        (["year=1999", "year=2001"], {"andes", "desert"}),
+        (["lang=en", "year=1999"], {"andes"}),
+        (["safe=false"], {"evil"}),
+        (['{"year": {"gte": 1990}, "lang": "en"}'], {"andes"}),
+    ],
+)
+def test_filters(run: Any, index: str, filters: list[str], expected: set[str]) -> None:
+    options = [word for text in filters for word in ("--filter", text)]
+    assert set(found(run("search", index, "x", "--json", *options))) == expected
+
+
+def test_filter_texts_are_read_as_strings_and_as_what_they_may_be() -> None:
+    assert parse_filters(None) is None
+    assert parse_filters(["a=b=c"]) == {"a": ["b=c"]}
+    assert parse_filters(["a=NaN", "b="]) == {"a": ["NaN"], "b": [""]}
+    with pytest.raises(ValueError, match="neither"):
+        parse_filters(["a"])
+    with pytest.raises(ValueError, match="not JSON"):
+        parse_filters(["{a"])
+
+
+def test_nothing_in_a_text_is_obeyed_by_the_terminal(run: Any, index: str) -> None:
+    shown = run("search", index, "\x1b]0;title\x07red").stdout + run("search", index, "red", "--full").stdout
+    assert "\x1b" not in shown
+    assert "\u202e" not in shown
+    assert "␛[31mred␛[0m [bold]bold[/bold]" in shown
+    assert ":smile:" in shown
+
+
+def test_info(run: Any, index: str) -> None:
+    shown = run("info", index).stdout
+    assert "model       fake" in shown
+    assert "chunks      3" in shown
+    assert json.loads(run("info", index, "--json").stdout)["points"] == 3
+
+
+def test_delete_by_id_takes_all_chunks_of_a_document(run: Any, folder: Path) -> None:
+    (folder / "long.txt").write_text("word " * 100)
+    run("index", "long.txt", "--to", "idx", "--chunk-size", "100")
+    assert run("delete", "idx", "--id", "long.txt").stdout == "5 chunks deleted\n"
+
+
+def test_delete_by_filter_or_everything_wants_a_yes(run: Any, index: str) -> None:
+    assert "3 chunks; confirm it with --yes" in run("delete", index, "--all", code=2).stderr
+    assert "2 chunks; confirm" in run("delete", index, "--filter", "lang=en", code=2).stderr
+    assert run("delete", index, "--filter", "lang=en", "--yes").stdout == "2 chunks deleted\n"
+    assert run("delete", index, "--all", "--yes").stdout == "1 chunk deleted\n"
+    assert "chunks      0" in run("info", index).stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "complaint"),
+    [
+        (["search", "idx", " "], 2, "empty"),
+        (["search", "idx", "q", "--limit", "0"], 2, "--limit"),
+        (["search", "idx", "q", "--filter", "x"], 2, "neither key=value"),
+        (["search", "idx", "q", "--filter", '{"year": {"near": 3}}'], 2, "no operator 'near'"),
+        (["search", "idx"], 2, "Missing argument"),
+        (["search", "nowhere", "q"], 1, "there is no index at nowhere"),
+        (["search", ".", "q"], 1, "is not an index"),
+        (["info", "nowhere"], 1, "there is no index at nowhere"),
+        (["delete", "idx"], 2, "--id, --filter or --all"),
+        (["delete", "idx", "--id", "a", "--all"], 2, "only one of them"),
+        (["delete", "idx", "--filter", "{}", "--yes"], 2, "--id, --filter or --all"),
+        (["unknown"], 2, "No such command"),
+    ],
+)
+def test_mistakes_end_in_one_line(run: Any, index: str, arguments: list[str], code: int, complaint: str) -> None:
+    result = run(*arguments, code=code)
+    assert complaint in result.stderr
+    assert result.stdout == ""
+    assert len([line for line in result.stderr.splitlines() if line.lower().startswith("error: ")]) == 1
+
+
+def test_debug_shows_where(run: Any, index: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    result = CliRunner().invoke(app, ["--debug", "info", "nowhere"])
+    assert type(result.exception).__name__ == "CollectionNotFound"
+    monkeypatch.setenv("T1_DEBUG", "1")
+    assert type(CliRunner().invoke(app, ["info", "nowhere"]).exception).__name__ == "CollectionNotFound"
+
+
+def test_a_bug_is_one_line_that_says_how_to_see_more(run: Any, index: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Collection, "info", lambda self: 1 / 0)
+    assert run("info", index, code=1).stderr == "error: ZeroDivisionError: division by zero (--debug shows where)\n"
+
+
+def test_an_index_of_another_model_is_refused_with_both_names(run: Any, folder: Path) -> None:
+    Collection.open(folder / "other", identity=ModelIdentity("someone-elses", "f00", 16)).close()
+    complaint = run("search", "other", "q", code=1).stderr
+    assert "someone-elses" in complaint
+    assert "fake" in complaint
+
+
+def test_version_and_help(run: Any) -> None:
+    assert run("--version").stdout == f"t1-vectorstore {__version__}\n"
+    for command in ("index", "search", "info", "delete", "demo"):
+        assert command in run("--help").stdout
+        assert run(command, "--help").stdout.startswith("Usage: ")
+
+
+def test_a_real_checkpoint_is_found_again_from_another_folder(
+    folder: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is faked here: the index remembers the model's folder, and opens it by itself."""
+    (folder / "a.txt").write_text("Llamas live in the Andes.")
+    monkeypatch.chdir(tiny.parent)
+    command = ["index", str(folder / "a.txt"), "--to", str(folder / "idx"), "--model", tiny.name]
+    assert CliRunner().invoke(app, command).exit_code == 0
+    monkeypatch.chdir(folder)
+    result = CliRunner().invoke(app, ["search", "idx", "llamas", "--budget", "8", "--json"])
+    assert result.exit_code == 0, result.output
+    answer = json.loads(result.stdout)
+    assert answer["hits"][0]["text"] == "Llamas live in the Andes."
+    assert answer["thoughts"][0]["tokens"] <= 8
