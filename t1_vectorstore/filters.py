@@ -6,9 +6,12 @@
     {"facet": {"ne": "x"}}, {"facet": {"not_in": ["x", "y"]}}
     {"author.name": "Ada"}                     nested; a key that itself holds a dot is quoted: {'"a.b"': 1}
     {"year": None}                             missing, null or an empty list
+    {"title": {"text": "capital city"}}        all of these words, whatever their case and order (see below)
 
-All entries must hold. A list in the metadata matches when any of its elements does. Numbers are compared by value
-(``2`` finds ``2.0``) and never equal ``True`` or ``False``. A point without the field passes ``ne`` and ``not_in``.
+All entries must hold; ``AllOf``, ``AnyOf`` and ``NoneOf`` combine filters in other ways, to any depth. A list in the
+metadata matches when any of its elements does. Numbers are compared by value (``2`` finds ``2.0``) and never equal
+``True`` or ``False``. A point without the field passes ``ne`` and ``not_in``. On a field without a text index, some
+versions of the server take ``text`` for one string to be found as it stands.
 """
 
 from __future__ import annotations
@@ -16,23 +19,54 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING, Any, TypeAlias
+
+from t1_vectorstore.ids import point_id
 
 if TYPE_CHECKING:
     from qdrant_client.models import Filter
 
-    FilterLike: TypeAlias = "Mapping[str, Any] | Filter"
+    FilterLike: TypeAlias = "Mapping[str, Any] | AllOf | AnyOf | NoneOf | IdIn | Filter"
 else:  # qdrant_client costs a second to import, and a dict does not need it
     FilterLike = Any
 
 _RANGE = ("gt", "gte", "lt", "lte")
-_OPERATORS = ("eq", "ne", "in", "not_in", *_RANGE)
+_OPERATORS = ("eq", "ne", "in", "not_in", *_RANGE, "text")
 _NOTHING: dict[str, Any] = {"has_id": []}
 _EXACT = 2**53  # beyond it a float cannot tell neighbouring integers apart
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}([T ][0-9:.]+(Z|[+-][0-9:]+)?)?", re.ASCII)
 _SEGMENT = re.compile(r'("[^"]+"|[^".\[\]]+)((?:\[[0-9]*\])*)(?:\.(?=.)|$)', re.ASCII)
 _PLAIN = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class AllOf:
+    """All of several filters hold; with none of them, nothing is restricted."""
+
+    filters: Sequence[FilterLike | None]
+
+
+@dataclass(frozen=True, slots=True)
+class AnyOf:
+    """At least one of several filters holds; with none of them, nothing matches."""
+
+    filters: Sequence[FilterLike | None]
+
+
+@dataclass(frozen=True, slots=True)
+class NoneOf:
+    """Not one of several filters holds."""
+
+    filters: Sequence[FilterLike | None]
+
+
+@dataclass(frozen=True, slots=True)
+class IdIn:
+    """The point is one of these, by the ids that its user gave."""
+
+    ids: Sequence[str]
 
 
 def compile_filter(filter: FilterLike | None, metadata_key: str) -> dict[str, Any] | None:
@@ -48,11 +82,29 @@ def compile_filter(filter: FilterLike | None, metadata_key: str) -> dict[str, An
         return None
     if isinstance(filter, Mapping):
         return _Builder(metadata_key).build(filter)
+    if isinstance(filter, IdIn):
+        return {"must": [{"has_id": [point_id(given) for given in filter.ids]}]}
+    if isinstance(filter, AllOf | AnyOf | NoneOf):
+        return _combine(filter, [compile_filter(part, metadata_key) for part in filter.filters])
     dump = getattr(filter, "model_dump", None)
     if type(filter).__name__ != "Filter" or dump is None:
         raise TypeError(f"a filter is a dict or a qdrant_client.models.Filter, not {type(filter).__name__}: {filter!r}")
     clauses = dump(mode="json", by_alias=True, exclude_none=True)
     return {name: clause for name, clause in clauses.items() if clause != []} or None
+
+
+def _combine(filter: AllOf | AnyOf | NoneOf, parts: list[dict[str, Any] | None]) -> dict[str, Any] | None:
+    """One filter of several; a part that is ``None`` holds for every point."""
+    some = [part for part in parts if part is not None]
+    if isinstance(filter, AllOf):
+        return {"must": some} if some else None
+    if isinstance(filter, AnyOf):
+        nothing, holds = not parts, "should"
+    else:
+        nothing, holds = len(some) < len(parts), "must_not"
+    if nothing:
+        return {"must": [_NOTHING]}
+    return {holds: some} if some and len(some) == len(parts) else None
 
 
 class _Builder:
@@ -88,6 +140,8 @@ class _Builder:
             self._must.append(_equal(path, key, value["eq"]))
         if "ne" in value:
             self._must_not.append(_equal(path, key, value["ne"]))
+        if "text" in value:
+            self._must.append({"key": path, "match": {"text": _words(key, value["text"])}})
         if "in" in value:
             self._must.append(_any_of(path, key, value["in"]))
         if "not_in" in value:
@@ -129,6 +183,12 @@ def _any_of(path: str, key: str, values: object) -> dict[str, Any]:
     if all(isinstance(option, str) for option in options):
         return {"key": path, "match": {"any": options}}
     return {"should": [_equal(path, key, option) for option in options]}
+
+
+def _words(key: str, value: object) -> str:
+    if not isinstance(value, str) or not value.strip():
+        raise ValueError(f"'text' on {key!r} needs the words to look for, got {value!r}")
+    return value
 
 
 def _bound(key: str, operator: str, value: object) -> float | str:

@@ -11,7 +11,7 @@ import pytest
 from qdrant_client import models
 
 from t1_vectorstore.engines.edge_filters import edge_filter
-from t1_vectorstore.filters import compile_filter
+from t1_vectorstore.filters import AllOf, AnyOf, IdIn, NoneOf, compile_filter
 from t1_vectorstore.store import Collection
 from tests.store.points import point
 
@@ -259,3 +259,44 @@ def test_random_filters_agree_with_python(filled: Collection) -> None:
             stored for stored in STORED if any(holds(stored, w) for w in wanted) and not holds(stored, unwanted)
         ]
         assert matching(filled, {"x": {"in": wanted, "ne": unwanted}}) == expected, (wanted, unwanted)
+
+
+def test_words(collection: Collection) -> None:
+    titles: list[Any] = ["The quick Brown fox", ["lazy dog", "Hot dog"], "foxes", 7]
+    collection.upsert(point(str(n), metadata={"title": title}) for n, title in enumerate(titles))
+    for words, expected in [("quick Brown", ["0"]), ("dog", ["1"]), ("wolf", [])]:
+        assert [chunk.id for chunk in collection.scroll({"title": {"text": words}})] == expected
+    with pytest.raises(ValueError, match="'text' on 'title' needs the words"):
+        collection.count({"title": {"text": " "}})
+
+
+@pytest.mark.parametrize(
+    ("filter", "expected"),
+    [
+        (AllOf([{"n": {"gte": 1}}, {"n": {"lt": 3}}]), [1, 2]),
+        (AllOf([]), [0, 1, 2, 3]),
+        (AllOf([None, {"n": 2}]), [2]),
+        (AnyOf([{"n": 0}, {"n": 3}]), [0, 3]),
+        (AnyOf([]), []),
+        (AnyOf([{"n": 0}, {}]), [0, 1, 2, 3]),
+        (NoneOf([{"n": 0}, {"n": 3}]), [1, 2]),
+        (NoneOf([]), [0, 1, 2, 3]),
+        (NoneOf([{"n": 0}, None]), []),
+        (AnyOf([AllOf([{"n": [0, 1]}, NoneOf([{"n": 0}])]), IdIn(["3", "9"])]), [1, 3]),
+        (IdIn(["0", "2"]), [0, 2]),
+        (IdIn([]), []),
+    ],
+)
+def test_combinations(collection: Collection, filter: Any, expected: list[int]) -> None:
+    collection.upsert(point(str(n), metadata={"n": n}) for n in range(4))
+    assert sorted(int(chunk.id) for chunk in collection.scroll(filter)) == expected
+    assert sorted(int(hit.id) for hit in collection.search([1.0] * 8, filter=filter)) == expected
+    assert collection.count(filter) == len(expected)
+
+
+def test_a_combination_that_restricts_nothing_deletes_nothing(collection: Collection) -> None:
+    collection.upsert([point("a")])
+    for filter in (AllOf([]), AllOf([{}]), AnyOf([{}]), NoneOf([])):
+        with pytest.raises(ValueError, match="would delete every point"):
+            collection.delete(filter=filter)
+    assert collection.count() == 1
