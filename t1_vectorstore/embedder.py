@@ -246,7 +246,8 @@ class T1Embedder:
             limit = self.spec.max_query_tokens if role == "query" else self.spec.max_document_tokens
             message = (
                 f"{len(cuts)} of {len(prompts)} {role} texts are over the limit of {limit} tokens; "
-                f"text {cuts[0].index} loses {cuts[0].dropped_tokens} of {cuts[0].total_tokens}. Split it, or raise max_{role}_tokens"
+                f"text {cuts[0].index} loses {cuts[0].dropped_tokens} of {cuts[0].total_tokens}. Split it, or raise "
+                f"max_{role}_tokens"
             )
             if policy == "raise":
                 raise TextTooLong(message)

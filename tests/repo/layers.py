@@ -23,6 +23,7 @@ FLOORS = {
     "pooling": 1,
     "presets": 1,
     "prompts": 1,
+    "specification": 1,
     "thinking": 1,
     "backends": 2,
     "engines": 2,
@@ -54,6 +55,7 @@ OWNERS = {
     "transformers": ("backends", "training", "evaluation"),
     "qdrant_client": ("store", "engines", "filters"),
     "qdrant_edge": ("store", "engines"),
+    "langchain_core": ("langchain",),
     "rich": ("cli",),
     "typer": ("cli",),
 }
