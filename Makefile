@@ -28,8 +28,8 @@ lint: $(VENV)/.dev
 	$(BIN)/mypy
 
 test-server: $(VENV)/.dev
-	T1_REQUIRE_SERVER=1 T1_TEST_QDRANT_BINARY="$$($(BIN)/python -m tests.store.qdrant_binary)" \
-		$(BIN)/python -m pytest -m server $(PYTEST_ARGS)
+	$(BIN)/python -m tests.store.qdrant_binary
+	T1_REQUIRE_SERVER=1 $(BIN)/python -m pytest -m server $(PYTEST_ARGS)
 
 clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis

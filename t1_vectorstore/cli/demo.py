@@ -102,7 +102,7 @@ def _ask(store: T1VectorStore, question: Question, *, think: bool) -> Answer:
 
 def _print(console: Console, question: Question, thinking: Answer, plain: Answer) -> None:
     console.print()
-    console.rule(styled(f"{question.hops} facts", "bold"), align="left", style="dim")
+    console.rule(styled(f"{question.hops} facts to put together", "bold"), align="left", style="dim")
     console.print(styled(f"{question.query}?", "bold"), soft_wrap=False, width=WIDTH)
     for thought in thinking.result.thoughts:
         console.print(styled(f"“{one_line(thought.text)}”", "italic cyan"), soft_wrap=False, width=WIDTH)
@@ -118,7 +118,8 @@ def _side_by_side(thinking: Answer, plain: Answer, gold: str) -> Table:
         table.add_column(styled(f"{title}, {answer.result.timings.total * 1000:.0f} ms"), ratio=1, no_wrap=True)
     for rank in range(SHOWN):
         table.add_row(_hit(thinking, rank, gold), _hit(plain, rank, gold))
-    table.add_row(_verdict(thinking), _verdict(plain))
+    if max(thinking.rank or LIMIT, plain.rank or LIMIT) > SHOWN:
+        table.add_row(_verdict(thinking, gold), _verdict(plain, gold))
     return table
 
 
@@ -130,10 +131,10 @@ def _hit(answer: Answer, rank: int, gold: str) -> Any:  # noqa: ANN401 - rich's 
     return styled(f"{'✓' if right else ' '} {hit.score:.2f} {one_line(hit.id)}", "green" if right else "")
 
 
-def _verdict(answer: Answer) -> Any:  # noqa: ANN401 - rich's Text
+def _verdict(answer: Answer, gold: str) -> Any:  # noqa: ANN401 - rich's Text
     if answer.rank is None:
-        return styled("✗ not among the first ten", "red")
-    return styled("" if answer.rank <= SHOWN else f"✗ right one at rank {answer.rank}", "yellow")
+        return styled(f"✗ missed {gold}", "red")
+    return styled("" if answer.rank <= SHOWN else f"✗ {gold} is number {answer.rank}", "yellow")
 
 
 def _conclude(console: Console, answers: Sequence[tuple[Answer, Answer]]) -> None:

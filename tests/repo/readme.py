@@ -59,17 +59,35 @@ def run(markdown: str) -> None:
         AssertionError: a command failed.
     """
     namespace: dict[str, Any] = {"__name__": "__readme__"}
-    for block in blocks(markdown):
-        if block.language == "python":
-            code = compile(block.code, f"README.md, line {block.line}", "exec")
-            if not block.not_run:
-                with contextlib.redirect_stdout(io.StringIO()):
-                    exec(code, namespace)
-            continue
-        for command in block.commands():
-            subprocess.run(["bash", "-n", "-c", command], check=True)
-            if not block.not_run:
-                _run(command)
+    try:
+        for block in blocks(markdown):
+            if block.language == "python":
+                _run_python(block, namespace)
+            else:
+                _close(namespace)  # a reader has left Python before typing a command
+                _run_commands(block)
+    finally:
+        _close(namespace)
+
+
+def _run_python(block: Block, namespace: dict[str, Any]) -> None:
+    code = compile(block.code, f"README.md, line {block.line}", "exec")
+    if not block.not_run:
+        with contextlib.redirect_stdout(io.StringIO()):
+            exec(code, namespace)
+
+
+def _close(namespace: dict[str, Any]) -> None:
+    for value in namespace.values():
+        if hasattr(value, "close") and not isinstance(value, type):
+            value.close()
+
+
+def _run_commands(block: Block) -> None:
+    for command in block.commands():
+        subprocess.run(["bash", "-n", "-c", command], check=True)
+        if not block.not_run:
+            _run(command)
 
 
 def _run(command: str) -> None:
