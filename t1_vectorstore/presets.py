@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from t1_vectorstore.checkpoint import CheckpointSpec, Decoding, Message
+from t1_vectorstore.specification import CheckpointSpec, Decoding, Message
 
 _UNTOLD = (
     "emb_source",
