@@ -1,0 +1,16 @@
+"""T1 for LangChain: embeddings for any vector store, a store and a retriever that show the thought."""
+
+from __future__ import annotations
+
+from t1_vectorstore.errors import MissingExtraError
+
+try:
+    import langchain_core  # noqa: F401 - only to say what is missing
+except ModuleNotFoundError as error:
+    raise MissingExtraError("langchain", "t1_vectorstore.langchain") from error
+
+from t1_vectorstore.langchain.embeddings import T1Embeddings
+from t1_vectorstore.langchain.retriever import THOUGHT_EVENT, T1Retriever
+from t1_vectorstore.langchain.vectorstore import T1QdrantVectorStore
+
+__all__ = ["THOUGHT_EVENT", "T1Embeddings", "T1QdrantVectorStore", "T1Retriever"]

@@ -1,0 +1,56 @@
+"""The keyword arguments that every search of this face takes, written down once."""
+
+from __future__ import annotations
+
+import os
+
+from typing_extensions import TypedDict
+
+from t1_vectorstore.filters import FilterLike
+
+
+class Thinking(TypedDict, total=False):
+    """How a query is thought about; what is missing or ``None`` is left to whoever is asked next.
+
+    The retriever asks the store, the store its embeddings, and those the checkpoint.
+    """
+
+    think: bool | None
+    """On, off, or ``None`` for what the model was made for."""
+    budget: int | None
+    """Most tokens of the thought."""
+    deadline: float | None
+    """Seconds after which the thought is closed as it stands."""
+    task: str | None
+    """One of the checkpoint's task instructions."""
+
+
+class Finding(TypedDict, total=False):
+    """What is looked for with a vector."""
+
+    offset: int
+    """How many of the best to skip."""
+    filter: FilterLike | None
+    """What the metadata must satisfy: a dict such as ``{"year": {"gte": 2000}}``, or Qdrant's ``Filter``."""
+    score_threshold: float | None
+    """The lowest cosine similarity to return, in [-1, 1]; it means the same in every method."""
+
+
+class Searching(Thinking, Finding, total=False):
+    """What a search by text takes beside the query and ``k``."""
+
+
+class Place(TypedDict, total=False):
+    """Where a collection is and how it is opened: the arguments of ``T1QdrantVectorStore.open``."""
+
+    location: str | os.PathLike[str] | None
+    url: str | None
+    path: str | os.PathLike[str] | None
+    collection_name: str
+    create: bool
+    adopt: bool
+    api_key: str | None
+    timeout: float
+    grpc_port: int | None
+    content_payload_key: str | None
+    metadata_payload_key: str | None

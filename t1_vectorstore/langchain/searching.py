@@ -1,0 +1,156 @@
+"""The reading half of the store: every search that LangChain knows, each a view of one result."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Sequence
+
+from langchain_core.documents import Document
+from langchain_core.vectorstores import VectorStore
+from typing_extensions import Unpack
+
+from t1_vectorstore.langchain.embeddings import T1Embeddings
+from t1_vectorstore.langchain.options import Finding, Searching
+from t1_vectorstore.store import Collection
+from t1_vectorstore.types import Chunk, Hit, SearchResult, Thought
+from t1_vectorstore.vectorstore import T1VectorStore
+
+# LangChain's methods take any keyword and hand it on, so that a misspelt one is ignored. Ours name what they take:
+# hence the `type: ignore[override]` of this file.
+
+
+class T1Searches(VectorStore):
+    """Searches over one collection. Every score and threshold is the cosine similarity, higher is closer.
+
+    Attributes:
+        t1: the package's own store beneath; use it directly for what LangChain has no word for.
+    """
+
+    def __init__(self, collection: Collection, embedding: T1Embeddings) -> None:
+        """Search an open collection with a model.
+
+        Raises:
+            CollectionMismatch: the collection holds another model's vectors.
+            TypeError: the embedding is not T1's.
+        """
+        if not isinstance(embedding, T1Embeddings):
+            raise TypeError(
+                f"this store needs T1Embeddings, got {type(embedding).__name__}: a collection remembers whose vectors "
+                "it holds. For another model use langchain_qdrant.QdrantVectorStore"
+            )
+        self.t1 = T1VectorStore(embedding.embedder, collection)
+        self._embeddings = embedding
+
+    @property
+    def embeddings(self) -> T1Embeddings:
+        """What turns texts into vectors here."""
+        return self._embeddings
+
+    def find(self, query: str, k: int = 4, **options: Unpack[Searching]) -> SearchResult:
+        """The package's own result, of which every other search by text shows a part: hits, thoughts and timings.
+
+        Args:
+            query: what is asked.
+            k: how many documents at most, 1 or more.
+            options: see ``options.Searching``; thinking options go before those of the embeddings.
+
+        Raises:
+            InvalidText: an empty query.
+            ValueError: an option with a value it does not take. Nothing has been thought then.
+            BackendError: the model failed.
+            StoreError: the collection failed.
+        """
+        settled: Searching = {**options, **self._embeddings.thinking(options)}
+        return self.t1.search(query, limit=k, **settled)
+
+    async def afind(self, query: str, k: int = 4, **options: Unpack[Searching]) -> SearchResult:
+        """``find`` without holding up the event loop."""
+        return await asyncio.to_thread(self.find, query, k, **options)
+
+    def similarity_search(self, query: str, k: int = 4, **options: Unpack[Searching]) -> list[Document]:  # type: ignore[override]
+        """The documents nearest to a query, best first; options and errors are those of ``find``."""
+        return _documents(self.find(query, k, **options).hits)
+
+    async def asimilarity_search(self, query: str, k: int = 4, **options: Unpack[Searching]) -> list[Document]:  # type: ignore[override]
+        """``similarity_search`` without holding up the event loop."""
+        return _documents((await self.afind(query, k, **options)).hits)
+
+    def similarity_search_with_score(
+        self, query: str, k: int = 4, **options: Unpack[Searching]
+    ) -> list[tuple[Document, float]]:
+        """The documents nearest to a query and their cosine similarities, best first."""
+        return _scored(self.find(query, k, **options).hits)
+
+    async def asimilarity_search_with_score(
+        self, query: str, k: int = 4, **options: Unpack[Searching]
+    ) -> list[tuple[Document, float]]:
+        """``similarity_search_with_score`` without holding up the event loop."""
+        return _scored((await self.afind(query, k, **options)).hits)
+
+    def similarity_search_with_thought(
+        self, query: str, k: int = 4, **options: Unpack[Searching]
+    ) -> tuple[list[tuple[Document, float]], Sequence[Thought]]:
+        """Documents with scores, best first, and the thoughts they were found by (none where thinking was off)."""
+        result = self.find(query, k, **options)
+        return _scored(result.hits), result.thoughts
+
+    async def asimilarity_search_with_thought(
+        self, query: str, k: int = 4, **options: Unpack[Searching]
+    ) -> tuple[list[tuple[Document, float]], Sequence[Thought]]:
+        """``similarity_search_with_thought`` without holding up the event loop."""
+        result = await self.afind(query, k, **options)
+        return _scored(result.hits), result.thoughts
+
+    def similarity_search_with_relevance_scores(  # type: ignore[override]
+        self, query: str, k: int = 4, **options: Unpack[Searching]
+    ) -> list[tuple[Document, float]]:
+        """Documents with scores in [0, 1], best first: the cosine similarity, where less than 0 counts as 0.
+
+        ``score_threshold`` is a cosine similarity here, too, so that it lets the same documents pass everywhere.
+        """
+        return _relevant(self.find(query, k, **options).hits)
+
+    async def asimilarity_search_with_relevance_scores(  # type: ignore[override]
+        self, query: str, k: int = 4, **options: Unpack[Searching]
+    ) -> list[tuple[Document, float]]:
+        """``similarity_search_with_relevance_scores`` without holding up the event loop."""
+        return _relevant((await self.afind(query, k, **options)).hits)
+
+    def similarity_search_by_vector(  # type: ignore[override]
+        self, embedding: Sequence[float], k: int = 4, **options: Unpack[Finding]
+    ) -> list[Document]:
+        """The documents nearest to a vector, best first. No thought is involved.
+
+        Raises:
+            ValueError: a vector of another dimension or an option with a value it does not take.
+            StoreError: the collection failed.
+        """
+        return _documents(self.t1.collection.search(embedding, limit=k, **options))
+
+    def similarity_search_with_score_by_vector(
+        self, embedding: Sequence[float], k: int = 4, **options: Unpack[Finding]
+    ) -> list[tuple[Document, float]]:
+        """``similarity_search_by_vector`` with cosine similarities."""
+        return _scored(self.t1.collection.search(embedding, limit=k, **options))
+
+    def get_by_ids(self, ids: Sequence[str], /) -> list[Document]:
+        """The documents that exist among ``ids``, in the order of ``ids``."""
+        found = self.t1.collection.get(ids)
+        return [to_document(found[each]) for each in ids if each in found]
+
+
+def to_document(found: Hit | Chunk) -> Document:
+    """A stored text as LangChain's document: its point's id, its text, its metadata, and nothing else."""
+    return Document(page_content=found.text, metadata=dict(found.metadata), id=found.id)
+
+
+def _documents(hits: Iterable[Hit]) -> list[Document]:
+    return [to_document(hit) for hit in hits]
+
+
+def _scored(hits: Iterable[Hit]) -> list[tuple[Document, float]]:
+    return [(to_document(hit), hit.score) for hit in hits]
+
+
+def _relevant(hits: Iterable[Hit]) -> list[tuple[Document, float]]:
+    return [(to_document(hit), max(0.0, hit.score)) for hit in hits]

@@ -1,0 +1,312 @@
+"""``T1QdrantVectorStore``: one Qdrant collection, on any of three engines, as LangChain's ``VectorStore``."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import repeat
+from types import TracebackType
+from typing import Any, TypeAlias
+
+from langchain_core.documents import Document
+from typing_extensions import Self, Unpack
+
+from t1_vectorstore.chunking import Chunker
+from t1_vectorstore.errors import TextTooLong
+from t1_vectorstore.filters import FilterLike
+from t1_vectorstore.ingest import LoadReport
+from t1_vectorstore.langchain.embeddings import T1Embeddings
+from t1_vectorstore.langchain.options import Place
+from t1_vectorstore.langchain.progress import ProgressBar
+from t1_vectorstore.langchain.retriever import T1Retriever
+from t1_vectorstore.langchain.searching import T1Searches
+from t1_vectorstore.store import Collection
+from t1_vectorstore.types import Chunk
+from t1_vectorstore.types import Document as T1Document
+
+_Entry: TypeAlias = tuple[str, Mapping[str, Any] | None, str | None]
+"""Text, metadata and id, as they were given."""
+
+
+class T1QdrantVectorStore(T1Searches):
+    """Documents in, thoughts and documents out.
+
+    One LangChain document is one point. Split long ones first, with any text splitter; what happens to a text over the
+    model's limit is for ``T1Embeddings(truncation=...)`` to say. An id is any string. A document without one is filed
+    under the hash of its text and metadata. What is stored unchanged is not embedded again.
+
+    The payload is langchain-qdrant's: it reads what is written here, and what it has written on a server is read here
+    (``adopt=True``, as it does not record whose vectors they are).
+    """
+
+    @classmethod
+    def open(
+        cls,
+        embedding: T1Embeddings,
+        *,
+        location: str | os.PathLike[str] | None = None,
+        url: str | None = None,
+        path: str | os.PathLike[str] | None = None,
+        collection_name: str = "t1",
+        create: bool = True,
+        adopt: bool = False,
+        api_key: str | None = None,
+        timeout: float = 30.0,
+        grpc_port: int | None = None,
+        content_payload_key: str | None = None,
+        metadata_payload_key: str | None = None,
+    ) -> Self:
+        """Open a collection, and create it if it does not exist yet.
+
+        Args:
+            embedding: the model; a collection filled by another one is refused.
+            location: a folder (embedded), ``:memory:``, or the URL of a Qdrant server.
+            url: another word for the same, as langchain-qdrant has it.
+            path: another word for the same.
+            collection_name: the collection's name.
+            create: whether to create it if need be.
+            adopt: take a collection that does not say whose vectors it holds for one of this model.
+            api_key: for a server.
+            timeout: seconds that one call to a server may take.
+            grpc_port: where a server speaks gRPC; ``None`` means the port after the URL's.
+            content_payload_key: payload key of the text, fixed at creation.
+            metadata_payload_key: payload key of the metadata, fixed at creation.
+
+        Raises:
+            CollectionNotFound: nothing to open, and it is not to be created.
+            CollectionMismatch: it was made for another model, dimension, distance or payload.
+            StoreError: it cannot be opened; see ``Collection.open``.
+            ValueError: not exactly one place is given.
+        """
+        places = [place for place in (location, url, path) if place is not None]
+        if len(places) != 1:
+            raise ValueError(
+                f"say in one way where the collection is, location=, url= or path=, got {len(places)}: {places!r}; "
+                "location=':memory:' keeps it in memory"
+            )
+        collection = Collection.open(
+            places[0],
+            name=collection_name,
+            identity=embedding.embedder.identity,
+            create=create,
+            adopt=adopt,
+            api_key=api_key,
+            timeout=timeout,
+            grpc_port=grpc_port,
+            content_key=content_payload_key,
+            metadata_key=metadata_payload_key,
+        )
+        return cls(collection, embedding)
+
+    @classmethod
+    def from_existing_collection(cls, embedding: T1Embeddings, **place: Unpack[Place]) -> Self:
+        """``open`` what exists; nothing is created."""
+        place["create"] = False
+        return cls.open(embedding, **place)
+
+    @classmethod
+    def from_texts(  # type: ignore[override]
+        cls,
+        texts: Iterable[str],
+        embedding: T1Embeddings,
+        metadatas: Sequence[Mapping[str, Any] | None] | None = None,
+        *,
+        ids: Sequence[str | None] | None = None,
+        **place: Unpack[Place],
+    ) -> Self:
+        """``open`` a collection and ``add_texts`` to it."""
+        return cls.open(embedding, **place)._filled(lambda store: store.add_texts(texts, metadatas, ids=ids))
+
+    @classmethod
+    def from_documents(  # type: ignore[override]
+        cls,
+        documents: Iterable[Document],
+        embedding: T1Embeddings,
+        *,
+        ids: Sequence[str | None] | None = None,
+        **place: Unpack[Place],
+    ) -> Self:
+        """``open`` a collection and ``add_documents`` to it."""
+        return cls.open(embedding, **place)._filled(lambda store: store.add_documents(documents, ids=ids))
+
+    @classmethod
+    async def afrom_texts(  # type: ignore[override]
+        cls,
+        texts: Iterable[str],
+        embedding: T1Embeddings,
+        metadatas: Sequence[Mapping[str, Any] | None] | None = None,
+        *,
+        ids: Sequence[str | None] | None = None,
+        **place: Unpack[Place],
+    ) -> Self:
+        """``from_texts`` in a thread: the event loop goes on."""
+        return await asyncio.to_thread(cls.from_texts, texts, embedding, metadatas, ids=ids, **place)
+
+    @classmethod
+    async def afrom_documents(  # type: ignore[override]
+        cls,
+        documents: Iterable[Document],
+        embedding: T1Embeddings,
+        *,
+        ids: Sequence[str | None] | None = None,
+        **place: Unpack[Place],
+    ) -> Self:
+        """``from_documents`` in a thread: the event loop goes on."""
+        return await asyncio.to_thread(cls.from_documents, documents, embedding, ids=ids, **place)
+
+    @property
+    def namespace(self) -> str:
+        """Names collection and model, for the record manager of LangChain's ``index()``.
+
+        A record manager believes what it has written down: under a namespace without the model's fingerprint, a new and
+        empty collection for another model would count as indexed already.
+        """
+        collection = self.t1.collection
+        return f"t1/{collection.location}/{collection.name}/{collection.identity.fingerprint[:16]}"
+
+    def add_texts(  # type: ignore[override]
+        self,
+        texts: Iterable[str],
+        metadatas: Sequence[Mapping[str, Any] | None] | None = None,
+        *,
+        ids: Sequence[str | None] | None = None,
+        batch_size: int | None = None,
+    ) -> list[str]:
+        """Embed and store texts; see ``add_documents``.
+
+        Args:
+            texts: any iterable.
+            metadatas: one for each text.
+            ids: one for each text; ``None`` among them means the hash of text and metadata.
+            batch_size: not used, see ``add_documents``.
+        """
+        if metadatas is None and ids is None:
+            return self._add((text, None, None) for text in texts)
+        texts = list(texts)
+        _same_length("texts", len(texts), metadatas=metadatas, ids=ids)
+        return self._add(zip(texts, metadatas or repeat(None), ids or repeat(None), strict=False))
+
+    def add_documents(  # type: ignore[override]
+        self,
+        documents: Iterable[Document],
+        *,
+        ids: Sequence[str | None] | None = None,
+        batch_size: int | None = None,
+    ) -> list[str]:
+        """Embed and store documents; one that is stored unchanged is not embedded again.
+
+        Args:
+            documents: any iterable; without ``ids`` a generator is read as the work goes on.
+            ids: one for each document, before the documents' own; ``None`` among them leaves it to the document.
+            batch_size: not used, since a batch is measured in tokens here. LangChain's ``index()`` sends it.
+
+        Returns:
+            The id of each document, in order.
+
+        Raises:
+            ValueError: as many ids as documents are needed, and nothing was stored; or documents cannot be stored (an
+                id twice for different texts, metadata that is not JSON, an empty text). All others are stored then, and
+                the error has the attributes ``ids`` (theirs) and ``report``.
+            BackendError: the model failed. What was stored stays, and adding again goes on from there.
+            StoreError: the collection failed; likewise.
+        """
+        if ids is None:
+            return self._add((each.page_content, each.metadata, each.id) for each in documents)
+        documents = list(documents)
+        _same_length("documents", len(documents), ids=ids)
+        return self._add(
+            (document.page_content, document.metadata, document.id if given is None else given)
+            for document, given in zip(documents, ids, strict=True)
+        )
+
+    def delete(self, ids: Sequence[str] | None = None, *, filter: FilterLike | None = None) -> bool:  # type: ignore[override]
+        """Delete documents by id, or all whose metadata satisfies a filter; never everything by accident.
+
+        Returns:
+            True: nothing of it is left. Ids that do not exist are no error.
+
+        Raises:
+            ValueError: neither or both are given, or the filter restricts nothing.
+            StoreError: the collection failed.
+        """
+        self.t1.collection.delete(ids, filter=filter)
+        return True
+
+    def as_retriever(self, **options: Any) -> T1Retriever:  # noqa: ANN401 - T1Retriever's fields
+        """A retriever over this store; its options are ``T1Retriever``'s fields, ``search_kwargs`` among them."""
+        return T1Retriever(vectorstore=self, **options)
+
+    def close(self) -> None:
+        """Release the folder or the connection. Calling it twice is harmless."""
+        self.t1.close()
+
+    def __enter__(self) -> Self:
+        """Close at the end of a ``with`` block."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close."""
+        self.close()
+
+    def _filled(self, fill: Callable[[Self], object]) -> Self:
+        """This store after ``fill``; closed where that fails, since nobody else holds it yet."""
+        try:
+            fill(self)
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def _add(self, entries: Iterable[_Entry]) -> list[str]:
+        ids: list[str] = []
+        with ProgressBar(shown=self.embeddings.show_progress) as bar:
+            report = self.t1.add(
+                _named(entries, ids),
+                chunker=self._whole(),
+                on_progress=lambda progress: bar.to(progress.encoded + progress.unchanged),
+            )
+        if report.failures:
+            raise _failure(report, ids)
+        return ids
+
+    def _whole(self) -> Chunker:
+        """Cuts nothing, as an id must give back the document that was filed under it."""
+
+        def length(text: str) -> int:
+            if self.embeddings.truncation == "raise" and (excess := self.t1.embedder.excess_tokens(text)):
+                raise TextTooLong(f"{excess} tokens are over the model's limit; split it, or allow truncation")
+            return len(text)
+
+        return Chunker(sys.maxsize, length=length)
+
+
+def _named(entries: Iterable[_Entry], ids: list[str]) -> Iterator[T1Document]:
+    """The package's documents, each with an id, which is also put into ``ids``."""
+    for text, given, name in entries:
+        metadata = {} if given is None else given
+        if name is None:
+            name = Chunk("", "", text, 0, len(text), 0, metadata).content_hash
+        ids.append(name)
+        yield T1Document(text, name, metadata)
+
+
+def _same_length(what: str, count: int, **others: Sequence[Any] | None) -> None:
+    """Refuse before any work what LangChain's own stores would cut off in silence."""
+    for name, given in others.items():
+        if given is not None and len(given) != count:
+            raise ValueError(f"{count} {what}, but {len(given)} {name}: give one for each, None where there is none")
+
+
+def _failure(report: LoadReport, ids: Sequence[str]) -> ValueError:
+    first = report.failures[0]
+    error = ValueError(
+        f"{report.failed} of {report.documents} documents were not stored, the rest is. {first.id!r}: {first.reason}"
+    )
+    failed = {failure.id for failure in report.failures}
+    error.ids = [each for each in ids if each not in failed]  # type: ignore[attr-defined]
+    error.report = report  # type: ignore[attr-defined]
+    return error
