@@ -56,7 +56,6 @@ OWNERS = {
     "qdrant_client": ("store", "engines", "filters"),
     "qdrant_edge": ("store", "engines"),
     "langchain_core": ("langchain",),
-    "langchain_core": ("langchain",),
     "rich": ("cli",),
     "typer": ("cli",),
 }
