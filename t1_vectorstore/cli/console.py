@@ -40,6 +40,17 @@ def styled(text: str, style: str = "") -> Text:
     return Text(visible(text), style=style)
 
 
+def indented(console: Console, text: str, style: str = "", by: int = 4) -> None:
+    """Print visible text as a block, indented also where a terminal makes it wrap."""
+    from rich.padding import Padding
+
+    if console.is_terminal:
+        console.print(Padding(styled(text, style), (0, 0, 0, by)), soft_wrap=False)
+        return
+    for line in text.splitlines():
+        console.print(styled(" " * by + line, style))
+
+
 def output() -> Console:
     """Standard output; wraps lines for a terminal only."""
     from rich.console import Console

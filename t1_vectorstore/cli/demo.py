@@ -83,7 +83,7 @@ def demo(
     _conclude(console, answers)
     if to:
         command = shlex.join(["t1", "search", where, questions[0].query])
-        console.print(styled(f"\nThe index is kept. Ask it yourself:\n  {command}"))
+        console.print(styled(f"\nThe index is kept. Ask it yourself:\n  {command}"), soft_wrap=True)
 
 
 def _questions(file: Path, most: int | None) -> list[Question]:
@@ -134,7 +134,7 @@ def _hit(answer: Answer, rank: int, gold: str) -> Any:  # noqa: ANN401 - rich's 
 def _verdict(answer: Answer, gold: str) -> Any:  # noqa: ANN401 - rich's Text
     if answer.rank is None:
         return styled(f"✗ missed {gold}", "red")
-    return styled("" if answer.rank <= SHOWN else f"✗ {gold} is number {answer.rank}", "yellow")
+    return styled("" if answer.rank <= SHOWN else f"✗ at {answer.rank}: {gold}", "yellow")
 
 
 def _conclude(console: Console, answers: Sequence[tuple[Answer, Answer]]) -> None:

@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from t1_vectorstore.ingest import LoadProgress
 
 
+REFRESH = 4
+"""Times a second that the screen is redrawn; more is only taken from the model."""
+
+
 @contextmanager
 def busy(doing: str) -> Iterator[None]:
     """A spinner while something of unknown length goes on."""
@@ -19,7 +23,7 @@ def busy(doing: str) -> Iterator[None]:
     if not console.is_terminal:
         yield
         return
-    with console.status(one_line(doing)):
+    with console.status(one_line(doing), refresh_per_second=REFRESH):
         yield
 
 
@@ -28,11 +32,16 @@ def load_bar(total: int | None = None) -> Iterator[Callable[[LoadProgress], None
     """A bar for a load; ``total`` documents if that is known."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-    counted = [BarColumn(bar_width=24), MofNCompleteColumn()] if total else [TextColumn("{task.completed}")]
-    columns = [SpinnerColumn(), TextColumn("indexing"), *counted, TextColumn("documents{task.fields[more]}")]
+    counted = [BarColumn(bar_width=16), MofNCompleteColumn()] if total else [TextColumn("{task.completed}")]
+    columns = [SpinnerColumn(), *counted, TextColumn("documents{task.fields[more]}")]
     console = messages()
     with Progress(
-        *columns, TimeElapsedColumn(), console=console, transient=True, disable=not console.is_terminal
+        *columns,
+        TimeElapsedColumn(),
+        console=console,
+        transient=True,
+        refresh_per_second=REFRESH,
+        disable=not console.is_terminal,
     ) as bar:
         task = bar.add_task("", total=total, more="")
 
@@ -40,7 +49,7 @@ def load_bar(total: int | None = None) -> Iterator[Callable[[LoadProgress], None
             speed = progress.tokens / progress.seconds if progress.seconds else 0.0
             done = progress.documents if total is None else min(progress.documents, total)
             failed = f", {progress.failed} failed" if progress.failed else ""
-            more = f", {progress.stored:,} chunks stored{failed}, {speed:,.0f} tokens/s"
+            more = f", {progress.stored:,} stored{failed}, {speed:,.0f} tokens/s"
             bar.update(task, completed=done, more=more)
 
         yield show

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from t1_vectorstore.cli.console import note, one_line, output, print_json, styled, visible
+from t1_vectorstore.cli.console import indented, note, one_line, output, print_json, styled
 from t1_vectorstore.cli.options import ApiKey, Filters, Json, Model, Name, Preset, Where, parse_filters
 from t1_vectorstore.cli.progress import busy
 from t1_vectorstore.cli.stores import open_store
@@ -59,15 +59,15 @@ def search(
 def _print(result: SearchResult, most: int | None) -> None:
     console = output()
     for thought in result.thoughts:
-        console.print(styled("thought  ", "bold"), styled(one_line(thought.text)), sep="")
-        console.print(styled(f"         {describe(thought)}, {result.timings.embed:.2f} s", "dim"))
+        how = styled(f"{describe(thought)}, {result.timings.embed:.2f} s", "dim")
+        console.print(styled("thought  ", "bold"), how, sep="")
+        indented(console, one_line(thought.text), "italic cyan")
     for rank, hit in enumerate(result.hits, 1):
         console.print()
         console.print(styled(f"{rank:>2}  {hit.score:.3f}  ", "bold"), styled(one_line(hit.id), "bold cyan"), sep="")
-        text = visible(hit.text).strip() if most is None else one_line(hit.text, most)
-        console.print(styled(_indented(text)))
+        indented(console, hit.text.strip() if most is None else one_line(hit.text, most))
         if hit.metadata:
-            console.print(styled(f"    {_facts(hit)}", "dim"))
+            indented(console, _facts(hit), "dim")
     if not result.hits:
         console.print(styled("nothing found"))
 
@@ -79,7 +79,3 @@ def describe(thought: Thought) -> str:
 
 def _facts(hit: Hit) -> str:
     return one_line("  ".join(f"{key}={value}" for key, value in hit.metadata.items()), SNIPPET)
-
-
-def _indented(text: str) -> str:
-    return "\n".join(f"    {line}" for line in text.splitlines())

@@ -37,7 +37,7 @@ def test_the_thought_comes_first_and_then_the_hits(run: Any, index: str) -> None
     assert shown.index("thought  ") < shown.index(" 1  ") < shown.index(" 2  ")
     assert "Llamas live in the Andes." in shown
     assert "year=1999" in shown
-    assert "thought" not in run("search", index, "llamas", "--no-think").stdout
+    assert "thought  " not in run("search", index, "llamas", "--no-think").stdout
     assert "3 tokens, cut by the budget" in run("search", index, "llamas", "--budget", "3").stdout
     assert " 2  " not in run("search", index, "llamas", "--limit", "1").stdout
     assert run("search", index, "llamas", "--min-score", "1").stdout.strip().endswith("nothing found")
