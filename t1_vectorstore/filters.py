@@ -205,7 +205,7 @@ def _path(metadata_key: str, key: object) -> str:
     """The payload path of a metadata field, with what Qdrant's path grammar does not allow bare in quotes."""
     if not isinstance(key, str):
         raise TypeError(f"a filter's key is the name of a metadata field, got {key!r}")
-    segments, end = [metadata_key], 0
+    segments, end = [metadata_key] if metadata_key else [], 0
     while end < len(key):
         match = _SEGMENT.match(key, end)
         if match is None:

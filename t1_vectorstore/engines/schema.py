@@ -28,7 +28,8 @@ class Schema:
         name: the collection's name.
         identity: the model whose vectors it holds.
         content_key: payload key of the text.
-        metadata_key: payload key of the metadata.
+        metadata_key: payload key of the metadata; empty where the metadata is the rest of the payload, as
+            llama-index-vector-stores-qdrant writes it.
         distance: always cosine today; written down so that a reader need not guess.
         uid: random; tells whether two connections see the same collection.
         format: version of this description and of the payload.
@@ -44,7 +45,7 @@ class Schema:
 
     def __post_init__(self) -> None:
         """Refuse payload names that cannot stand in a filter's path or that clash."""
-        keys = (self.content_key, self.metadata_key, OWN_KEY)
+        keys = [self.content_key, *filter(None, [self.metadata_key]), OWN_KEY]
         for key in keys:
             if not isinstance(key, str) or not _PLAIN_KEY.fullmatch(key):
                 raise ValueError(f"a payload key may hold letters, digits, '_' and '-' only, got {key!r}")
@@ -92,7 +93,12 @@ class Expected:
         """The description of a collection to create; needs an identity."""
         if self.identity is None:
             raise ValueError("a collection can only be created for a model: pass its identity")
-        return Schema(self.name, self.identity, self.content_key or CONTENT_KEY, self.metadata_key or METADATA_KEY)
+        return self.schema(self.identity)
+
+    def schema(self, identity: ModelIdentity) -> Schema:
+        """A description with the payload keys asked for: all that there is of a collection that has none of its own."""
+        metadata_key = METADATA_KEY if self.metadata_key is None else self.metadata_key
+        return Schema(self.name, identity, self.content_key or CONTENT_KEY, metadata_key)
 
     def reconcile(self, found: Schema, where: str) -> Schema:
         """The schema to work with: the one found, or its adoption.

@@ -126,7 +126,7 @@ class ServerEngine(ClientEngine):
         record = (found.config.metadata or {}).get(OWN_KEY)
         if record is None:
             identity = ModelIdentity("(not recorded)", "", vectors.size)
-            schema = Schema(expected.name, identity, uid="")
+            schema = replace(expected.schema(identity), uid="")
         else:
             schema = replace(Schema.from_json(record, f"the metadata of {where}"), name=expected.name)
         identity = replace(schema.identity, dimension=vectors.size)

@@ -70,7 +70,8 @@ class Collection:
                 one of ``identity``. Nothing is written to it, so it must be said at each opening.
             content_key: payload key of the text, fixed at creation. ``None``: the collection's, ``page_content`` for a
                 new one.
-            metadata_key: the same for the metadata; ``metadata`` for a new one.
+            metadata_key: the same for the metadata; ``metadata`` for a new one. Empty: the metadata is the rest of the
+                payload, as in collections of llama-index-vector-stores-qdrant.
             api_key: for a server.
             timeout: seconds that one call to a server may take.
             grpc_port: where a server speaks gRPC; ``None`` means the port after the URL's. gRPC is used when it leads

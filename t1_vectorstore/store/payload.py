@@ -51,7 +51,10 @@ def to_row(point: Point, schema: Schema) -> Row:
         "index": chunk.index,
         "content_hash": chunk.content_hash,
     }
-    payload = {schema.content_key: chunk.text, schema.metadata_key: metadata, OWN_KEY: own}
+    rest = {schema.metadata_key: metadata} if schema.metadata_key else metadata
+    if taken := [key for key in (schema.content_key, OWN_KEY) if key in rest]:
+        raise ValueError(f"{where} has metadata under {taken[0]!r}, a key of the payload itself; rename it")
+    payload = {**rest, schema.content_key: chunk.text, OWN_KEY: own}
     vector = to_vector(point.vector, schema.identity.dimension, where)
     return Row(target, payload, vector, size + metadata_size + _NUMBER_BYTES * len(vector) + 200)
 
@@ -89,7 +92,11 @@ def to_vector(given: object, dimension: int, where: str) -> Vector:
 
 def to_chunk(row: Row, schema: Schema) -> Chunk:
     """The chunk that a row was made from, or the best reading of a row that someone else made."""
-    own, text, metadata = _own(row), row.payload.get(schema.content_key), row.payload.get(schema.metadata_key)
+    own, text = _own(row), row.payload.get(schema.content_key)
+    if schema.metadata_key:
+        metadata = row.payload.get(schema.metadata_key)
+    else:
+        metadata = {key: value for key, value in row.payload.items() if key not in (schema.content_key, OWN_KEY)}
     text = text if isinstance(text, str) else ""
     chunk_id = str(own.get("id", row.id))
     return Chunk(
