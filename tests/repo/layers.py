@@ -56,6 +56,7 @@ OWNERS = {
     "qdrant_client": ("store", "engines", "filters"),
     "qdrant_edge": ("store", "engines"),
     "langchain_core": ("langchain",),
+    "llama_index": ("llama_index",),
     "rich": ("cli",),
     "typer": ("cli",),
 }

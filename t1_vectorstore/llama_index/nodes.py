@@ -1,0 +1,83 @@
+"""LlamaIndex's nodes as points, and back, without loss.
+
+Text and metadata lie where every reader of a collection finds them. The rest of the node (relationships, offsets,
+excluded keys, templates) is in the metadata under the keys that LlamaIndex itself uses, ``_node_content`` and
+``_node_type``.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from llama_index.core.schema import (
+    BaseNode,
+    Document,
+    ImageDocument,
+    MetadataMode,
+    NodeRelationship,
+    RelatedNodeInfo,
+    TextNode,
+)
+from llama_index.core.vector_stores.utils import metadata_dict_to_node, node_to_metadata_dict
+
+from t1_vectorstore.types import Chunk, Hit, Point, Vector
+
+NODE_CONTENT = "_node_content"
+"""Where LlamaIndex keeps a node, its text and metadata apart, as JSON."""
+_NODE_TYPE = "_node_type"
+_DOCUMENTS = {kind.class_name(): kind for kind in (Document, ImageDocument)}  # LlamaIndex would read them as TextNode
+
+
+def to_point(node: BaseNode) -> Point:
+    """A node that has its embedding, as a point.
+
+    Raises:
+        TypeError: not a node.
+        ValueError: it has no embedding, or metadata that is not JSON; names the node.
+    """
+    if not isinstance(node, BaseNode):
+        raise TypeError(f"the store takes nodes, got {type(node).__name__}: {node!r:.100}")
+    if node.embedding is None:
+        raise ValueError(
+            f"the node {node.node_id!r} has no embedding; add it through a VectorStoreIndex or an IngestionPipeline, "
+            "or set node.embedding"
+        )
+    bare = node.model_copy(update={"embedding": None})
+    try:
+        # a TextNode's text is all that it has of one; other nodes keep more beside it, such as where it was read
+        metadata = node_to_metadata_dict(bare, remove_text=isinstance(node, TextNode))
+    except ValueError as error:
+        raise ValueError(f"the node {node.node_id!r} has metadata that is not JSON: {error}") from error
+    text = node.get_content(MetadataMode.NONE)
+    start, end = getattr(node, "start_char_idx", None), getattr(node, "end_char_idx", None)
+    chunk = Chunk(
+        id=node.node_id,
+        document_id=node.ref_doc_id or node.node_id,
+        text=text,
+        start=start or 0,
+        end=len(text) if end is None else end,
+        metadata=metadata,
+    )
+    return Point(chunk, np.asarray(node.embedding))
+
+
+def to_node(stored: Chunk | Hit, vector: Vector | None = None) -> BaseNode:
+    """The node that was stored; of what other programs stored, a ``TextNode`` that knows its source document."""
+    metadata = dict(stored.metadata)
+    embedding = None if vector is None else vector.tolist()
+    content = metadata.get(NODE_CONTENT)
+    if not isinstance(content, str):
+        return TextNode(
+            id_=stored.id,
+            text=stored.text,
+            metadata=metadata,
+            start_char_idx=stored.start,
+            end_char_idx=stored.end,
+            relationships={NodeRelationship.SOURCE: RelatedNodeInfo(node_id=stored.document_id)},
+            embedding=embedding,
+        )
+    document = _DOCUMENTS.get(metadata.get(_NODE_TYPE, ""))
+    node = document.from_json(content) if document else metadata_dict_to_node(metadata)
+    if isinstance(node, TextNode) and not node.text:
+        node.set_content(stored.text)
+    node.embedding = embedding
+    return node

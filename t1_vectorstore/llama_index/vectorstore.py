@@ -1,0 +1,251 @@
+"""``T1QdrantVectorStore``: a collection as LlamaIndex's vector store."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from llama_index.core.schema import BaseNode
+from llama_index.core.vector_stores.types import (
+    BasePydanticVectorStore,
+    MetadataFilters,
+    VectorStoreQuery,
+    VectorStoreQueryMode,
+    VectorStoreQueryResult,
+)
+from pydantic import PrivateAttr
+from typing_extensions import Self
+
+from t1_vectorstore.embedder import T1Embedder
+from t1_vectorstore.filters import AllOf, FilterLike, IdIn, NoneOf
+from t1_vectorstore.llama_index.embedding import T1Embedding
+from t1_vectorstore.llama_index.filters import to_filter
+from t1_vectorstore.llama_index.nodes import NODE_CONTENT, to_node, to_point
+from t1_vectorstore.store import Collection
+from t1_vectorstore.types import Point
+
+
+class T1QdrantVectorStore(BasePydanticVectorStore):
+    """Nodes in a Qdrant collection on any engine: a folder, memory or a server. Thread-safe.
+
+    A node's id is any string; adding a node whose id exists replaces it. ``similarities`` are cosines in [-1, 1].
+
+    Attributes:
+        location: where the collection is.
+        collection_name: its name.
+    """
+
+    stores_text: bool = True
+    location: str
+    collection_name: str
+    _collection: Collection = PrivateAttr()
+
+    def __init__(self, collection: Collection) -> None:
+        """Use a collection that is open; ``open`` opens one."""
+        super().__init__(stores_text=True, location=collection.location, collection_name=collection.name)  # type: ignore[call-arg]
+        self._collection = collection
+
+    @classmethod
+    def class_name(cls) -> str:
+        """The name under which LlamaIndex files it."""
+        return "T1QdrantVectorStore"
+
+    @classmethod
+    def open(
+        cls,
+        location: str | os.PathLike[str],
+        embed_model: T1Embedding | T1Embedder,
+        *,
+        collection_name: str = "t1",
+        create: bool = True,
+        adopt: bool = False,
+        metadata_key: str | None = None,
+        api_key: str | None = None,
+    ) -> Self:
+        """Open a collection for a model, and create it if it does not exist yet.
+
+        ``Collection.open`` has more options; hand what it returns to ``T1QdrantVectorStore(...)``.
+
+        Args:
+            location: a folder, ``:memory:``, or the URL of a Qdrant server.
+            embed_model: the model; a collection filled by another one is refused. It is not loaded for this.
+            collection_name: the collection's name.
+            create: whether to create it if need be.
+            adopt: take a collection that does not say whose vectors it holds for one of this model.
+            metadata_key: the payload's key of the metadata; ``""`` together with ``adopt`` opens a collection of
+                llama-index-vector-stores-qdrant that holds one unnamed vector for each node, as it does unless hybrid.
+            api_key: for a server.
+
+        Raises:
+            CollectionMismatch: the collection holds another model's vectors, or named ones.
+            StoreError: it cannot be opened; see ``Collection.open``.
+        """
+        return cls(
+            Collection.open(
+                location,
+                name=collection_name,
+                identity=embed_model.identity,
+                create=create,
+                adopt=adopt,
+                metadata_key=metadata_key,
+                api_key=api_key,
+            )
+        )
+
+    @property
+    def client(self) -> Collection:
+        """The collection."""
+        return self._collection
+
+    def add(self, nodes: Sequence[BaseNode], **kwargs: object) -> list[str]:
+        """Store nodes that have their embeddings, batch by batch; any iterable will do.
+
+        Returns:
+            The ids, once everything is stored and was read back.
+
+        Raises:
+            ValueError: a node without an embedding, or one that cannot be stored; names it. What was stored before
+                stays.
+            StoreError: the engine failed.
+        """
+        _no_more(kwargs)
+        ids: list[str] = []
+
+        def points() -> Iterator[Point]:
+            for node in nodes:
+                point = to_point(node)
+                ids.append(point.chunk.id)
+                yield point
+
+        self._collection.upsert(points())
+        return ids
+
+    def delete(self, ref_doc_id: str, **delete_kwargs: object) -> None:
+        """Delete a document with all its nodes; a node without a source document is one of its own."""
+        _no_more(delete_kwargs)
+        self._collection.delete_documents([ref_doc_id])
+        if ref_doc_id != "None":  # as LlamaIndex writes of nodes without a source document
+            by_its_store = NoneOf([{NODE_CONTENT: None}])
+            self._collection.delete(filter=AllOf([{"doc_id": ref_doc_id}, by_its_store]))
+
+    def delete_nodes(
+        self, node_ids: list[str] | None = None, filters: MetadataFilters | None = None, **delete_kwargs: object
+    ) -> None:
+        """Delete nodes by id, by filter, or those among the ids that pass the filter.
+
+        Raises:
+            ValueError: neither is given, or the filter restricts nothing; ``clear`` deletes everything.
+        """
+        _no_more(delete_kwargs)
+        if node_ids is None and filters is None:
+            raise ValueError("delete_nodes needs node_ids or filters; clear() deletes everything")
+        if node_ids is None:
+            self._collection.delete(filter=to_filter(filters) or {})
+        elif filters is None:
+            self._collection.delete(node_ids)
+        else:
+            self._collection.delete([node.node_id for node in self.get_nodes(node_ids, filters)])
+
+    def clear(self) -> None:
+        """Delete every node; the collection stays."""
+        self._collection.delete([chunk.id for chunk in self._collection.scroll()])
+
+    def get_nodes(self, node_ids: list[str] | None = None, filters: MetadataFilters | None = None) -> list[BaseNode]:
+        """Nodes with their embeddings: all, or those among some ids (in that order), or those that pass a filter."""
+        wanted = to_filter(filters)
+        if node_ids is None:
+            return [to_node(point.chunk, point.vector) for point in self._collection.scroll(wanted, with_vectors=True)]
+        among = AllOf([IdIn(node_ids), wanted])
+        found = {point.chunk.id: point for point in self._collection.scroll(among, with_vectors=True)}
+        return [to_node(found[id_].chunk, found[id_].vector) for id_ in dict.fromkeys(node_ids) if id_ in found]
+
+    def query(
+        self,
+        query: VectorStoreQuery,
+        *,
+        filter: FilterLike | None = None,
+        score_threshold: float | None = None,
+        **kwargs: object,
+    ) -> VectorStoreQueryResult:
+        """The nodes nearest to a vector, best first.
+
+        Args:
+            query: vector, number of nodes, and what restricts them: ``filters``, ``node_ids``, ``doc_ids``.
+            filter: a filter of this package, or Qdrant's own, to be passed as well.
+            score_threshold: the lowest cosine similarity to return.
+            kwargs: none; an index hands over ``vector_store_kwargs``.
+
+        Raises:
+            ValueError: no vector, a ``similarity_top_k`` below 1, a filter that cannot be used, an unknown mode.
+        """
+        _no_more(kwargs)
+        if query.mode != VectorStoreQueryMode.DEFAULT:
+            raise ValueError(f"this store has no query mode {query.mode.value!r}; it has 'default'")
+        if query.query_embedding is None:
+            raise ValueError("the query has no embedding; ask through an index or a retriever, or embed it first")
+        restrictions: list[FilterLike | None] = [
+            to_filter(query.filters),
+            {"doc_id": query.doc_ids} if query.doc_ids else None,
+            IdIn(query.node_ids) if query.node_ids else None,
+            filter,
+        ]
+        hits = self._collection.search(
+            query.query_embedding,
+            limit=query.similarity_top_k,
+            filter=AllOf(restrictions),
+            score_threshold=score_threshold,
+        )
+        return VectorStoreQueryResult(
+            nodes=[to_node(hit) for hit in hits],
+            similarities=[hit.score for hit in hits],
+            ids=[hit.id for hit in hits],
+        )
+
+    async def async_add(self, nodes: Sequence[BaseNode], **kwargs: object) -> list[str]:
+        """``add`` in a thread: the event loop goes on."""
+        return await asyncio.to_thread(self.add, nodes, **kwargs)
+
+    async def adelete(self, ref_doc_id: str, **delete_kwargs: object) -> None:
+        """``delete`` in a thread."""
+        await asyncio.to_thread(self.delete, ref_doc_id, **delete_kwargs)
+
+    async def adelete_nodes(
+        self, node_ids: list[str] | None = None, filters: MetadataFilters | None = None, **delete_kwargs: object
+    ) -> None:
+        """``delete_nodes`` in a thread."""
+        await asyncio.to_thread(self.delete_nodes, node_ids, filters, **delete_kwargs)
+
+    async def aclear(self) -> None:
+        """``clear`` in a thread."""
+        await asyncio.to_thread(self.clear)
+
+    async def aget_nodes(
+        self, node_ids: list[str] | None = None, filters: MetadataFilters | None = None
+    ) -> list[BaseNode]:
+        """``get_nodes`` in a thread."""
+        return await asyncio.to_thread(self.get_nodes, node_ids, filters)
+
+    async def aquery(
+        self,
+        query: VectorStoreQuery,
+        *,
+        filter: FilterLike | None = None,
+        score_threshold: float | None = None,
+        **kwargs: object,
+    ) -> VectorStoreQueryResult:
+        """``query`` in a thread."""
+        return await asyncio.to_thread(self.query, query, filter=filter, score_threshold=score_threshold, **kwargs)
+
+    def close(self) -> None:
+        """Release the folder or the connection."""
+        self._collection.close()
+
+    def __getstate__(self) -> dict[str, Any]:
+        raise TypeError(f"{self!r} holds an open collection and cannot be pickled; open it where it is used")
+
+
+def _no_more(kwargs: dict[str, object]) -> None:
+    if kwargs:
+        raise TypeError(f"this store does not know the option {next(iter(kwargs))!r}")
