@@ -72,6 +72,7 @@ class T1Embedder:
         device: str = "auto",
         dtype: str = "auto",
         batch_tokens: int | None = None,
+        threads: int | None = None,
         truncation: Truncation = "warn",
         remote_code: bool = False,
     ) -> T1Embedder:
@@ -86,6 +87,7 @@ class T1Embedder:
             device: ``auto`` takes a GPU where there is one; else as torch names it.
             dtype: ``auto`` takes bfloat16 where the device computes in it; else ``float32``, ``bfloat16``, ``float16``.
             batch_tokens: tokens of a forward pass; less takes less memory.
+            threads: of a CPU, while the model runs; ``None`` takes one for a small model, else torch's own number.
             truncation: what happens to a text over the limit: ``raise``, ``warn`` or ``allow``.
             remote_code: run the checkpoint's own Python code; off, because it can do anything.
 
@@ -108,6 +110,7 @@ class T1Embedder:
             device=device,
             dtype=dtype,
             batch_tokens=batch_tokens,
+            threads=threads,
             remote_code=remote_code,
         )
         return cls(prompter, backend, identity, truncation=truncation, max_positions=checkpoint.max_positions)

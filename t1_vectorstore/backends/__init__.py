@@ -43,6 +43,7 @@ def load_transformers(
     device: str = "auto",
     dtype: str = "auto",
     batch_tokens: int | None = None,
+    threads: int | None = None,
     remote_code: bool = False,
 ) -> Backend:
     """Load the local backend, and torch only now.
@@ -63,5 +64,6 @@ def load_transformers(
         device=device,
         dtype=dtype,
         batch_tokens=batch_tokens,
+        threads=threads,
         remote_code=remote_code,
     )

@@ -25,6 +25,10 @@ from t1_vectorstore.types import Trajectory, Vectors
 BATCH_TOKENS = {"cpu": 2048, "cuda": 32_768, "mps": 8192}
 """Tokens of a forward pass, by device type. On a CPU more only costs memory: the matrices are large enough."""
 
+_SMALL = 384
+"""Hidden states up to this length are computed by one thread: sharing such small matrices gains little on idle cores,
+and on busy ones threads that wait for each other were measured to take five times as long."""
+
 
 _NO_STATE = np.empty(0, np.float32)
 
@@ -41,6 +45,7 @@ class TransformersBackend:
         device: str = "auto",
         dtype: str = "auto",
         batch_tokens: int | None = None,
+        threads: int | None = None,
         remote_code: bool = False,
     ) -> None:
         """Load the weights.
@@ -52,16 +57,20 @@ class TransformersBackend:
             device: ``auto`` takes a GPU where there is one; else as torch names it.
             dtype: ``auto`` takes bfloat16 where the device computes in it, else float32.
             batch_tokens: tokens of a forward pass, the padding of thoughts included.
+            threads: of a CPU, while the model runs; ``None`` takes one for a small model, else torch's own number.
             remote_code: run the checkpoint's own Python code.
 
         Raises:
-            ValueError: a device or dtype that this machine does not have, a batch size below 1.
+            ValueError: a device or dtype that this machine does not have, a batch size or number of threads below 1.
             CheckpointError: weights that do not load, or have no row for the emb token.
         """
         self.device = _device(device)
         self.dtype = _dtype(dtype, self.device)
         if batch_tokens is not None and batch_tokens < 1:
             raise ValueError(f"batch_tokens must be at least 1, got {batch_tokens!r}")
+        if threads is not None and threads < 1:
+            raise ValueError(f"threads must be at least 1, got {threads!r}")
+        self._threads = threads or (1 if checkpoint.hidden_size <= _SMALL else None)
         self._batch_tokens = batch_tokens or BATCH_TOKENS.get(self.device.type, 8192)
         self._packs = self.device.type == "cpu" and can_pack(checkpoint.config)
         model = _load(checkpoint, self.dtype, PACKED_ATTENTION if self._packs else None, remote_code)
@@ -154,10 +163,14 @@ class TransformersBackend:
     def _running(self) -> Iterator[None]:
         """One forward pass at a time, without gradients; torch's errors leave as ours."""
         with self._lock, torch.inference_mode():
+            before = torch.get_num_threads()
+            torch.set_num_threads(self._threads or before)
             try:
                 yield
             except torch.OutOfMemoryError as error:
                 raise BackendError(f"out of memory on {self.device}: {error}. Pass a smaller batch_tokens.") from error
+            finally:
+                torch.set_num_threads(before)
 
 
 def _load(checkpoint: Checkpoint, dtype: torch.dtype, attention: str | None, remote_code: bool) -> Any:  # noqa: ANN401

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 
@@ -156,6 +157,19 @@ def test_devices_and_types_this_machine_lacks(tiny: Path) -> None:
         T1Embedder.load(tiny, dtype="int3")
     with pytest.raises(ValueError, match="batch_tokens must be at least 1"):
         T1Embedder.load(tiny, batch_tokens=0)
+    with pytest.raises(ValueError, match="threads must be at least 1"):
+        T1Embedder.load(tiny, threads=0)
+
+
+def test_the_number_of_threads_is_given_back(tiny: Path) -> None:
+    before = torch.get_num_threads()
+    during: list[int] = []
+    for threads in (None, 2):
+        embedder = T1Embedder.load(tiny, threads=threads)
+        embedder._backend._decoder.register_forward_pre_hook(lambda *_: during.append(torch.get_num_threads()))  # type: ignore[attr-defined]
+        embedder.embed_documents(["a"])
+    assert during == [1, 2]
+    assert torch.get_num_threads() == before
 
 
 def test_chat_template(tiny: Path, tmp_path: Path) -> None:
