@@ -17,7 +17,7 @@ from t1_vectorstore.training.tokenizer import MAX_LENGTH
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase, Qwen3ForCausalLM
 
-PACKED = "t1_packed"
+PACKED = "t1_training_packed"  # not the name of the backend's own packed attention, which may run in the same process
 
 
 @dataclass(frozen=True)

@@ -83,9 +83,11 @@ def main(config: Stage1Config) -> Path:
 
     Raises:
         FileNotFoundError, ValueError: The data file is missing or malformed, or no limit is set.
-        TrainingFailed: The loss is not finite, or ``out`` holds the checkpoint of another run.
+        TrainingFailed: The loss is not finite, ``out`` holds the checkpoint of another run, or torch is too old.
     """
     # 1. Refuse what cannot work before anything is computed.
+    if not hasattr(torch.optim, "Muon"):
+        raise run_state.TrainingFailed(f"torch {torch.__version__} has no Muon optimizer: install torch 2.9 or newer")
     if config.seconds is None and config.steps is None:
         raise ValueError("the run has no end: set seconds, steps or both")
     if len(config.batch) != MAX_HOPS + 1:

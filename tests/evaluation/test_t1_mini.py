@@ -1,0 +1,59 @@
+"""The bundled model does what its card says, on the demo that is shipped with it."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from t1_vectorstore.checkpoint import BUNDLED
+from t1_vectorstore.demo import build
+from t1_vectorstore.embedder import T1Embedder
+
+DEMO = Path(build.__file__).parent
+FOLDER = BUNDLED / "t1-mini"
+
+
+@pytest.fixture(scope="module")
+def embedder() -> T1Embedder:
+    return T1Embedder.load("t1-mini")
+
+
+@pytest.fixture(scope="module")
+def queries() -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (DEMO / build.QUERIES_FILE).read_text(encoding="utf-8").splitlines()]
+
+
+def test_it_is_small_and_loads_by_transformers() -> None:
+    assert sum(file.stat().st_size for file in FOLDER.glob("*.safetensors")) < 12e6
+    model = AutoModelForCausalLM.from_pretrained(FOLDER)
+    assert model.config.model_type == "qwen3"
+    assert AutoTokenizer.from_pretrained(FOLDER).eos_token_id == model.config.eos_token_id
+
+
+def test_it_finds_the_answers_of_the_demo_by_thinking(embedder: T1Embedder, queries: list[dict[str, Any]]) -> None:
+    lines = gzip.decompress((DEMO / build.CORPUS_FILE).read_bytes()).decode().splitlines()
+    corpus = [json.loads(line) for line in lines]
+    documents = embedder.embed_documents([document["text"] for document in corpus]).vectors
+    asked = [query["query"] for query in queries]
+    hits = {}
+    for think in (True, False):
+        vectors = np.stack([embedding.vector for embedding in embedder.embed_queries(asked, think=think)])
+        best = (vectors @ documents.T).argmax(axis=1)
+        hits[think] = sum(corpus[row]["id"] == query["gold"] for row, query in zip(best, queries, strict=True))
+    assert hits[True] >= 11
+    assert hits[False] < hits[True]
+
+
+def test_its_thoughts_are_closed_chains_of_as_many_steps_as_hops(
+    embedder: T1Embedder, queries: list[dict[str, Any]]
+) -> None:
+    for query, embedding in zip(queries, embedder.embed_queries([q["query"] for q in queries]), strict=True):
+        [thought] = embedding.thoughts
+        assert thought.stop == "emb_token"
+        assert thought.text.count(". ") == query["hops"]
