@@ -97,9 +97,8 @@ class T1Embeddings(BaseModel, Embeddings):
 
     @property
     def namespace(self) -> str:
-        """Names the model for caches and record managers: it changes whenever document vectors would."""
-        identity = self.embedder.identity
-        return f"{identity.model}-{identity.fingerprint[:16]}"
+        """Names the model for caches of document vectors: it changes whenever those would, and only then."""
+        return f"t1-{self.embedder.identity.fingerprint[:16]}"
 
     def embed_documents(self, texts: Sequence[str]) -> list[list[float]]:
         """One vector for each document, in order, as built-in floats.

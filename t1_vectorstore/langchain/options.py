@@ -34,6 +34,10 @@ class Finding(TypedDict, total=False):
     """What the metadata must satisfy: a dict such as ``{"year": {"gte": 2000}}``, or Qdrant's ``Filter``."""
     score_threshold: float | None
     """The lowest cosine similarity to return, in [-1, 1]; it means the same in every method."""
+    diversity: float | None
+    """Choose hits that differ: from 0 (relevance only) to 1 (difference only). ``None`` does not choose."""
+    candidates: int | None
+    """How many of the nearest points ``diversity`` chooses from."""
 
 
 class Searching(Thinking, Finding, total=False):

@@ -16,11 +16,13 @@ from langchain_core.vectorstores import VectorStoreRetriever
 from pydantic import ConfigDict, Field, model_validator
 from typing_extensions import Self
 
-from t1_vectorstore.langchain.searching import T1Searches, to_document
+from t1_vectorstore.langchain.searching import T1Searches, marginal, to_document
 from t1_vectorstore.types import SearchResult
 
 THOUGHT_EVENT = "t1_thought"
 """Name of the custom event that each run with a thought sends to callbacks and to ``astream_events``."""
+
+_OPTIONS = ("k", "filter", "score_threshold", "think", "budget", "deadline", "task")
 
 
 class T1Retriever(VectorStoreRetriever):
@@ -94,8 +96,10 @@ class T1Retriever(VectorStoreRetriever):
 
     def _options(self, given: dict[str, Any]) -> dict[str, Any]:
         """What this run searches with: the call's own options, then ``search_kwargs``, then the fields."""
-        names = ("k", "filter", "score_threshold", "think", "budget", "deadline", "task")
-        return {**{name: getattr(self, name) for name in names}, **self.search_kwargs, **given}
+        options = {**{name: getattr(self, name) for name in _OPTIONS}, **self.search_kwargs, **given}
+        if self.search_type == "mmr":
+            options |= marginal(options.pop("fetch_k", 20), options.pop("lambda_mult", 0.5))
+        return options
 
     def _documents(self, result: SearchResult) -> list[Document]:
         documents = [to_document(hit) for hit in result.hits]

@@ -6,9 +6,12 @@ import asyncio
 from collections.abc import Iterable, Sequence
 
 from langchain_core.documents import Document
+from langchain_core.embeddings import Embeddings
 from langchain_core.vectorstores import VectorStore
 from typing_extensions import Unpack
 
+from t1_vectorstore.embedder import T1Embedder
+from t1_vectorstore.langchain.diversity import nearest, search
 from t1_vectorstore.langchain.embeddings import T1Embeddings
 from t1_vectorstore.langchain.options import Finding, Searching
 from t1_vectorstore.store import Collection
@@ -33,12 +36,7 @@ class T1Searches(VectorStore):
             CollectionMismatch: the collection holds another model's vectors.
             TypeError: the embedding is not T1's.
         """
-        if not isinstance(embedding, T1Embeddings):
-            raise TypeError(
-                f"this store needs T1Embeddings, got {type(embedding).__name__}: a collection remembers whose vectors "
-                "it holds. For another model use langchain_qdrant.QdrantVectorStore"
-            )
-        self.t1 = T1VectorStore(embedding.embedder, collection)
+        self.t1 = T1VectorStore(embedder_of(embedding), collection)
         self._embeddings = embedding
 
     @property
@@ -61,7 +59,7 @@ class T1Searches(VectorStore):
             StoreError: the collection failed.
         """
         settled: Searching = {**options, **self._embeddings.thinking(options)}
-        return self.t1.search(query, limit=k, **settled)
+        return search(self.t1, query, limit=k, **settled)
 
     async def afind(self, query: str, k: int = 4, **options: Unpack[Searching]) -> SearchResult:
         """``find`` without holding up the event loop."""
@@ -125,18 +123,71 @@ class T1Searches(VectorStore):
             ValueError: a vector of another dimension or an option with a value it does not take.
             StoreError: the collection failed.
         """
-        return _documents(self.t1.collection.search(embedding, limit=k, **options))
+        return _documents(nearest(self.t1.collection, embedding, limit=k, **options))
 
     def similarity_search_with_score_by_vector(
         self, embedding: Sequence[float], k: int = 4, **options: Unpack[Finding]
     ) -> list[tuple[Document, float]]:
         """``similarity_search_by_vector`` with cosine similarities."""
-        return _scored(self.t1.collection.search(embedding, limit=k, **options))
+        return _scored(nearest(self.t1.collection, embedding, limit=k, **options))
+
+    def max_marginal_relevance_search(  # type: ignore[override]
+        self, query: str, k: int = 4, fetch_k: int = 20, lambda_mult: float = 0.5, **options: Unpack[Searching]
+    ) -> list[Document]:
+        """Documents near the query and unlike each other, in the order of their choice.
+
+        Args:
+            query: what is asked.
+            k: how many documents at most.
+            fetch_k: the choice is among so many nearest documents.
+            lambda_mult: 1 is relevance only, 0 is difference only.
+            options: as for ``find``.
+        """
+        diverse: Searching = {**options, **marginal(fetch_k, lambda_mult)}
+        return self.similarity_search(query, k, **diverse)
+
+    async def amax_marginal_relevance_search(  # type: ignore[override]
+        self, query: str, k: int = 4, fetch_k: int = 20, lambda_mult: float = 0.5, **options: Unpack[Searching]
+    ) -> list[Document]:
+        """``max_marginal_relevance_search`` without holding up the event loop."""
+        diverse: Searching = {**options, **marginal(fetch_k, lambda_mult)}
+        return await self.asimilarity_search(query, k, **diverse)
+
+    def max_marginal_relevance_search_by_vector(  # type: ignore[override]
+        self,
+        embedding: Sequence[float],
+        k: int = 4,
+        fetch_k: int = 20,
+        lambda_mult: float = 0.5,
+        **options: Unpack[Finding],
+    ) -> list[Document]:
+        """``max_marginal_relevance_search`` for a vector. No thought is involved."""
+        diverse: Finding = {**options, **marginal(fetch_k, lambda_mult)}
+        return self.similarity_search_by_vector(embedding, k, **diverse)
 
     def get_by_ids(self, ids: Sequence[str], /) -> list[Document]:
         """The documents that exist among ``ids``, in the order of ``ids``."""
         found = self.t1.collection.get(ids)
         return [to_document(found[each]) for each in ids if each in found]
+
+
+def embedder_of(embedding: Embeddings) -> T1Embedder:
+    """The model behind LangChain's object.
+
+    Raises:
+        TypeError: it is not T1's.
+    """
+    if not isinstance(embedding, T1Embeddings):
+        raise TypeError(
+            f"this store needs T1Embeddings, got {type(embedding).__name__}: a collection remembers whose vectors "
+            "it holds. For another model use langchain_qdrant.QdrantVectorStore"
+        )
+    return embedding.embedder
+
+
+def marginal(fetch_k: int, lambda_mult: float) -> Finding:
+    """LangChain's two numbers for a diverse choice, in this package's terms."""
+    return {"diversity": 1 - lambda_mult, "candidates": fetch_k}
 
 
 def to_document(found: Hit | Chunk) -> Document:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import repeat
 from types import TracebackType
@@ -14,6 +15,7 @@ from langchain_core.documents import Document
 from typing_extensions import Self, Unpack
 
 from t1_vectorstore.chunking import Chunker
+from t1_vectorstore.embedder import TruncationWarning
 from t1_vectorstore.errors import TextTooLong
 from t1_vectorstore.filters import FilterLike
 from t1_vectorstore.ingest import LoadReport
@@ -21,7 +23,7 @@ from t1_vectorstore.langchain.embeddings import T1Embeddings
 from t1_vectorstore.langchain.options import Place
 from t1_vectorstore.langchain.progress import ProgressBar
 from t1_vectorstore.langchain.retriever import T1Retriever
-from t1_vectorstore.langchain.searching import T1Searches
+from t1_vectorstore.langchain.searching import T1Searches, embedder_of
 from t1_vectorstore.store import Collection
 from t1_vectorstore.types import Chunk
 from t1_vectorstore.types import Document as T1Document
@@ -89,7 +91,7 @@ class T1QdrantVectorStore(T1Searches):
         collection = Collection.open(
             places[0],
             name=collection_name,
-            identity=embedding.embedder.identity,
+            identity=embedder_of(embedding).identity,
             create=create,
             adopt=adopt,
             api_key=api_key,
@@ -269,6 +271,8 @@ class T1QdrantVectorStore(T1Searches):
                 chunker=self._whole(),
                 on_progress=lambda progress: bar.to(progress.encoded + progress.unchanged),
             )
+        if report.truncations and self.embeddings.truncation == "warn":
+            warnings.warn(_cut(report), TruncationWarning, stacklevel=3)
         if report.failures:
             raise _failure(report, ids)
         return ids
@@ -299,6 +303,14 @@ def _same_length(what: str, count: int, **others: Sequence[Any] | None) -> None:
     for name, given in others.items():
         if given is not None and len(given) != count:
             raise ValueError(f"{count} {what}, but {len(given)} {name}: give one for each, None where there is none")
+
+
+def _cut(report: LoadReport) -> str:
+    first = report.truncations[0]
+    return (
+        f"{report.truncated} of {report.documents} documents are over the model's limit; of {first.id!r} the last "
+        f"{first.dropped_tokens} of {first.total_tokens} tokens are not read. Split them before"
+    )
 
 
 def _failure(report: LoadReport, ids: Sequence[str]) -> ValueError:
