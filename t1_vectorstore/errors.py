@@ -10,7 +10,8 @@
     │   ├── CollectionLocked      another process has the embedded index open
     │   ├── StoreUnavailable      the server did not answer, or the disk is full or read-only
     │   └── WriteNotVerified      the engine's answer does not prove that everything was stored
-    └── CorpusError               a source file that cannot be read as documents (file and line)
+    ├── CorpusError               a source file that cannot be read as documents (file and line)
+    └── TrainingFailed            a training run that cannot go on
 
 Caller mistakes are not in this tree: a wrong value is a ``ValueError`` and a wrong type a ``TypeError``, raised
 before any expensive or destructive work. Two of them have names of their own because callers want to catch them:
@@ -79,6 +80,10 @@ class WriteNotVerified(StoreError):
 
 class CorpusError(T1Error):
     """A source file that cannot be read as documents; the message has the file and the line."""
+
+
+class TrainingFailed(T1Error):
+    """A run that cannot go on: its loss is not a number any more, or its folder belongs to another run."""
 
 
 class InvalidText(ValueError):

@@ -11,14 +11,10 @@ from typing import Any
 
 import torch
 
-from t1_vectorstore.errors import T1Error
+from t1_vectorstore.errors import TrainingFailed
 
 log = logging.getLogger(__name__)
 CHECKPOINT, RECORD = "checkpoint.pt", "log.jsonl"
-
-
-class TrainingFailed(T1Error):
-    """A run that cannot go on: its loss is not a number any more, or its folder belongs to another run."""
 
 
 def progress(step: int, seconds: float, max_steps: int | None, max_seconds: float | None) -> float:

@@ -21,6 +21,7 @@ import torch
 
 from t1_vectorstore.demo.chains import MAX_HOPS, Sampler, build_corpus, build_split
 from t1_vectorstore.demo.factbook import World, read_world
+from t1_vectorstore.errors import TrainingFailed
 from t1_vectorstore.prompts import Prompter
 from t1_vectorstore.training import losses, run_state
 from t1_vectorstore.training import model as models
@@ -87,7 +88,7 @@ def main(config: Stage1Config) -> Path:
     """
     # 1. Refuse what cannot work before anything is computed.
     if not hasattr(torch.optim, "Muon"):
-        raise run_state.TrainingFailed(f"torch {torch.__version__} has no Muon optimizer: install torch 2.9 or newer")
+        raise TrainingFailed(f"torch {torch.__version__} has no Muon optimizer: install torch 2.9 or newer")
     if config.seconds is None and config.steps is None:
         raise ValueError("the run has no end: set seconds, steps or both")
     if len(config.batch) != MAX_HOPS + 1:
@@ -140,7 +141,7 @@ def main(config: Stage1Config) -> Path:
         triplet = losses.triplet_margin(query_vectors, document_vectors, batch.positives, config.margin)
         loss = config.lm_weight * lm + config.info_nce_weight * nce + config.triplet_weight * triplet
         if not math.isfinite(loss.item()):
-            raise run_state.TrainingFailed(f"the loss is {loss.item()} at step {step}: lower the learning rate")
+            raise TrainingFailed(f"the loss is {loss.item()} at step {step}: lower the learning rate")
         model.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip)

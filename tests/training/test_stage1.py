@@ -11,6 +11,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, Qwen3ForCausalLM
 
 from t1_vectorstore.checkpoint import Checkpoint
+from t1_vectorstore.errors import TrainingFailed
 from t1_vectorstore.prompts import Prompter
 from t1_vectorstore.training import model as models
 from t1_vectorstore.training import run_state, stage1
@@ -111,12 +112,12 @@ def test_a_trained_model_can_be_trained_on(factbook: Path, trained: Path, tmp_pa
 
 
 def test_a_folder_of_another_run_is_refused(factbook: Path, trained: Path) -> None:
-    with pytest.raises(run_state.TrainingFailed, match="seed"):
+    with pytest.raises(TrainingFailed, match="seed"):
         stage1.main(config(factbook, trained, seed=1))
 
 
 def test_a_loss_that_is_no_number_stops_the_run(factbook: Path, tmp_path: Path) -> None:
-    with pytest.raises(run_state.TrainingFailed, match="nan at step 0"):
+    with pytest.raises(TrainingFailed, match="nan at step 0"):
         stage1.main(config(factbook, tmp_path, info_nce_weight=float("nan")))
     assert not (tmp_path / run_state.CHECKPOINT).exists()
 
