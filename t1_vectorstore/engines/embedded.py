@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -40,7 +41,6 @@ class EmbeddedEngine:
         self._pid = os.getpid()
         self._lock = threading.Lock()
         self._flushed = time.monotonic()
-        self._shard: edge.EdgeShard | None = None
         found = folder.schema()
         with _translated(folder.path):
             if found is None:
@@ -49,7 +49,9 @@ class EmbeddedEngine:
                 found = expected.new_schema()
                 folder.create(found, _filler(found))
             self.schema: Schema = expected.reconcile(found, str(folder.path))
-            self._shard = edge.EdgeShard.load(str(folder.shard))
+            self._shards = [edge.EdgeShard.load(str(folder.shard))]  # a list, so that it can be emptied from outside
+        # Also when nobody calls close: the shard must be gone before the lock is.
+        self._release = weakref.finalize(self, _release, self._shards, folder, self._lock, self._pid)
 
     @classmethod
     def open(cls, path: Path, expected: Expected, *, create: bool) -> EmbeddedEngine:
@@ -129,17 +131,7 @@ class EmbeddedEngine:
 
     def close(self) -> None:
         """Flush, close and unlock."""
-        if os.getpid() != self._pid:  # a forked child must touch neither the files nor the parent's lock
-            self._folder.close()
-            return
-        with self._lock:
-            shard, self._shard = self._shard, None
-            try:
-                if shard is not None:
-                    with _translated(self._folder.path):
-                        shard.close()
-            finally:
-                self._folder.close()
+        self._release()
 
     def _flush_now_and_then(self, shard: edge.EdgeShard) -> None:
         """Bound what a power failure can take, and the log that the next opening replays, as the server does."""
@@ -152,9 +144,23 @@ class EmbeddedEngine:
         if os.getpid() != self._pid:
             raise StoreError(f"{self._folder.path} was opened before a fork; close it there and open it in one process")
         with self._lock, _translated(self._folder.path):
-            if self._shard is None:
+            if not self._shards:
                 raise StoreError(f"{self._folder.path} is closed; open it again")
-            yield self._shard
+            yield self._shards[0]
+
+
+def _release(shards: list[edge.EdgeShard], folder: IndexFolder, lock: threading.Lock, pid: int) -> None:
+    """Flush, close and unlock, in this order; a forked child touches neither the files nor the parent's lock."""
+    if os.getpid() != pid:
+        folder.close()
+        return
+    with lock:
+        try:
+            while shards:
+                with _translated(folder.path):
+                    shards.pop().close()
+        finally:
+            folder.close()
 
 
 def _filler(schema: Schema) -> Any:  # noqa: ANN401

@@ -5,18 +5,15 @@ from __future__ import annotations
 import operator
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
 from types import TracebackType
-from typing import Any, Literal, TypeVar, overload
+from typing import Any, Literal, overload
 
 from t1_vectorstore.engines import OWN_KEY, Engine, EngineKind, Expected, FilterJSON, Retry, Row, open_engine
 from t1_vectorstore.filters import FilterLike, compile_filter
 from t1_vectorstore.ids import PointId, point_id
 from t1_vectorstore.store.payload import PROOF, stored_hash, stored_id, to_chunk, to_hit, to_vector
-from t1_vectorstore.store.writes import BATCH_POINTS, Writer
+from t1_vectorstore.store.writes import BATCH_POINTS, Writer, batched
 from t1_vectorstore.types import Chunk, CollectionInfo, Hit, ModelIdentity, Point, Vector
-
-_Item = TypeVar("_Item")
 
 
 class Collection:
@@ -182,14 +179,14 @@ class Collection:
             raise ValueError("delete needs either ids or a filter; to remove everything, remove the collection")
         if ids is not None:
             removed = 0
-            for wanted in _chunks(self._known(ids), BATCH_POINTS):
+            for wanted in batched(self._known(ids), BATCH_POINTS):
                 with self._writer.lock:
                     removed += self._writer.erase([point_id(row_id) for row_id, _ in self._rows(wanted, PROOF)])
             return removed
         compiled = self._compile(filter)
         if compiled is None:
             raise ValueError(f"the filter {filter!r} restricts nothing and would delete every point")
-        return self._erase_matching(compiled)
+        return self._writer.erase_matching(compiled)
 
     def delete_documents(self, document_ids: Iterable[str]) -> int:
         """Remove documents with all their chunks; a point that another package wrote is a document of its own.
@@ -198,8 +195,10 @@ class Collection:
             How many points were removed.
         """
         removed = 0
-        for wanted in _chunks(self._known(document_ids), BATCH_POINTS):
-            removed += self._erase_matching({"must": [{"key": f"{OWN_KEY}.document_id", "match": {"any": wanted}}]})
+        for wanted in batched(self._known(document_ids), BATCH_POINTS):
+            removed += self._writer.erase_matching(
+                {"must": [{"key": f"{OWN_KEY}.document_id", "match": {"any": wanted}}]}
+            )
             with self._writer.lock:
                 foreign = [row.id for _, row in self._rows(wanted, PROOF) if stored_hash(row) is None]
                 removed += self._writer.erase(foreign)
@@ -262,15 +261,6 @@ class Collection:
     def __repr__(self) -> str:
         return f"Collection({self.name!r} at {self.location!r}, {self.engine}, model {self.identity.model!r})"
 
-    def _erase_matching(self, compiled: FilterJSON) -> int:
-        removed = 0
-        while True:
-            with self._writer.lock:
-                page, _ = self._engine.page(compiled, limit=BATCH_POINTS, after=None, fields=[])
-                if not page:
-                    return removed
-                removed += self._writer.erase([row.id for row in page])
-
     def _compile(self, filter: FilterLike | None) -> FilterJSON | None:
         return compile_filter(filter, self._schema.metadata_key)
 
@@ -285,7 +275,7 @@ class Collection:
 
     def _rows(self, ids: Iterable[str], fields: Sequence[str] | None) -> Iterator[tuple[str, Row]]:
         """The rows that exist, by the user's id; a point that is another id's hash is not this id's point."""
-        for wanted in _chunks(self._known(ids), BATCH_POINTS):
+        for wanted in batched(self._known(ids), BATCH_POINTS):
             found = {row.id: row for row in self._engine.read([point_id(row_id) for row_id in wanted], fields=fields)}
             for row_id in wanted:
                 row = found.get(point_id(row_id))
@@ -309,9 +299,3 @@ def _whole(name: str, value: Any, least: int) -> int:  # noqa: ANN401 - anything
     if isinstance(value, bool) or number < least:
         raise ValueError(f"{name} must be at least {least}, got {value!r}")
     return number
-
-
-def _chunks(items: Sequence[_Item], size: int) -> Iterator[list[_Item]]:
-    iterator = iter(items)
-    while chunk := list(islice(iterator, size)):
-        yield chunk

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Any, TypeVar
 
-from t1_vectorstore.engines import Engine, Row
+from t1_vectorstore.engines import Engine, FilterJSON, Row
 from t1_vectorstore.errors import StoreError, WriteNotVerified
 from t1_vectorstore.ids import PointId
 from t1_vectorstore.store.payload import PROOF, stored_hash, stored_id, to_row
@@ -15,6 +16,7 @@ from t1_vectorstore.types import Point
 BATCH_POINTS = 256  # the embedded engine holds the interpreter for the length of a batch
 BATCH_BYTES = 4 * 2**20  # servers refuse requests of more than 32 MiB
 _END: Any = object()
+_Item = TypeVar("_Item")
 
 
 class Writer:
@@ -67,6 +69,16 @@ class Writer:
             )
         return len(targets)
 
+    def erase_matching(self, filter: FilterJSON) -> int:
+        """Remove all points that match, page by page, and say how many there were."""
+        removed = 0
+        while True:
+            with self.lock:
+                page, _ = self._engine.page(filter, limit=BATCH_POINTS, after=None, fields=[])
+                if not page:
+                    return removed
+                removed += self.erase([row.id for row in page])
+
     def _write(self, batch: Mapping[PointId, Row], seen: set[int]) -> int:
         """Write a batch and prove it; ``seen`` remembers which points this call has written."""
         if not batch:
@@ -101,6 +113,13 @@ class Writer:
             return stored_hash(found) == stored_hash(row) or overwritten
 
         return [row for row in rows if not proven(row)]
+
+
+def batched(items: Iterable[_Item], size: int) -> Iterator[list[_Item]]:
+    """Lists of ``size`` items, the last one shorter."""
+    iterator = iter(items)
+    while batch := list(islice(iterator, size)):
+        yield batch
 
 
 def _refuse_loss(new: Row, old: Row, *, same_call: bool) -> None:

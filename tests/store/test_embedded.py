@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import shutil
@@ -41,6 +42,7 @@ def python(script: str, *arguments: object, user: str | None = None) -> subproce
     return subprocess.Popen(
         [sys.executable, "-c", prelude + textwrap.dedent(script), *map(str, arguments)],
         cwd=ROOT,
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -179,6 +181,17 @@ def test_the_lock_dies_with_its_holder(index: Path) -> None:
     holder.communicate()
     with Collection.open(index) as collection:
         assert collection.count() == 5
+
+
+def test_an_index_nobody_closed_is_closed_when_it_is_forgotten(index: Path) -> None:
+    collection = Collection.open(index)
+    collection.upsert(points(5, 5))
+    del collection
+    gc.collect()
+    said = output(python("c = Collection.open(sys.argv[1]); c.upsert(points(5, 10)); print(c.count())", index))
+    assert said == "15\n"
+    with Collection.open(index) as collection:
+        assert collection.count() == 15
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
