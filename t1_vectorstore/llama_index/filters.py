@@ -37,9 +37,7 @@ def _leaf(filter: MetadataFilter) -> FilterLike:
     translate = _OPERATORS.get(filter.operator)
     if translate is None:
         known = ", ".join(repr(operator.value) for operator in _OPERATORS)
-        raise ValueError(
-            f"the filter on {filter.key!r} has no operator {filter.operator!r}; known operators are {known}"
-        )
+        raise ValueError(f"the filter on {filter.key!r} has no operator {filter.operator!r}; known are {known}")
     return translate(filter.key, filter.value)
 
 

@@ -7,6 +7,8 @@ excluded keys, templates) is in the metadata under the keys that LlamaIndex itse
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 from llama_index.core.schema import (
     BaseNode,
@@ -43,9 +45,10 @@ def to_point(node: BaseNode) -> Point:
         )
     bare = node.model_copy(update={"embedding": None})
     try:
+        json.dumps(node.metadata, allow_nan=False, default=str)  # what is not finite would quietly become null below
         # a TextNode's text is all that it has of one; other nodes keep more beside it, such as where it was read
         metadata = node_to_metadata_dict(bare, remove_text=isinstance(node, TextNode))
-    except ValueError as error:
+    except (ValueError, TypeError) as error:
         raise ValueError(f"the node {node.node_id!r} has metadata that is not JSON: {error}") from error
     text = node.get_content(MetadataMode.NONE)
     start, end = getattr(node, "start_char_idx", None), getattr(node, "end_char_idx", None)
