@@ -19,8 +19,9 @@ export OMP_NUM_THREADS ?= 1
 demo: $(VENV)/.local
 	$(BIN)/t1 demo
 
-test: lint
+test: $(VENV)/.dev
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(MAKE) --no-print-directory lint
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
