@@ -7,7 +7,7 @@ import json
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from langchain_core.embeddings import Embeddings
 from langchain_core.utils import secret_from_env
@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SecretStr
 from typing_extensions import Self, Unpack
 
 from t1_vectorstore.embedder import T1Embedder
-from t1_vectorstore.langchain.options import Searching, Thinking
+from t1_vectorstore.langchain.options import Searching, Thinking, settled
 from t1_vectorstore.langchain.progress import ProgressBar
 from t1_vectorstore.types import QueryEmbedding, Truncation
 
@@ -142,18 +142,10 @@ class T1Embeddings(BaseModel, Embeddings):
         return await asyncio.to_thread(self.embed_query, text)
 
     def thinking(self, given: Thinking | Searching) -> Thinking:
-        """The thinking options of one call: those given, else this object's.
-
-        A call that turns thinking off drops the limits that this object has for thoughts.
-        """
-        off = given.get("think") is False
-        own = {
-            "think": self.think,
-            "budget": None if off else self.budget,
-            "deadline": None if off else self.deadline,
-            "task": self.task,
-        }
-        return cast(Thinking, {name: own[name] if given.get(name) is None else given[name] for name in own})  # type: ignore[literal-required]
+        """The thinking options of one call: those given, else this object's; see ``options.settled``."""
+        return settled(
+            given, {"think": self.think, "budget": self.budget, "deadline": self.deadline, "task": self.task}
+        )
 
 
 class _Models:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
+from typing import Any, cast
 
 from typing_extensions import TypedDict
 
@@ -23,6 +25,20 @@ class Thinking(TypedDict, total=False):
     """Seconds after which the thought is closed as it stands."""
     task: str | None
     """One of the checkpoint's task instructions."""
+
+
+def settled(*layers: Mapping[str, Any]) -> Thinking:
+    """The thinking options of one call: of each option the first that is given, from the nearest layer to the furthest.
+
+    A layer that turns thinking off also drops the limits for thoughts of the layers behind it.
+    """
+    chosen: dict[str, Any] = dict.fromkeys(Thinking.__annotations__)
+    for layer in layers:
+        off = chosen["think"] is False
+        for name in chosen:
+            if chosen[name] is None and not (off and name in ("budget", "deadline")):
+                chosen[name] = layer.get(name)
+    return cast(Thinking, chosen)
 
 
 class Finding(TypedDict, total=False):

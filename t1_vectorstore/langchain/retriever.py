@@ -16,6 +16,7 @@ from langchain_core.vectorstores import VectorStoreRetriever
 from pydantic import ConfigDict, Field, model_validator
 from typing_extensions import Self
 
+from t1_vectorstore.langchain.options import settled
 from t1_vectorstore.langchain.searching import T1Searches, marginal, to_document
 from t1_vectorstore.types import SearchResult
 
@@ -96,7 +97,8 @@ class T1Retriever(VectorStoreRetriever):
 
     def _options(self, given: dict[str, Any]) -> dict[str, Any]:
         """What this run searches with: the call's own options, then ``search_kwargs``, then the fields."""
-        options = {**{name: getattr(self, name) for name in _OPTIONS}, **self.search_kwargs, **given}
+        fields = {name: getattr(self, name) for name in _OPTIONS}
+        options = {**fields, **self.search_kwargs, **given, **settled(given, self.search_kwargs, fields)}
         if self.search_type == "mmr":
             options |= marginal(options.pop("fetch_k", 20), options.pop("lambda_mult", 0.5))
         return options

@@ -1,0 +1,90 @@
+"""``integrations/langchain_rag.py`` as it is shipped, with the bundled model."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from langchain_core.callbacks import BaseCallbackHandler
+from langchain_core.language_models import FakeListChatModel
+
+from integrations.langchain_rag import main
+
+QUESTION = "what do the factories of the biggest customer of the nation ruled from Oslo make"
+
+
+@pytest.fixture
+def docs(tmp_path: Path) -> str:
+    folder = tmp_path / "docs"
+    folder.mkdir()
+    (folder / "norway.md").write_text("Leading exports of Norway: natural gas, petroleum. Oslo is its capital.")
+    (folder / "germany.md").write_text("Industry in Germany: iron, steel, cars. \x1b[31mRed\x1b[0m is a colour.")
+    (folder / "chad.txt").write_text("The climate of Chad is dry.")
+    return str(folder)
+
+
+def test_answer_thought_and_sources(docs: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([docs, QUESTION, "-k", "2"]) == 0
+    told = capsys.readouterr().out
+    assert "indexed  3 passages, 0 unchanged" in told
+    assert "thought  oslo is the capital of norway." in told
+    assert "Industry in Germany: iron, steel, cars. [1]" in told
+    assert "  [1] 0.9" in told
+    assert "germany.md" in told
+    assert "\x1b" not in told
+
+
+def test_an_index_is_kept_and_a_chat_model_answers(
+    docs: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prompts: list[str] = []
+
+    class Listener(BaseCallbackHandler):
+        def on_chat_model_start(self, serialized: object, messages: object, **_: object) -> None:
+            prompts.append(str(messages))
+
+    model = FakeListChatModel(responses=["Cars [1]."], callbacks=[Listener()])
+    arguments = [docs, QUESTION, "--index", str(tmp_path / "index")]
+    assert main(arguments, chat_model=model) == 0
+    assert "answer   Cars [1]." in capsys.readouterr().out
+    assert "[1] Industry in Germany" in prompts[0]
+    assert QUESTION in prompts[0]
+    assert main([*arguments, "--no-think"], chat_model=model) == 0
+    told = capsys.readouterr().out
+    assert "indexed  0 passages, 3 unchanged" in told
+    assert "thought" not in told
+
+
+def test_a_chat_model_by_name(docs: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def named(name: str) -> FakeListChatModel:
+        assert name == "provider:name"
+        return FakeListChatModel(responses=["By name [1]."])
+
+    monkeypatch.setitem(sys.modules, "langchain", SimpleNamespace())
+    monkeypatch.setitem(sys.modules, "langchain.chat_models", SimpleNamespace(init_chat_model=named))
+    assert main([docs, QUESTION, "--chat-model", "provider:name"]) == 0
+    assert "By name [1]." in capsys.readouterr().out
+
+
+def test_what_cannot_be_done_is_said_in_one_line(
+    docs: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "langchain", None)
+    (tmp_path / "empty").mkdir()
+    for arguments, complaint in (
+        ([docs, QUESTION, "--chat-model", "openai:x"], "pip install langchain langchain-openai"),
+        ([docs, " "], "is empty"),
+        ([f"{docs}/nowhere", QUESTION], "no such file or folder"),
+        ([docs, QUESTION, "--model", str(tmp_path / "empty")], "empty"),
+    ):
+        assert main(arguments) == 1
+        error = capsys.readouterr().err
+        assert error.startswith("error: ")
+        assert complaint in error
+        assert error.count("\n") == 1
+    with pytest.raises(SystemExit):
+        main([docs, QUESTION, "-k", "0"])
+    assert main([str(tmp_path / "empty"), QUESTION]) == 0
+    assert "nothing found" in capsys.readouterr().out
