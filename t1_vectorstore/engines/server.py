@@ -120,6 +120,8 @@ class ServerEngine(ClientEngine):
             return None
         where = f"the collection {expected.name!r} at {self._where}"
         vectors = found.config.params.vectors
+        if isinstance(vectors, dict) and "" in vectors:  # another spelling of the unnamed one: langchain-qdrant's
+            vectors = vectors[""]
         if not isinstance(vectors, models.VectorParams):
             names = ", ".join(repr(name) for name in vectors or {}) or "none"
             raise CollectionMismatch(f"{where} has named vectors ({names}); this package uses the unnamed one")
