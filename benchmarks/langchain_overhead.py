@@ -1,0 +1,67 @@
+"""What LangChain's face costs over ``T1VectorStore.search``: the same searches by turns, in one process.
+
+The model is the fake one and does not think, so that little else is in the way; the collection is in a folder.
+
+    python benchmarks/langchain_overhead.py [--documents 1000] [--rounds 2000]
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from collections.abc import Callable
+
+import numpy as np
+from langchain_core.callbacks import BaseCallbackHandler
+from langchain_core.documents import Document
+
+from t1_vectorstore import T1Embedder
+from t1_vectorstore.langchain import T1Embeddings, T1QdrantVectorStore
+
+
+class Listener(BaseCallbackHandler):
+    """Hears every event, as a tracer would."""
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--documents", type=int, default=1000)
+    parser.add_argument("--rounds", type=int, default=2000)
+    options = parser.parse_args()
+    documents = [Document(f"document number {n} of many", metadata={"n": n}) for n in range(options.documents)]
+    embeddings = T1Embeddings.from_embedder(T1Embedder.fake(256))
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        T1QdrantVectorStore.from_documents(documents, embeddings, path=folder) as store,
+    ):
+        retriever = store.as_retriever(k=10)
+        quiet, watched = {"think": False}, {"callbacks": [Listener()]}
+        runs: dict[str, Callable[[str], object]] = {
+            "T1VectorStore.search": lambda query: store.t1.search(query, limit=10, **quiet),
+            "T1QdrantVectorStore.similarity_search": lambda query: store.similarity_search(query, k=10, **quiet),
+            "T1Retriever.invoke": lambda query: retriever.invoke(query, **quiet),
+            "T1VectorStore.search, with a thought": lambda query: store.t1.search(query, limit=10),
+            "T1Retriever.invoke, with a thought, a listener": lambda query: retriever.invoke(query, watched),
+        }
+        seconds: dict[str, list[float]] = {name: [] for name in runs}
+        for number in range(options.rounds):
+            query = f"many documents, number {number % 50}"
+            for name, run in runs.items():
+                started = time.perf_counter()
+                run(query)
+                seconds[name].append(time.perf_counter() - started)
+    print(f"{options.documents} documents, {options.rounds} rounds, 10 hits, milliseconds\n")
+    print("| | p50 | p90 | p50 over the core |")
+    print("|---|---|---|---|")
+    base = float("nan")
+    for name, spent in seconds.items():
+        p50, p90 = np.percentile(spent, [50, 90]) * 1000
+        if name.startswith("T1VectorStore"):
+            base = p50
+        print(f"| {name} | {p50:.3f} | {p90:.3f} | {p50 - base:.3f} |")
+
+
+if __name__ == "__main__":
+    main()
