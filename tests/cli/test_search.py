@@ -88,6 +88,12 @@ def test_nothing_in_a_text_is_obeyed_by_the_terminal(run: Any, index: str) -> No
     assert ":smile:" in shown
 
 
+def test_a_query_that_is_too_long_is_cut_and_says_so(run: Any, index: str) -> None:
+    result = run("search", index, "word " * 10_000, "--no-think")
+    assert "note: the query has 50000 tokens, and the model read all but the last " in result.stderr
+    assert " 1  " in result.stdout
+
+
 def test_info(run: Any, index: str) -> None:
     shown = run("info", index).stdout
     assert "model       fake" in shown
