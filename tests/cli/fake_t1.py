@@ -22,7 +22,7 @@ DIMENSION = 16
 
 def use_fake_model(patch: Callable[[Any, str, Any], None]) -> None:
     """Make every model name mean the fake; ``patch`` sets an attribute."""
-    embedder = T1Embedder.fake(DIMENSION)
+    embedder = T1Embedder.fake(DIMENSION, truncation="allow")  # as the command loads every model
     patch(T1Embedder, "load", lambda *_, **__: embedder)
     patch(Checkpoint, "load", lambda *_, **__: SimpleNamespace(identity=embedder.identity))
 
