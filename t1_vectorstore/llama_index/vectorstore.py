@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Iterator, Sequence
+from types import TracebackType
 from typing import Any
 
 from llama_index.core.schema import BaseNode
@@ -241,6 +242,16 @@ class T1QdrantVectorStore(BasePydanticVectorStore):
     def close(self) -> None:
         """Release the folder or the connection."""
         self._collection.close()
+
+    def __enter__(self) -> Self:
+        """Close at the end of a ``with`` block."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close."""
+        self.close()
 
     def __getstate__(self) -> dict[str, Any]:
         raise TypeError(f"{self!r} holds an open collection and cannot be pickled; open it where it is used")
