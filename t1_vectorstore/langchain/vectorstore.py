@@ -4,32 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import os
-import sys
-import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import repeat
 from types import TracebackType
-from typing import Any, TypeAlias
+from typing import Any
 
 from langchain_core.documents import Document
 from typing_extensions import Self, Unpack
 
-from t1_vectorstore.chunking import Chunker
-from t1_vectorstore.embedder import TruncationWarning
-from t1_vectorstore.errors import TextTooLong
 from t1_vectorstore.filters import FilterLike
-from t1_vectorstore.ingest import LoadReport
+from t1_vectorstore.langchain.adding import Entry, add, check_lengths
 from t1_vectorstore.langchain.embeddings import T1Embeddings
 from t1_vectorstore.langchain.options import Place
-from t1_vectorstore.langchain.progress import ProgressBar
 from t1_vectorstore.langchain.retriever import T1Retriever
 from t1_vectorstore.langchain.searching import T1Searches, embedder_of
 from t1_vectorstore.store import Collection
-from t1_vectorstore.types import Chunk
-from t1_vectorstore.types import Document as T1Document
-
-_Entry: TypeAlias = tuple[str, Mapping[str, Any] | None, str | None]
-"""Text, metadata and id, as they were given."""
 
 
 class T1QdrantVectorStore(T1Searches):
@@ -134,19 +123,6 @@ class T1QdrantVectorStore(T1Searches):
         return cls.open(embedding, **place)._filled(lambda store: store.add_documents(documents, ids=ids))
 
     @classmethod
-    async def afrom_texts(  # type: ignore[override]
-        cls,
-        texts: Iterable[str],
-        embedding: T1Embeddings,
-        metadatas: Sequence[Mapping[str, Any] | None] | None = None,
-        *,
-        ids: Sequence[str | None] | None = None,
-        **place: Unpack[Place],
-    ) -> Self:
-        """``from_texts`` in a thread: the event loop goes on."""
-        return await asyncio.to_thread(cls.from_texts, texts, embedding, metadatas, ids=ids, **place)
-
-    @classmethod
     async def afrom_documents(  # type: ignore[override]
         cls,
         documents: Iterable[Document],
@@ -187,7 +163,7 @@ class T1QdrantVectorStore(T1Searches):
         if metadatas is None and ids is None:
             return self._add((text, None, None) for text in texts)
         texts = list(texts)
-        _same_length("texts", len(texts), metadatas=metadatas, ids=ids)
+        check_lengths("texts", len(texts), metadatas=metadatas, ids=ids)
         return self._add(zip(texts, metadatas or repeat(None), ids or repeat(None), strict=False))
 
     def add_documents(  # type: ignore[override]
@@ -217,7 +193,7 @@ class T1QdrantVectorStore(T1Searches):
         if ids is None:
             return self._add((each.page_content, each.metadata, each.id) for each in documents)
         documents = list(documents)
-        _same_length("documents", len(documents), ids=ids)
+        check_lengths("documents", len(documents), ids=ids)
         return self._add(
             (document.page_content, document.metadata, document.id if given is None else given)
             for document, given in zip(documents, ids, strict=True)
@@ -263,62 +239,6 @@ class T1QdrantVectorStore(T1Searches):
             raise
         return self
 
-    def _add(self, entries: Iterable[_Entry]) -> list[str]:
-        ids: list[str] = []
-        with ProgressBar(shown=self.embeddings.show_progress) as bar:
-            report = self.t1.add(
-                _named(entries, ids),
-                chunker=self._whole(),
-                on_progress=lambda progress: bar.to(progress.encoded + progress.unchanged),
-            )
-        if report.truncations and self.embeddings.truncation == "warn":
-            warnings.warn(_cut(report), TruncationWarning, stacklevel=3)
-        if report.failures:
-            raise _failure(report, ids)
-        return ids
-
-    def _whole(self) -> Chunker:
-        """Cuts nothing, as an id must give back the document that was filed under it."""
-
-        def length(text: str) -> int:
-            if self.embeddings.truncation == "raise" and (excess := self.t1.embedder.excess_tokens(text)):
-                raise TextTooLong(f"{excess} tokens are over the model's limit; split it, or allow truncation")
-            return len(text)
-
-        return Chunker(sys.maxsize, length=length)
-
-
-def _named(entries: Iterable[_Entry], ids: list[str]) -> Iterator[T1Document]:
-    """The package's documents, each with an id, which is also put into ``ids``."""
-    for text, given, name in entries:
-        metadata = {} if given is None else given
-        if name is None:
-            name = Chunk("", "", text, 0, len(text), 0, metadata).content_hash
-        ids.append(name)
-        yield T1Document(text, name, metadata)
-
-
-def _same_length(what: str, count: int, **others: Sequence[Any] | None) -> None:
-    """Refuse before any work what LangChain's own stores would cut off in silence."""
-    for name, given in others.items():
-        if given is not None and len(given) != count:
-            raise ValueError(f"{count} {what}, but {len(given)} {name}: give one for each, None where there is none")
-
-
-def _cut(report: LoadReport) -> str:
-    first = report.truncations[0]
-    return (
-        f"{report.truncated} of {report.documents} documents are over the model's limit; of {first.id!r} the last "
-        f"{first.dropped_tokens} of {first.total_tokens} tokens are not read. Split them before"
-    )
-
-
-def _failure(report: LoadReport, ids: Sequence[str]) -> ValueError:
-    first = report.failures[0]
-    error = ValueError(
-        f"{report.failed} of {report.documents} documents were not stored, the rest is. {first.id!r}: {first.reason}"
-    )
-    failed = {failure.id for failure in report.failures}
-    error.ids = [each for each in ids if each not in failed]  # type: ignore[attr-defined]
-    error.report = report  # type: ignore[attr-defined]
-    return error
+    def _add(self, entries: Iterable[Entry]) -> list[str]:
+        own = self.embeddings
+        return add(self.t1, entries, truncation=own.truncation, show_progress=own.show_progress)

@@ -236,14 +236,14 @@ class _nothing:
 
 @pytest.mark.parametrize(
     ("metadata", "message"),
-    [({"when": {1, 2}}, "set"), ({"x": float("nan")}, "nan|JSON"), ({"x": object()}, "object")],
+    [({"when": {1, 2}}, "set"), ({"x": float("nan")}, "JSON"), ({"x": object()}, "object")],
     ids=["set", "nan", "object"],
 )
 @pytest.mark.parametrize("named", [True, False])
 def test_metadata_that_is_not_json(
     empty: T1QdrantVectorStore, metadata: dict[str, Any], message: str, named: bool
 ) -> None:
-    with pytest.raises((ValueError, TypeError), match=message):
+    with pytest.raises(ValueError, match=f"1 of 2 documents.*{message}"):
         empty.add_texts(["good", "bad"], [{}, metadata], ids=["good", "bad"] if named else None)
 
 
