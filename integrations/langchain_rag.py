@@ -10,9 +10,8 @@ sources. Without ``--chat-model`` the answer is made of sentences found in the s
 from __future__ import annotations
 
 import argparse
-import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, TypedDict
 
 from langchain_core.callbacks import BaseCallbackHandler
@@ -22,6 +21,7 @@ from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.runnables import Runnable, RunnableLambda
 
+from integrations.extractive import extract
 from t1_vectorstore.cli.console import one_line, visible
 from t1_vectorstore.corpora import read
 from t1_vectorstore.errors import T1Error
@@ -113,7 +113,7 @@ class ThoughtWatcher(BaseCallbackHandler):
 def answering(model: BaseChatModel | None) -> Runnable[Question, str]:
     """What makes an answer: a chat model with the prompt, or sentences of the sources."""
     if model is None:
-        return RunnableLambda(extract)
+        return RunnableLambda(quote)
     return RunnableLambda(_numbered) | PROMPT | model | StrOutputParser()
 
 
@@ -134,27 +134,15 @@ def named_model(name: str) -> BaseChatModel:
     return model
 
 
-def extract(question: Question) -> str:
-    """The two best sentences: near the thought, as their sources are, and in words of the question and the thought."""
-    wanted = _words(f"{question['question']} {question['thought']}")
-    best: list[tuple[float, str]] = []
-    for number, source in enumerate(question["sources"], 1):
-        shared, sentence = max((len(wanted & _words(each)), each) for each in _sentences(source.page_content))
-        best.append((source.metadata["t1"]["score"] * (1 + shared), f"{sentence} [{number}]"))
-    return " ".join(sentence for _, sentence in sorted(best, reverse=True)[:2])
+def quote(question: Question) -> str:
+    """The sentences of the sources that say most about the question."""
+    passages = [(source.page_content, source.metadata["t1"]["score"]) for source in question["sources"]]
+    return extract(question["question"], question["thought"], passages)
 
 
 def _numbered(question: Question) -> dict[str, str]:
     sources = (f"[{number}] {source.page_content}" for number, source in enumerate(question["sources"], 1))
     return {"question": question["question"], "sources": "\n\n".join(sources)}
-
-
-def _sentences(text: str) -> Iterable[str]:
-    return [one_line(sentence) for sentence in re.split(r"(?<=[.!?])\s+|\n+", text) if sentence.strip()]
-
-
-def _words(text: str) -> set[str]:
-    return {word for word in re.findall(r"\w+", text.lower()) if len(word) > 2}
 
 
 def _parser() -> argparse.ArgumentParser:
