@@ -1,4 +1,4 @@
-"""Side by side with langchain-qdrant: each reads what the other wrote, and an app changes two lines."""
+"""Side by side with langchain-qdrant on a server: each reads what the other wrote."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from langchain_core.documents import Document
-from langchain_core.embeddings import DeterministicFakeEmbedding, Embeddings
 from langchain_qdrant import QdrantVectorStore
 from qdrant_client import QdrantClient
 
 from t1_vectorstore.errors import CollectionMismatch
 from t1_vectorstore.langchain import T1Embeddings, T1QdrantVectorStore
 from tests.langchain_face.conftest import DOCUMENTS
+
+pytestmark = pytest.mark.server
 
 QUERY = "capital of France"
 UUID = "2f4e9d3a-9a4c-4d3e-8a55-0d8b8ed8a3a1"
@@ -34,7 +34,6 @@ def stock(server_url: str, fresh_name: str, admin: QdrantClient, embeddings: T1E
     return stock_store
 
 
-@pytest.mark.server
 def test_reads_what_langchain_qdrant_wrote(
     stock: Any, server_url: str, fresh_name: str, embeddings: T1Embeddings
 ) -> None:
@@ -60,7 +59,6 @@ def test_reads_what_langchain_qdrant_wrote(
         assert len(theirs.similarity_search(QUERY, k=9)) == 3
 
 
-@pytest.mark.server
 def test_langchain_qdrant_reads_what_is_written_here(
     stock: Any, server_url: str, fresh_name: str, embeddings: T1Embeddings
 ) -> None:
@@ -72,30 +70,3 @@ def test_langchain_qdrant_reads_what_is_written_here(
         assert [each.page_content for each, _ in found] == [each.page_content for each, _ in expected]
         assert [score for _, score in found] == pytest.approx([score for _, score in expected], abs=1e-4)
         assert found[0][0].metadata["country"] == "France"
-
-
-class Hosted(DeterministicFakeEmbedding):
-    """Stands for the embedding model of an existing app."""
-
-    size: int = 8
-
-
-def before(documents: list[Document], embeddings: Embeddings) -> list[Document]:
-    """An app as it is."""
-    store = QdrantVectorStore.from_documents(documents, embeddings, location=":memory:", collection_name="docs")
-    retriever = store.as_retriever(search_kwargs={"k": 2})
-    return retriever.invoke("where is the capital of Norway")
-
-
-def after(documents: list[Document]) -> list[Document]:
-    """The same app with two other lines: the import above and this first one."""
-    store = T1QdrantVectorStore.from_documents(documents, T1Embeddings(), location=":memory:", collection_name="docs")
-    retriever = store.as_retriever(search_kwargs={"k": 2})
-    return retriever.invoke("where is the capital of Norway")
-
-
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_an_app_changes_two_lines() -> None:
-    documents = [Document(each.page_content, metadata=each.metadata) for each in DOCUMENTS]
-    assert len(before(documents, Hosted())) == len(after(documents)) == 2
-    assert all(found.id is not None for found in after(documents))
