@@ -10,7 +10,7 @@ from langchain_core.documents import Document
 from langchain_core.language_models import FakeListChatModel
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate
-from langchain_core.runnables import RunnableLambda, RunnablePassthrough
+from langchain_core.runnables import ConfigurableField, RunnableLambda, RunnablePassthrough
 from pydantic import ValidationError
 
 from t1_vectorstore import T1Embedder
@@ -104,10 +104,11 @@ async def test_the_thought_reaches_callbacks_and_event_streams(store: T1QdrantVe
         | FakeListChatModel(responses=["Oslo"])
         | StrOutputParser()
     )
-    told = [event async for event in chain.astream_events("capital", version="v2") if event["name"] == THOUGHT_EVENT]
+    events = [event async for event in chain.astream_events("capital", version="v2")]
+    told = [event for event in events if event["name"] == THOUGHT_EVENT]
     assert [event["event"] for event in told] == ["on_custom_event"]
     assert told[0]["data"]["thoughts"] == [THOUGHT]
-    assert told[0]["tags"] == ["T1QdrantVectorStore", "T1Embeddings"] or told[0]["run_id"]
+    assert [event["run_id"] for event in events if event["event"] == "on_retriever_start"] == [told[0]["run_id"]]
     assert await chain.ainvoke("capital") == chain.invoke("capital") == "Oslo"
 
 
@@ -156,3 +157,11 @@ def test_it_composes_as_any_runnable(store: T1QdrantVectorStore) -> None:
     assert chain.with_config(tags=["mine"]).invoke("capital") in {"norway", "france"}
     bound = store.as_retriever().bind(k=1, think=False)
     assert [each.id for each in bound.invoke("capital of Norway")] == ["norway"]
+
+
+def test_fields_can_be_configurable(store: T1QdrantVectorStore) -> None:
+    retriever = store.as_retriever().configurable_fields(k=ConfigurableField("k"), think=ConfigurableField("think"))
+    watcher = Watcher()
+    config: Any = {"configurable": {"k": 1, "think": False}, "callbacks": [watcher]}
+    assert [each.id for each in retriever.invoke("capital of Norway", config)] == ["norway"]
+    assert watcher.events == []
