@@ -117,7 +117,7 @@ class _Builder:
 
     def build(self, filter: Mapping[str, Any]) -> dict[str, Any] | None:
         for key, value in filter.items():
-            self._add(_path(self._metadata_key, key), key, value)
+            self._add(field_path(self._metadata_key, key), key, value)
         clauses = {"must": self._must, "must_not": self._must_not}
         return {name: clause for name, clause in clauses.items() if clause} or None
 
@@ -201,8 +201,13 @@ def _bound(key: str, operator: str, value: object) -> float | str:
     raise ValueError(f"{operator!r} on {key!r} needs a finite number or an ISO 8601 date, got {value!r}")
 
 
-def _path(metadata_key: str, key: object) -> str:
-    """The payload path of a metadata field, with what Qdrant's path grammar does not allow bare in quotes."""
+def field_path(metadata_key: str, key: object) -> str:
+    """The payload path of a metadata field, with what Qdrant's path grammar does not allow bare in quotes.
+
+    Raises:
+        ValueError: the key is no path.
+        TypeError: the key is no string.
+    """
     if not isinstance(key, str):
         raise TypeError(f"a filter's key is the name of a metadata field, got {key!r}")
     segments, end = [metadata_key] if metadata_key else [], 0

@@ -25,6 +25,12 @@ Role: TypeAlias = Literal["query", "document"]
 Truncation: TypeAlias = Literal["raise", "warn", "allow"]
 """What happens to a text longer than the checkpoint's limit. Whatever the policy, the result says what was cut."""
 
+Fusion: TypeAlias = Literal["rrf", "dbsf"]
+"""How two rankings become one: by the ranks (reciprocal rank fusion), or by the distribution of the scores."""
+
+IndexKind: TypeAlias = Literal["keyword", "integer", "float", "bool", "datetime", "text"]
+"""What an index takes a metadata field for."""
+
 StopReason: TypeAlias = Literal["emb_token", "end_token", "budget", "deadline"]
 """Why a thought ended: the model closed it with its emb token, ended its turn without one, or met a limit."""
 
@@ -182,7 +188,8 @@ class Hit:
 
     Attributes:
         id: the chunk's id, as the user gave it.
-        score: cosine similarity, higher is closer.
+        score: cosine similarity to the query's vector, higher is closer. That is what it is and what a threshold is
+            compared with on every path; where terms or diversity decide the order, it does not fall from hit to hit.
         text: the stored text.
         metadata: the stored metadata.
         document_id: the document the chunk was cut from.

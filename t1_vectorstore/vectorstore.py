@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -12,8 +12,8 @@ from t1_vectorstore.embedder import T1Embedder
 from t1_vectorstore.errors import CollectionMismatch
 from t1_vectorstore.filters import FilterLike
 from t1_vectorstore.ingest import LoadProgress, LoadReport, load
-from t1_vectorstore.store import Collection
-from t1_vectorstore.types import Document, SearchResult, Timings
+from t1_vectorstore.store import Collection, Searching
+from t1_vectorstore.types import Document, Fusion, IndexKind, SearchResult, Timings
 
 if TYPE_CHECKING:
     from t1_vectorstore.chunking import Chunker
@@ -48,6 +48,9 @@ class T1VectorStore:
         *,
         name: str = "t1",
         create: bool = True,
+        hybrid: bool | None = None,
+        indexes: Mapping[str, IndexKind] | None = None,
+        tenant: str | None = None,
         api_key: str | None = None,
     ) -> T1VectorStore:
         """Open a collection for a model, and create it if it does not exist yet.
@@ -59,13 +62,26 @@ class T1VectorStore:
             embedder: the model; a collection filled by another one is refused.
             name: the collection's name.
             create: whether to create it if need be.
+            hybrid: whether to store the words of the texts beside the vectors and to search by both; fixed at creation.
+                ``None``: as the collection has it, off for a new one.
+            indexes: metadata fields to filter by, and what they hold, such as ``{"year": "integer"}``; likewise.
+            tenant: the metadata field that says whose a document is; likewise.
             api_key: for a server.
 
         Raises:
-            CollectionMismatch: the collection holds another model's vectors.
+            CollectionMismatch: the collection holds another model's vectors, or was made with other options.
             StoreError: it cannot be opened; see ``Collection.open``.
         """
-        collection = Collection.open(location, name=name, identity=embedder.identity, create=create, api_key=api_key)
+        collection = Collection.open(
+            location,
+            name=name,
+            identity=embedder.identity,
+            create=create,
+            hybrid=hybrid,
+            indexes=indexes,
+            tenant=tenant,
+            api_key=api_key,
+        )
         return cls(embedder, collection)
 
     def add(
@@ -100,6 +116,12 @@ class T1VectorStore:
         offset: int = 0,
         filter: FilterLike | None = None,
         score_threshold: float | None = None,
+        hybrid: bool | None = None,
+        thought_terms: bool = True,
+        fusion: Fusion = "rrf",
+        diversity: float | None = None,
+        candidates: int | None = None,
+        group: bool = False,
         think: bool | None = None,
         budget: int | None = None,
         deadline: float | None = None,
@@ -113,6 +135,12 @@ class T1VectorStore:
             offset: how many of the best to skip.
             filter: what the metadata must satisfy, such as ``{"country": "France", "year": {"gte": 2000}}``.
             score_threshold: the lowest cosine similarity to return.
+            hybrid: search by words as well as by the vector. ``None``: if the collection can.
+            thought_terms: the words are the query's and its thoughts', not the query's alone.
+            fusion: how the two rankings become one; see ``Collection.search``, also for the next three.
+            diversity: choose hits that are also unlike each other: 0 is relevance only, 1 is difference only.
+            candidates: how many the vector, and the words, contribute to a fusion or to a choice.
+            group: of each document only its best chunk.
             think: on, off, or ``None`` for what the model was made for.
             budget: most tokens of the thought.
             deadline: seconds after which the thought is closed as it stands.
@@ -124,13 +152,24 @@ class T1VectorStore:
             BackendError: the model failed.
             StoreError: the collection failed.
         """
-        self.collection.check_search(limit=limit, offset=offset, filter=filter, score_threshold=score_threshold)
+        options: Searching = {
+            "limit": limit,
+            "offset": offset,
+            "filter": filter,
+            "score_threshold": score_threshold,
+            "text": query if hybrid or (hybrid is None and self.collection.hybrid) else None,
+            "fusion": fusion,
+            "diversity": diversity,
+            "candidates": candidates,
+            "group": group,
+        }
+        self.collection.check_search(**options)
         started = time.perf_counter()
         embedding = self.embedder.embed_query(query, think=think, budget=budget, deadline=deadline, task=task)
         embedded = time.perf_counter()
-        hits = self.collection.search(
-            embedding.vector, limit=limit, offset=offset, filter=filter, score_threshold=score_threshold
-        )
+        if options["text"] is not None and thought_terms:
+            options["text"] = "\n".join([query, *(thought.text for thought in embedding.thoughts)])
+        hits = self.collection.search(embedding.vector, **options)
         timings = Timings(embed=embedded - started, search=time.perf_counter() - embedded)
         return SearchResult(query, tuple(hits), tuple(embedding.thoughts), timings, embedding.truncated)
 

@@ -6,10 +6,23 @@ import os
 import re
 from pathlib import Path
 
-from t1_vectorstore.engines.base import Engine, EngineKind, FilterJSON, Retry, Row
+from t1_vectorstore.engines.base import Engine, EngineKind, FilterJSON, Nearest, Retry, Row, Scored, Sparse
 from t1_vectorstore.engines.schema import OWN_KEY, Expected, Schema
 
-__all__ = ["OWN_KEY", "Engine", "EngineKind", "Expected", "FilterJSON", "Retry", "Row", "Schema", "open_engine"]
+__all__ = [
+    "OWN_KEY",
+    "Engine",
+    "EngineKind",
+    "Expected",
+    "FilterJSON",
+    "Nearest",
+    "Retry",
+    "Row",
+    "Schema",
+    "Scored",
+    "Sparse",
+    "open_engine",
+]
 
 _HOST_AND_PORT = re.compile(r"[\w.-]+:\d+/?")
 

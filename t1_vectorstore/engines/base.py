@@ -13,11 +13,26 @@ from typing import Any, Literal, Protocol, TypeAlias
 
 from t1_vectorstore.engines.schema import Schema
 from t1_vectorstore.ids import PointId
-from t1_vectorstore.types import Vector
+from t1_vectorstore.types import Fusion, Vector
 
 EngineKind: TypeAlias = Literal["embedded", "memory", "server"]
 FilterJSON: TypeAlias = Mapping[str, Any]
 """A filter in the JSON of Qdrant's REST interface, which every engine can translate for its library."""
+
+RRF_K = 60
+"""Reciprocal rank fusion adds ``1 / (k + rank)``, the best rank being 0. Said to every engine: their defaults differ
+from the 60 of the literature, and may from each other."""
+
+SPARSE = "bm25"
+"""The name of the sparse vector beside the dense one, which has none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sparse:
+    """A sparse vector: the dimensions that are not zero, and their values."""
+
+    indices: Sequence[int]
+    values: Sequence[float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,12 +44,43 @@ class Row:
         payload: JSON.
         vector: absent where it was not asked for.
         size: about how many bytes a row to be written takes on the wire.
+        sparse: its terms, only to be written, and only in a hybrid collection.
     """
 
     id: PointId
     payload: dict[str, Any]
     vector: Vector | None = None
     size: int = 0
+    sparse: Sparse | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Nearest:
+    """What to look for; one query to an engine.
+
+    Attributes:
+        vector: of unit length.
+        limit: how many rows at most.
+        offset: how many of the best to skip; only without ``diversity`` (servers then count it twice) and ``sparse``.
+        filter: what the rows must satisfy.
+        diversity: choose by maximal marginal relevance among the nearest ``candidates``; 0 is relevance only.
+        sparse: fuse the nearest ``candidates`` by the vector with as many by these terms.
+        fusion: by what rule.
+        candidates: see there.
+    """
+
+    vector: Vector
+    limit: int
+    offset: int = 0
+    filter: FilterJSON | None = None
+    diversity: float | None = None
+    sparse: Sparse | None = None
+    fusion: Fusion = "rrf"
+    candidates: int = 0
+
+
+Scored: TypeAlias = tuple[float, Row]
+"""A row and what the query scored it: the cosine similarity, or the fused score where there was something to fuse."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +117,8 @@ class Engine(Protocol):
     def erase(self, ids: Sequence[PointId]) -> None:
         """Remove points; ids that do not exist are ignored."""
 
-    def nearest(self, vector: Vector, *, limit: int, offset: int, filter: FilterJSON | None) -> list[tuple[float, Row]]:
-        """The rows of highest cosine similarity, best first."""
+    def nearest(self, query: Nearest) -> list[Scored]:
+        """The rows that answer a query, best first; after a fusion they have their vectors."""
 
     def count(self, filter: FilterJSON | None) -> int:
         """How many points match, exactly."""

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from qdrant_client import models
 
-from t1_vectorstore.engines.base import FilterJSON, Row
+from t1_vectorstore.engines.base import SPARSE, FilterJSON, Nearest, Row, Scored
+from t1_vectorstore.engines.client_queries import client_filter, query_arguments, sparse_vector
 from t1_vectorstore.engines.schema import Schema
 from t1_vectorstore.errors import StoreError, WriteNotVerified
 from t1_vectorstore.ids import PointId
-from t1_vectorstore.types import Vector
 
 
 class ClientEngine:
@@ -30,35 +30,28 @@ class ClientEngine:
         """Insert or replace rows, and wait until they can be read."""
         batch = models.Batch(
             ids=[row.id for row in rows],
-            vectors=[[] if row.vector is None else row.vector.tolist() for row in rows],
+            vectors=_vectors(rows),
             payloads=[row.payload for row in rows],
         )
         _completed(self._call("upsert", points=batch, wait=True))
 
     def read(self, ids: Sequence[PointId], *, fields: Sequence[str] | None = None, vectors: bool = False) -> list[Row]:
         """The rows that exist among ``ids``."""
-        found = self._call("retrieve", ids=list(ids), with_payload=_selected(fields), with_vectors=vectors)
+        found = self._call("retrieve", ids=list(ids), with_payload=_selected(fields), with_vectors=_dense(vectors))
         return [_row(record) for record in found]
 
     def erase(self, ids: Sequence[PointId]) -> None:
         """Remove points, and wait until they are gone."""
         _completed(self._call("delete", points_selector=models.PointIdsList(points=list(ids)), wait=True))
 
-    def nearest(self, vector: Vector, *, limit: int, offset: int, filter: FilterJSON | None) -> list[tuple[float, Row]]:
-        """The rows of highest cosine similarity, best first."""
-        answer = self._call(
-            "query_points",
-            query=vector.tolist(),
-            limit=limit,
-            offset=offset,
-            query_filter=_filter(filter),
-            with_payload=True,
-        )
+    def nearest(self, query: Nearest) -> list[Scored]:
+        """The rows that answer a query, best first."""
+        answer = self._call("query_points", **query_arguments(query))
         return [(point.score, _row(point)) for point in answer.points]
 
     def count(self, filter: FilterJSON | None) -> int:
         """How many points match, exactly."""
-        return int(self._call("count", count_filter=_filter(filter), exact=True).count)
+        return int(self._call("count", count_filter=client_filter(filter), exact=True).count)
 
     def page(
         self,
@@ -72,13 +65,20 @@ class ClientEngine:
         """One page in the order of point ids."""
         found, following = self._call(
             "scroll",
-            scroll_filter=_filter(filter),
+            scroll_filter=client_filter(filter),
             limit=limit,
             offset=after,
             with_payload=_selected(fields),
-            with_vectors=vectors,
+            with_vectors=_dense(vectors),
         )
         return [_row(record) for record in found], None if following is None else _plain(following)
+
+
+def vector_params(schema: Schema) -> dict[str, Any]:
+    """The arguments of ``create_collection`` that say which vectors it holds."""
+    dense = models.VectorParams(size=schema.identity.dimension, distance=models.Distance.COSINE)
+    terms = {SPARSE: models.SparseVectorParams(modifier=models.Modifier.IDF)} if schema.hybrid else None
+    return {"vectors_config": dense, "sparse_vectors_config": terms}
 
 
 def _completed(result: models.UpdateResult) -> None:
@@ -86,8 +86,15 @@ def _completed(result: models.UpdateResult) -> None:
         raise WriteNotVerified(f"the server only says {result.status.value!r} of a write it was asked to complete")
 
 
-def _filter(filter: FilterJSON | None) -> models.Filter | None:
-    return models.Filter.model_validate(filter) if filter else None
+def _vectors(rows: Sequence[Row]) -> Any:  # noqa: ANN401 - one vector for each row, or several by name
+    dense = [[] if row.vector is None else row.vector.tolist() for row in rows]
+    terms = [sparse_vector(row.sparse) for row in rows if row.sparse is not None]
+    return {"": dense, SPARSE: terms} if terms else dense
+
+
+def _dense(vectors: bool) -> Any:  # noqa: ANN401 - a flag, or the names of the vectors wanted
+    """The unnamed vector alone, whatever else a collection has."""
+    return [""] if vectors else False
 
 
 def _selected(fields: Sequence[str] | None) -> bool | list[str]:

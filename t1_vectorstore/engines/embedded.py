@@ -1,4 +1,4 @@
-"""The embedded engine: qdrant-edge on a folder. The only module, with ``edge_filters``, that knows the library.
+"""The embedded engine: qdrant-edge on a folder. Only this module and ``edge_*`` know the library's engine.
 
 What the library does not do by itself is done here: a lock before anything is opened, one call at a time, its bare
 ``Exception`` turned into this package's errors.
@@ -18,15 +18,24 @@ from typing import Any
 import numpy as np
 import qdrant_edge as edge
 
-from t1_vectorstore.engines.base import EngineKind, FilterJSON, Row
+from t1_vectorstore.engines.base import SPARSE, EngineKind, FilterJSON, Nearest, Row, Scored
 from t1_vectorstore.engines.edge_filters import edge_filter
+from t1_vectorstore.engines.edge_queries import array, edge_query, sparse_vector
 from t1_vectorstore.engines.folder import IndexFolder
 from t1_vectorstore.engines.schema import Expected, Schema
 from t1_vectorstore.errors import CollectionNotFound, StoreError, StoreUnavailable
 from t1_vectorstore.ids import PointId
-from t1_vectorstore.types import Vector
+from t1_vectorstore.types import IndexKind
 
 _FLUSH_SECONDS = 5.0
+_INDEXES: dict[IndexKind, edge.PayloadSchemaType] = {
+    "keyword": edge.PayloadSchemaType.Keyword,
+    "integer": edge.PayloadSchemaType.Integer,
+    "float": edge.PayloadSchemaType.Float,
+    "bool": edge.PayloadSchemaType.Bool,
+    "datetime": edge.PayloadSchemaType.Datetime,
+    "text": edge.PayloadSchemaType.Text,
+}
 _OUT_OF_ORDER = ("no space left", "not enough space", "disk full", "read-only", "permission denied", "input/output")
 
 
@@ -65,7 +74,7 @@ class EmbeddedEngine:
 
     def write(self, rows: Sequence[Row]) -> None:
         """Insert or replace rows; the write-ahead log has them when this returns."""
-        points = [edge.Point(row.id, _array(row.vector), row.payload) for row in rows]
+        points = [edge.Point(row.id, _vectors(row), row.payload) for row in rows]
         with self._use() as shard:
             self._folder.demand_space(sum(row.size for row in rows))
             shard.update(edge.UpdateOperation.upsert_points(points))
@@ -74,7 +83,7 @@ class EmbeddedEngine:
     def read(self, ids: Sequence[PointId], *, fields: Sequence[str] | None = None, vectors: bool = False) -> list[Row]:
         """The rows that exist among ``ids``."""
         with self._use() as shard:
-            found = shard.retrieve(list(ids), with_payload=_selected(fields), with_vector=vectors)
+            found = shard.retrieve(list(ids), with_payload=_selected(fields), with_vector=_dense(vectors))
         return [_row(record) for record in found]
 
     def erase(self, ids: Sequence[PointId]) -> None:
@@ -84,16 +93,9 @@ class EmbeddedEngine:
             shard.update(edge.UpdateOperation.delete_points(list(ids)))
             self._flush_now_and_then(shard)
 
-    def nearest(self, vector: Vector, *, limit: int, offset: int, filter: FilterJSON | None) -> list[tuple[float, Row]]:
-        """The rows of highest cosine similarity, best first."""
-        request = edge.QueryRequest(
-            limit=limit,
-            offset=offset,
-            query=edge.Query.Nearest(_array(vector)),
-            filter=edge_filter(filter) if filter else None,
-            with_payload=True,
-            with_vector=False,
-        )
+    def nearest(self, query: Nearest) -> list[Scored]:
+        """The rows that answer a query, best first."""
+        request = edge_query(query)
         with self._use() as shard:
             found = shard.query(request)
         return [(point.score, _row(point)) for point in found]
@@ -119,7 +121,7 @@ class EmbeddedEngine:
             limit=limit,
             filter=edge_filter(filter) if filter else None,
             with_payload=_selected(fields),
-            with_vector=vectors,
+            with_vector=_dense(vectors),
         )
         with self._use() as shard:
             found, following = shard.scroll(request)
@@ -166,7 +168,13 @@ def _release(shards: list[edge.EdgeShard], folder: IndexFolder, lock: threading.
 def _filler(schema: Schema) -> Any:  # noqa: ANN401
     def fill(path: Path) -> None:
         params = edge.EdgeVectorParams(schema.identity.dimension, edge.Distance.Cosine)
-        edge.EdgeShard.create(str(path), edge.EdgeConfig(vectors=params, wal_enabled=True)).close()
+        terms = {SPARSE: edge.EdgeSparseVectorParams(modifier=edge.Modifier.Idf)} if schema.hybrid else None
+        config = edge.EdgeConfig(vectors=params, sparse_vectors=terms, wal_enabled=True)
+        shard = edge.EdgeShard.create(str(path), config)
+        for field, (kind, tenant) in schema.payload_indexes.items():
+            index = edge.KeywordIndexParams(is_tenant=True) if tenant else _INDEXES[kind]
+            shard.update(edge.UpdateOperation.create_field_index(field, index))
+        shard.close()
 
     return fill
 
@@ -184,13 +192,17 @@ def _translated(path: Path) -> Iterator[None]:
         raise StoreError(f"the engine of the index in {path} failed: {error}") from error
 
 
+def _dense(vectors: bool) -> bool | list[str]:
+    return [""] if vectors else False
+
+
 def _selected(fields: Sequence[str] | None) -> bool | list[str]:
     return True if fields is None else list(fields)
 
 
-def _array(vector: Vector | None) -> Any:  # noqa: ANN401
-    """The library's stubs want lists, but it takes arrays, and takes them faster."""
-    return vector
+def _vectors(row: Row) -> Any:  # noqa: ANN401 - one vector, or several by name
+    dense = array(row.vector)
+    return dense if row.sparse is None else {"": dense, SPARSE: sparse_vector(row.sparse)}
 
 
 def _plain(point: object) -> PointId:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import threading
 from typing import Any
 
-from qdrant_client import QdrantClient, models
+from qdrant_client import QdrantClient
 
 from t1_vectorstore.engines.base import EngineKind
-from t1_vectorstore.engines.client import ClientEngine
+from t1_vectorstore.engines.client import ClientEngine, vector_params
 from t1_vectorstore.engines.schema import Expected
 from t1_vectorstore.errors import CollectionNotFound, StoreError
 
@@ -30,10 +30,7 @@ class MemoryEngine(ClientEngine):
         super().__init__(schema.name, schema)
         self._lock = threading.Lock()
         self._client: QdrantClient | None = QdrantClient(":memory:")
-        size = schema.identity.dimension
-        self._client.create_collection(
-            schema.name, vectors_config=models.VectorParams(size=size, distance=models.Distance.COSINE)
-        )
+        self._client.create_collection(schema.name, **vector_params(schema))
 
     def disk_bytes(self) -> None:
         """Nothing is on disk."""

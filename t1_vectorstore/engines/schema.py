@@ -6,12 +6,13 @@ import re
 import uuid
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from typing import Any, get_args
 
 from t1_vectorstore.errors import CollectionMismatch, StoreError
-from t1_vectorstore.types import ModelIdentity
+from t1_vectorstore.filters import field_path
+from t1_vectorstore.types import IndexKind, ModelIdentity
 
-FORMAT = 1
+_PLAIN_FORMAT, _HYBRID_FORMAT = 1, 2  # a version that knows only the first would write points without their words
 OWN_KEY = "t1"
 """The payload key, and the key in a server collection's metadata, under which this package keeps its own facts."""
 
@@ -31,8 +32,10 @@ class Schema:
         metadata_key: payload key of the metadata; empty where the metadata is the rest of the payload, as
             llama-index-vector-stores-qdrant writes it.
         distance: always cosine today; written down so that a reader need not guess.
+        hybrid: whether the words of the texts are stored beside the vectors.
+        indexes: metadata fields that the engine indexes, and as what.
+        tenant: the metadata field that says whose a point is, if each is somebody's.
         uid: random; tells whether two connections see the same collection.
-        format: version of this description and of the payload.
     """
 
     name: str
@@ -40,8 +43,10 @@ class Schema:
     content_key: str = CONTENT_KEY
     metadata_key: str = METADATA_KEY
     distance: str = "cosine"
+    hybrid: bool = False
+    indexes: Mapping[str, IndexKind] = field(default_factory=dict)
+    tenant: str | None = None
     uid: str = field(default_factory=lambda: uuid.uuid4().hex)
-    format: int = FORMAT
 
     def __post_init__(self) -> None:
         """Refuse payload names that cannot stand in a filter's path or that clash."""
@@ -53,12 +58,22 @@ class Schema:
             raise ValueError(f"content_key, metadata_key and the reserved {OWN_KEY!r} must differ, got {keys!r}")
         if self.identity.dimension < 1:
             raise ValueError(f"a vector needs at least one dimension, got {self.identity.dimension!r}")
+        check_indexes(self.indexes, self.tenant)
+
+    @property
+    def payload_indexes(self) -> dict[str, tuple[IndexKind, bool]]:
+        """What the engine is to index: by payload path the kind, and whether it tells tenants apart."""
+        fields: dict[str, IndexKind] = dict(self.indexes)
+        if self.tenant is not None:
+            fields[self.tenant] = "keyword"
+        return {field_path(self.metadata_key, name): (kind, name == self.tenant) for name, kind in fields.items()}
 
     def to_json(self) -> dict[str, Any]:
-        """A flat JSON object that a person can read."""
+        """A JSON object that a person can read."""
         record = asdict(self)
         identity = record.pop("identity")
-        return {"format": record.pop("format"), "name": record.pop("name"), **identity, **record}
+        version = _HYBRID_FORMAT if self.hybrid else _PLAIN_FORMAT
+        return {"format": version, "name": record.pop("name"), **identity, **record}
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any], where: str) -> Schema:
@@ -68,13 +83,20 @@ class Schema:
             StoreError: the description is damaged, or from a later version of this package.
         """
         try:
-            if record["format"] > FORMAT:
+            if record["format"] > _HYBRID_FORMAT:
                 raise StoreError(
-                    f"{where} has format {record['format']}, this version reads up to {FORMAT}; upgrade t1-vectorstore"
+                    f"{where} has format {record['format']}, this version reads up to {_HYBRID_FORMAT}; "
+                    "upgrade t1-vectorstore"
                 )
             identity = ModelIdentity(str(record["model"]), str(record["fingerprint"]), int(record["dimension"]))
             names = ("name", "content_key", "metadata_key", "distance", "uid")
-            return cls(identity=identity, format=record["format"], **{name: str(record[name]) for name in names})
+            return cls(
+                identity=identity,
+                hybrid=bool(record.get("hybrid", False)),
+                indexes=dict(record.get("indexes", {})),
+                tenant=record.get("tenant"),
+                **{name: str(record[name]) for name in names},
+            )
         except (KeyError, TypeError, ValueError) as error:
             raise StoreError(f"{where} is damaged ({error!r}); restore it, or index again into a new place") from error
 
@@ -88,12 +110,21 @@ class Expected:
     content_key: str | None
     metadata_key: str | None
     adopt: bool = False
+    hybrid: bool | None = None
+    indexes: Mapping[str, IndexKind] | None = None
+    tenant: str | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse indexes that no collection can have, also where there is one already."""
+        check_indexes(self.indexes or {}, self.tenant)
 
     def new_schema(self) -> Schema:
         """The description of a collection to create; needs an identity."""
         if self.identity is None:
             raise ValueError("a collection can only be created for a model: pass its identity")
-        return self.schema(self.identity)
+        return replace(
+            self.schema(self.identity), hybrid=bool(self.hybrid), indexes=dict(self.indexes or {}), tenant=self.tenant
+        )
 
     def schema(self, identity: ModelIdentity) -> Schema:
         """A description with the payload keys asked for: all that there is of a collection that has none of its own."""
@@ -112,6 +143,9 @@ class Expected:
             (self.name, found.name, "name"),
             (self.content_key, found.content_key, "content_key"),
             (self.metadata_key, found.metadata_key, "metadata_key"),
+            (self.hybrid, found.hybrid, "hybrid"),
+            (self.indexes, found.indexes, "indexes"),
+            (self.tenant, found.tenant, "tenant"),
         ):
             if wanted is not None and wanted != has:
                 raise CollectionMismatch(f"{where} was made with {what}={has!r} and is opened with {wanted!r}")
@@ -135,6 +169,23 @@ class Expected:
                 "that model, or index into another place"
             )
         return found
+
+
+def check_indexes(indexes: Mapping[str, IndexKind], tenant: str | None) -> None:
+    """Refuse indexes that no engine can make.
+
+    Raises:
+        ValueError: a kind that does not exist, or a field that cannot be named in a filter.
+        TypeError: a name that is no string.
+    """
+    for name, kind in indexes.items():
+        field_path("", name)
+        if kind not in get_args(IndexKind):
+            raise ValueError(f"the index of {name!r} is one of {', '.join(get_args(IndexKind))}, got {kind!r}")
+    if tenant is not None:
+        field_path("", tenant)
+        if (kind := indexes.get(tenant, "keyword")) != "keyword":
+            raise ValueError(f"the tenant field {tenant!r} is indexed as keyword, and indexes says {kind!r}; drop that")
 
 
 def _named(identity: ModelIdentity) -> str:

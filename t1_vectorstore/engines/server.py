@@ -10,13 +10,14 @@ import re
 import socket
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
 from qdrant_client import QdrantClient, models
 
 from t1_vectorstore.engines.base import EngineKind, Retry
-from t1_vectorstore.engines.client import ClientEngine
+from t1_vectorstore.engines.client import ClientEngine, vector_params
 from t1_vectorstore.engines.schema import OWN_KEY, Expected, Schema
 from t1_vectorstore.engines.server_errors import patiently, status_of
 from t1_vectorstore.errors import CollectionMismatch, CollectionNotFound, StoreError
@@ -75,6 +76,7 @@ class ServerEngine(ClientEngine):
                 schema = self._create(rest, expected, opening)
             super().__init__(expected.name, schema)
             self.schema = expected.reconcile(schema, f"the collection {expected.name!r} at {url}")
+            self._index(rest, opening)
             self._client = self._faster(rest, schema, grpc_port)
         except BaseException:
             rest.close()
@@ -143,10 +145,10 @@ class ServerEngine(ClientEngine):
                 "version 1.16 or later can"
             )
         schema = expected.new_schema()
-        params = models.VectorParams(size=schema.identity.dimension, distance=models.Distance.COSINE)
+        params = vector_params(schema)
 
         def create() -> None:
-            client.create_collection(expected.name, vectors_config=params, metadata={OWN_KEY: schema.to_json()})
+            client.create_collection(expected.name, metadata={OWN_KEY: schema.to_json()}, **params)
 
         try:
             patiently(create, retry, self._where)
@@ -155,6 +157,18 @@ class ServerEngine(ClientEngine):
                 return found
             raise
         return schema
+
+    def _index(self, client: QdrantClient, retry: Retry) -> None:
+        """Make the indexes that are still missing, also those that whoever created the collection had no time for."""
+        if not (wanted := self.schema.payload_indexes):
+            return
+        made = patiently(lambda: client.get_collection(self._name), retry, self._where).payload_schema
+        for path, (kind, tenant) in wanted.items():
+            by_tenant = models.KeywordIndexParams(type=models.KeywordIndexType.KEYWORD, is_tenant=True)
+            params = by_tenant if tenant else models.PayloadSchemaType(kind)
+            index = partial(client.create_payload_index, self._name, path, params, wait=True)
+            if path not in made:
+                patiently(index, retry, self._where)
 
     def _faster(self, rest: QdrantClient, schema: Schema, grpc_port: int | None) -> QdrantClient:
         """A gRPC connection, if one leads to the same collection: by its ``uid``, not just by its name."""

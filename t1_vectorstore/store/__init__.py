@@ -2,5 +2,6 @@
 
 from t1_vectorstore.engines import Retry
 from t1_vectorstore.store.collection import Collection
+from t1_vectorstore.store.options import Searching
 
-__all__ = ["Collection", "Retry"]
+__all__ = ["Collection", "Retry", "Searching"]

@@ -2,32 +2,37 @@
 
 from __future__ import annotations
 
-import operator
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Literal, overload
+from typing import Literal, overload
+
+from typing_extensions import Unpack
 
 from t1_vectorstore.engines import OWN_KEY, Engine, EngineKind, Expected, FilterJSON, Retry, Row, open_engine
 from t1_vectorstore.filters import FilterLike, compile_filter
 from t1_vectorstore.ids import PointId, point_id
-from t1_vectorstore.store.payload import PROOF, stored_hash, stored_id, to_chunk, to_hit, to_vector
+from t1_vectorstore.store.options import Searching, check_search, whole
+from t1_vectorstore.store.payload import PROOF, stored_hash, stored_id, to_chunk, to_vector
+from t1_vectorstore.store.search import Search, Steps, find, run
+from t1_vectorstore.store.sparse import query_terms
 from t1_vectorstore.store.writes import BATCH_POINTS, Writer, batched
-from t1_vectorstore.types import Chunk, CollectionInfo, Hit, ModelIdentity, Point, Vector
+from t1_vectorstore.types import Chunk, CollectionInfo, Fusion, Hit, IndexKind, ModelIdentity, Point, Vector
 
 
 class Collection:
     """The points of one model in one place. Thread-safe.
 
     A point's id is any string. Writing a point whose id exists replaces it. ``score`` is the cosine similarity, in
-    [-1, 1] and to six decimals, which is what float32 can tell, on every engine; every threshold means
-    ``score >= threshold``.
+    [-1, 1] and to six decimals, which is what float32 can tell, on every engine and however the hits were found and
+    put in order; every threshold means ``score >= threshold``.
 
     Attributes:
         location: where it is, as it was opened.
         engine: what keeps it: ``embedded`` (a folder), ``memory`` or ``server``.
         name: the collection's name.
         identity: the model whose vectors it holds; without a fingerprint if that was never recorded.
+        hybrid: whether it holds the words of its texts beside the vectors, so that they can be searched, too.
     """
 
     def __init__(self, engine: Engine, location: str) -> None:
@@ -36,6 +41,7 @@ class Collection:
         self.engine: EngineKind = engine.kind
         self.name = engine.schema.name
         self.identity: ModelIdentity = engine.schema.identity
+        self.hybrid: bool = engine.schema.hybrid
         self._engine = engine
         self._schema = engine.schema
         self._writer = Writer(engine, location)
@@ -51,6 +57,9 @@ class Collection:
         adopt: bool = False,
         content_key: str | None = None,
         metadata_key: str | None = None,
+        hybrid: bool | None = None,
+        indexes: Mapping[str, IndexKind] | None = None,
+        tenant: str | None = None,
         api_key: str | None = None,
         timeout: float = 30.0,
         grpc_port: int | None = None,
@@ -69,6 +78,13 @@ class Collection:
                 new one.
             metadata_key: the same for the metadata; ``metadata`` for a new one. Empty: the metadata is the rest of the
                 payload, as in collections of llama-index-vector-stores-qdrant.
+            hybrid: whether to store the words of the texts beside the vectors, so that ``search`` takes a ``text``;
+                fixed at creation. ``None``: as the collection has it, off for a new one.
+            indexes: metadata fields to filter by, and what they hold, such as ``{"year": "integer"}``; a value of
+                another kind is then not found. Made at creation, before anything is loaded, by the embedded engine and
+                by servers; ``:memory:`` needs none. ``None``: as the collection has it.
+            tenant: the metadata field that says whose a point is; its index keeps each one's points together. Searches
+                are still limited to one by their ``filter``. Fixed at creation.
             api_key: for a server.
             timeout: seconds that one call to a server may take.
             grpc_port: where a server speaks gRPC; ``None`` means the port after the URL's. gRPC is used when it leads
@@ -80,11 +96,11 @@ class Collection:
             CollectionMismatch: it was made for another model, dimension, distance or payload; names both.
             CollectionLocked: the folder is open elsewhere.
             StoreUnavailable: the server does not answer, or the folder cannot be written to.
-            ValueError: the location is neither of the three.
+            ValueError: the location is neither of the three, or an index cannot be made.
         """
         if not isinstance(name, str) or not name:
             raise ValueError(f"a collection's name is a string that is not empty, got {name!r}")
-        expected = Expected(name, identity, content_key, metadata_key, adopt)
+        expected = Expected(name, identity, content_key, metadata_key, adopt, hybrid, indexes, tenant)
         engine = open_engine(
             location, expected, create=create, api_key=api_key, timeout=timeout, grpc_port=grpc_port, retry=retry
         )
@@ -120,8 +136,13 @@ class Collection:
         offset: int = 0,
         score_threshold: float | None = None,
         filter: FilterLike | None = None,
+        text: str | None = None,
+        fusion: Fusion = "rrf",
+        diversity: float | None = None,
+        candidates: int | None = None,
+        group: bool = False,
     ) -> list[Hit]:
-        """The points nearest to a vector, best first; equal scores in the order of their ids.
+        """The points nearest to a vector, best first; equals in the order of their ids.
 
         Args:
             vector: shape ``(dimension,)``; its length does not matter.
@@ -129,32 +150,42 @@ class Collection:
             offset: how many of the best to skip.
             score_threshold: the lowest score to return.
             filter: what the metadata must satisfy; see ``filters.py``.
+            text: also look for its words, in a hybrid collection; the two rankings are fused into one. A text without
+                words changes nothing.
+            fusion: how: ``rrf`` goes by the ranks (with k = 60), ``dbsf`` by the distribution of the scores.
+            diversity: choose hits that are also unlike each other, in the order of their choice: 0 is relevance only, 1
+                is difference only.
+            candidates: how many the vector, and the text, contribute to a fusion or to a choice. Default: four times as
+                many as are wanted, and 50 at least.
+            group: of each document only its best chunk; a point that another package wrote is a document of its own.
 
         Raises:
-            ValueError: the vector, a number or the filter cannot be used.
+            ValueError: the vector, a number or the filter cannot be used, or the collection holds no words.
         """
-        self.check_search(limit=limit, offset=offset, score_threshold=score_threshold, filter=filter)
-        limit, offset = int(limit), int(offset)
-        query = to_vector(vector, self._schema.identity.dimension, "the query")
-        found = self._engine.nearest(query, limit=limit, offset=offset, filter=self._compile(filter))
-        hits = [to_hit(score, row, self._schema) for score, row in found]
-        if score_threshold is not None:
-            hits = [hit for hit in hits if hit.score >= score_threshold]
-        return sorted(hits, key=lambda hit: (-hit.score, hit.id))
+        steps = self._steps(
+            vector,
+            limit=limit,
+            offset=offset,
+            score_threshold=score_threshold,
+            filter=filter,
+            text=text,
+            fusion=fusion,
+            diversity=diversity,
+            candidates=candidates,
+            group=group,
+        )
+        return run(steps, self._engine.nearest)
 
-    def check_search(
-        self, *, limit: int, offset: int, score_threshold: float | None, filter: FilterLike | None
-    ) -> None:
+    def check_search(self, **options: Unpack[Searching]) -> None:
         """Refuse what ``search`` would refuse, so that no query is thought about for nothing.
 
         Raises:
-            ValueError: a number or the filter cannot be used.
+            ValueError: an option of ``search`` has a value that it does not take.
         """
-        _whole("limit", limit, 1)
-        _whole("offset", offset, 0)
-        if score_threshold is not None and not -1 <= score_threshold <= 1:
-            raise ValueError(f"score_threshold is a cosine similarity in [-1, 1], got {score_threshold!r}")
-        self._compile(filter)
+        check_search(**options)
+        if options.get("text") is not None and not self.hybrid:
+            raise ValueError(f"{self!r} holds no words to search; create it with hybrid=True to search by text as well")
+        self._compile(options.get("filter"))
 
     def get(self, ids: Iterable[str]) -> dict[str, Chunk]:
         """The chunks that exist among ``ids``, by id; the others are no keys."""
@@ -228,7 +259,7 @@ class Collection:
             batch: how many are read at a time.
             with_vectors: whether to give ``Point`` (chunk and vector of unit length) instead of ``Chunk``.
         """
-        rows = self._all(self._compile(filter), _whole("batch", batch, 1), with_vectors)
+        rows = self._all(self._compile(filter), whole("batch", batch, 1), with_vectors)
         if not with_vectors:
             return (to_chunk(row, self._schema) for row in rows)
         return (Point(to_chunk(row, self._schema), row.vector) for row in rows if row.vector is not None)
@@ -261,6 +292,24 @@ class Collection:
     def __repr__(self) -> str:
         return f"Collection({self.name!r} at {self.location!r}, {self.engine}, model {self.identity.model!r})"
 
+    def _steps(self, vector: Vector | Sequence[float], **options: Unpack[Searching]) -> Steps:
+        """A search, checked now, to be made."""
+        self.check_search(**options)
+        text = options.get("text")
+        search = Search(
+            to_vector(vector, self._schema.identity.dimension, "the query"),
+            limit=int(options.get("limit", 10)),
+            offset=int(options.get("offset", 0)),
+            score_threshold=options.get("score_threshold"),
+            filter=self._compile(options.get("filter")),
+            sparse=None if text is None else query_terms(text),
+            fusion=options.get("fusion", "rrf"),
+            diversity=options.get("diversity"),
+            candidates=options.get("candidates"),
+            group=options.get("group", False),
+        )
+        return find(search, self._schema)
+
     def _compile(self, filter: FilterLike | None) -> FilterJSON | None:
         return compile_filter(filter, self._schema.metadata_key)
 
@@ -289,13 +338,3 @@ class Collection:
             yield from rows
             if after is None:
                 return
-
-
-def _whole(name: str, value: Any, least: int) -> int:  # noqa: ANN401 - anything that says it is an integer
-    try:
-        number = operator.index(value)
-    except TypeError:
-        raise TypeError(f"{name} is a whole number, got {value!r}") from None
-    if isinstance(value, bool) or number < least:
-        raise ValueError(f"{name} must be at least {least}, got {value!r}")
-    return number

@@ -17,6 +17,7 @@ import numpy as np
 from t1_vectorstore.engines import OWN_KEY, Row, Schema
 from t1_vectorstore.errors import InvalidText
 from t1_vectorstore.ids import point_id
+from t1_vectorstore.store.sparse import document_terms
 from t1_vectorstore.types import Chunk, Hit, Point, Vector
 
 MAX_DEPTH = 16
@@ -56,7 +57,9 @@ def to_row(point: Point, schema: Schema) -> Row:
         raise ValueError(f"{where} has metadata under {taken[0]!r}, a key of the payload itself; rename it")
     payload = {**rest, schema.content_key: chunk.text, OWN_KEY: own}
     vector = to_vector(point.vector, schema.identity.dimension, where)
-    return Row(target, payload, vector, size + metadata_size + _NUMBER_BYTES * len(vector) + 200)
+    terms = document_terms(chunk.text) if schema.hybrid else None
+    numbers = len(vector) + (2 * len(terms.indices) if terms else 0)
+    return Row(target, payload, vector, size + metadata_size + _NUMBER_BYTES * numbers + 200, terms)
 
 
 def to_vector(given: object, dimension: int, where: str) -> Vector:

@@ -1,0 +1,36 @@
+"""A query in the terms of a ``QdrantClient``, for ``:memory:`` and for a server."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from qdrant_client import models
+
+from t1_vectorstore.engines.base import RRF_K, SPARSE, FilterJSON, Nearest, Sparse
+
+
+def query_arguments(query: Nearest) -> dict[str, Any]:
+    """The arguments of ``query_points``."""
+    vector, filter = query.vector.tolist(), client_filter(query.filter)
+    shared: dict[str, Any] = {"limit": query.limit, "offset": query.offset, "with_payload": True}
+    if query.sparse is not None:
+        depth: dict[str, Any] = {"limit": query.candidates, "filter": filter}
+        by_terms = models.Prefetch(query=sparse_vector(query.sparse), using=SPARSE, **depth)
+        by_rank = models.RrfQuery(rrf=models.Rrf(k=RRF_K))
+        fusion = by_rank if query.fusion == "rrf" else models.FusionQuery(fusion=models.Fusion.DBSF)
+        prefetch = [models.Prefetch(query=vector, **depth), by_terms]
+        return {**shared, "prefetch": prefetch, "query": fusion, "with_vectors": [""]}
+    if query.diversity is not None:
+        mmr = models.Mmr(diversity=query.diversity, candidates_limit=query.candidates)
+        return {**shared, "query": models.NearestQuery(nearest=vector, mmr=mmr), "query_filter": filter}
+    return {**shared, "query": vector, "query_filter": filter}
+
+
+def client_filter(filter: FilterJSON | None) -> models.Filter | None:
+    """A filter as the client library has it."""
+    return models.Filter.model_validate(filter) if filter else None
+
+
+def sparse_vector(sparse: Sparse) -> models.SparseVector:
+    """A sparse vector as the client library has it."""
+    return models.SparseVector(indices=list(sparse.indices), values=list(sparse.values))

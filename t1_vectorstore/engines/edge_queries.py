@@ -1,0 +1,41 @@
+"""A query as the types of qdrant-edge."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import qdrant_edge as edge
+
+from t1_vectorstore.engines.base import RRF_K, SPARSE, Nearest, Sparse
+from t1_vectorstore.engines.edge_filters import edge_filter
+from t1_vectorstore.types import Vector
+
+
+def edge_query(query: Nearest) -> edge.QueryRequest:
+    """Translate a query.
+
+    Raises:
+        ValueError: its filter has a condition that the embedded engine does not know.
+    """
+    filter = edge_filter(query.filter) if query.filter else None
+    shared: dict[str, Any] = {"limit": query.limit, "offset": query.offset, "with_payload": True}
+    if query.sparse is not None:
+        depth: dict[str, Any] = {"limit": query.candidates, "filter": filter}
+        by_vector = edge.Prefetch(query=edge.Query.Nearest(array(query.vector)), **depth)
+        by_terms = edge.Prefetch(query=edge.Query.Nearest(sparse_vector(query.sparse), using=SPARSE), **depth)
+        fusion: Any = edge.Fusion.Rrf(RRF_K) if query.fusion == "rrf" else edge.Fusion.Dbsf()
+        return edge.QueryRequest(prefetches=[by_vector, by_terms], query=fusion, with_vector=[""], **shared)
+    if query.diversity is not None:  # Edge's lambda is the share of relevance, the server's diversity its opposite
+        mmr = edge.Mmr(array(query.vector), 1 - query.diversity, query.candidates)
+        return edge.QueryRequest(query=mmr, filter=filter, **shared)
+    return edge.QueryRequest(query=edge.Query.Nearest(array(query.vector)), filter=filter, **shared)
+
+
+def array(vector: Vector | None) -> Any:  # noqa: ANN401
+    """The library's stubs want lists, but it takes arrays, and takes them faster."""
+    return vector
+
+
+def sparse_vector(sparse: Sparse) -> edge.SparseVector:
+    """A sparse vector as the library has it."""
+    return edge.SparseVector(list(sparse.indices), list(sparse.values))

@@ -1,0 +1,63 @@
+"""The options of a search, and which values they take."""
+
+from __future__ import annotations
+
+import operator
+from typing import Any, get_args
+
+from typing_extensions import TypedDict, Unpack
+
+from t1_vectorstore.filters import FilterLike
+from t1_vectorstore.types import Fusion
+
+
+class Searching(TypedDict, total=False):
+    """The options of ``Collection.search``, for who passes them on."""
+
+    limit: int
+    offset: int
+    score_threshold: float | None
+    filter: FilterLike | None
+    text: str | None
+    fusion: Fusion
+    diversity: float | None
+    candidates: int | None
+    group: bool
+
+
+def check_search(**options: Unpack[Searching]) -> None:
+    """Refuse what no collection can search by.
+
+    Raises:
+        ValueError: an option with a value that it does not take.
+        TypeError: a text that is no string, a whole number that is none.
+    """
+    whole("limit", options.get("limit", 10), 1)
+    whole("offset", options.get("offset", 0), 0)
+    if (candidates := options.get("candidates")) is not None:
+        whole("candidates", candidates, 1)
+    threshold, diversity = options.get("score_threshold"), options.get("diversity")
+    if threshold is not None and not -1 <= threshold <= 1:
+        raise ValueError(f"score_threshold is a cosine similarity in [-1, 1], got {threshold!r}")
+    if diversity is not None and not 0 <= diversity <= 1:
+        raise ValueError(f"diversity is in [0, 1]: 0 is relevance only, 1 difference only; got {diversity!r}")
+    if (fusion := options.get("fusion", "rrf")) not in get_args(Fusion):
+        raise ValueError(f"fusion is one of {', '.join(get_args(Fusion))}, got {fusion!r}")
+    if not isinstance(text := options.get("text"), str | None):
+        raise TypeError(f"text is a string, got {type(text).__name__}: {text!r}")
+
+
+def whole(name: str, value: Any, least: int) -> int:  # noqa: ANN401 - anything that says it is an integer
+    """A whole number.
+
+    Raises:
+        TypeError: it is none.
+        ValueError: it is too small.
+    """
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name} is a whole number, got {value!r}") from None
+    if isinstance(value, bool) or number < least:
+        raise ValueError(f"{name} must be at least {least}, got {value!r}")
+    return number

@@ -1,0 +1,152 @@
+"""One search as the queries it takes: by vector, with terms, one hit for each document, diverse, in any combination.
+
+``find`` is a generator: it gives a query and is sent its answer, so the same steps serve every way of waiting for one.
+What a search finds is narrowed in a fixed order:
+
+1. the candidates: nearest by the vector, or the fusion of those nearest by the vector and those nearest by the terms;
+2. those whose cosine similarity reaches the threshold;
+3. of each document only its best, where groups are asked for;
+4. a choice of these by maximal marginal relevance, where diversity is asked for;
+5. ``limit`` of them, after ``offset``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, replace
+from typing import TypeAlias
+
+import numpy as np
+
+from t1_vectorstore.engines import OWN_KEY, FilterJSON, Nearest, Schema, Scored, Sparse
+from t1_vectorstore.ids import point_id
+from t1_vectorstore.store.payload import to_hit
+from t1_vectorstore.types import Fusion, Hit, Vector
+
+Steps: TypeAlias = Generator[Nearest, list[Scored], list[Hit]]
+_LEAST_CANDIDATES = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """What is asked of a collection, checked and translated; see ``Collection.search``."""
+
+    vector: Vector
+    limit: int
+    offset: int
+    score_threshold: float | None
+    filter: FilterJSON | None
+    sparse: Sparse | None
+    fusion: Fusion
+    diversity: float | None
+    candidates: int | None
+    group: bool
+
+    @property
+    def wanted(self) -> int:
+        """How many hits have to be found, those to be skipped among them."""
+        return self.limit + self.offset
+
+    @property
+    def pool(self) -> int:
+        """How many candidates there are to fuse or to choose from; never fewer than are wanted."""
+        return max(self.wanted, self.candidates or max(4 * self.wanted, _LEAST_CANDIDATES))
+
+
+def run(steps: Steps, nearest: Callable[[Nearest], list[Scored]]) -> list[Hit]:
+    """Take the steps, one query after the other."""
+    try:
+        query = next(steps)
+        while True:
+            query = steps.send(nearest(query))
+    except StopIteration as end:
+        hits: list[Hit] = end.value
+        return hits
+
+
+def find(search: Search, schema: Schema) -> Steps:
+    """The steps of a search."""
+    query = Nearest(search.vector, search.pool, filter=search.filter)
+    if search.sparse is not None:
+        query = replace(query, sparse=search.sparse, fusion=search.fusion, candidates=search.pool)
+    elif not search.group and search.diversity is None:  # the engine can do it all, and skips without reading
+        query = replace(query, limit=search.limit, offset=search.offset)
+        return _above(search, _hits((yield query), query, schema))
+    elif not search.group and search.score_threshold is None:
+        hits = yield from _diverse(search, search.filter, search.pool, schema)
+        return hits[search.offset :]
+    if search.group:
+        hits = yield from _grouped(search, query, schema)
+    else:
+        hits = _above(search, _hits((yield _deep_enough(search, query)), query, schema))
+    if search.diversity is not None and hits:
+        chosen = {"must": [{"has_id": [point_id(hit.id) for hit in hits]}]}
+        hits = yield from _diverse(search, chosen, len(hits), schema)
+    return hits[search.offset : search.wanted]
+
+
+def _deep_enough(search: Search, query: Nearest) -> Nearest:
+    """So many that the later steps have what they need.
+
+    Ranks tie in pairs: one point found by its vector only, another by its terms only, each as the same best. One row
+    more than is wanted makes the cut between the two the same on every engine.
+    """
+    if query.sparse is None:
+        return query
+    if search.score_threshold is not None:  # it is not by the cosine that they are in order
+        return replace(query, limit=2 * search.pool)
+    return replace(query, limit=search.wanted + 1 if search.diversity is None else search.pool)
+
+
+def _grouped(search: Search, query: Nearest, schema: Schema) -> Steps:
+    """The best hit of each document, until there are enough.
+
+    Each further query leaves out the documents that were found, so one of many chunks costs a query and hides nobody.
+    """
+    enough = search.wanted if search.diversity is None else search.pool
+    best: dict[str, Hit] = {}
+    if query.sparse is not None:
+        query = replace(query, limit=2 * search.pool)
+    while True:
+        found = yield replace(query, filter=_without(best, search.filter))
+        known = len(best)
+        for hit in _above(search, _hits(found, query, schema)):
+            best.setdefault(hit.document_id, hit)
+        if len(best) >= enough or len(best) == known or len(found) < search.pool:
+            return list(best.values())[:enough]
+
+
+def _without(found: dict[str, Hit], filter: FilterJSON | None) -> FilterJSON | None:
+    """The filter, without documents; a point of another package is a document by its own id."""
+    if not found:
+        return filter
+    by_name = {"key": f"{OWN_KEY}.document_id", "match": {"any": list(found)}}
+    by_id = {"has_id": [point_id(hit.id) for name, hit in found.items() if hit.id == name]}
+    left_out = {"must_not": [by_name, by_id]}
+    return left_out if filter is None else {"must": [filter], **left_out}
+
+
+def _diverse(search: Search, filter: FilterJSON | None, candidates: int, schema: Schema) -> Steps:
+    """Hits that are near the query and unlike each other, in the order of their choice among the nearest."""
+    limit = min(search.wanted, candidates)
+    query = Nearest(search.vector, limit, filter=filter, diversity=search.diversity, candidates=candidates)
+    return [to_hit(score, row, schema) for score, row in (yield query)]
+
+
+def _hits(found: list[Scored], query: Nearest, schema: Schema) -> list[Hit]:
+    """Best first, and equals in the order of their ids."""
+    if query.sparse is None:
+        hits = [to_hit(score, row, schema) for score, row in found]
+        return sorted(hits, key=lambda hit: (-hit.score, hit.id))
+    fused = [(round(score, 6), to_hit(_cosine(row.vector, query.vector), row, schema)) for score, row in found]
+    return [hit for _, hit in sorted(fused, key=lambda pair: (-pair[0], pair[1].id))]
+
+
+def _above(search: Search, hits: list[Hit]) -> list[Hit]:
+    least = search.score_threshold
+    return hits if least is None else [hit for hit in hits if hit.score >= least]
+
+
+def _cosine(found: Vector | None, query: Vector) -> float:
+    """Stored vectors and queries have unit length; a point may have been written without its vector."""
+    return 0.0 if found is None else float(np.dot(found.astype(np.float64), query.astype(np.float64)))
