@@ -9,6 +9,7 @@ from typing import Any, cast
 from typing_extensions import TypedDict
 
 from t1_vectorstore.filters import FilterLike
+from t1_vectorstore.types import Fusion, IndexKind
 
 
 class Thinking(TypedDict, total=False):
@@ -50,14 +51,30 @@ class Finding(TypedDict, total=False):
     """What the metadata must satisfy: a dict such as ``{"year": {"gte": 2000}}``, or Qdrant's ``Filter``."""
     score_threshold: float | None
     """The lowest cosine similarity to return, in [-1, 1]; it means the same in every method."""
+    fusion: Fusion
+    """How the rankings by vector and by words become one, in a hybrid search: ``rrf`` or ``dbsf``."""
     diversity: float | None
-    """Choose hits that differ: from 0 (relevance only) to 1 (difference only). ``None`` does not choose."""
+    """Choose documents that are also unlike each other: 0 is relevance only, 1 is difference only."""
     candidates: int | None
-    """How many of the nearest points ``diversity`` chooses from."""
+    """How many the vector, and the words, contribute to a fusion or to a choice."""
+    group: bool
+    """Of each document that was cut into chunks by this package only the best chunk."""
 
 
 class Searching(Thinking, Finding, total=False):
     """What a search by text takes beside the query and ``k``."""
+
+    hybrid: bool | None
+    """Search by words as well as by the vector; ``None``: if the collection can."""
+    thought_terms: bool
+    """The words are the query's and its thought's, not the query's alone."""
+
+
+class FindingWords(Finding, total=False):
+    """What a search by vector takes beside the vector and ``k``."""
+
+    text: str | None
+    """Also look for its words, in a hybrid collection."""
 
 
 class Place(TypedDict, total=False):
@@ -72,5 +89,8 @@ class Place(TypedDict, total=False):
     api_key: str | None
     timeout: float
     grpc_port: int | None
+    hybrid: bool | None
+    indexes: Mapping[str, IndexKind] | None
+    tenant: str | None
     content_payload_key: str | None
     metadata_payload_key: str | None

@@ -16,14 +16,14 @@ from langchain_core.vectorstores import VectorStoreRetriever
 from pydantic import ConfigDict, Field, model_validator
 from typing_extensions import Self
 
-from t1_vectorstore.langchain.options import settled
+from t1_vectorstore.langchain.options import Thinking, settled
 from t1_vectorstore.langchain.searching import T1Searches, marginal, to_document
 from t1_vectorstore.types import SearchResult
 
 THOUGHT_EVENT = "t1_thought"
 """Name of the custom event that each run with a thought sends to callbacks and to ``astream_events``."""
 
-_OPTIONS = ("k", "filter", "score_threshold", "think", "budget", "deadline", "task")
+_OPTIONS = ("k", "filter", "score_threshold", "hybrid", "diversity", "candidates", "group", *Thinking.__annotations__)
 
 
 class T1Retriever(VectorStoreRetriever):
@@ -48,6 +48,14 @@ class T1Retriever(VectorStoreRetriever):
     """What the metadata must satisfy: a dict, or Qdrant's ``Filter``."""
     score_threshold: float | None = Field(default=None, ge=-1, le=1)
     """The lowest cosine similarity to return."""
+    hybrid: bool | None = None
+    """Search by words as well as by the vector; ``None``: if the collection can."""
+    diversity: float | None = Field(default=None, ge=0, le=1)
+    """Choose documents that are also unlike each other: 0 is relevance only, 1 is difference only."""
+    candidates: int | None = Field(default=None, ge=1)
+    """How many the vector, and the words, contribute to a fusion or to a choice."""
+    group: bool = False
+    """Of each document that was cut into chunks by this package only the best chunk."""
     think: bool | None = None
     """On, off, or ``None`` for what the store's embeddings say."""
     budget: int | None = Field(default=None, ge=0)

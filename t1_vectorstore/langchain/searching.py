@@ -11,9 +11,8 @@ from langchain_core.vectorstores import VectorStore
 from typing_extensions import Unpack
 
 from t1_vectorstore.embedder import T1Embedder
-from t1_vectorstore.langchain.diversity import nearest, search
 from t1_vectorstore.langchain.embeddings import T1Embeddings
-from t1_vectorstore.langchain.options import Finding, Searching
+from t1_vectorstore.langchain.options import Finding, FindingWords, Searching
 from t1_vectorstore.store import Collection
 from t1_vectorstore.types import Chunk, Hit, SearchResult, Thought
 from t1_vectorstore.vectorstore import T1VectorStore
@@ -59,7 +58,7 @@ class T1Searches(VectorStore):
             StoreError: the collection failed.
         """
         settled: Searching = {**options, **self._embeddings.thinking(options)}
-        return search(self.t1, query, limit=k, **settled)
+        return self.t1.search(query, limit=k, **settled)
 
     async def afind(self, query: str, k: int = 4, **options: Unpack[Searching]) -> SearchResult:
         """``find`` without holding up the event loop."""
@@ -115,7 +114,7 @@ class T1Searches(VectorStore):
         return _relevant((await self.afind(query, k, **options)).hits)
 
     def similarity_search_by_vector(  # type: ignore[override]
-        self, embedding: Sequence[float], k: int = 4, **options: Unpack[Finding]
+        self, embedding: Sequence[float], k: int = 4, **options: Unpack[FindingWords]
     ) -> list[Document]:
         """The documents nearest to a vector, best first. No thought is involved.
 
@@ -123,13 +122,13 @@ class T1Searches(VectorStore):
             ValueError: a vector of another dimension or an option with a value it does not take.
             StoreError: the collection failed.
         """
-        return _documents(nearest(self.t1.collection, embedding, limit=k, **options))
+        return _documents(self.t1.collection.search(embedding, limit=k, **options))
 
     def similarity_search_with_score_by_vector(
-        self, embedding: Sequence[float], k: int = 4, **options: Unpack[Finding]
+        self, embedding: Sequence[float], k: int = 4, **options: Unpack[FindingWords]
     ) -> list[tuple[Document, float]]:
         """``similarity_search_by_vector`` with cosine similarities."""
-        return _scored(nearest(self.t1.collection, embedding, limit=k, **options))
+        return _scored(self.t1.collection.search(embedding, limit=k, **options))
 
     def max_marginal_relevance_search(  # type: ignore[override]
         self, query: str, k: int = 4, fetch_k: int = 20, lambda_mult: float = 0.5, **options: Unpack[Searching]
@@ -159,10 +158,10 @@ class T1Searches(VectorStore):
         k: int = 4,
         fetch_k: int = 20,
         lambda_mult: float = 0.5,
-        **options: Unpack[Finding],
+        **options: Unpack[FindingWords],
     ) -> list[Document]:
         """``max_marginal_relevance_search`` for a vector. No thought is involved."""
-        diverse: Finding = {**options, **marginal(fetch_k, lambda_mult)}
+        diverse: FindingWords = {**options, **marginal(fetch_k, lambda_mult)}
         return self.similarity_search_by_vector(embedding, k, **diverse)
 
     def get_by_ids(self, ids: Sequence[str], /) -> list[Document]:
@@ -186,7 +185,13 @@ def embedder_of(embedding: Embeddings) -> T1Embedder:
 
 
 def marginal(fetch_k: int, lambda_mult: float) -> Finding:
-    """LangChain's two numbers for a diverse choice, in this package's terms."""
+    """LangChain's two numbers for a diverse choice, in this package's terms.
+
+    Raises:
+        ValueError: ``lambda_mult`` is not in [0, 1].
+    """
+    if not 0 <= lambda_mult <= 1:
+        raise ValueError(f"lambda_mult is in [0, 1]: 1 is relevance only, 0 difference only; got {lambda_mult!r}")
     return {"diversity": 1 - lambda_mult, "candidates": fetch_k}
 
 

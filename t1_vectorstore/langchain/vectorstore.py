@@ -19,6 +19,7 @@ from t1_vectorstore.langchain.options import Place
 from t1_vectorstore.langchain.retriever import T1Retriever
 from t1_vectorstore.langchain.searching import T1Searches, embedder_of
 from t1_vectorstore.store import Collection
+from t1_vectorstore.types import IndexKind
 
 
 class T1QdrantVectorStore(T1Searches):
@@ -46,6 +47,9 @@ class T1QdrantVectorStore(T1Searches):
         api_key: str | None = None,
         timeout: float = 30.0,
         grpc_port: int | None = None,
+        hybrid: bool | None = None,
+        indexes: Mapping[str, IndexKind] | None = None,
+        tenant: str | None = None,
         content_payload_key: str | None = None,
         metadata_payload_key: str | None = None,
     ) -> Self:
@@ -62,8 +66,12 @@ class T1QdrantVectorStore(T1Searches):
             api_key: for a server.
             timeout: seconds that one call to a server may take.
             grpc_port: where a server speaks gRPC; ``None`` means the port after the URL's.
-            content_payload_key: payload key of the text, fixed at creation.
-            metadata_payload_key: payload key of the metadata, fixed at creation.
+            hybrid: whether to store the words of the texts beside the vectors and to search by both. This and what
+                follows is fixed at creation; ``None`` takes it as the collection has it.
+            indexes: metadata fields to filter by, and what they hold, such as ``{"year": "integer"}``.
+            tenant: the metadata field that says whose a document is.
+            content_payload_key: payload key of the text.
+            metadata_payload_key: payload key of the metadata.
 
         Raises:
             CollectionNotFound: nothing to open, and it is not to be created.
@@ -86,6 +94,9 @@ class T1QdrantVectorStore(T1Searches):
             api_key=api_key,
             timeout=timeout,
             grpc_port=grpc_port,
+            hybrid=hybrid,
+            indexes=indexes,
+            tenant=tenant,
             content_key=content_payload_key,
             metadata_key=metadata_payload_key,
         )

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
+from qdrant_client import QdrantClient
 
 from t1_vectorstore import T1Embedder
 from t1_vectorstore.backends.fake import SPEC, FakeBackend, byte_tokenizer
@@ -83,6 +85,27 @@ def test_partial_failure_returns_no_ids(empty: T1QdrantVectorStore) -> None:
         empty.add_texts(["good", " ", "fine"], ids=["good", "blank", "fine"])
     assert raised.value.ids == ["good", "fine"]  # type: ignore[attr-defined]
     assert [each.id for each in empty.get_by_ids(["good", "blank", "fine"])] == ["good", "fine"]
+
+
+@pytest.mark.server
+def test_no_payload_indexes(server_url: str, fresh_name: str, admin: QdrantClient, embeddings: T1Embeddings) -> None:
+    place = Place(url=server_url, collection_name=fresh_name, indexes={"year": "integer"}, tenant="country")
+    with T1QdrantVectorStore.from_documents(DOCUMENTS, embeddings, **place):
+        indexed = admin.get_collection(fresh_name).payload_schema
+        assert {"metadata.year", "metadata.country"} <= set(indexed)
+        assert indexed["metadata.year"].points == 3
+
+
+def test_hybrid_prefetch_limit_is_k(place: Place, embeddings: T1Embeddings) -> None:
+    """The second of both rankings is the first of their fusion, though only one is asked for."""
+    fillers = [f"filler {n}" for n in range(9)]
+    texts = ["nearest of all", "nearly the nearest, and about llamas", "llamas llamas llamas", *fillers]
+    options: Place = {**place, "hybrid": True}
+    with T1QdrantVectorStore.from_texts(texts, embeddings, ids=texts, **options) as store:
+        vectors = np.array(embeddings.embed_documents(texts))
+        query, *_ = np.linalg.lstsq(vectors, np.array([1.0, 0.9, -1.0, *([0.5] * len(fillers))]))
+        assert store.similarity_search_by_vector(query.tolist(), k=1)[0].id == texts[0]
+        assert store.similarity_search_by_vector(query.tolist(), k=1, text="llamas")[0].id == texts[1]
 
 
 def test_every_construction_and_mmr_call_embeds_dummy_text(place: Place) -> None:

@@ -80,6 +80,41 @@ def test_another_model_s_collection_is_refused(tmp_path: Path, embeddings: T1Emb
         T1QdrantVectorStore.open(other, path=tmp_path / "index")
 
 
+@pytest.fixture
+def hybrid(place: Place, embeddings: T1Embeddings) -> Iterator[T1QdrantVectorStore]:
+    """A store of words and vectors, with an index on the year."""
+    options: Place = {**place, "hybrid": True, "indexes": {"year": "integer"}, "tenant": "country"}
+    with T1QdrantVectorStore.from_documents(DOCUMENTS, embeddings, **options) as store:
+        yield store
+
+
+def test_words_count_in_a_hybrid_store(hybrid: T1QdrantVectorStore) -> None:
+    far = [-value for value in hybrid.embeddings.embed_query("Oslo is the capital of Norway.")]
+    assert ids(hybrid.similarity_search_by_vector(far, k=3))[-1] == "norway"
+    assert ids(hybrid.similarity_search_by_vector(far, k=3, text="Oslo Norway"))[0] == "norway"
+    query = "Norway"
+    by_vector = hybrid.similarity_search_with_score(query, k=3, hybrid=False)
+    by_both = hybrid.similarity_search_with_score(query, k=3, fusion="dbsf")
+    assert by_both[0][0].id == "norway"
+    assert {(each.id, score) for each, score in by_both} == {(each.id, score) for each, score in by_vector}
+    assert ids(hybrid.as_retriever(k=1).invoke(query)) == ["norway"]
+    assert ids(hybrid.similarity_search(query, filter={"country": "France", "year": {"gte": 2000}})) == ["wheat"]
+
+
+def test_words_need_a_hybrid_store(store: T1QdrantVectorStore) -> None:
+    with pytest.raises(ValueError, match="hybrid=True"):
+        store.similarity_search("Norway", hybrid=True)
+
+
+def test_one_chunk_of_each_document(store: T1QdrantVectorStore) -> None:
+    text = "Fjords and mountains of the north. "
+    store.t1.add([T1Document(text * 100, id="long"), T1Document(text, id="short")])
+    assert len({str(each).partition("#")[0] for each in ids(store.similarity_search(text, k=3))}) < 3
+    grouped = ids(store.as_retriever(k=3, group=True).invoke(text))
+    assert {str(each).partition("#")[0] for each in grouped} >= {"long", "short"}
+    assert len({str(each).partition("#")[0] for each in grouped}) == 3
+
+
 def test_one_store_for_both_faces(store: T1QdrantVectorStore) -> None:
     """What the package's own store has cut into chunks is found chunk by chunk."""
     own = T1VectorStore(store.t1.embedder, store.t1.collection)
@@ -146,6 +181,7 @@ def test_marginal_relevance(crowded: T1QdrantVectorStore) -> None:
     query = "wheat and barley of the north"
     plain = ids(crowded.similarity_search(query, k=2))
     assert plain == ["a", "b"]
+    assert ids(crowded.similarity_search(query, k=2, diversity=1.0)) == ["a", "other"]
     assert ids(crowded.max_marginal_relevance_search(query, k=2, lambda_mult=1.0)) == plain
     assert ids(crowded.max_marginal_relevance_search(query, k=2, lambda_mult=0.0)) == ["a", "other"]
     assert ids(crowded.max_marginal_relevance_search(query, k=2, lambda_mult=0.0, fetch_k=3)) == ["a", "c"]
