@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from typing_extensions import Unpack
+
+from t1_vectorstore.asking import Asking, Question
 from t1_vectorstore.embedder import T1Embedder
 from t1_vectorstore.errors import CollectionMismatch
 from t1_vectorstore.filters import FilterLike
 from t1_vectorstore.ingest import LoadProgress, LoadReport, load
-from t1_vectorstore.store import Collection, Searching
-from t1_vectorstore.types import Document, Fusion, IndexKind, SearchResult, Timings
+from t1_vectorstore.store import Collection
+from t1_vectorstore.types import Document, Fusion, IndexKind, SearchResult
 
 if TYPE_CHECKING:
     from t1_vectorstore.chunking import Chunker
@@ -108,6 +111,16 @@ class T1VectorStore:
         """
         return load(documents, self.embedder, self.collection, chunker=chunker, on_progress=on_progress)
 
+    async def aadd(
+        self,
+        documents: Iterable[Document],
+        *,
+        chunker: Chunker | None = None,
+        on_progress: Callable[[LoadProgress], None] | None = None,
+    ) -> LoadReport:
+        """``add`` in a thread, where ``documents`` is read and ``on_progress`` is called: the model is most of it."""
+        return await asyncio.to_thread(self.add, documents, chunker=chunker, on_progress=on_progress)
+
     def search(
         self,
         query: str,
@@ -152,26 +165,32 @@ class T1VectorStore:
             BackendError: the model failed.
             StoreError: the collection failed.
         """
-        options: Searching = {
-            "limit": limit,
-            "offset": offset,
-            "filter": filter,
-            "score_threshold": score_threshold,
-            "text": query if hybrid or (hybrid is None and self.collection.hybrid) else None,
-            "fusion": fusion,
-            "diversity": diversity,
-            "candidates": candidates,
-            "group": group,
-        }
-        self.collection.check_search(**options)
-        started = time.perf_counter()
-        embedding = self.embedder.embed_query(query, think=think, budget=budget, deadline=deadline, task=task)
-        embedded = time.perf_counter()
-        if options["text"] is not None and thought_terms:
-            options["text"] = "\n".join([query, *(thought.text for thought in embedding.thoughts)])
-        hits = self.collection.search(embedding.vector, **options)
-        timings = Timings(embed=embedded - started, search=time.perf_counter() - embedded)
-        return SearchResult(query, tuple(hits), tuple(embedding.thoughts), timings, embedding.truncated)
+        question = Question(
+            query,
+            self.embedder,
+            self.collection,
+            limit=limit,
+            offset=offset,
+            filter=filter,
+            score_threshold=score_threshold,
+            hybrid=hybrid,
+            thought_terms=thought_terms,
+            fusion=fusion,
+            diversity=diversity,
+            candidates=candidates,
+            group=group,
+            think=think,
+            budget=budget,
+            deadline=deadline,
+            task=task,
+        )
+        return question.answer(self.collection.search(question.embed(), **question.searching))
+
+    async def asearch(self, query: str, **options: Unpack[Asking]) -> SearchResult:
+        """``search`` without holding up the event loop: the model works in a thread, a server is awaited."""
+        question = Question(query, self.embedder, self.collection, **options)
+        vector = await asyncio.to_thread(question.embed)
+        return question.answer(await self.collection.asearch(vector, **question.searching))
 
     def delete(self, document_ids: Iterable[str] | None = None, *, filter: FilterLike | None = None) -> int:
         """Delete documents with all their chunks, by id or by what their metadata satisfies.
@@ -186,6 +205,10 @@ class T1VectorStore:
             return self.collection.delete(document_ids, filter=filter)
         ids: Sequence[str] = [document_ids] if isinstance(document_ids, str) else list(document_ids)
         return self.collection.delete_documents(ids)
+
+    async def adelete(self, document_ids: Iterable[str] | None = None, *, filter: FilterLike | None = None) -> int:
+        """``delete`` in a thread."""
+        return await asyncio.to_thread(self.delete, document_ids, filter=filter)
 
     def count(self, filter: FilterLike | None = None) -> int:
         """How many points there are, or satisfy a filter; exact."""

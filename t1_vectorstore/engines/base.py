@@ -1,4 +1,4 @@
-"""The seam between a collection and what keeps its points: eight verbs in plain records, and nothing of Qdrant's.
+"""The seam between a collection and what keeps its points: a few verbs in plain records, and nothing of Qdrant's.
 
 Above it (``store``) are validation, ids, batches, verification and payloads, once. Below it are the engines, each
 the only owner of its library and of that library's errors.
@@ -119,6 +119,9 @@ class Engine(Protocol):
 
     def nearest(self, query: Nearest) -> list[Scored]:
         """The rows that answer a query, best first; after a fusion they have their vectors."""
+
+    async def anearest(self, query: Nearest) -> list[Scored]:
+        """``nearest`` without holding up the event loop."""
 
     def count(self, filter: FilterJSON | None) -> int:
         """How many points match, exactly."""

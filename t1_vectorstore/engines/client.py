@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any
 
@@ -46,8 +47,11 @@ class ClientEngine:
 
     def nearest(self, query: Nearest) -> list[Scored]:
         """The rows that answer a query, best first."""
-        answer = self._call("query_points", **query_arguments(query))
-        return [(point.score, _row(point)) for point in answer.points]
+        return scored(self._call("query_points", **query_arguments(query)))
+
+    async def anearest(self, query: Nearest) -> list[Scored]:
+        """``nearest`` in a thread, as the library has nothing to wait for."""
+        return await asyncio.to_thread(self.nearest, query)
 
     def count(self, filter: FilterJSON | None) -> int:
         """How many points match, exactly."""
@@ -72,6 +76,11 @@ class ClientEngine:
             with_vectors=_dense(vectors),
         )
         return [_row(record) for record in found], None if following is None else _plain(following)
+
+
+def scored(answer: models.QueryResponse) -> list[Scored]:
+    """What a query found."""
+    return [(point.score, _row(point)) for point in answer.points]
 
 
 def vector_params(schema: Schema) -> dict[str, Any]:

@@ -6,6 +6,7 @@ What the library does not do by itself is done here: a lock before anything is o
 
 from __future__ import annotations
 
+import asyncio
 import os
 import threading
 import time
@@ -99,6 +100,10 @@ class EmbeddedEngine:
         with self._use() as shard:
             found = shard.query(request)
         return [(point.score, _row(point)) for point in found]
+
+    async def anearest(self, query: Nearest) -> list[Scored]:
+        """``nearest`` in a thread, as the library has nothing to wait for."""
+        return await asyncio.to_thread(self.nearest, query)
 
     def count(self, filter: FilterJSON | None) -> int:
         """How many points match, exactly."""

@@ -8,18 +8,21 @@ from __future__ import annotations
 import math
 import re
 import socket
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
-from qdrant_client import QdrantClient, models
+from qdrant_client import AsyncQdrantClient, QdrantClient, models
 
-from t1_vectorstore.engines.base import EngineKind, Retry
-from t1_vectorstore.engines.client import ClientEngine, vector_params
+from t1_vectorstore.engines.base import EngineKind, Nearest, Retry, Scored
+from t1_vectorstore.engines.client import ClientEngine, scored, vector_params
+from t1_vectorstore.engines.client_queries import query_arguments
 from t1_vectorstore.engines.schema import OWN_KEY, Expected, Schema
-from t1_vectorstore.engines.server_errors import patiently, status_of
+from t1_vectorstore.engines.server_async import AsyncConnection
+from t1_vectorstore.engines.server_errors import apatiently, patiently, status_of
 from t1_vectorstore.errors import CollectionMismatch, CollectionNotFound, StoreError
 from t1_vectorstore.types import ModelIdentity
 
@@ -65,6 +68,9 @@ class ServerEngine(ClientEngine):
         self._timeout = math.ceil(timeout)
         self._api_key = api_key
         self._url = url
+        self._grpc_port: int | None = None
+        self._connecting = threading.Lock()
+        self._async: AsyncConnection | None = None
         opening = replace(self._retry, budget=min(self._retry.budget, _OPENING_BUDGET))
         rest = self._connect(grpc_port=None)
         self._client: QdrantClient | None = rest
@@ -87,10 +93,31 @@ class ServerEngine(ClientEngine):
         return
 
     def close(self) -> None:
-        """Close the connection."""
-        client, self._client = self._client, None
+        """Close the connections."""
+        with self._connecting:
+            client, self._client = self._client, None
+            connection, self._async = self._async, None
+        if connection is not None:
+            connection.close()
         if client is not None:
             client.close()
+
+    async def anearest(self, query: Nearest) -> list[Scored]:
+        """``nearest`` without holding up the event loop, and without a thread for each call."""
+        connection, arguments = self._async_connection(), query_arguments(query)
+
+        async def ask(client: AsyncQdrantClient) -> models.QueryResponse:
+            return await apatiently(lambda: client.query_points(self._name, **arguments), self._retry, self._where)
+
+        return scored(await connection.call(ask))
+
+    def _async_connection(self) -> AsyncConnection:
+        with self._connecting:
+            if self._client is None:
+                raise StoreError(f"the connection to {self._where} is closed")
+            if self._async is None:
+                self._async = AsyncConnection(lambda: AsyncQdrantClient(**self._settings(self._grpc_port)))
+            return self._async
 
     def _call(self, verb: str, **arguments: Any) -> Any:  # noqa: ANN401 - what the client's method returns
         client = self._client
@@ -100,17 +127,21 @@ class ServerEngine(ClientEngine):
         return patiently(lambda: method(self._name, **arguments), self._retry, self._where)
 
     def _connect(self, grpc_port: int | None) -> QdrantClient:
+        return QdrantClient(**self._settings(grpc_port))
+
+    def _settings(self, grpc_port: int | None) -> dict[str, Any]:
+        """How a client connects; by gRPC, if its port is given."""
         parts = urlsplit(self._url)
         default_port = 443 if parts.scheme == "https" else 6333
-        return QdrantClient(
-            url=self._url,
-            port=parts.port or default_port,
-            grpc_port=grpc_port or _GRPC_PORT,
-            prefer_grpc=grpc_port is not None,
-            api_key=self._api_key,
-            timeout=self._timeout,
-            check_compatibility=False,  # it warns of versions; what matters of them is checked where it matters
-        )
+        return {
+            "url": self._url,
+            "port": parts.port or default_port,
+            "grpc_port": grpc_port or _GRPC_PORT,
+            "prefer_grpc": grpc_port is not None,
+            "api_key": self._api_key,
+            "timeout": self._timeout,
+            "check_compatibility": False,  # it warns of versions; what matters of them is checked where it matters
+        }
 
     def _find(self, client: QdrantClient, expected: Expected, retry: Retry) -> Schema | None:
         """The description of the collection, or ``None`` where there is no such collection."""
@@ -183,6 +214,7 @@ class ServerEngine(ClientEngine):
             metadata = {}
         if metadata.get(OWN_KEY, {}).get("uid") == schema.uid:
             rest.close()
+            self._grpc_port = port
             return client
         client.close()
         return rest

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
 
 import grpc
 import httpx
 from qdrant_client.common.client_exceptions import ResourceExhaustedResponse
 from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
-from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, stop_before_delay
+from tenacity import AsyncRetrying, RetryCallState, Retrying, retry_if_exception, stop_after_attempt, stop_before_delay
 from tenacity.wait import wait_random_exponential
 
 from t1_vectorstore.engines.base import Retry
@@ -35,6 +36,21 @@ def patiently(call: Callable[[], _Result], retry: Retry, where: str) -> _Result:
         StoreUnavailable: it still fails; names the server.
         StoreError: the server answered that it will not do it; that is never tried twice.
     """
+    with _translating(where):
+        return Retrying(**_patience(retry), sleep=retry.sleep)(call)
+
+
+async def apatiently(call: Callable[[], Awaitable[_Result]], retry: Retry, where: str) -> _Result:
+    """``patiently`` for a call to be awaited; the waits leave the event loop free."""
+
+    async def attempt() -> _Result:  # the library awaits coroutine functions only
+        return await call()
+
+    with _translating(where):
+        return await AsyncRetrying(**_patience(retry))(attempt)
+
+
+def _patience(retry: Retry) -> dict[str, Any]:
     growing = wait_random_exponential(multiplier=retry.first_wait, max=retry.longest_wait)
 
     def wait(state: RetryCallState) -> float:
@@ -42,15 +58,18 @@ def patiently(call: Callable[[], _Result], retry: Retry, where: str) -> _Result:
         asked = error.retry_after_s if isinstance(error, ResourceExhaustedResponse) else 0
         return max(float(asked), growing(state))
 
-    attempts = Retrying(
-        retry=retry_if_exception(is_transient),
-        stop=stop_before_delay(retry.budget) | stop_after_attempt(retry.attempts),
-        wait=wait,
-        sleep=retry.sleep,
-        reraise=True,
-    )
+    return {
+        "retry": retry_if_exception(is_transient),
+        "stop": stop_before_delay(retry.budget) | stop_after_attempt(retry.attempts),
+        "wait": wait,
+        "reraise": True,
+    }
+
+
+@contextmanager
+def _translating(where: str) -> Iterator[None]:
     try:
-        return attempts(call)
+        yield
     except T1Error:
         raise
     except Exception as error:

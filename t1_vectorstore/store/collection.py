@@ -14,7 +14,7 @@ from t1_vectorstore.filters import FilterLike, compile_filter
 from t1_vectorstore.ids import PointId, point_id
 from t1_vectorstore.store.options import Searching, check_search, whole
 from t1_vectorstore.store.payload import PROOF, stored_hash, stored_id, to_chunk, to_vector
-from t1_vectorstore.store.search import Search, Steps, find, run
+from t1_vectorstore.store.search import Search, Steps, arun, find, run
 from t1_vectorstore.store.sparse import query_terms
 from t1_vectorstore.store.writes import BATCH_POINTS, Writer, batched
 from t1_vectorstore.types import Chunk, CollectionInfo, Fusion, Hit, IndexKind, ModelIdentity, Point, Vector
@@ -175,6 +175,10 @@ class Collection:
             group=group,
         )
         return run(steps, self._engine.nearest)
+
+    async def asearch(self, vector: Vector | Sequence[float], **options: Unpack[Searching]) -> list[Hit]:
+        """``search`` without holding up the event loop; against a server without a thread for each search, too."""
+        return await arun(self._steps(vector, **options), self._engine.anearest)
 
     def check_search(self, **options: Unpack[Searching]) -> None:
         """Refuse what ``search`` would refuse, so that no query is thought about for nothing.

@@ -12,7 +12,7 @@ What a search finds is narrowed in a fixed order:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Awaitable, Callable, Generator
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
@@ -59,6 +59,17 @@ def run(steps: Steps, nearest: Callable[[Nearest], list[Scored]]) -> list[Hit]:
         query = next(steps)
         while True:
             query = steps.send(nearest(query))
+    except StopIteration as end:
+        hits: list[Hit] = end.value
+        return hits
+
+
+async def arun(steps: Steps, nearest: Callable[[Nearest], Awaitable[list[Scored]]]) -> list[Hit]:
+    """``run`` for queries to be awaited."""
+    try:
+        query = next(steps)
+        while True:
+            query = steps.send(await nearest(query))
     except StopIteration as end:
         hits: list[Hit] = end.value
         return hits

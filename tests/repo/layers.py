@@ -33,6 +33,7 @@ FLOORS = {
     "training.rewards": 2,
     "backends.__init__": 3,
     "embedder": 4,
+    "asking": 5,
     "ingest": 5,
     "vectorstore": 5,
     "demo": 6,
