@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, TypedDict
 
 from llama_index.core.base.base_retriever import BaseRetriever
 from llama_index.core.callbacks.base import CallbackManager
@@ -20,6 +20,18 @@ from t1_vectorstore.llama_index.vectorstore import T1QdrantVectorStore
 from t1_vectorstore.types import Hit, Thought
 from t1_vectorstore.vectorstore import T1VectorStore
 
+
+class Finding(TypedDict):
+    """What a retriever looks for with a vector, as ``Collection.search`` takes it."""
+
+    limit: int
+    filter: FilterLike | None
+    score_threshold: float | None
+    diversity: float | None
+    candidates: int | None
+    group: bool
+
+
 THOUGHT_KEY = "t1_thought"
 """Where a node's metadata holds the thought by which it was found, if that was asked for."""
 
@@ -31,6 +43,10 @@ class T1Retriever(BaseRetriever):
         similarity_top_k: how many nodes at most.
         filters: what their metadata must satisfy.
         score_threshold: the lowest cosine similarity to return.
+        hybrid: whether words are looked for as well; ``None``: if the collection can.
+        diversity: how much the nodes are chosen to be unlike each other, from 0 to 1.
+        candidates: how many the vector, and the words, contribute to a fusion or to a choice.
+        group: whether each document gives only its best node.
         thought_in_metadata: whether each node carries the thought, hidden from LLMs and embedding models.
         thinking: how queries are thought about.
     """
@@ -43,6 +59,10 @@ class T1Retriever(BaseRetriever):
         similarity_top_k: int = DEFAULT_SIMILARITY_TOP_K,
         filters: MetadataFilters | FilterLike | None = None,
         score_threshold: float | None = None,
+        hybrid: bool | None = None,
+        diversity: float | None = None,
+        candidates: int | None = None,
+        group: bool = False,
         think: bool | None = None,
         budget: int | None = None,
         deadline: float | None = None,
@@ -60,6 +80,10 @@ class T1Retriever(BaseRetriever):
             similarity_top_k: how many nodes at most.
             filters: the framework's ``MetadataFilters``, or a filter of this package.
             score_threshold: the lowest cosine similarity to return.
+            hybrid: look for the words of the query and its thought as well. ``None``: if the collection can.
+            diversity: choose nodes that are also unlike each other: 0 is relevance only, 1 is difference only.
+            candidates: how many the vector, and the words, contribute to a fusion or to a choice.
+            group: of each document only its best node.
             think: on or off.
             budget: most tokens of the thought.
             deadline: seconds after which the thought is closed as it stands.
@@ -76,11 +100,15 @@ class T1Retriever(BaseRetriever):
         self.similarity_top_k = similarity_top_k
         self.filters = filters
         self.score_threshold = score_threshold
+        self.hybrid = hybrid
+        self.diversity = diversity
+        self.candidates = candidates
+        self.group = group
         self.thought_in_metadata = thought_in_metadata
         self.thinking = _merged({"think": think, "budget": budget, "deadline": deadline, "task": task}, embed_model)
         self._vector_store = vector_store
         self._embed_model = embed_model
-        vector_store.client.check_search(offset=0, **self._finding())
+        vector_store.client.check_search(**self._finding(), text="any" if hybrid else None)
 
     def _retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
         return self._told(query_bundle, *self._search(query_bundle))
@@ -88,27 +116,32 @@ class T1Retriever(BaseRetriever):
     async def _aretrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
         return self._told(query_bundle, *await asyncio.to_thread(self._search, query_bundle))
 
-    def _finding(self) -> dict[str, Any]:
+    def _finding(self) -> Finding:
         return {
             "limit": self.similarity_top_k,
             "filter": to_filter(self.filters),
             "score_threshold": self.score_threshold,
+            "diversity": self.diversity,
+            "candidates": self.candidates,
+            "group": self.group,
         }
 
     def _search(self, bundle: QueryBundle) -> tuple[list[Hit], list[Thought], float]:
         """Hits, the thoughts behind them, and the seconds that thinking took. The bundle stays as it is."""
         store = T1VectorStore(self._embed_model.embedder, self._vector_store.client)
-        if bundle.embedding is not None:
-            return store.collection.search(bundle.embedding, **self._finding()), [], 0.0
         texts = bundle.embedding_strs or [bundle.query_str]
-        if len(texts) == 1:
-            result = store.search(texts[0], **self.thinking, **self._finding())
+        if bundle.embedding is None and len(texts) == 1:
+            result = store.search(texts[0], hybrid=self.hybrid, **self.thinking, **self._finding())
             return list(result.hits), list(result.thoughts), result.timings.embed
-        store.collection.check_search(offset=0, **self._finding())
-        embeddings = store.embedder.embed_queries(texts, **self.thinking)
-        direction = mean_direction([embedding.vector.tolist() for embedding in embeddings])
-        thoughts = [thought for embedding in embeddings for thought in embedding.thoughts]
-        return store.collection.search(direction, **self._finding()), thoughts, embeddings[0].seconds
+        direction, thoughts, seconds = bundle.embedding, list[Thought](), 0.0
+        if direction is None:
+            embeddings = store.embedder.embed_queries(texts, **self.thinking)
+            direction = mean_direction([embedding.vector.tolist() for embedding in embeddings])
+            thoughts = [thought for embedding in embeddings for thought in embedding.thoughts]
+            seconds = embeddings[0].seconds
+        hybrid = store.collection.hybrid if self.hybrid is None else self.hybrid
+        words = "\n".join([*texts, *(thought.text for thought in thoughts)]) if hybrid else None
+        return store.collection.search(direction, text=words, **self._finding()), thoughts, seconds
 
     def _told(
         self, bundle: QueryBundle, hits: list[Hit], thoughts: list[Thought], seconds: float

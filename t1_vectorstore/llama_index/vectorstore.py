@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -13,7 +13,6 @@ from llama_index.core.vector_stores.types import (
     BasePydanticVectorStore,
     MetadataFilters,
     VectorStoreQuery,
-    VectorStoreQueryMode,
     VectorStoreQueryResult,
 )
 from pydantic import PrivateAttr
@@ -24,8 +23,9 @@ from t1_vectorstore.filters import AllOf, FilterLike, IdIn, NoneOf
 from t1_vectorstore.llama_index.embedding import T1Embedding
 from t1_vectorstore.llama_index.filters import to_filter
 from t1_vectorstore.llama_index.nodes import NODE_CONTENT, to_node, to_point
+from t1_vectorstore.llama_index.queries import to_searching
 from t1_vectorstore.store import Collection
-from t1_vectorstore.types import Point
+from t1_vectorstore.types import IndexKind, Point
 
 
 class T1QdrantVectorStore(BasePydanticVectorStore):
@@ -63,6 +63,9 @@ class T1QdrantVectorStore(BasePydanticVectorStore):
         create: bool = True,
         adopt: bool = False,
         metadata_key: str | None = None,
+        hybrid: bool | None = None,
+        indexes: Mapping[str, IndexKind] | None = None,
+        tenant: str | None = None,
         api_key: str | None = None,
     ) -> Self:
         """Open a collection for a model, and create it if it does not exist yet.
@@ -77,10 +80,14 @@ class T1QdrantVectorStore(BasePydanticVectorStore):
             adopt: take a collection that does not say whose vectors it holds for one of this model.
             metadata_key: the payload's key of the metadata; ``""`` together with ``adopt`` opens a collection of
                 llama-index-vector-stores-qdrant that holds one unnamed vector for each node, as it does unless hybrid.
+            hybrid: whether to store the words of the texts beside the vectors, for the query mode ``hybrid``; fixed at
+                creation. ``None``: as the collection has it, off for a new one.
+            indexes: metadata fields to filter by, and what they hold, such as ``{"year": "integer"}``; likewise.
+            tenant: the metadata field that says whose a node is; likewise.
             api_key: for a server.
 
         Raises:
-            CollectionMismatch: the collection holds another model's vectors, or named ones.
+            CollectionMismatch: the collection holds another model's vectors, or was made with other options.
             StoreError: it cannot be opened; see ``Collection.open``.
         """
         return cls(
@@ -91,6 +98,9 @@ class T1QdrantVectorStore(BasePydanticVectorStore):
                 create=create,
                 adopt=adopt,
                 metadata_key=metadata_key,
+                hybrid=hybrid,
+                indexes=indexes,
+                tenant=tenant,
                 api_key=api_key,
             )
         )
@@ -168,36 +178,33 @@ class T1QdrantVectorStore(BasePydanticVectorStore):
         *,
         filter: FilterLike | None = None,
         score_threshold: float | None = None,
+        mmr_threshold: float | None = None,
+        group: bool = False,
         **kwargs: object,
     ) -> VectorStoreQueryResult:
         """The nodes nearest to a vector, best first.
 
+        Modes are ``default``; ``hybrid``, which also looks for the words of ``query_str`` in a collection that was made
+        for it (``sparse_top_k`` candidates from each side, ``hybrid_top_k`` nodes in the end); and ``mmr``, which
+        chooses nodes that are also unlike each other. ``similarities`` are cosines in every mode.
+
         Args:
-            query: vector, number of nodes, and what restricts them: ``filters``, ``node_ids``, ``doc_ids``.
+            query: vector, mode, number of nodes, and what restricts them: ``filters``, ``node_ids``, ``doc_ids``.
             filter: a filter of this package, or Qdrant's own, to be passed as well.
             score_threshold: the lowest cosine similarity to return.
+            mmr_threshold: 1 is relevance only, 0 is difference only; instead of the query's.
+            group: of each document only its best node.
             kwargs: none; an index hands over ``vector_store_kwargs``.
 
         Raises:
             ValueError: no vector, a ``similarity_top_k`` below 1, a filter that cannot be used, an unknown mode.
         """
         _no_more(kwargs)
-        if query.mode != VectorStoreQueryMode.DEFAULT:
-            raise ValueError(f"this store has no query mode {query.mode.value!r}; it has 'default'")
         if query.query_embedding is None:
             raise ValueError("the query has no embedding; ask through an index or a retriever, or embed it first")
-        restrictions: list[FilterLike | None] = [
-            to_filter(query.filters),
-            {"doc_id": query.doc_ids} if query.doc_ids else None,
-            IdIn(query.node_ids) if query.node_ids else None,
-            filter,
-        ]
-        hits = self._collection.search(
-            query.query_embedding,
-            limit=query.similarity_top_k,
-            filter=AllOf(restrictions),
-            score_threshold=score_threshold,
-        )
+        searching = to_searching(query, filter=filter, mmr_threshold=mmr_threshold)
+        searching["score_threshold"], searching["group"] = score_threshold, group
+        hits = self._collection.search(query.query_embedding, **searching)
         return VectorStoreQueryResult(
             nodes=[to_node(hit) for hit in hits],
             similarities=[hit.score for hit in hits],
@@ -228,16 +235,9 @@ class T1QdrantVectorStore(BasePydanticVectorStore):
         """``get_nodes`` in a thread."""
         return await asyncio.to_thread(self.get_nodes, node_ids, filters)
 
-    async def aquery(
-        self,
-        query: VectorStoreQuery,
-        *,
-        filter: FilterLike | None = None,
-        score_threshold: float | None = None,
-        **kwargs: object,
-    ) -> VectorStoreQueryResult:
+    async def aquery(self, query: VectorStoreQuery, **kwargs: Any) -> VectorStoreQueryResult:  # noqa: ANN401 - query's
         """``query`` in a thread."""
-        return await asyncio.to_thread(self.query, query, filter=filter, score_threshold=score_threshold, **kwargs)
+        return await asyncio.to_thread(self.query, query, **kwargs)
 
     def close(self) -> None:
         """Release the folder or the connection."""
