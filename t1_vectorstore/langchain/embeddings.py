@@ -14,8 +14,9 @@ from langchain_core.utils import secret_from_env
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SecretStr
 from typing_extensions import Self, Unpack
 
+from t1_vectorstore.asking import Asking
 from t1_vectorstore.embedder import T1Embedder
-from t1_vectorstore.langchain.options import Searching, Thinking, settled
+from t1_vectorstore.langchain.options import Thinking, settled
 from t1_vectorstore.langchain.progress import ProgressBar
 from t1_vectorstore.types import QueryEmbedding, Truncation
 
@@ -141,7 +142,7 @@ class T1Embeddings(BaseModel, Embeddings):
         """``embed_query`` in a thread: the event loop goes on."""
         return await asyncio.to_thread(self.embed_query, text)
 
-    def thinking(self, given: Thinking | Searching) -> Thinking:
+    def thinking(self, given: Thinking | Asking) -> Thinking:
         """The thinking options of one call: those given, else this object's; see ``options.settled``."""
         return settled(
             given, {"think": self.think, "budget": self.budget, "deadline": self.deadline, "task": self.task}

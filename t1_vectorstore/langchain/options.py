@@ -1,4 +1,4 @@
-"""The keyword arguments that every search of this face takes, written down once."""
+"""The keyword arguments of this face: how the thinking ones are settled, and that none is misspelt."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import Any, cast
 
 from typing_extensions import TypedDict
 
-from t1_vectorstore.filters import FilterLike
-from t1_vectorstore.types import Fusion, IndexKind
+from t1_vectorstore.asking import Asking
+from t1_vectorstore.store import Searching
+from t1_vectorstore.types import IndexKind
 
 
 class Thinking(TypedDict, total=False):
@@ -42,39 +43,15 @@ def settled(*layers: Mapping[str, Any]) -> Thinking:
     return cast(Thinking, chosen)
 
 
-class Finding(TypedDict, total=False):
-    """What is looked for with a vector."""
+def check_names(options: Mapping[str, Any], known: type[Asking] | type[Searching]) -> None:
+    """Refuse a misspelt option, which would otherwise change nothing.
 
-    offset: int
-    """How many of the best to skip."""
-    filter: FilterLike | None
-    """What the metadata must satisfy: a dict such as ``{"year": {"gte": 2000}}``, or Qdrant's ``Filter``."""
-    score_threshold: float | None
-    """The lowest cosine similarity to return, in [-1, 1]; it means the same in every method."""
-    fusion: Fusion
-    """How the rankings by vector and by words become one, in a hybrid search: ``rrf`` or ``dbsf``."""
-    diversity: float | None
-    """Choose documents that are also unlike each other: 0 is relevance only, 1 is difference only."""
-    candidates: int | None
-    """How many the vector, and the words, contribute to a fusion or to a choice."""
-    group: bool
-    """Of each document that was cut into chunks by this package only the best chunk."""
-
-
-class Searching(Thinking, Finding, total=False):
-    """What a search by text takes beside the query and ``k``."""
-
-    hybrid: bool | None
-    """Search by words as well as by the vector; ``None``: if the collection can."""
-    thought_terms: bool
-    """The words are the query's and its thought's, not the query's alone."""
-
-
-class FindingWords(Finding, total=False):
-    """What a search by vector takes beside the vector and ``k``."""
-
-    text: str | None
-    """Also look for its words, in a hybrid collection."""
+    Raises:
+        TypeError: an option that the search does not have.
+    """
+    names = sorted(known.__annotations__.keys() - {"limit"})
+    if unknown := [name for name in options if name not in names]:
+        raise TypeError(f"this search has no option {unknown[0]!r}; it takes k, {', '.join(names)}")
 
 
 class Place(TypedDict, total=False):

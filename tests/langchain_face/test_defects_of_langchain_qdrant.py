@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 
 import numpy as np
@@ -94,6 +95,20 @@ def test_no_payload_indexes(server_url: str, fresh_name: str, admin: QdrantClien
         indexed = admin.get_collection(fresh_name).payload_schema
         assert {"metadata.year", "metadata.country"} <= set(indexed)
         assert indexed["metadata.year"].points == 3
+
+
+@pytest.mark.parametrize("place", [pytest.param("server", marks=pytest.mark.server)], indirect=True)
+async def test_async_is_a_thread(store: T1QdrantVectorStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only the model has one; the server is awaited."""
+    vector = await store.embeddings.aembed_query("Oslo is the capital of Norway.")
+    threads: list[object] = []
+    run = asyncio.BaseEventLoop.run_in_executor
+    monkeypatch.setattr(asyncio.BaseEventLoop, "run_in_executor", lambda *given: threads.append(given) or run(*given))
+    found = await asyncio.gather(*(store.asimilarity_search_by_vector(vector, k=1) for _ in range(20)))
+    assert {each[0].id for each in found} == {"norway"}
+    assert threads == []
+    assert (await store.asimilarity_search("Oslo is the capital of Norway."))[0].id == "norway"
+    assert len(threads) == 1
 
 
 def test_hybrid_prefetch_limit_is_k(place: Place, embeddings: T1Embeddings) -> None:

@@ -245,9 +245,13 @@ def test_a_search_that_cannot_be_is_refused_before_thinking(
         getattr(store, search)("capital", **options)
 
 
-def test_a_misspelt_option_is_not_ignored(store: T1QdrantVectorStore) -> None:
+async def test_a_misspelt_option_is_not_ignored(store: T1QdrantVectorStore) -> None:
     with pytest.raises(TypeError, match="treshold"):
         store.similarity_search("capital", score_treshold=0.5)  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match="treshold"):
+        await store.asimilarity_search("capital", score_treshold=0.5)  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match=r"'limit'; it takes k, candidates"):
+        store.similarity_search_by_vector([1.0] * 64, limit=3)
     with pytest.raises(TypeError, match="bach_size"):
         store.add_texts(["a"], bach_size=3)  # type: ignore[call-arg]
 
