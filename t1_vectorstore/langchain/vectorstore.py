@@ -149,11 +149,11 @@ class T1QdrantVectorStore(T1Searches):
     def namespace(self) -> str:
         """Names collection and model, for the record manager of LangChain's ``index()``.
 
-        A record manager believes what it has written down: under a namespace without the model's fingerprint, a new and
-        empty collection for another model would count as indexed already.
+        A record manager believes what it has written down. Under a plain name it would skip, as indexed already, what a
+        new collection does not hold: one for another model, or one made again in the place of another.
         """
         collection = self.t1.collection
-        return f"t1/{collection.location}/{collection.name}/{collection.identity.fingerprint[:16]}"
+        return f"t1/{collection.name}/{collection.uid or collection.location}/{collection.identity.fingerprint[:16]}"
 
     def add_texts(  # type: ignore[override]
         self,

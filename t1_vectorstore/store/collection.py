@@ -33,6 +33,7 @@ class Collection:
         name: the collection's name.
         identity: the model whose vectors it holds; without a fingerprint if that was never recorded.
         hybrid: whether it holds the words of its texts beside the vectors, so that they can be searched, too.
+        uid: random, given at creation: tells it from another that was made later in its place. Empty if not recorded.
     """
 
     def __init__(self, engine: Engine, location: str) -> None:
@@ -42,6 +43,7 @@ class Collection:
         self.name = engine.schema.name
         self.identity: ModelIdentity = engine.schema.identity
         self.hybrid: bool = engine.schema.hybrid
+        self.uid: str = engine.schema.uid
         self._engine = engine
         self._schema = engine.schema
         self._writer = Writer(engine, location)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -97,3 +98,15 @@ def test_the_namespace_tells_collections_and_models_apart(tmp_path: Path) -> Non
     cases = [("a", "x", 64), ("b", "x", 64), ("c", "y", 64), ("d", "x", 32)]
     assert len({namespace(*case) for case in cases}) == len(cases)
     assert namespace("a", "x", 64) == namespace("a", "x", 64)
+
+
+def test_a_collection_made_again_is_not_indexed_already(tmp_path: Path) -> None:
+    embeddings = T1Embeddings.from_embedder(T1Embedder.fake())
+    namespaces = set()
+    for _ in range(2):
+        with T1QdrantVectorStore.open(embeddings, path=tmp_path / "index") as store:
+            namespaces.add(store.namespace)
+        shutil.rmtree(tmp_path / "index")
+        with T1QdrantVectorStore.open(embeddings, location=":memory:") as store:
+            namespaces.add(store.namespace)
+    assert len(namespaces) == 4
