@@ -157,8 +157,8 @@ class Collection:
             fusion: how: ``rrf`` goes by the ranks (with k = 60), ``dbsf`` by the distribution of the scores.
             diversity: choose hits that are also unlike each other, in the order of their choice: 0 is relevance only, 1
                 is difference only.
-            candidates: how many the vector, and the text, contribute to a fusion or to a choice. Default: four times as
-                many as are wanted, and 50 at least.
+            candidates: how many the vector, and the text, contribute to a fusion or to a choice; pages of one list need
+                the same number. Default: four times as many as are wanted, and 50 at least.
             group: of each document only its best chunk; a point that another package wrote is a document of its own.
 
         Raises:

@@ -149,7 +149,7 @@ def _hits(found: list[Scored], query: Nearest, schema: Schema) -> list[Hit]:
     if query.sparse is None:
         hits = [to_hit(score, row, schema) for score, row in found]
         return sorted(hits, key=lambda hit: (-hit.score, hit.id))
-    fused = [(round(score, 6), to_hit(_cosine(row.vector, query.vector), row, schema)) for score, row in found]
+    fused = [(score, to_hit(_cosine(row.vector, query.vector), row, schema)) for score, row in found]
     return [hit for _, hit in sorted(fused, key=lambda pair: (-pair[0], pair[1].id))]
 
 
