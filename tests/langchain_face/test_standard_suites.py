@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +14,7 @@ from langchain_tests.integration_tests import (
 from langchain_tests.unit_tests import EmbeddingsUnitTests
 
 from t1_vectorstore.langchain import T1Embeddings, T1QdrantVectorStore, T1Retriever
+from t1_vectorstore.langchain.options import Place
 from tests.langchain_face.conftest import DOCUMENTS
 
 
@@ -47,11 +47,11 @@ class TestVectorStore(VectorStoreIntegrationTests):
 
 
 class TestRetriever(RetrieversIntegrationTests):
-    """With the bundled model, on the embedded engine."""
+    """With the bundled model, on each engine."""
 
     @pytest.fixture(autouse=True)
-    def _store(self, tmp_path: Path) -> Iterator[None]:
-        with T1QdrantVectorStore.from_documents(DOCUMENTS, T1Embeddings(), path=tmp_path / "index") as self.store:
+    def _store(self, place: Place) -> Iterator[None]:
+        with T1QdrantVectorStore.from_documents(DOCUMENTS, T1Embeddings(), **place) as self.store:
             yield
 
     @property
