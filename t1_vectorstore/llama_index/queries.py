@@ -3,23 +3,40 @@
 from __future__ import annotations
 
 from llama_index.core.vector_stores.types import VectorStoreQuery, VectorStoreQueryMode
+from typing_extensions import TypedDict, Unpack
 
 from t1_vectorstore.filters import AllOf, FilterLike, IdIn
 from t1_vectorstore.llama_index.filters import to_filter
-from t1_vectorstore.store.options import Searching
+from t1_vectorstore.store import Searching
 
 _MODES = (VectorStoreQueryMode.DEFAULT, VectorStoreQueryMode.HYBRID, VectorStoreQueryMode.MMR)
 _MMR_THRESHOLD = 0.5  # LlamaIndex's
 
 
-def to_searching(
-    query: VectorStoreQuery, *, filter: FilterLike | None = None, mmr_threshold: float | None = None
-) -> Searching:
-    """Translate a query; ``filter`` and ``mmr_threshold`` are those that did not come with it.
+class Asked(TypedDict, total=False):
+    """What may come beside a query; an index hands it over as ``vector_store_kwargs``."""
+
+    filter: FilterLike | None
+    """A filter of this package, or Qdrant's own, to be passed as well."""
+    score_threshold: float | None
+    """The lowest cosine similarity to return."""
+    mmr_threshold: float | None
+    """For the mode ``mmr``: 1 is relevance only, 0 is difference only; instead of the query's."""
+    group: bool
+    """Of each document only its best node."""
+
+
+def to_searching(query: VectorStoreQuery, **asked: Unpack[Asked]) -> tuple[list[float], Searching]:
+    """The vector to search with, and how.
 
     Raises:
-        ValueError: a mode that does not exist here, or an option that it cannot take.
+        TypeError: an option that does not exist.
+        ValueError: no vector, a mode that does not exist here, or an option that it cannot take.
     """
+    if unknown := asked.keys() - Asked.__annotations__.keys():
+        raise TypeError(f"this store does not know the option {min(unknown)!r}")
+    if query.query_embedding is None:
+        raise ValueError("the query has no embedding; ask through an index or a retriever, or embed it first")
     if query.mode not in _MODES:
         known = ", ".join(repr(mode.value) for mode in _MODES)
         raise ValueError(f"this store has no query mode {VectorStoreQueryMode(query.mode).value!r}; it has {known}")
@@ -27,17 +44,22 @@ def to_searching(
         to_filter(query.filters),
         {"doc_id": query.doc_ids} if query.doc_ids else None,
         IdIn(query.node_ids) if query.node_ids else None,
-        filter,
+        asked.get("filter"),
     ]
-    searching: Searching = {"limit": query.similarity_top_k, "filter": AllOf(restrictions)}
+    searching: Searching = {
+        "limit": query.similarity_top_k,
+        "filter": AllOf(restrictions),
+        "score_threshold": asked.get("score_threshold"),
+        "group": asked.get("group", False),
+    }
     if query.mode == VectorStoreQueryMode.HYBRID:
         _add_words(searching, query)
-    given = query.mmr_threshold if mmr_threshold is None else mmr_threshold
+    given = asked.get("mmr_threshold", query.mmr_threshold)
     if query.mode == VectorStoreQueryMode.MMR:
         searching["diversity"] = 1 - _unit(_MMR_THRESHOLD if given is None else given)
     elif given is not None:
         raise ValueError(f"mmr_threshold={given!r} is for the query mode 'mmr', and this one is {query.mode.value!r}")
-    return searching
+    return query.query_embedding, searching
 
 
 def _add_words(searching: Searching, query: VectorStoreQuery) -> None:

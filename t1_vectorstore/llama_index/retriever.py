@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, TypedDict
 
 from llama_index.core.base.base_retriever import BaseRetriever
+from llama_index.core.base.embeddings.base import Embedding
 from llama_index.core.callbacks.base import CallbackManager
 from llama_index.core.constants import DEFAULT_SIMILARITY_TOP_K
 from llama_index.core.schema import NodeWithScore, QueryBundle
@@ -17,7 +21,7 @@ from t1_vectorstore.llama_index.events import tell
 from t1_vectorstore.llama_index.filters import to_filter
 from t1_vectorstore.llama_index.nodes import to_node
 from t1_vectorstore.llama_index.vectorstore import T1QdrantVectorStore
-from t1_vectorstore.types import Hit, Thought
+from t1_vectorstore.types import Hit, SearchResult, Thought, Timings
 from t1_vectorstore.vectorstore import T1VectorStore
 
 
@@ -111,10 +115,27 @@ class T1Retriever(BaseRetriever):
         vector_store.client.check_search(**self._finding(), text="any" if hybrid else None)
 
     def _retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
-        return self._told(query_bundle, *self._search(query_bundle))
+        store = self._store()
+        text = _single_text(query_bundle)
+        if text is not None:
+            return self._told(store.search(text, hybrid=self.hybrid, **self.thinking, **self._finding()))
+        embedded = self._embed(store, query_bundle)
+        started = time.perf_counter()
+        hits = store.collection.search(embedded.vector, text=embedded.words, **self._finding())
+        return self._told(embedded.answer(query_bundle.query_str, hits, time.perf_counter() - started))
 
     async def _aretrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
-        return self._told(query_bundle, *await asyncio.to_thread(self._search, query_bundle))
+        store = await asyncio.to_thread(self._store)  # loads the model, if nobody has yet
+        text = _single_text(query_bundle)
+        if text is not None:
+            return self._told(await store.asearch(text, hybrid=self.hybrid, **self.thinking, **self._finding()))
+        embedded = await asyncio.to_thread(self._embed, store, query_bundle)
+        started = time.perf_counter()
+        hits = await store.collection.asearch(embedded.vector, text=embedded.words, **self._finding())
+        return self._told(embedded.answer(query_bundle.query_str, hits, time.perf_counter() - started))
+
+    def _store(self) -> T1VectorStore:
+        return T1VectorStore(self._embed_model.embedder, self._vector_store.client)
 
     def _finding(self) -> Finding:
         return {
@@ -126,35 +147,48 @@ class T1Retriever(BaseRetriever):
             "group": self.group,
         }
 
-    def _search(self, bundle: QueryBundle) -> tuple[list[Hit], list[Thought], float]:
-        """Hits, the thoughts behind them, and the seconds that thinking took. The bundle stays as it is."""
-        store = T1VectorStore(self._embed_model.embedder, self._vector_store.client)
-        texts = bundle.embedding_strs or [bundle.query_str]
-        if bundle.embedding is None and len(texts) == 1:
-            result = store.search(texts[0], hybrid=self.hybrid, **self.thinking, **self._finding())
-            return list(result.hits), list(result.thoughts), result.timings.embed
-        direction, thoughts, seconds = bundle.embedding, list[Thought](), 0.0
-        if direction is None:
+    def _embed(self, store: T1VectorStore, bundle: QueryBundle) -> _Embedded:
+        """What to search with for a bundle that is not just a text. The bundle stays as it is."""
+        texts, thoughts = bundle.embedding_strs, list[Thought]()
+        vector, seconds = bundle.embedding, 0.0
+        if vector is None:
             embeddings = store.embedder.embed_queries(texts, **self.thinking)
-            direction = mean_direction([embedding.vector.tolist() for embedding in embeddings])
+            vector = mean_direction([embedding.vector.tolist() for embedding in embeddings])
             thoughts = [thought for embedding in embeddings for thought in embedding.thoughts]
             seconds = embeddings[0].seconds
-        hybrid = store.collection.hybrid if self.hybrid is None else self.hybrid
-        words = "\n".join([*texts, *(thought.text for thought in thoughts)]) if hybrid else None
-        return store.collection.search(direction, text=words, **self._finding()), thoughts, seconds
+        by_words = store.collection.hybrid if self.hybrid is None else self.hybrid
+        words = "\n".join([*texts, *(thought.text for thought in thoughts)]) if by_words else None
+        return _Embedded(vector, words, thoughts, seconds)
 
-    def _told(
-        self, bundle: QueryBundle, hits: list[Hit], thoughts: list[Thought], seconds: float
-    ) -> list[NodeWithScore]:
-        tell(bundle.query_str, thoughts, seconds)
-        found = [NodeWithScore(node=to_node(hit), score=hit.score) for hit in hits]
-        if self.thought_in_metadata and thoughts:
-            text = "\n".join(thought.text for thought in thoughts)
+    def _told(self, result: SearchResult) -> list[NodeWithScore]:
+        tell(result.query, result.thoughts, result.timings.embed)
+        found = [NodeWithScore(node=to_node(hit), score=hit.score) for hit in result.hits]
+        if self.thought_in_metadata and result.thoughts:
+            text = "\n".join(thought.text for thought in result.thoughts)
             for node in (scored.node for scored in found):
                 node.metadata[THOUGHT_KEY] = text
                 node.excluded_llm_metadata_keys.append(THOUGHT_KEY)
                 node.excluded_embed_metadata_keys.append(THOUGHT_KEY)
         return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Embedded:
+    """A vector to search with, the words to search by, and the thoughts behind them."""
+
+    vector: Embedding
+    words: str | None
+    thoughts: Sequence[Thought]
+    seconds: float
+
+    def answer(self, query: str, hits: Sequence[Hit], seconds: float) -> SearchResult:
+        return SearchResult(query, hits, self.thoughts, Timings(self.seconds, seconds))
+
+
+def _single_text(bundle: QueryBundle) -> str | None:
+    """The one text that a bundle asks for, if it has no vector and no several phrasings."""
+    texts = bundle.embedding_strs or [bundle.query_str]
+    return texts[0] if bundle.embedding is None and len(texts) == 1 else None
 
 
 def _merged(given: ThinkingOptions, embed_model: T1Embedding) -> ThinkingOptions:

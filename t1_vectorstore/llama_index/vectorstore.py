@@ -16,16 +16,16 @@ from llama_index.core.vector_stores.types import (
     VectorStoreQueryResult,
 )
 from pydantic import PrivateAttr
-from typing_extensions import Self
+from typing_extensions import Self, Unpack
 
 from t1_vectorstore.embedder import T1Embedder
-from t1_vectorstore.filters import AllOf, FilterLike, IdIn, NoneOf
+from t1_vectorstore.filters import AllOf, IdIn, NoneOf
 from t1_vectorstore.llama_index.embedding import T1Embedding
 from t1_vectorstore.llama_index.filters import to_filter
 from t1_vectorstore.llama_index.nodes import NODE_CONTENT, to_node, to_point
-from t1_vectorstore.llama_index.queries import to_searching
+from t1_vectorstore.llama_index.queries import Asked, to_searching
 from t1_vectorstore.store import Collection
-from t1_vectorstore.types import IndexKind, Point
+from t1_vectorstore.types import Hit, IndexKind, Point
 
 
 class T1QdrantVectorStore(BasePydanticVectorStore):
@@ -172,16 +172,8 @@ class T1QdrantVectorStore(BasePydanticVectorStore):
         found = {point.chunk.id: point for point in self._collection.scroll(among, with_vectors=True)}
         return [to_node(found[id_].chunk, found[id_].vector) for id_ in dict.fromkeys(node_ids) if id_ in found]
 
-    def query(
-        self,
-        query: VectorStoreQuery,
-        *,
-        filter: FilterLike | None = None,
-        score_threshold: float | None = None,
-        mmr_threshold: float | None = None,
-        group: bool = False,
-        **kwargs: object,
-    ) -> VectorStoreQueryResult:
+    # the framework leaves open what may come beside a query; here it has names
+    def query(self, query: VectorStoreQuery, **kwargs: Unpack[Asked]) -> VectorStoreQueryResult:  # type: ignore[override]
         """The nodes nearest to a vector, best first.
 
         Modes are ``default``; ``hybrid``, which also looks for the words of ``query_str`` in a collection that was made
@@ -189,27 +181,16 @@ class T1QdrantVectorStore(BasePydanticVectorStore):
         chooses nodes that are also unlike each other. ``similarities`` are cosines in every mode.
 
         Args:
-            query: vector, mode, number of nodes, and what restricts them: ``filters``, ``node_ids``, ``doc_ids``.
-            filter: a filter of this package, or Qdrant's own, to be passed as well.
-            score_threshold: the lowest cosine similarity to return.
-            mmr_threshold: 1 is relevance only, 0 is difference only; instead of the query's.
-            group: of each document only its best node.
-            kwargs: none; an index hands over ``vector_store_kwargs``.
+            query: vector, mode, number of nodes, and what restricts them: ``filters``, ``node_ids``, and ``doc_ids``
+                of documents that came in through LlamaIndex.
+            kwargs: see ``Asked``; an index hands over its ``vector_store_kwargs``.
 
         Raises:
+            TypeError: an option that does not exist.
             ValueError: no vector, a ``similarity_top_k`` below 1, a filter that cannot be used, an unknown mode.
         """
-        _no_more(kwargs)
-        if query.query_embedding is None:
-            raise ValueError("the query has no embedding; ask through an index or a retriever, or embed it first")
-        searching = to_searching(query, filter=filter, mmr_threshold=mmr_threshold)
-        searching["score_threshold"], searching["group"] = score_threshold, group
-        hits = self._collection.search(query.query_embedding, **searching)
-        return VectorStoreQueryResult(
-            nodes=[to_node(hit) for hit in hits],
-            similarities=[hit.score for hit in hits],
-            ids=[hit.id for hit in hits],
-        )
+        vector, searching = to_searching(query, **kwargs)
+        return _result(self._collection.search(vector, **searching))
 
     async def async_add(self, nodes: Sequence[BaseNode], **kwargs: object) -> list[str]:
         """``add`` in a thread: the event loop goes on."""
@@ -235,9 +216,12 @@ class T1QdrantVectorStore(BasePydanticVectorStore):
         """``get_nodes`` in a thread."""
         return await asyncio.to_thread(self.get_nodes, node_ids, filters)
 
-    async def aquery(self, query: VectorStoreQuery, **kwargs: Any) -> VectorStoreQueryResult:  # noqa: ANN401 - query's
-        """``query`` in a thread."""
-        return await asyncio.to_thread(self.query, query, **kwargs)
+    async def aquery(  # type: ignore[override]
+        self, query: VectorStoreQuery, **kwargs: Unpack[Asked]
+    ) -> VectorStoreQueryResult:
+        """``query`` without holding up the event loop; against a server without a thread, too."""
+        vector, searching = to_searching(query, **kwargs)
+        return _result(await self._collection.asearch(vector, **searching))
 
     def close(self) -> None:
         """Release the folder or the connection."""
@@ -255,6 +239,14 @@ class T1QdrantVectorStore(BasePydanticVectorStore):
 
     def __getstate__(self) -> dict[str, Any]:
         raise TypeError(f"{self!r} holds an open collection and cannot be pickled; open it where it is used")
+
+
+def _result(hits: Sequence[Hit]) -> VectorStoreQueryResult:
+    return VectorStoreQueryResult(
+        nodes=[to_node(hit) for hit in hits],
+        similarities=[hit.score for hit in hits],
+        ids=[hit.id for hit in hits],
+    )
 
 
 def _no_more(kwargs: dict[str, object]) -> None:

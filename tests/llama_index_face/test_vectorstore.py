@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import pickle
+import time
 from pathlib import Path
 from typing import Any
 
@@ -137,15 +138,13 @@ async def test_the_asynchronous_forms_do_the_same(store: T1QdrantVectorStore, em
 async def test_the_event_loop_goes_on_while_the_store_works(
     quick: T1QdrantVectorStore, embedding: T1Embedding, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import time
-
-    search = quick.client.search
+    nearest = quick.client._engine.nearest
 
     def slow(*arguments: Any, **options: Any) -> Any:
         time.sleep(1)
-        return search(*arguments, **options)
+        return nearest(*arguments, **options)
 
-    monkeypatch.setattr(quick.client, "search", slow)
+    monkeypatch.setattr(quick.client._engine, "nearest", slow)
     asking = asyncio.create_task(quick.aquery(ask(embedding)))
     ticks = 0
     while not asking.done():
