@@ -33,7 +33,7 @@ def add(store: T1VectorStore, entries: Iterable[Entry], *, truncation: Truncatio
             on_progress=lambda progress: bar.to(progress.encoded + progress.unchanged),
         )
     if report.truncations and truncation == "warn":
-        warnings.warn(_truncated(report), TruncationWarning, stacklevel=3)
+        warnings.warn(_truncated(report), TruncationWarning, stacklevel=4)  # the caller of the store
     if report.failures:
         raise _failure(report, ids)
     return ids

@@ -114,9 +114,8 @@ class T1Retriever(VectorStoreRetriever):
     def _documents(self, result: SearchResult) -> list[Document]:
         documents = [to_document(hit) for hit in result.hits]
         if self.annotate:
-            told = _told(result)["thoughts"]
             for document, hit in zip(documents, result.hits, strict=True):
-                document.metadata["t1"] = {"score": hit.score, "thoughts": told}
+                document.metadata["t1"] = {"score": hit.score, "thoughts": _told(result)["thoughts"]}
         return documents
 
 
