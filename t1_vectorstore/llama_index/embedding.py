@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, TypedDict
 
 import numpy as np
@@ -109,6 +110,11 @@ class T1Embedding(BaseEmbedding):
                 remote_code=self.remote_code,
             )
             self.__dict__.update(dimension=checkpoint.dimension, fingerprint=checkpoint.identity.fingerprint)
+
+    @field_validator("model_name", mode="before")
+    @classmethod
+    def _take_paths(cls, name: object) -> object:
+        return str(name) if isinstance(name, Path) else name
 
     @field_validator("embeddings_cache", mode="before")
     @classmethod

@@ -107,7 +107,7 @@ def test_the_model_is_known_at_once_and_loaded_on_first_use_once(tiny: Path, mon
 
 
 def test_it_can_be_saved_and_made_again(tiny: Path) -> None:
-    embedding = T1Embedding(model_name=str(tiny), dtype="float32", budget=8, overrides={"truncate_dim": 16})
+    embedding = T1Embedding(model_name=tiny, dtype="float32", budget=8, overrides={"truncate_dim": 16})
     vector = embedding.get_text_embedding("a")
     for again in (
         T1Embedding.from_dict(embedding.to_dict()),

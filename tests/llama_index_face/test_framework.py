@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from llama_index.core import StorageContext, VectorStoreIndex
+from llama_index.core import Settings, StorageContext, VectorStoreIndex
 from llama_index.core.chat_engine import CondensePlusContextChatEngine, ContextChatEngine
 from llama_index.core.ingestion import DocstoreStrategy, IngestionCache, IngestionPipeline
 from llama_index.core.llms import MockLLM
@@ -50,6 +50,16 @@ def test_an_index_is_built_asked_and_opened_again(
     answer = again.as_query_engine(llm=MockLLM(), similarity_top_k=3).query("What does Norway sell?")
     assert "Norway sells gas." in str(answer)
     assert len(answer.source_nodes) == 3
+
+
+def test_as_the_default_embedding_model(
+    quick: T1QdrantVectorStore, embedding: T1Embedding, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Settings, "_embed_model", None)
+    Settings.embed_model = embedding
+    index = VectorStoreIndex.from_vector_store(quick)
+    index.insert(DOCUMENTS[0])
+    assert len(index.as_retriever().retrieve("Norway")) == 1
 
 
 async def test_an_index_changes_its_documents(index: VectorStoreIndex, store: T1QdrantVectorStore) -> None:
