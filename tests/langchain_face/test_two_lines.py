@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -72,3 +73,9 @@ def test_only_two_lines_differ() -> None:
         [line for line in code.splitlines() if line and not line.startswith("from ")] for code in (BEFORE, AFTER)
     )
     assert len(before) == len(after) == 2
+
+
+def test_the_readme_shows_these_lines() -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    assert BEFORE.strip() in readme
+    assert AFTER.strip() in readme
