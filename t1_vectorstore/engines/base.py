@@ -44,7 +44,7 @@ class Row:
         payload: JSON.
         vector: absent where it was not asked for.
         size: about how many bytes a row to be written takes on the wire.
-        sparse: its terms, only to be written, and only in a hybrid collection.
+        sparse: its terms, only to be written, and only in a hybrid collection; absent for a text without words.
     """
 
     id: PointId

@@ -29,12 +29,8 @@ class ClientEngine:
 
     def write(self, rows: Sequence[Row]) -> None:
         """Insert or replace rows, and wait until they can be read."""
-        batch = models.Batch(
-            ids=[row.id for row in rows],
-            vectors=_vectors(rows),
-            payloads=[row.payload for row in rows],
-        )
-        _completed(self._call("upsert", points=batch, wait=True))
+        points = [models.PointStruct(id=row.id, vector=_vectors(row), payload=row.payload) for row in rows]
+        _completed(self._call("upsert", points=points, wait=True))
 
     def read(self, ids: Sequence[PointId], *, fields: Sequence[str] | None = None, vectors: bool = False) -> list[Row]:
         """The rows that exist among ``ids``."""
@@ -95,10 +91,9 @@ def _completed(result: models.UpdateResult) -> None:
         raise WriteNotVerified(f"the server only says {result.status.value!r} of a write it was asked to complete")
 
 
-def _vectors(rows: Sequence[Row]) -> Any:  # noqa: ANN401 - one vector for each row, or several by name
-    dense = [[] if row.vector is None else row.vector.tolist() for row in rows]
-    terms = [sparse_vector(row.sparse) for row in rows if row.sparse is not None]
-    return {"": dense, SPARSE: terms} if terms else dense
+def _vectors(row: Row) -> Any:  # noqa: ANN401 - one vector, or several by name
+    dense = [] if row.vector is None else row.vector.tolist()
+    return dense if row.sparse is None else {"": dense, SPARSE: sparse_vector(row.sparse)}
 
 
 def _dense(vectors: bool) -> Any:  # noqa: ANN401 - a flag, or the names of the vectors wanted

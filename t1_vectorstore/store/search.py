@@ -52,6 +52,11 @@ class Search:
         """How many candidates there are to fuse or to choose from; never fewer than are wanted."""
         return max(self.wanted, self.candidates or max(4 * self.wanted, _LEAST_CANDIDATES))
 
+    @property
+    def enough(self) -> int:
+        """How many hits the last steps need."""
+        return self.wanted if self.diversity is None else self.pool
+
 
 def run(steps: Steps, nearest: Callable[[Nearest], list[Scored]]) -> list[Hit]:
     """Take the steps, one query after the other."""
@@ -89,7 +94,7 @@ def find(search: Search, schema: Schema) -> Steps:
     if search.group:
         hits = yield from _grouped(search, query, schema)
     else:
-        hits = _above(search, _hits((yield _deep_enough(search, query)), query, schema))
+        hits = _above(search, _hits((yield _deep_enough(search, query)), query, schema))[: search.enough]
     if search.diversity is not None and hits:
         chosen = {"must": [{"has_id": [point_id(hit.id) for hit in hits]}]}
         hits = yield from _diverse(search, chosen, len(hits), schema)
@@ -97,7 +102,7 @@ def find(search: Search, schema: Schema) -> Steps:
 
 
 def _deep_enough(search: Search, query: Nearest) -> Nearest:
-    """So many that the later steps have what they need.
+    """The query for as many rows as the later steps need.
 
     Ranks tie in pairs: one point found by its vector only, another by its terms only, each as the same best. One row
     more than is wanted makes the cut between the two the same on every engine.
@@ -106,7 +111,7 @@ def _deep_enough(search: Search, query: Nearest) -> Nearest:
         return query
     if search.score_threshold is not None:  # it is not by the cosine that they are in order
         return replace(query, limit=2 * search.pool)
-    return replace(query, limit=search.wanted + 1 if search.diversity is None else search.pool)
+    return replace(query, limit=search.enough + 1)
 
 
 def _grouped(search: Search, query: Nearest, schema: Schema) -> Steps:
@@ -114,7 +119,6 @@ def _grouped(search: Search, query: Nearest, schema: Schema) -> Steps:
 
     Each further query leaves out the documents that were found, so one of many chunks costs a query and hides nobody.
     """
-    enough = search.wanted if search.diversity is None else search.pool
     best: dict[str, Hit] = {}
     if query.sparse is not None:
         query = replace(query, limit=2 * search.pool)
@@ -123,8 +127,8 @@ def _grouped(search: Search, query: Nearest, schema: Schema) -> Steps:
         known = len(best)
         for hit in _above(search, _hits(found, query, schema)):
             best.setdefault(hit.document_id, hit)
-        if len(best) >= enough or len(best) == known or len(found) < search.pool:
-            return list(best.values())[:enough]
+        if len(best) >= search.enough or len(best) == known or len(found) < search.pool:
+            return list(best.values())[: search.enough]
 
 
 def _without(found: dict[str, Hit], filter: FilterJSON | None) -> FilterJSON | None:
@@ -149,7 +153,7 @@ def _hits(found: list[Scored], query: Nearest, schema: Schema) -> list[Hit]:
     if query.sparse is None:
         hits = [to_hit(score, row, schema) for score, row in found]
         return sorted(hits, key=lambda hit: (-hit.score, hit.id))
-    fused = [(score, to_hit(_cosine(row.vector, query.vector), row, schema)) for score, row in found]
+    fused = [(round(score, 6), to_hit(_cosine(row.vector, query.vector), row, schema)) for score, row in found]
     return [hit for _, hit in sorted(fused, key=lambda pair: (-pair[0], pair[1].id))]
 
 

@@ -8,31 +8,31 @@ nothing is downloaded; the same text has the same terms everywhere. The words' p
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from functools import cache
 from typing import TYPE_CHECKING
 
 from t1_vectorstore.engines import Sparse
 
 if TYPE_CHECKING:
-    from qdrant_edge import Bm25
+    from qdrant_edge import Bm25, SparseVector
 
 _UNSPACED = re.compile(r"([\u3040-\u309f\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff])")
 
 
-def document_terms(text: str) -> Sparse:
-    """The terms of a stored text; none at all for a text without words."""
-    found = _encoder().embed_document(_spaced(text))
-    return Sparse(found.indices, found.values)
+def document_terms(text: str) -> Sparse | None:
+    """The terms of a stored text; ``None`` for a text without words, which engines would count differently if empty."""
+    return _terms(_encoder().embed_document, text)
 
 
 def query_terms(text: str) -> Sparse | None:
     """The terms to look for, each once; ``None`` where there are none."""
-    found = _encoder().embed_query(_spaced(text))
+    return _terms(_encoder().embed_query, text)
+
+
+def _terms(encode: Callable[[str], SparseVector], text: str) -> Sparse | None:
+    found = encode(_UNSPACED.sub(r" \1 ", text))
     return Sparse(found.indices, found.values) if found.indices else None
-
-
-def _spaced(text: str) -> str:
-    return _UNSPACED.sub(r" \1 ", text)
 
 
 @cache

@@ -68,7 +68,9 @@ def bm25(text: str) -> list[str]:
     terms = query_terms(text)
     assert terms is not None
     stored = {p.chunk.id: document_terms(p.chunk.text) for p in stories()}
-    weights = {chunk: dict(zip(found.indices, found.values, strict=True)) for chunk, found in stored.items()}
+    weights = {
+        chunk: dict(zip(found.indices, found.values, strict=True)) if found else {} for chunk, found in stored.items()
+    }
     scores: dict[str, float] = defaultdict(float)
     for term in terms.indices:
         having = [chunk for chunk, weight in weights.items() if term in weight]
@@ -84,7 +86,7 @@ def fused(text: str, depth: int) -> list[str]:
     for ranking in (nearest()[:depth], bm25(text)[:depth]):
         for rank, chunk in enumerate(ranking):
             scores[chunk] += 1 / (K + rank)
-    return sorted(scores, key=lambda chunk: (-scores[chunk], chunk))
+    return sorted(scores, key=lambda chunk: (-round(scores[chunk], 6), chunk))
 
 
 @pytest.mark.parametrize("limit", [1, 3, 10])
@@ -154,6 +156,8 @@ def test_words_follow_their_text(hybrid: Collection) -> None:
     assert "chunk 3" in ids(hybrid.search(-vector(3), text="Zebras!", limit=2))
     hybrid.upsert([point("chunk 3", "lion", at=vector(3))])
     assert "chunk 3" not in ids(hybrid.search(-vector(3), text="zebra", limit=10))
+    hybrid.upsert([point("chunk 3", "the", at=vector(3))])
+    assert "chunk 3" not in ids(hybrid.search(-vector(3), text="lion", limit=10))
 
 
 def test_without_diversity_it_is_relevance_and_with_all_of_it_difference(filled: Collection) -> None:

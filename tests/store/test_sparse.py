@@ -12,6 +12,11 @@ def terms(text: str) -> set[int]:
     return set() if found is None else set(found.indices)
 
 
+def stored(text: str) -> dict[int, float]:
+    found = document_terms(text)
+    return {} if found is None else dict(zip(found.indices, found.values, strict=True))
+
+
 @pytest.mark.parametrize(
     ("query", "text"),
     [
@@ -27,19 +32,18 @@ def terms(text: str) -> set[int]:
 )
 def test_a_word_is_found_in_its_other_forms(query: str, text: str) -> None:
     assert terms(query)
-    assert terms(query) <= set(document_terms(text).indices)
+    assert terms(query) <= set(stored(text))
 
 
 @pytest.mark.parametrize("text", ["", "   ", "the of and", "?! ...", "\x00"])
 def test_a_text_without_words_has_no_terms(text: str) -> None:
     assert query_terms(text) is None
-    assert list(document_terms(text).indices) == []
+    assert document_terms(text) is None
 
 
 def test_a_document_counts_its_words_and_a_query_does_not() -> None:
     assert set(query_terms("river river lake").values) == {1.0}  # type: ignore[union-attr]
-    found = document_terms("river river lake")
-    weights = dict(zip(found.indices, found.values, strict=True))
+    weights = stored("river river lake")
     (river,), (lake,) = terms("river"), terms("lake")
     assert weights[river] > weights[lake] > 0
 
