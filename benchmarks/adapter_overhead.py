@@ -1,8 +1,8 @@
-"""What LangChain's face costs over ``T1VectorStore.search``: the same searches by turns, in one process.
+"""What LangChain's and LlamaIndex's faces cost over ``T1VectorStore.search``: the same searches by turns, in one process.
 
 The model is the fake one and does not think, so that little else is in the way; the collection is in a folder.
 
-    python benchmarks/langchain_overhead.py [--documents 1000] [--rounds 2000]
+    python benchmarks/adapter_overhead.py [--documents 1000] [--rounds 2000]
 """
 
 from __future__ import annotations
@@ -15,9 +15,12 @@ from collections.abc import Callable
 import numpy as np
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.documents import Document
+from llama_index.core.schema import TextNode
 
 from t1_vectorstore import T1Embedder
 from t1_vectorstore.langchain import T1Embeddings, T1QdrantVectorStore
+from t1_vectorstore.llama_index import T1Embedding, T1Retriever
+from t1_vectorstore.llama_index import T1QdrantVectorStore as LlamaIndexStore
 
 
 class Listener(BaseCallbackHandler):
@@ -31,19 +34,30 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=2000)
     options = parser.parse_args()
     documents = [Document(f"document number {n} of many", metadata={"n": n}) for n in range(options.documents)]
-    embeddings = T1Embeddings.from_embedder(T1Embedder.fake(256))
+    embedder = T1Embedder.fake(256)
+    embeddings, embedding = T1Embeddings.from_embedder(embedder), T1Embedding.from_embedder(embedder)
     with (
         tempfile.TemporaryDirectory() as folder,
-        T1QdrantVectorStore.from_documents(documents, embeddings, path=folder) as store,
+        T1QdrantVectorStore.from_documents(documents, embeddings, path=f"{folder}/langchain") as store,
+        LlamaIndexStore.open(f"{folder}/llama_index", embedding) as nodes,
     ):
+        texts = [document.page_content for document in documents]
+        vectors = embedder.embed_documents(texts).vectors.tolist()
+        nodes.add([TextNode(text=text, embedding=vector) for text, vector in zip(texts, vectors, strict=True)])
+        plain = T1Retriever(nodes, embedding, similarity_top_k=10, think=False)
+        thinking = T1Retriever(nodes, embedding, similarity_top_k=10)
         retriever = store.as_retriever(k=10)
         quiet, watched = {"think": False}, {"callbacks": [Listener()]}
         runs: dict[str, Callable[[str], object]] = {
             "T1VectorStore.search": lambda query: store.t1.search(query, limit=10, **quiet),
-            "T1QdrantVectorStore.similarity_search": lambda query: store.similarity_search(query, k=10, **quiet),
-            "T1Retriever.invoke": lambda query: retriever.invoke(query, **quiet),
+            "LangChain T1QdrantVectorStore.similarity_search": lambda query: store.similarity_search(
+                query, k=10, **quiet
+            ),
+            "LangChain T1Retriever.invoke": lambda query: retriever.invoke(query, **quiet),
+            "LlamaIndex T1Retriever.retrieve": lambda query: plain.retrieve(query),
             "T1VectorStore.search, with a thought": lambda query: store.t1.search(query, limit=10),
-            "T1Retriever.invoke, with a thought, a listener": lambda query: retriever.invoke(query, watched),
+            "LangChain T1Retriever.invoke, with a thought, a listener": lambda query: retriever.invoke(query, watched),
+            "LlamaIndex T1Retriever.retrieve, with a thought": lambda query: thinking.retrieve(query),
         }
         seconds: dict[str, list[float]] = {name: [] for name in runs}
         for number in range(options.rounds):
