@@ -92,7 +92,7 @@ class Retry:
         attempts: how often a call is made at most.
         first_wait: the wait before the second attempt is random up to this many seconds; it doubles from there.
         longest_wait: no single wait is longer, in seconds.
-        sleep: what waits.
+        sleep: what waits, unless the call is awaited.
     """
 
     budget: float = 30.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import time
 from collections.abc import Iterator
@@ -109,6 +110,52 @@ def test_patience_ends(stub: Stub, retry: Retry, waits: list[float]) -> None:
             collection.search(vector(1))
         assert len(stub.asked) == 5
         assert len(waits) == 4
+
+
+def test_an_awaited_search_is_as_patient(stub: Stub) -> None:
+    patient = Retry(budget=1000.0, attempts=5, first_wait=0.001)
+    with opened(stub, patient) as collection:
+        stub.error(503)
+        stub.error(0)
+        stub.result({"points": []})
+        assert asyncio.run(collection.asearch(vector(1))) == []
+        assert len(stub.asked) == 3
+        stub.answers.clear()
+        stub.error(503, "overloaded")
+        with pytest.raises(StoreUnavailable, match=f"{stub.url}.*overloaded"):
+            asyncio.run(collection.asearch(vector(1)))
+        stub.answers.clear()
+        stub.error(400, "because of this")
+        with pytest.raises(StoreError, match="because of this"):
+            asyncio.run(collection.asearch(vector(1)))
+    with pytest.raises(StoreError, match="is closed"):
+        asyncio.run(collection.asearch(vector(1)))
+
+
+def test_closing_ends_an_awaited_search_that_waits(stub: Stub) -> None:
+    collection = opened(stub, Retry(budget=1000.0, first_wait=60.0, longest_wait=60.0))
+    stub.error(429, Retry_After="60")
+
+    async def close_meanwhile() -> None:
+        waiting = asyncio.create_task(collection.asearch(vector(1)))
+        while not stub.asked:
+            await asyncio.sleep(0.01)
+        await asyncio.to_thread(collection.close)
+        with pytest.raises(StoreError, match="closed while a search was under way"):
+            await waiting
+
+    asyncio.run(close_meanwhile())
+
+
+def test_an_awaited_search_may_be_given_up(stub: Stub) -> None:
+    with opened(stub, Retry(budget=1000.0)) as collection:
+        stub.error(429, Retry_After="60")
+
+        async def give_up() -> None:
+            await asyncio.wait_for(collection.asearch(vector(1)), 0.2)
+
+        with pytest.raises(asyncio.TimeoutError):
+            asyncio.run(give_up())
 
 
 def test_patience_ends_by_the_clock_too(stub: Stub, waits: list[float]) -> None:

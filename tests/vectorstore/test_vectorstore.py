@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -62,6 +63,50 @@ def test_a_search_that_cannot_be_is_refused_before_thinking(
     monkeypatch.setattr(store.embedder, "embed_query", lambda *_, **__: pytest.fail("thought for nothing"))
     with pytest.raises(ValueError, match=message):
         store.search("capital", **options)  # type: ignore[arg-type]
+
+
+def test_nothing_is_thought_for_a_collection_without_words(
+    store: T1VectorStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store.embedder, "embed_query", lambda *_, **__: pytest.fail("thought for nothing"))
+    with pytest.raises(ValueError, match="hybrid=True"):
+        store.search("capital", hybrid=True)
+
+
+def test_words_find_what_the_vector_does_not(tmp_path: Path) -> None:
+    crowd = [Document(f"{n} is a number among others", id=f"n{n}") for n in range(100)]
+    with T1VectorStore.open(tmp_path, T1Embedder.fake(), hybrid=True, indexes={"year": "integer"}) as store:
+        store.add([*DOCUMENTS, *crowd, Document("A zebra, seen by ecnarF", id="odd")])
+        again = store.add([*DOCUMENTS, *crowd])
+        assert (again.unchanged, again.stored) == (103, 0)
+        query = "capital zebra"  # its thought is the query backwards
+        assert "odd" in [hit.id for hit in store.search(query, think=False, limit=3).hits]
+        assert store.search(query, think=False, hybrid=False) != store.search(query, think=False)
+        thought = [hit.id for hit in store.search("France", limit=2).hits]
+        assert "odd" in thought
+        assert "odd" not in [hit.id for hit in store.search("France", limit=2, thought_terms=False).hits]
+        assert store.search("France", limit=4, diversity=0.5, group=True, candidates=20).hits
+    with T1VectorStore.open(tmp_path, T1Embedder.fake()) as store:
+        assert store.collection.hybrid
+    with pytest.raises(CollectionMismatch, match="hybrid"):
+        T1VectorStore.open(tmp_path, T1Embedder.fake(), hybrid=False)
+
+
+def test_everything_can_be_awaited(store: T1VectorStore) -> None:
+    async def work() -> None:
+        report = await store.aadd([Document("Bergen is rainy.", id="bergen")])
+        assert report.stored == 1
+        found = await store.asearch("capital of France", limit=2, filter={"country": "France"}, diversity=0.2)
+        expected = store.search("capital of France", limit=2, filter={"country": "France"}, diversity=0.2)
+        assert (found.hits, found.thoughts) == (expected.hits, expected.thoughts)
+        assert found.timings.embed > 0 < found.timings.search
+        with pytest.raises(ValueError, match="limit must be at least 1"):
+            await store.asearch("x", limit=0)
+        assert await store.adelete(["bergen"]) == 1
+        with pytest.raises(ValueError, match="ids or a filter"):
+            await store.adelete()
+
+    asyncio.run(work())
 
 
 def test_empty_query(store: T1VectorStore) -> None:
