@@ -154,7 +154,7 @@ class Collection:
             filter: what the metadata must satisfy; see ``filters.py``.
             text: also look for its words, in a hybrid collection; the two rankings are fused into one. A text without
                 words changes nothing.
-            fusion: how: ``rrf`` goes by the ranks (with k = 60), ``dbsf`` by the distribution of the scores.
+            fusion: how: ``rrf`` goes by the ranks (with k = 2), ``dbsf`` by the distribution of the scores.
             diversity: choose hits that are also unlike each other, in the order of their choice: 0 is relevance only, 1
                 is difference only.
             candidates: how many the vector, and the text, contribute to a fusion or to a choice; pages of one list need

@@ -25,6 +25,7 @@ from t1_vectorstore.types import Fusion, Hit, Vector
 
 Steps: TypeAlias = Generator[Nearest, list[Scored], list[Hit]]
 _LEAST_CANDIDATES = 50
+_TIES = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,14 +105,14 @@ def find(search: Search, schema: Schema) -> Steps:
 def _deep_enough(search: Search, query: Nearest) -> Nearest:
     """The query for as many rows as the later steps need.
 
-    Ranks tie in pairs: one point found by its vector only, another by its terms only, each as the same best. One row
-    more than is wanted makes the cut between the two the same on every engine.
+    Ranks tie: first by one ranking is as good as second and fifth, or third by both. Some rows more than are wanted
+    make the cut between equals the same on every engine.
     """
     if query.sparse is None:
         return query
     if search.score_threshold is not None:  # it is not by the cosine that they are in order
         return replace(query, limit=2 * search.pool)
-    return replace(query, limit=search.enough + 1)
+    return replace(query, limit=search.enough + _TIES)
 
 
 def _grouped(search: Search, query: Nearest, schema: Schema) -> Steps:

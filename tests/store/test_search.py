@@ -21,7 +21,7 @@ from tests.store.points import DIMENSION, point, vector
 NUMBER = 120
 QUERY = vector(9_000)
 WORDS = ("river", "export", "climate")
-K = 60
+K = 2
 
 
 def stories() -> Iterator[Point]:
@@ -93,7 +93,7 @@ def fused(text: str, depth: int) -> list[str]:
 def test_a_fusion_looks_deeper_than_the_limit(hybrid: Collection, limit: int) -> None:
     found = ids(hybrid.search(QUERY, text="river export", limit=limit))
     assert found == fused("river export", 50)[:limit]
-    assert found != fused("river export", limit)[:limit]
+    assert (found == fused("river export", limit)[:limit]) == (limit < 10)  # a shallow one is wrong further down
     assert (
         ids(hybrid.search(QUERY, text="river export", limit=limit, candidates=NUMBER))
         == (fused("river export", NUMBER)[:limit])
