@@ -11,9 +11,9 @@ import typer
 
 from t1_vectorstore.cli.console import counted, note, one_line, output, print_json, styled
 from t1_vectorstore.cli.errors import FAILED
-from t1_vectorstore.cli.options import ApiKey, Json, Model, Name, Preset
+from t1_vectorstore.cli.options import ApiKey, IndexFields, Json, Model, Name, Preset, parse_indexes
 from t1_vectorstore.cli.progress import load_bar
-from t1_vectorstore.cli.stores import open_store
+from t1_vectorstore.cli.stores import Making, open_store
 
 if TYPE_CHECKING:
     from t1_vectorstore.errors import CorpusError
@@ -37,6 +37,12 @@ def index(
     id_field: Annotated[str | None, typer.Option(help="Field of the id.  [default: id or _id]")] = None,
     chunk_size: Annotated[int, typer.Option(help="Characters in a chunk at most.")] = 1600,
     overlap: Annotated[int, typer.Option(help="Characters that a chunk repeats of the one before.")] = 0,
+    hybrid: Annotated[
+        bool | None,
+        typer.Option("--hybrid/--no-hybrid", help="Whether a new index holds the words, too.  [default: no]"),
+    ] = None,
+    index_field: IndexFields = None,
+    tenant: Annotated[str | None, typer.Option(help="Field that says whose a document is, in a new index.")] = None,
     api_key: ApiKey = None,
     json: Json = False,
 ) -> None:
@@ -48,9 +54,10 @@ def index(
     Chunker(chunk_size, overlap)  # refuses what cannot work
     if to == ":memory:":
         raise ValueError("an index in :memory: is gone when this command ends; name a folder or a URL")
+    made_with = Making(hybrid=hybrid, indexes=parse_indexes(index_field), tenant=tenant)
     unread, skipped = _Complaints(), _Complaints()
     documents = read(paths, fields=Fields(text_field, id_field), on_error=unread, on_skip=skipped)
-    with open_store(to, model=model, preset=preset, name=name, api_key=api_key, create=True) as store:
+    with open_store(to, model=model, preset=preset, name=name, api_key=api_key, making=made_with) as store:
         report = _load(documents, store, chunk_size, overlap)
     if json:
         print_json({**asdict(report), "unread": unread.lines, "skipped": skipped.lines})

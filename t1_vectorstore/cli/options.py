@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import typer
+
+from t1_vectorstore.types import IndexKind
 
 Where = Annotated[str, typer.Argument(metavar="DIR|URL", help="An index folder, or the URL of a Qdrant server.")]
 Name = Annotated[str, typer.Option(help="The collection's name.")]
@@ -25,6 +27,31 @@ Filters = Annotated[
         help='Only what has this metadata; repeat it to narrow down, or give JSON: \'{"year": {"gte": 2000}}\'.',
     ),
 ]
+IndexFields = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--index-field",
+        metavar="FIELD=KIND",
+        help="Metadata to filter by in a new index, and what it is: keyword, integer, float, bool, datetime or text.",
+    ),
+]
+
+
+def parse_indexes(given: Sequence[str] | None) -> dict[str, IndexKind] | None:
+    """Fields to index as the store takes them; ``None`` without any.
+
+    Raises:
+        ValueError: not ``field=kind``, or no such kind.
+    """
+    indexes: dict[str, Any] = {}
+    for text in given or ():
+        field, _, kind = text.rpartition("=")
+        if not field or kind not in get_args(IndexKind):
+            raise ValueError(
+                f"--index-field {text!r} is not FIELD=KIND, with a KIND of {', '.join(get_args(IndexKind))}"
+            )
+        indexes[field] = kind
+    return indexes or None
 
 
 def parse_filters(given: Sequence[str] | None) -> dict[str, Any] | None:

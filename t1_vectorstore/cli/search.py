@@ -29,6 +29,13 @@ def search(
     limit: Annotated[int, typer.Option(min=1, help="Hits at most.")] = 5,
     min_score: Annotated[float | None, typer.Option(help="The lowest cosine similarity to show.")] = None,
     filter: Filters = None,
+    hybrid: Annotated[
+        bool | None, typer.Option("--hybrid/--no-hybrid", help="Search by words, too.  [default: if the index can]")
+    ] = None,
+    diverse: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Choose hits unlike each other: 0 is relevance only.")
+    ] = None,
+    group: Annotated[bool, typer.Option("--group", help="Of each document only its best chunk.")] = False,
     full: Annotated[bool, typer.Option("--full", help="Show whole texts.")] = False,
     model: Model = None,
     preset: Preset = None,
@@ -44,7 +51,17 @@ def search(
     check_texts([query], "query")
     compile_filter(wanted, "metadata")  # refused before the model is loaded
     with open_store(where, model=model, preset=preset, name=name, api_key=api_key) as store, busy("thinking"):
-        result = store.search(query, limit=limit, filter=wanted, score_threshold=min_score, think=think, budget=budget)
+        result = store.search(
+            query,
+            limit=limit,
+            filter=wanted,
+            score_threshold=min_score,
+            hybrid=hybrid,
+            diversity=diverse,
+            group=group,
+            think=think,
+            budget=budget,
+        )
     if json:
         print_json({**asdict(result), "timings": {**asdict(result.timings), "total": result.timings.total}})
         return

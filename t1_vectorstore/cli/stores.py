@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from typing_extensions import TypedDict
+
 from t1_vectorstore.cli.progress import busy
+from t1_vectorstore.types import IndexKind
 
 if TYPE_CHECKING:
     from t1_vectorstore.store import Collection
     from t1_vectorstore.vectorstore import T1VectorStore
 
 DEFAULT_MODEL = "t1-mini"
+
+
+class Making(TypedDict, total=False):
+    """What is decided when a collection is made; ``None`` is what a collection has, or the default."""
+
+    hybrid: bool | None
+    indexes: Mapping[str, IndexKind] | None
+    tenant: str | None
 
 
 def open_collection(where: str, *, name: str, api_key: str | None) -> Collection:
@@ -22,7 +34,7 @@ def open_collection(where: str, *, name: str, api_key: str | None) -> Collection
 
 
 def open_store(
-    where: str, *, model: str | None, preset: str | None, name: str, api_key: str | None, create: bool = False
+    where: str, *, model: str | None, preset: str | None, name: str, api_key: str | None, making: Making | None = None
 ) -> T1VectorStore:
     """Open a collection with its model; a mistake in either is found before the weights are loaded.
 
@@ -32,7 +44,7 @@ def open_store(
         preset: for a folder without a specification.
         name: the collection's.
         api_key: for a server.
-        create: whether a collection that is not there yet is made.
+        making: make a collection that is not there yet, in this way; one that is there must have been made so.
     """
     from t1_vectorstore.checkpoint import Checkpoint
     from t1_vectorstore.embedder import T1Embedder
@@ -45,11 +57,14 @@ def open_store(
             with open_collection(where, name=name, api_key=api_key) as found:
                 model = found.identity.model
         except CollectionNotFound:
-            if not create:
+            if making is None:
                 raise
     model = _lasting_name(model or DEFAULT_MODEL)
     identity = Checkpoint.load(model, preset=preset).identity
-    collection = Collection.open(where, name=name, identity=identity, create=create, api_key=api_key)
+    created: Making = {} if making is None else making
+    collection = Collection.open(
+        where, name=name, identity=identity, create=making is not None, api_key=api_key, **created
+    )
     try:
         with busy(f"loading {model}"):
             embedder = T1Embedder.load(model, preset=preset, truncation="allow")

@@ -70,6 +70,35 @@ def test_filters(run: Any, index: str, filters: list[str], expected: set[str]) -
     assert set(found(run("search", index, "x", "--json", *options))) == expected
 
 
+def test_words_diversity_and_groups(run: Any, corpus: Any) -> None:
+    crowd = [{"id": f"n{n}", "text": f"{n} is a number", "year": n} for n in range(60)]
+    made = ("--hybrid", "--index-field", "year=integer", "--index-field", "lang=keyword", "--tenant", "customer")
+    run("index", corpus(*crowd, *RECORDS), "--to", "words", *made)
+    query = ("search", "words", "a camels number", "--no-think", "--json", "--limit", "9")
+    assert "desert" in found(run(*query))
+    assert found(run(*query)) == found(run(*query, "--hybrid")) != found(run(*query, "--no-hybrid"))
+    assert len(found(run(*query, "--diverse", "0.5", "--group"))) == 9
+    assert "--diverse" in run(*query, "--diverse", "2", code=2).output
+    again = run("index", "corpus.jsonl", "--to", "words", "--json")
+    assert json.loads(again.stdout)["unchanged"] == 63
+    assert (
+        "hybrid=True and is opened with False"
+        in run("index", "corpus.jsonl", "--to", "words", "--no-hybrid", code=1).output
+    )
+    with Collection.open("words") as collection:
+        assert collection.count({"year": {"lt": 10}}) == 10
+
+
+def test_words_are_only_found_where_they_are(run: Any, index: str) -> None:
+    assert "create it with hybrid=True" in run("search", index, "llamas", "--hybrid", code=2).output
+
+
+@pytest.mark.parametrize("given", ["year", "year=number", "=keyword"])
+def test_an_index_that_cannot_be_made_is_refused(run: Any, corpus: Any, folder: Path, given: str) -> None:
+    assert "FIELD=KIND" in run("index", corpus(*RECORDS), "--to", "idx", "--index-field", given, code=2).output
+    assert not (folder / "idx").exists()
+
+
 def test_filter_texts_are_read_as_strings_and_as_what_they_may_be() -> None:
     assert parse_filters(None) is None
     assert parse_filters(["a=b=c"]) == {"a": ["b=c"]}
