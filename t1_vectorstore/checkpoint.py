@@ -16,18 +16,17 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from t1_vectorstore.chat import ChatTemplate
+from t1_vectorstore.digests import file_digest
 from t1_vectorstore.errors import CheckpointError
 from t1_vectorstore.presets import PRESETS
-from t1_vectorstore.specification import CheckpointSpec, Decoding, Message, PromptTemplate, one_line
+from t1_vectorstore.specification import PROMPTS, CheckpointSpec, Decoding, Message, PromptTemplate, one_line
 from t1_vectorstore.types import ModelIdentity, Role
 
 __all__ = ["BUNDLED", "SPEC_FILE", "Checkpoint", "CheckpointSpec", "Decoding", "Message", "PromptTemplate"]
 
 SPEC_FILE = "t1_config.json"
 BUNDLED = Path(__file__).parent / "models"
-
-_HASHED_WHOLE = 64 * 2**20  # bytes; larger files are sampled, so that a 4B model is identified in milliseconds
-_SAMPLES, _SAMPLE_BYTES = 64, 64 * 2**10
 
 
 @dataclass(frozen=True)
@@ -38,11 +37,13 @@ class Checkpoint:
         name: how the user called it: ``t1-mini``, a folder, or a hub id.
         path: the folder with weights, tokenizer and configuration.
         spec: its specification, the user's overrides applied.
+        remote_code: whether its own Python code takes part.
     """
 
     name: str
     path: Path
     spec: CheckpointSpec
+    remote_code: bool = False
 
     @classmethod
     def load(
@@ -71,7 +72,7 @@ class Checkpoint:
         """
         path = _find(str(name), revision=revision, token=token, remote_code=remote_code)
         spec = _read_spec(path, preset or str(name), required=preset is not None)
-        return cls(str(name), path, spec.with_overrides(overrides or {}))
+        return cls(str(name), path, spec.with_overrides(overrides or {}), remote_code)
 
     @cached_property
     def config(self) -> dict[str, Any]:
@@ -81,7 +82,14 @@ class Checkpoint:
             config: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise CheckpointError(f"{file} cannot be read: {error}. A checkpoint folder has a config.json.") from error
+        if not isinstance(config, dict):
+            raise CheckpointError(f"{file} is no JSON object but a {type(config).__name__}")
         return config
+
+    @cached_property
+    def chat_template(self) -> ChatTemplate | None:
+        """The checkpoint's own chat template; ``None`` where it has none."""
+        return ChatTemplate.read(self.path)
 
     @cached_property
     def hidden_size(self) -> int:
@@ -114,12 +122,16 @@ class Checkpoint:
         """Sixteen hex digits that change whenever the role's vectors would.
 
         ``document`` covers weights, tokenizer, document prompt, pooling and dimension: a collection is bound to it.
-        ``query`` adds prompts, limits and decoding of queries: a thought is cached under it. Rounding is no part of
-        identity: a collection indexed in bfloat16 may be searched in float32. Weight files above 64 MiB are
-        identified by size, header and 64 samples spread over the file; any fine-tuning changes those.
+        ``query`` adds prompts, limits and decoding of queries: a thought is cached under it. A chat template counts
+        where a prompt is given as messages, and the checkpoint's own code where it runs. Rounding is no part of
+        identity: a collection indexed in bfloat16 may be searched in float32. Weight files above 64 MiB are sampled
+        (see :func:`t1_vectorstore.digests.file_digest`).
         """
+        fields = self.spec.identity_fields(role) | {"truncate_dim": self.dimension}
+        if self.chat_template and any(isinstance(fields.get(prompt), list) for prompt in PROMPTS):
+            fields["chat_template"] = [self.chat_template.source, dict(self.chat_template.special_tokens)]
         digest = hashlib.sha256(self._files_digest)
-        digest.update(json.dumps(self.spec.identity_fields(role), sort_keys=True).encode())
+        digest.update(json.dumps(fields, sort_keys=True).encode())
         return digest.hexdigest()[:16]
 
     @cached_property
@@ -136,14 +148,17 @@ class Checkpoint:
                 "save_pretrained(..., safe_serialization=True)."
             )
         digest = hashlib.sha256()
-        for file in [*weights, self.path / "config.json", self.path / "tokenizer.json"]:
-            digest.update(file.name.encode() + _file_digest(file))
+        code = sorted(self.path.rglob("*.py")) if self.remote_code else []
+        for file in [*weights, self.path / "config.json", self.path / "tokenizer.json", *code]:
+            digest.update(file.name.encode() + file_digest(file))
         return digest.digest()
 
 
 def _find(name: str, *, revision: str | None, token: str | None, remote_code: bool) -> Path:
+    if not name:
+        raise CheckpointError("the checkpoint's name is empty; give 't1-mini', a folder or a hub id (owner/name)")
     bundled = BUNDLED / name
-    if name and bundled.parent == BUNDLED and bundled.is_dir():
+    if bundled.parent == BUNDLED and bundled.is_dir():
         return bundled
     if Path(name).is_dir():
         return Path(name)
@@ -179,18 +194,3 @@ def _read_spec(path: Path, preset: str, *, required: bool) -> CheckpointSpec:
         ) from None
     except ValidationError as error:
         raise CheckpointError(f"{file} is not a specification: {one_line(error)}") from error
-
-
-def _file_digest(file: Path) -> bytes:
-    try:
-        size = file.stat().st_size
-        with file.open("rb") as stream:
-            if size <= _HASHED_WHOLE:
-                return hashlib.sha256(stream.read()).digest()
-            digest = hashlib.sha256(str(size).encode())
-            for sample in range(_SAMPLES):
-                stream.seek(sample * (size - _SAMPLE_BYTES) // (_SAMPLES - 1))
-                digest.update(stream.read(_SAMPLE_BYTES))
-            return digest.digest()
-    except OSError as error:
-        raise CheckpointError(f"{file} cannot be read: {error}") from error

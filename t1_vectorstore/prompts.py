@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from tokenizers import Encoding, Tokenizer
 
-from t1_vectorstore.checkpoint import Checkpoint, CheckpointSpec, PromptTemplate
+from t1_vectorstore.chat import ChatTemplate
+from t1_vectorstore.checkpoint import Checkpoint, CheckpointSpec, Message, PromptTemplate
 from t1_vectorstore.errors import CheckpointError, InvalidText
 
 TEXT, INSTRUCTION = "{text}", "{instruction}"
@@ -36,16 +36,20 @@ class Prompt:
     dropped: int = 0
 
 
-def check_texts(texts: Sequence[str], what: str) -> None:
+def check_texts(texts: Iterable[str], what: str) -> list[str]:
     """Refuse what no model can embed, before any work is done.
 
+    Returns:
+        The texts as a list: a generator can be read only once.
+
     Raises:
-        TypeError: a single string in place of a sequence, or an item that is no string.
+        TypeError: a single string in place of several, or an item that is no string.
         InvalidText: a text that is empty or white space, or has a lone surrogate and so is not encodable as UTF-8.
     """
     if isinstance(texts, str | bytes):
-        raise TypeError(f"expected a sequence of {what} texts, got one {type(texts).__name__}; wrap it in a list")
-    for index, text in enumerate(texts):
+        raise TypeError(f"expected several {what} texts, got one {type(texts).__name__}; wrap it in a list")
+    checked = list(texts)
+    for index, text in enumerate(checked):
         if not isinstance(text, str):
             raise TypeError(f"{what} text {index} is {text!r:.80}, of type {type(text).__name__}; expected str")
         if not text.strip():
@@ -57,18 +61,19 @@ def check_texts(texts: Sequence[str], what: str) -> None:
                 f"{what} text {index} has a lone surrogate {text[error.start]!r} at character {error.start}, which is "
                 "no character. Repair it with text.encode('utf-16', 'surrogatepass').decode('utf-16', 'replace')."
             ) from None
+    return checked
 
 
 class Prompter:
     """Builds the prompts of one checkpoint; cheap to call, safe to share between threads."""
 
-    def __init__(self, tokenizer: Tokenizer, spec: CheckpointSpec, *, chat_template: str | None = None) -> None:
+    def __init__(self, tokenizer: Tokenizer, spec: CheckpointSpec, *, chat: ChatTemplate | None = None) -> None:
         """Prepare the templates.
 
         Args:
             tokenizer: the checkpoint's; it is copied, not changed.
             spec: the checkpoint's specification.
-            chat_template: the checkpoint's Jinja template, needed when a prompt is given as messages.
+            chat: the checkpoint's chat template, needed when a prompt is given as messages.
 
         Raises:
             CheckpointError: the tokenizer lacks the emb token or a thought-ending token, or splits it.
@@ -79,7 +84,7 @@ class Prompter:
         definition |= {"added_tokens": [], "post_processor": None, "truncation": None, "padding": None}
         self._plain: Tokenizer = Tokenizer.from_str(json.dumps(definition))
         self._special_ids = frozenset(self._special.values())
-        self._chat_template = chat_template
+        self._chat = chat
         self.spec = spec
         self.emb_id = self._token_id(spec.emb_token)
         self.stop_ids = (self.emb_id, *map(self._token_id, spec.thought_end))
@@ -99,7 +104,7 @@ class Prompter:
                 f"{file} cannot be read as a tokenizer: {error}. Make one with "
                 "transformers.AutoTokenizer.from_pretrained(...).save_pretrained(...)."
             ) from error
-        return cls(tokenizer, checkpoint.spec, chat_template=_chat_template(checkpoint.path))
+        return cls(tokenizer, checkpoint.spec, chat=checkpoint.chat_template)
 
     def documents(self, texts: Sequence[str]) -> list[Prompt]:
         """Instruction, text and emb token of each document, in order."""
@@ -159,17 +164,19 @@ class Prompter:
         pieces = [self._special.get(part, part) for part in parts if part]
         return _Template(self, [*pieces, self.emb_id] if close else pieces, limit)
 
-    def _render(self, messages: Sequence[Any]) -> str:
-        if not self._chat_template:
+    def _render(self, messages: Sequence[Message]) -> str:
+        if self._chat is None:
             raise CheckpointError(
                 "the prompt is given as chat messages and the checkpoint has no chat template "
                 "(chat_template.jinja or tokenizer_config.json); write the prompt as a string instead"
             )
-        from jinja2.sandbox import ImmutableSandboxedEnvironment
-
-        environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
-        conversation = [{"role": message.role, "content": message.content} for message in messages]
-        return environment.from_string(self._chat_template).render(messages=conversation, add_generation_prompt=True)
+        text = self._chat.render(messages)
+        if text.count(TEXT) != 1:
+            raise CheckpointError(
+                f"the chat template in {self._chat.file} shows the text {text.count(TEXT)} times, not once: "
+                f"{text!r:.200}"
+            )
+        return text
 
 
 class _Template:
@@ -210,16 +217,3 @@ class _Template:
                 "raise max_query_tokens or max_document_tokens, or shorten the instruction"
             )
         return Prompt([*before, *ids[: last - dropped], *ids[last:], *after], last - first, dropped)
-
-
-def _chat_template(folder: Path) -> str | None:
-    file = folder / "chat_template.jinja"
-    if file.is_file():
-        return file.read_text(encoding="utf-8")
-    config = folder / "tokenizer_config.json"
-    if not config.is_file():
-        return None
-    template: Any = json.loads(config.read_text(encoding="utf-8")).get("chat_template")
-    if isinstance(template, list):  # several named templates
-        template = next((entry["template"] for entry in template if entry["name"] == "default"), None)
-    return template if isinstance(template, str) else None

@@ -38,6 +38,9 @@ class Message(BaseModel):
 PromptTemplate = str | tuple[Message, ...]
 """A string with ``{text}`` (and perhaps ``{instruction}``), or chat messages with the same placeholders."""
 
+PROMPTS = ("query_prompt", "query_prompt_no_think", "document_prompt")
+"""The fields of a specification that are prompt templates."""
+
 
 class CheckpointSpec(BaseModel):
     """Everything that differs between T1 checkpoints.
@@ -79,7 +82,7 @@ class CheckpointSpec(BaseModel):
     unverified: tuple[str, ...] = ()
     """The fields whose values are defaults of ours that no source of this checkpoint states."""
 
-    @field_validator("query_prompt", "query_prompt_no_think", "document_prompt")
+    @field_validator(*PROMPTS)
     @classmethod
     def _has_one_text(cls, template: PromptTemplate | None) -> PromptTemplate | None:
         if template is not None:
@@ -93,6 +96,9 @@ class CheckpointSpec(BaseModel):
         unknown = sorted(set(self.unverified) - set(type(self).model_fields))
         if unknown:
             raise ValueError(f"unverified names no fields of a specification: {unknown}")
+        for prompt in PROMPTS:
+            if self.emb_token in str(getattr(self, prompt)):
+                raise ValueError(f"{prompt} contains {self.emb_token!r}: it is put at the end of every prompt anyway")
         if self.thinks and self.emb_source == "appended" and not self.thought_end:
             raise ValueError("emb_source='appended' needs thought_end: the tokens with which the model ends a thought")
         return self
@@ -101,9 +107,15 @@ class CheckpointSpec(BaseModel):
         """A copy with some fields changed; ``decoding`` may be given in part.
 
         Raises:
+            TypeError: something other than a mapping.
             ValueError: an unknown field, or a value the field does not take.
         """
-        values = self.model_dump() | dict(overrides)
+        if not isinstance(overrides, Mapping):
+            raise TypeError(f"overrides is a mapping such as {{'truncate_dim': 256}}, got {overrides!r}")
+        told = tuple(
+            name for name in self.unverified if name not in overrides
+        )  # what a user says is no default of ours
+        values = self.model_dump() | {"unverified": told} | dict(overrides)
         if isinstance(overrides.get("decoding"), Mapping):
             values["decoding"] = self.decoding.model_dump() | dict(overrides["decoding"])
         try:
@@ -113,7 +125,7 @@ class CheckpointSpec(BaseModel):
 
     def identity_fields(self, role: Role) -> dict[str, Any]:
         """The fields that decide the vectors of one role; a query's include its document side's frame."""
-        values = self.model_dump(mode="json", exclude={"unverified"})
+        values: dict[str, Any] = self.model_dump(mode="json", exclude={"unverified"})
         if role == "query":
             return values
         document_side = ("emb_token", "document_prompt", "document_instruction", "pooling_layer", "normalize")

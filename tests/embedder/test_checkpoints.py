@@ -16,7 +16,6 @@ from t1_vectorstore.checkpoint import SPEC_FILE, Checkpoint, Decoding
 from t1_vectorstore.errors import CheckpointError
 from t1_vectorstore.presets import PRESETS
 from t1_vectorstore.prompts import Prompter
-from tests.checkpoints import save_checkpoint
 
 
 def test_document_fingerprint_changes_with_what_documents_depend_on(tiny: Path, tmp_path: Path) -> None:
@@ -45,12 +44,16 @@ def test_document_fingerprint_changes_with_what_documents_depend_on(tiny: Path, 
     assert Checkpoint.load(copy).fingerprint(role="document") != plain.fingerprint(role="document")
 
 
-def test_large_weights_are_sampled(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("t1_vectorstore.checkpoint._HASHED_WHOLE", 100_000)
+def test_large_weights_are_sampled(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("t1_vectorstore.digests._WHOLE", 100_000)
+    monkeypatch.setattr("t1_vectorstore.digests._BLOCK", 256)
     sampled = Checkpoint.load(tiny).fingerprint(role="document")
     assert sampled == Checkpoint.load(tiny).fingerprint(role="document")
-    other = Checkpoint.load(save_checkpoint(tiny.parent / "other-seed", seed=1))
-    assert sampled != other.fingerprint(role="document")
+    weights = load_file(tiny / "model.safetensors")
+    for name in weights:  # a change to any one tensor is seen, the smallest norm included
+        copy = shutil.copytree(tiny, tmp_path / name)
+        save_file({**weights, name: weights[name] + 1}, copy / "model.safetensors", metadata={"format": "pt"})
+        assert Checkpoint.load(copy).fingerprint(role="document") != sampled, name
 
 
 def test_emb_token_missing_or_split(tiny: Path) -> None:
@@ -97,6 +100,11 @@ def test_folders_that_are_no_checkpoint(tiny: Path, tmp_path: Path) -> None:
         (folder / missing).unlink()
         with pytest.raises(CheckpointError, match=message):
             T1Embedder.load(folder)
+    (folder := shutil.copytree(tiny, tmp_path / "list")).joinpath("config.json").write_text("[]")
+    with pytest.raises(CheckpointError, match="no JSON object but a list"):
+        T1Embedder.load(folder)
+    with pytest.raises(CheckpointError, match="name is empty"):
+        T1Embedder.load("")
     with pytest.raises(CheckpointError, match="none of the bundled"):
         T1Embedder.load("t2-maxi")
     with pytest.raises(CheckpointError, match="no preset 'nobody/nothing'"):
@@ -129,6 +137,7 @@ def test_weights_that_are_not_all_there(tiny: Path, tmp_path: Path) -> None:
         ('{"max_document_tokens": 1}', "greater than or equal to 8"),
         ('{"emb_source": "appended"}', "needs thought_end"),
         ('{"unverified": ["mood"]}', "unverified names no fields"),
+        ('{"document_prompt": "{text}<emb_token>"}', "put at the end of every prompt anyway"),
     ],
 )
 def test_bad_specifications(tiny: Path, tmp_path: Path, text: str, message: str) -> None:
@@ -139,6 +148,8 @@ def test_bad_specifications(tiny: Path, tmp_path: Path, text: str, message: str)
 
 
 def test_bad_overrides(tiny: Path) -> None:
+    with pytest.raises(TypeError, match="overrides is a mapping"):
+        Checkpoint.load(tiny, overrides=[("truncate_dim", 3)])  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="emb_tokn"):
         Checkpoint.load(tiny, overrides={"emb_tokn": "x"})
     with pytest.raises(ValueError, match=r"truncate_dim=9999 is more than .* has: 64"):
@@ -155,9 +166,9 @@ def test_devices_and_types_this_machine_lacks(tiny: Path) -> None:
         T1Embedder.load(tiny, device="warp")
     with pytest.raises(ValueError, match="dtype must be 'auto' or one of"):
         T1Embedder.load(tiny, dtype="int3")
-    with pytest.raises(ValueError, match="batch_tokens must be at least 1"):
+    with pytest.raises(ValueError, match="batch_tokens must be a whole number of at least 1"):
         T1Embedder.load(tiny, batch_tokens=0)
-    with pytest.raises(ValueError, match="threads must be at least 1"):
+    with pytest.raises(ValueError, match="threads must be a whole number of at least 1"):
         T1Embedder.load(tiny, threads=0)
 
 
@@ -184,6 +195,16 @@ def test_chat_template(tiny: Path, tmp_path: Path) -> None:
     (folder / SPEC_FILE).write_text(json.dumps(spec))
     with pytest.raises(CheckpointError, match="no chat template"):
         Prompter.load(Checkpoint.load(folder))
+    for template, message in [
+        ("{{ raise_exception('no system prompts') }}", "no system prompts"),
+        ("{% for", "cannot render"),
+        ("nothing", "shows the text 0 times"),
+        ("{{ messages[1].content }}{{ messages[1].content }}", "shows the text 2 times"),
+    ]:
+        (folder / "chat_template.jinja").write_text(template)
+        with pytest.raises(CheckpointError, match=message):
+            Prompter.load(Checkpoint.load(folder))
+    (folder / "chat_template.jinja").unlink()
     template = (
         "{% for m in messages %}<query>{{ m.role }}: {{ m.content }}\n{% endfor %}"
         "{% if add_generation_prompt %}<think>{% endif %}"
@@ -197,6 +218,46 @@ def test_chat_template(tiny: Path, tmp_path: Path) -> None:
     [other] = prompter.queries(["why?"], think=False, task="law")
     assert prompter.thought_text(other.ids) == "system: Think like a lawyer.\nuser: why?"
     assert other.ids[-2:] == [3, prompter.emb_id]
+
+
+def test_chat_templates_name_special_tokens_and_count_for_the_fingerprint(tiny: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(tiny, tmp_path / "chat")
+    (folder / "tokenizer_config.json").write_text(json.dumps({"bos_token": {"content": "<query>"}}))
+    overrides = {"document_prompt": [{"role": "user", "content": "{text}"}]}
+    fingerprints = set()
+    for template in ("{{ bos_token }}{{ messages[0].content }}", "{{ bos_token }}say {{ messages[0].content }}"):
+        (folder / "chat_template.jinja").write_text(template)
+        checkpoint = Checkpoint.load(folder, overrides=overrides)
+        [prompt] = Prompter.load(checkpoint).documents(["x"])
+        assert prompt.ids[0] == 1
+        fingerprints.add(checkpoint.fingerprint(role="document"))
+    assert len(fingerprints) == 2
+    plain = {Checkpoint.load(folder).fingerprint(role="document"), Checkpoint.load(tiny).fingerprint(role="document")}
+    assert len(plain) == 1  # no prompt of it is rendered by the template
+    (folder / "tokenizer_config.json").write_text("{")
+    with pytest.raises(CheckpointError, match=r"tokenizer_config.json cannot be read"):
+        Checkpoint.load(folder).fingerprint(role="document")
+
+
+def test_a_checkpoints_own_code_counts_where_it_runs(tiny: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(tiny, tmp_path / "code")
+    found = []
+    for code in ("one = 1", "one = 2"):
+        (folder / "modeling.py").write_text(code)
+        found.append([Checkpoint.load(folder, remote_code=on).fingerprint(role="document") for on in (True, False)])
+    assert found[0][0] != found[1][0]
+    assert found[0][1] == found[1][1]
+
+
+def test_keeping_all_dimensions_changes_nothing(tiny: Path) -> None:
+    whole = Checkpoint.load(tiny, overrides={"truncate_dim": 64})
+    assert whole.fingerprint(role="document") == Checkpoint.load(tiny).fingerprint(role="document")
+
+
+def test_what_a_user_says_is_no_default_of_ours() -> None:
+    spec = PRESETS["ForwardAILabs/MRE-T1"].with_overrides({"max_query_tokens": 100})
+    assert "max_query_tokens" not in spec.unverified
+    assert "query_prompt" in spec.unverified
 
 
 def test_presets_say_what_they_do_not_know(tiny: Path) -> None:

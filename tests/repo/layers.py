@@ -15,7 +15,9 @@ FLOORS = {
     "errors": 0,
     "types": 0,
     "batching": 1,
+    "chat": 1,
     "checkpoint": 1,
+    "digests": 1,
     "chunking": 1,
     "corpora": 1,
     "filters": 1,
@@ -53,7 +55,7 @@ STRANGERS = (("store", "embedder"), ("engines", "embedder"), ("store", "backends
 # Heavy libraries and the rooms that own them. Nobody else imports them, so their errors are translated at one border.
 OWNERS = {
     "torch": ("backends", "training", "evaluation"),
-    "transformers": ("backends", "training", "evaluation"),
+    "transformers": ("backends", "chat", "training", "evaluation"),
     "qdrant_client": ("store", "engines", "filters"),
     "qdrant_edge": ("store", "engines"),
     "langchain_core": ("langchain",),
