@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -140,7 +141,7 @@ class T1Embedder:
 
     def embed_documents(
         self,
-        texts: Sequence[str],
+        texts: Iterable[str],
         *,
         truncation: Truncation | None = None,
         on_done: Callable[[int], None] | None = None,
@@ -161,7 +162,7 @@ class T1Embedder:
             BackendError: the model failed.
         """
         started = time.perf_counter()
-        check_texts(texts, "document")
+        texts = check_texts(texts, "document")
         prompts = self._prompter.documents(texts)
         truncated = self._truncated(prompts, "document", truncation)
         if not prompts:
@@ -190,7 +191,7 @@ class T1Embedder:
 
     def embed_queries(
         self,
-        texts: Sequence[str],
+        texts: Iterable[str],
         *,
         think: bool | None = None,
         budget: int | None = None,
@@ -221,7 +222,7 @@ class T1Embedder:
         decided = thinking.plan(
             self.spec, think=think, budget=budget, deadline=deadline, max_positions=self._max_positions
         )
-        check_texts(texts, "query")
+        texts = check_texts(texts, "query")
         prompts = self._prompter.queries(texts, think=decided.enabled, task=task)
         truncated = {cut.index: cut for cut in self._truncated(prompts, "query", truncation)}
         if not prompts:
@@ -254,8 +255,16 @@ class T1Embedder:
             )
             if policy == "raise":
                 raise TextTooLong(message)
-            warnings.warn(message, TruncationWarning, stacklevel=3)
+            warnings.warn(message, TruncationWarning, stacklevel=_frames_to_the_caller())
         return cuts
+
+
+def _frames_to_the_caller() -> int:
+    """How far up the stack the code lies that is not this package's: a warning points there."""
+    frame, level = sys._getframe(1), 1
+    while frame.f_back is not None and str(frame.f_globals.get("__name__", "")).startswith("t1_vectorstore"):
+        frame, level = frame.f_back, level + 1
+    return level
 
 
 def _policy(truncation: Truncation) -> Truncation:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from numbers import Integral, Real
 
 from t1_vectorstore.checkpoint import CheckpointSpec, Decoding
 
@@ -40,8 +41,15 @@ def plan(
         max_positions: the longest sequence the model was made for, in tokens.
 
     Raises:
+        TypeError: an option of another type.
         ValueError: options that contradict each other or the checkpoint, or a budget the model has no room for.
     """
+    if think is not None and not isinstance(think, bool):
+        raise TypeError(f"think is True, False or None, got {think!r}")
+    if budget is not None and (isinstance(budget, bool) or not isinstance(budget, Integral)):
+        raise TypeError(f"budget is a whole number of tokens, got {budget!r}")
+    if deadline is not None and (isinstance(deadline, bool) or not isinstance(deadline, Real)):
+        raise TypeError(f"deadline is a number of seconds, got {deadline!r}")
     enabled = spec.thinks if think is None else think
     if enabled and not spec.thinks:
         raise ValueError("think=True, but this checkpoint does not generate thoughts; leave it off")
@@ -51,7 +59,7 @@ def plan(
         raise ValueError(f"budget must be 0 tokens or more, got {budget!r}")
     if deadline is not None and not deadline > 0:
         raise ValueError(f"deadline must be more than 0 seconds, got {deadline!r}")
-    decoding = spec.decoding if budget is None else spec.decoding.model_copy(update={"max_tokens": budget})
+    decoding = spec.decoding if budget is None else spec.decoding.model_copy(update={"max_tokens": int(budget)})
     room = None if max_positions is None else max_positions - spec.max_query_tokens - 1
     if enabled and room is not None and decoding.max_tokens > room:
         raise ValueError(

@@ -66,10 +66,9 @@ class TransformersBackend:
         """
         self.device = _device(device)
         self.dtype = _dtype(dtype, self.device)
-        if batch_tokens is not None and batch_tokens < 1:
-            raise ValueError(f"batch_tokens must be at least 1, got {batch_tokens!r}")
-        if threads is not None and threads < 1:
-            raise ValueError(f"threads must be at least 1, got {threads!r}")
+        for name, number in (("batch_tokens", batch_tokens), ("threads", threads)):
+            if number is not None and not (isinstance(number, int) and number >= 1):
+                raise ValueError(f"{name} must be a whole number of at least 1, got {number!r}")
         self._threads = threads or (1 if checkpoint.hidden_size <= _SMALL else None)
         self._batch_tokens = batch_tokens or BATCH_TOKENS.get(self.device.type, 8192)
         self._packs = self.device.type == "cpu" and can_pack(checkpoint.config)

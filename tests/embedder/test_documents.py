@@ -60,6 +60,12 @@ def test_no_documents(tiny: Path) -> None:
     assert embedder.embed_queries([]) == []
 
 
+def test_generators_are_read_once(tiny: Path) -> None:
+    embedder = T1Embedder.load(tiny)
+    assert embedder.embed_documents(text for text in TEXTS[:5]).vectors.shape == (5, embedder.dimension)
+    assert len(embedder.embed_queries((text for text in TEXTS[:3]), budget=1)) == 3
+
+
 def test_sixteen_threads_get_what_one_gets(tiny: Path) -> None:
     embedder = T1Embedder.load(tiny, dtype="float32")
     documents = embedder.embed_documents(TEXTS).vectors
@@ -115,6 +121,10 @@ class TestTruncation:
         with pytest.warns(TruncationWarning, match=r"1 of 3 document texts are over the limit of 512 tokens"):
             result = embedder.embed_documents(["short", self.LONG, "short"])
         [cut] = result.truncated
+        for call in (embedder.embed_query, lambda text: embedder.embed_queries([text])):
+            with pytest.warns(TruncationWarning) as caught:
+                call(self.LONG)
+            assert caught[0].filename == __file__
         assert (cut.index, cut.dropped_tokens, cut.total_tokens) == (1, 5000 - 510, 5000)
         assert np.allclose(result.vectors[0], result.vectors[2], atol=1e-5)
 

@@ -147,3 +147,6 @@ def test_options_that_cannot_be(tiny: Path) -> None:
     ]:
         with pytest.raises(ValueError, match=message):
             embedder.embed_query("x", **options)  # type: ignore[arg-type]
+    for options in [{"budget": 1.5}, {"budget": True}, {"budget": "3"}, {"deadline": "1"}, {"think": "no"}]:
+        with pytest.raises(TypeError, match=str(next(iter(options)))):
+            embedder.embed_query("x", **options)  # type: ignore[arg-type]
