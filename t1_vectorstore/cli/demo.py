@@ -64,7 +64,7 @@ def demo(
     console = output()
     with ExitStack() as stack:
         where = str(to) if to else stack.enter_context(tempfile.TemporaryDirectory(prefix="t1-demo-"))
-        store = stack.enter_context(open_store(where, model=model, preset=None, name="t1", api_key=None, making={}))
+        store = stack.enter_context(open_store(where, model=model, making={}))
         with load_bar(len(documents)) as show:
             report = store.add(documents, on_progress=show)
         console.print(

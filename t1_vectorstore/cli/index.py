@@ -11,7 +11,17 @@ import typer
 
 from t1_vectorstore.cli.console import counted, note, one_line, output, print_json, styled
 from t1_vectorstore.cli.errors import FAILED
-from t1_vectorstore.cli.options import ApiKey, IndexFields, Json, Model, Name, Preset, parse_indexes
+from t1_vectorstore.cli.options import (
+    ApiKey,
+    IndexFields,
+    Json,
+    Model,
+    Name,
+    Overrides,
+    Preset,
+    parse_indexes,
+    parse_overrides,
+)
 from t1_vectorstore.cli.progress import load_bar
 from t1_vectorstore.cli.stores import Making, open_store
 
@@ -32,6 +42,7 @@ def index(
     to: Annotated[str, typer.Option(metavar="DIR|URL", help="The index folder, or the URL of a Qdrant server.")],
     model: Model = None,
     preset: Preset = None,
+    override: Overrides = None,
     name: Name = "t1",
     text_field: Annotated[str | None, typer.Option(help="Field of the text.  [default: text, after title]")] = None,
     id_field: Annotated[str | None, typer.Option(help="Field of the id.  [default: id or _id]")] = None,
@@ -57,7 +68,16 @@ def index(
     made_with = Making(hybrid=hybrid, indexes=parse_indexes(index_field), tenant=tenant)
     unread, skipped = _Complaints(), _Complaints()
     documents = read(paths, fields=Fields(text_field, id_field), on_error=unread, on_skip=skipped)
-    with open_store(to, model=model, preset=preset, name=name, api_key=api_key, making=made_with) as store:
+    opened = open_store(
+        to,
+        model=model,
+        preset=preset,
+        overrides=parse_overrides(override),
+        name=name,
+        api_key=api_key,
+        making=made_with,
+    )
+    with opened as store:
         report = _load(documents, store, chunk_size, overlap)
     if json:
         print_json({**asdict(report), "unread": unread.lines, "skipped": skipped.lines})

@@ -17,6 +17,14 @@ Model = Annotated[
     typer.Option(help="'t1-mini' (bundled), a checkpoint folder, or a hub id.  [default: the index's own]"),
 ]
 Preset = Annotated[str | None, typer.Option(help="The hub id whose preset describes a folder without t1_config.json.")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--override",
+        metavar="FIELD=VALUE",
+        help="Another value for a field of the checkpoint's specification, such as truncate_dim=128; as for the index.",
+    ),
+]
 ApiKey = Annotated[str | None, typer.Option(envvar="QDRANT_API_KEY", help="For a server.", show_envvar=True)]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else, to standard output.")]
 Filters = Annotated[
@@ -52,6 +60,24 @@ def parse_indexes(given: Sequence[str] | None) -> dict[str, IndexKind] | None:
             )
         indexes[field] = kind
     return indexes or None
+
+
+def parse_overrides(given: Sequence[str] | None) -> dict[str, Any]:
+    """Fields of a checkpoint's specification; a value that is not JSON is a string.
+
+    Raises:
+        ValueError: not ``field=value``.
+    """
+    overrides: dict[str, Any] = {}
+    for text in given or ():
+        field, equals, value = text.partition("=")
+        if not equals or not field:
+            raise ValueError(f"--override {text!r} is not FIELD=VALUE")
+        try:
+            overrides[field] = json.loads(value)
+        except json.JSONDecodeError:
+            overrides[field] = value
+    return overrides
 
 
 def parse_filters(given: Sequence[str] | None) -> dict[str, Any] | None:

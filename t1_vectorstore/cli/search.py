@@ -8,7 +8,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from t1_vectorstore.cli.console import indented, note, one_line, output, print_json, styled
-from t1_vectorstore.cli.options import ApiKey, Filters, Json, Model, Name, Preset, Where, parse_filters
+from t1_vectorstore.cli.options import (
+    ApiKey,
+    Filters,
+    Json,
+    Model,
+    Name,
+    Overrides,
+    Preset,
+    Where,
+    parse_filters,
+    parse_overrides,
+)
 from t1_vectorstore.cli.progress import busy
 from t1_vectorstore.cli.stores import open_store
 
@@ -39,6 +50,7 @@ def search(
     full: Annotated[bool, typer.Option("--full", help="Show whole texts.")] = False,
     model: Model = None,
     preset: Preset = None,
+    override: Overrides = None,
     name: Name = "t1",
     api_key: ApiKey = None,
     json: Json = False,
@@ -47,10 +59,11 @@ def search(
     from t1_vectorstore.filters import compile_filter
     from t1_vectorstore.prompts import check_texts
 
-    wanted = parse_filters(filter)
+    wanted, overrides = parse_filters(filter), parse_overrides(override)
     check_texts([query], "query")
     compile_filter(wanted, "metadata")  # refused before the model is loaded
-    with open_store(where, model=model, preset=preset, name=name, api_key=api_key) as store, busy("thinking"):
+    opened = open_store(where, model=model, preset=preset, overrides=overrides, name=name, api_key=api_key)
+    with opened as store, busy("thinking"):
         result = store.search(
             query,
             limit=limit,
@@ -80,7 +93,8 @@ def _print(result: SearchResult, most: int | None) -> None:
         console.print(styled("thought  ", "bold"), how, sep="")
         indented(console, one_line(thought.text), "italic cyan")
     for rank, hit in enumerate(result.hits, 1):
-        console.print()
+        if rank > 1 or result.thoughts:
+            console.print()
         console.print(styled(f"{rank:>2}  {hit.score:.3f}  ", "bold"), styled(one_line(hit.id), "bold cyan"), sep="")
         indented(console, hit.text.strip() if most is None else one_line(hit.text, most))
         if hit.metadata:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from typing_extensions import TypedDict
 
@@ -34,7 +34,14 @@ def open_collection(where: str, *, name: str, api_key: str | None) -> Collection
 
 
 def open_store(
-    where: str, *, model: str | None, preset: str | None, name: str, api_key: str | None, making: Making | None = None
+    where: str,
+    *,
+    model: str | None = None,
+    preset: str | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    name: str = "t1",
+    api_key: str | None = None,
+    making: Making | None = None,
 ) -> T1VectorStore:
     """Open a collection with its model; a mistake in either is found before the weights are loaded.
 
@@ -42,16 +49,18 @@ def open_store(
         where: folder or URL.
         model: name, folder or hub id; ``None`` takes the model that the collection names.
         preset: for a folder without a specification.
+        overrides: fields of the specification to change.
         name: the collection's.
         api_key: for a server.
         making: make a collection that is not there yet, in this way; one that is there must have been made so.
     """
     from t1_vectorstore.checkpoint import Checkpoint
     from t1_vectorstore.embedder import T1Embedder
-    from t1_vectorstore.errors import CollectionNotFound
+    from t1_vectorstore.errors import CheckpointError, CollectionNotFound
     from t1_vectorstore.store import Collection
     from t1_vectorstore.vectorstore import T1VectorStore
 
+    named_by_index = model is None
     if model is None:
         try:
             with open_collection(where, name=name, api_key=api_key) as found:
@@ -60,14 +69,21 @@ def open_store(
             if making is None:
                 raise
     model = _lasting_name(model or DEFAULT_MODEL)
-    identity = Checkpoint.load(model, preset=preset).identity
+    try:
+        identity = Checkpoint.load(model, preset=preset, overrides=overrides).identity
+    except CheckpointError as error:
+        if named_by_index and preset is None:
+            raise CheckpointError(
+                f"{error} If the index was made with --preset, give the same --preset here."
+            ) from error
+        raise
     created: Making = {} if making is None else making
     collection = Collection.open(
         where, name=name, identity=identity, create=making is not None, api_key=api_key, **created
     )
     try:
         with busy(f"loading {model}"):
-            embedder = T1Embedder.load(model, preset=preset, truncation="allow")
+            embedder = T1Embedder.load(model, preset=preset, overrides=overrides, truncation="allow")
         return T1VectorStore(embedder, collection)
     except BaseException:
         collection.close()

@@ -152,10 +152,15 @@ class Expected:
         if self.identity is None:
             return found
         ours, theirs = self.identity, found.identity
-        if ours.dimension != theirs.dimension:
-            raise CollectionMismatch(
-                f"{where} holds vectors of {_named(theirs)}, which cannot be mixed with {_named(ours)}"
+        remedy = "open it with that model, or index into another place"
+        if ours.model == theirs.model:
+            remedy = (
+                "its weights, or the preset or overrides it is loaded with, are not those of the index: give the same "
+                "ones, or index into another place"
             )
+        mixed = f"{where} holds vectors of {_named(theirs)}, which cannot be mixed with {_named(ours)}; {remedy}"
+        if ours.dimension != theirs.dimension:
+            raise CollectionMismatch(mixed)
         if not theirs.fingerprint:
             if not self.adopt:
                 raise CollectionMismatch(
@@ -164,10 +169,7 @@ class Expected:
                 )
             return replace(found, identity=ours)
         if ours.fingerprint != theirs.fingerprint:
-            raise CollectionMismatch(
-                f"{where} holds vectors of {_named(theirs)}, which cannot be mixed with {_named(ours)}; open it with "
-                "that model, or index into another place"
-            )
+            raise CollectionMismatch(mixed)
         return found
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -208,3 +209,31 @@ def test_a_real_checkpoint_is_found_again_from_another_folder(
     answer = json.loads(result.stdout)
     assert answer["hits"][0]["text"] == "Llamas live in the Andes."
     assert answer["thoughts"][0]["tokens"] <= 8
+
+
+def test_an_index_made_with_overrides_is_searched_with_the_same(tiny: Path, folder: Path, corpus: Any) -> None:
+    def run(*arguments: str) -> Any:
+        return CliRunner().invoke(app, arguments)
+
+    source = corpus({"id": "a", "text": "Llamas live in the Andes."})
+    made = run("index", source, "--to", "index", "--model", str(tiny), "--override", "truncate_dim=16")
+    assert made.exit_code == 0, made.output
+    refused = run("search", "index", "llamas", "--no-think")
+    assert refused.exit_code == 1
+    assert "give the same ones" in refused.output
+    same = run("search", "index", "llamas", "--no-think", "--override", "truncate_dim=16")
+    assert same.exit_code == 0, same.output
+    assert run("search", "index", "llamas", "--override", "truncate_dim").exit_code == 2
+
+
+def test_an_index_made_with_a_preset_says_that_it_must_be_repeated(tiny: Path, folder: Path, corpus: Any) -> None:
+    bare = shutil.copytree(tiny, folder / "bare")
+    (bare / "t1_config.json").unlink()
+    source = corpus({"id": "a", "text": "Llamas live in the Andes."})
+    options = ["--model", str(bare), "--preset", "Qwen/Qwen3-Embedding-0.6B", "--override", "emb_token=<emb_token>"]
+    options += ["--override", "max_query_tokens=512", "--override", "max_document_tokens=512"]
+    made = CliRunner().invoke(app, ["index", source, "--to", "index", *options])
+    assert made.exit_code == 0, made.output
+    refused = CliRunner().invoke(app, ["search", "index", "llamas"])
+    assert "give the same --preset here" in refused.output
+    assert CliRunner().invoke(app, ["search", "index", "llamas", *options]).exit_code == 0
