@@ -1,4 +1,4 @@
-"""What LangChain's and LlamaIndex's faces cost over ``T1VectorStore.search``: the same searches by turns, in one process.
+"""What LangChain's and LlamaIndex's faces cost over ``T1VectorStore.search``: the same searches, by turns.
 
 The model is the fake one and does not think, so that little else is in the way; the collection is in a folder.
 

@@ -133,6 +133,8 @@ def load(
             f"{collection.location} holds vectors of model {collection.identity.model!r}, and the embedder is "
             f"{embedder.identity.model!r}; load that model, or another collection"
         )
+    if isinstance(documents, Document) or not isinstance(documents, Iterable):
+        raise TypeError(f"expected several documents, got {type(documents).__name__}; wrap a single one in a list")
     if batch_chunks < 1:
         raise ValueError(f"batch_chunks must be at least 1, got {batch_chunks!r}")
     run = _Load(embedder, collection, chunker or chunker_for(embedder), batch_chunks, on_progress)

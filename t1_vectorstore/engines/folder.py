@@ -49,7 +49,10 @@ class IndexFolder:
             self.demand_space()
             self._lock = _lock(path / _LOCK)
         except OSError as error:
-            raise StoreUnavailable(f"cannot open an index in {path}: {error.strerror or error}") from error
+            raise StoreUnavailable(
+                f"cannot open an index in {path}: {error.strerror or error}; an index is locked by writing to its "
+                "folder, so copy it to a place where that is possible"
+            ) from error
 
     def _check(self, create: bool) -> None:
         if not self.path.exists():
@@ -61,6 +64,8 @@ class IndexFolder:
         if (self.path / _DESCRIPTION).exists():
             return
         strangers = sorted(entry.name for entry in self.path.iterdir() if entry.name not in _UNFINISHED)
+        if strangers and not create:
+            raise CollectionNotFound(f"{self.path} is not an index: it has no {_DESCRIPTION}")
         if strangers:
             raise CollectionNotFound(
                 f"{self.path} is not an index (it has no {_DESCRIPTION}) and not empty (it has {strangers[0]!r}); "

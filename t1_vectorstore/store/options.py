@@ -10,6 +10,8 @@ from typing_extensions import TypedDict, Unpack
 from t1_vectorstore.filters import FilterLike
 from t1_vectorstore.types import Fusion
 
+_MOST = 2**31 - 1
+
 
 class Searching(TypedDict, total=False):
     """The options of ``Collection.search``, for who passes them on."""
@@ -52,7 +54,7 @@ def whole(name: str, value: Any, least: int) -> int:  # noqa: ANN401 - anything 
 
     Raises:
         TypeError: it is none.
-        ValueError: it is too small.
+        ValueError: it is too small, or larger than engines can count.
     """
     try:
         number = operator.index(value)
@@ -60,4 +62,6 @@ def whole(name: str, value: Any, least: int) -> int:  # noqa: ANN401 - anything 
         raise TypeError(f"{name} is a whole number, got {value!r}") from None
     if isinstance(value, bool) or number < least:
         raise ValueError(f"{name} must be at least {least}, got {value!r}")
+    if number > _MOST:
+        raise ValueError(f"{name} must be at most {_MOST}, got {value!r}")
     return number

@@ -37,6 +37,8 @@ class Writer:
         stored, seen = 0, set[int]()
         batch: dict[PointId, Row] = {}
         size = 0
+        if isinstance(points, Point) or not isinstance(points, Iterable):
+            raise TypeError(f"expected several points, got {type(points).__name__}; wrap a single one in a list")
         source = iter(points)
         while True:
             point = next(source, _END)  # what the iterable raises is its owner's: it passes as it is
