@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import operator
+import re
 from typing import Any, get_args
 
 from typing_extensions import TypedDict, Unpack
 
+from t1_vectorstore.errors import InvalidText
 from t1_vectorstore.filters import FilterLike
 from t1_vectorstore.types import Fusion
 
 _MOST = 2**31 - 1
+MOST_CANDIDATES = 16_384
+"""Servers refuse to choose from more."""
 
 
 class Searching(TypedDict, total=False):
@@ -43,10 +47,15 @@ def check_search(**options: Unpack[Searching]) -> None:
         raise ValueError(f"score_threshold is a cosine similarity in [-1, 1], got {threshold!r}")
     if diversity is not None and not 0 <= diversity <= 1:
         raise ValueError(f"diversity is in [0, 1]: 0 is relevance only, 1 difference only; got {diversity!r}")
+    most = max(options.get("limit", 10) + options.get("offset", 0), candidates or 0)
+    if diversity is not None and most > MOST_CANDIDATES:
+        raise ValueError(f"a diverse choice is among {MOST_CANDIDATES} candidates at most, not {most}; ask for fewer")
     if (fusion := options.get("fusion", "rrf")) not in get_args(Fusion):
         raise ValueError(f"fusion is one of {', '.join(get_args(Fusion))}, got {fusion!r}")
     if not isinstance(text := options.get("text"), str | None):
         raise TypeError(f"text is a string, got {type(text).__name__}: {text!r}")
+    if text is not None and re.search("[\ud800-\udfff]", text):
+        raise InvalidText(f"the text {text!r} holds a lone surrogate, which UTF-8 cannot write")
 
 
 def whole(name: str, value: Any, least: int) -> int:  # noqa: ANN401 - anything that says it is an integer

@@ -20,6 +20,7 @@ import numpy as np
 
 from t1_vectorstore.engines import OWN_KEY, FilterJSON, Nearest, Schema, Scored, Sparse
 from t1_vectorstore.ids import point_id
+from t1_vectorstore.store.options import MOST_CANDIDATES
 from t1_vectorstore.store.payload import to_hit
 from t1_vectorstore.types import Fusion, Hit, Vector
 
@@ -51,7 +52,8 @@ class Search:
     @property
     def pool(self) -> int:
         """How many candidates there are to fuse or to choose from; never fewer than are wanted."""
-        return max(self.wanted, self.candidates or max(4 * self.wanted, _LEAST_CANDIDATES))
+        usual = min(max(4 * self.wanted, _LEAST_CANDIDATES), MOST_CANDIDATES)
+        return max(self.wanted, self.candidates or usual)
 
     @property
     def enough(self) -> int:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from qdrant_client import QdrantClient, models
 
+from t1_vectorstore.errors import InvalidText
 from t1_vectorstore.store import Collection
 from t1_vectorstore.store.sparse import document_terms, query_terms
 from t1_vectorstore.types import Hit, Point
@@ -236,6 +237,12 @@ def test_points_of_other_packages_are_documents_of_their_own(
         assert not collection.hybrid
 
 
+def test_as_many_as_there_are(hybrid: Collection) -> None:
+    for options in ({}, {"text": "river"}, {"group": True}, {"diversity": 0.5}):
+        expected = 24 if "group" in options else NUMBER
+        assert len(hybrid.search(QUERY, limit=16_384, **options)) == expected  # type: ignore[arg-type]
+
+
 def test_everything_at_once(hybrid: Collection) -> None:
     found = hybrid.search(
         QUERY, text="river", group=True, diversity=0.5, score_threshold=-0.5, filter={"even": True}, limit=6, offset=1
@@ -270,6 +277,9 @@ def test_the_awaited_search_is_the_same(hybrid: Collection, options: dict[str, A
         ({"diversity": math.nan}, ValueError, "got nan"),
         ({"candidates": 0}, ValueError, "candidates must be at least 1"),
         ({"candidates": 2.5}, TypeError, "candidates is a whole number"),
+        ({"diversity": 0.5, "candidates": 16_385}, ValueError, "16384 candidates at most, not 16385"),
+        ({"diversity": 0.5, "limit": 16_000, "offset": 385}, ValueError, "16384 candidates at most, not 16385"),
+        ({"text": "a\ud800"}, InvalidText, "lone surrogate"),
         ({"limit": 0, "group": True}, ValueError, "limit must be at least 1"),
     ],
 )
