@@ -11,14 +11,21 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from t1_vectorstore.corpora.lines import OnError, kind, raise_error, warn
+from t1_vectorstore.corpora.parquet import read_parquet
 from t1_vectorstore.corpora.records import Fields, read_csv, read_jsonl
 from t1_vectorstore.corpora.texts import TEXT_SUFFIXES, read_folder, read_text
 from t1_vectorstore.errors import CorpusError
 from t1_vectorstore.types import Document
 
-RECORD_READERS = {".jsonl": read_jsonl, ".ndjson": read_jsonl, ".csv": read_csv, ".tsv": read_csv}
+RECORD_READERS = {
+    ".jsonl": read_jsonl,
+    ".ndjson": read_jsonl,
+    ".csv": read_csv,
+    ".tsv": read_csv,
+    ".parquet": read_parquet,
+}
 
-__all__ = ["Fields", "OnError", "check", "read", "read_csv", "read_folder", "read_jsonl", "read_text"]
+__all__ = ["Fields", "OnError", "check", "read", "read_csv", "read_folder", "read_jsonl", "read_parquet", "read_text"]
 
 
 def read(
@@ -31,11 +38,11 @@ def read(
     """Read files and folders, each by its kind.
 
     A folder is read for text and Markdown. A file is read by its suffix: ``.txt``, ``.md``, ``.jsonl``, ``.csv``,
-    ``.tsv``, each also followed by ``.gz``.
+    ``.tsv``, each also followed by ``.gz``; and ``.parquet`` (extra ``parquet``).
 
     Args:
         paths: one path or several, read in this order.
-        fields: which fields of JSONL and CSV records hold what.
+        fields: which fields of JSONL, CSV and Parquet records hold what.
         on_error: called with each line or file that cannot be read, instead of raising ``CorpusError``.
         on_skip: called with each file of an unknown kind inside a folder, instead of warning.
 
@@ -59,7 +66,7 @@ def check(paths: Iterable[Path]) -> None:
         if not path.is_dir() and kind(path) not in (*TEXT_SUFFIXES, *RECORD_READERS):
             known = ", ".join((*TEXT_SUFFIXES, *RECORD_READERS))
             raise CorpusError(
-                f"{path}: no reader for {kind(path) or 'a file without a suffix'!r}; known: {known}, each also .gz"
+                f"{path}: no reader for {kind(path) or 'a file without a suffix'!r}; known: {known}; text also with .gz"
             )
 
 

@@ -214,7 +214,7 @@ def test_sources_are_checked_before_anything_is_read(tmp_path: Path) -> None:
     good = put(tmp_path / "a.txt", "a")
     with pytest.raises(CorpusError, match="no such file"):
         read([good, tmp_path / "none.txt"])
-    with pytest.raises(CorpusError, match=r"no reader for '.pdf'; known: .txt, .*\.tsv"):
+    with pytest.raises(CorpusError, match=r"no reader for '.pdf'; known: .txt, .*\.parquet"):
         read([good, put(tmp_path / "a.pdf", b"%PDF")])
     with pytest.raises(CorpusError, match="no reader for 'a file without a suffix'"):
         check([put(tmp_path / "noname", "")])
