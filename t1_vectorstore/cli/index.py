@@ -37,7 +37,8 @@ SHOWN = 10
 
 def index(
     paths: Annotated[
-        list[Path], typer.Argument(metavar="PATH...", help="Folders, .txt, .md, .jsonl, .csv, .tsv, .parquet; text also .gz.")
+        list[Path],
+        typer.Argument(metavar="PATH...", help="Folders, .txt, .md, .jsonl, .csv, .tsv (all also .gz), .parquet."),
     ],
     to: Annotated[str, typer.Option(metavar="DIR|URL", help="The index folder, or the URL of a Qdrant server.")],
     model: Model = None,
