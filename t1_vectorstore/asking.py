@@ -10,7 +10,7 @@ from typing_extensions import TypedDict, Unpack
 
 from t1_vectorstore.filters import FilterLike
 from t1_vectorstore.store import Collection, Searching
-from t1_vectorstore.types import Fusion, Hit, SearchResult, Timings, Vector
+from t1_vectorstore.types import Fusion, Hit, SearchResult, Timings, Truncation, Vector
 
 if TYPE_CHECKING:
     from t1_vectorstore.embedder import T1Embedder
@@ -33,6 +33,7 @@ class Asking(TypedDict, total=False):
     budget: int | None
     deadline: float | None
     task: str | None
+    truncation: Truncation | None
 
 
 class Question:
@@ -42,8 +43,11 @@ class Question:
         """Refuse what cannot be asked, before anything is thought.
 
         Raises:
+            TypeError: an option that there is not.
             ValueError: an option of the search with a value that it does not take.
         """
+        if unknown := sorted(set(options) - set(Asking.__annotations__)):
+            raise TypeError(f"a search has no option {unknown[0]!r}; it has {', '.join(Asking.__annotations__)}")
         self.query = query
         self._embedder = embedder
         self._options = options
@@ -72,6 +76,7 @@ class Question:
             budget=options.get("budget"),
             deadline=options.get("deadline"),
             task=options.get("task"),
+            truncation=options.get("truncation"),
         )
         self._embedded = time.perf_counter()
         if self.searching["text"] is not None and options.get("thought_terms", True):

@@ -16,7 +16,7 @@ from t1_vectorstore.errors import CollectionMismatch
 from t1_vectorstore.filters import FilterLike
 from t1_vectorstore.ingest import LoadProgress, LoadReport, load
 from t1_vectorstore.store import Collection
-from t1_vectorstore.types import Document, Fusion, IndexKind, SearchResult
+from t1_vectorstore.types import Document, Fusion, IndexKind, SearchResult, Truncation
 
 if TYPE_CHECKING:
     from t1_vectorstore.chunking import Chunker
@@ -139,6 +139,7 @@ class T1VectorStore:
         budget: int | None = None,
         deadline: float | None = None,
         task: str | None = None,
+        truncation: Truncation | None = None,
     ) -> SearchResult:
         """Think about a query, then search with its vector.
 
@@ -158,9 +159,11 @@ class T1VectorStore:
             budget: most tokens of the thought.
             deadline: seconds after which the thought is closed as it stands.
             task: one of the checkpoint's task instructions.
+            truncation: another policy than the embedder's for a query over the limit.
 
         Raises:
             InvalidText: an empty query.
+            TextTooLong: a query over the limit under the ``raise`` policy.
             ValueError: an option with a value it does not take. Nothing has been thought then.
             BackendError: the model failed.
             StoreError: the collection failed.
@@ -183,6 +186,7 @@ class T1VectorStore:
             budget=budget,
             deadline=deadline,
             task=task,
+            truncation=truncation,
         )
         return question.answer(self.collection.search(question.embed(), **question.searching))
 

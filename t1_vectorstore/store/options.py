@@ -36,8 +36,10 @@ def check_search(**options: Unpack[Searching]) -> None:
 
     Raises:
         ValueError: an option with a value that it does not take.
-        TypeError: a text that is no string, a whole number that is none.
+        TypeError: an option that there is not, a text that is no string, a whole number that is none.
     """
+    if unknown := sorted(set(options) - set(Searching.__annotations__)):
+        raise TypeError(f"a search has no option {unknown[0]!r}; it has {', '.join(Searching.__annotations__)}")
     whole("limit", options.get("limit", 10), 1)
     whole("offset", options.get("offset", 0), 0)
     if (candidates := options.get("candidates")) is not None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from t1_vectorstore import Document, T1Embedder, T1VectorStore
-from t1_vectorstore.errors import CollectionMismatch, InvalidText
+from t1_vectorstore.errors import CollectionMismatch, InvalidText, TextTooLong
 
 DOCUMENTS = [
     Document("Oslo is the capital of Norway.", id="norway", metadata={"country": "Norway", "year": 2001}),
@@ -107,6 +107,21 @@ def test_everything_can_be_awaited(store: T1VectorStore) -> None:
             await store.adelete()
 
     asyncio.run(work())
+
+
+async def test_an_option_that_there_is_not(store: T1VectorStore) -> None:
+    with pytest.raises(TypeError, match=r"no option 'limt'; it has limit, offset"):
+        await store.asearch("capital", limt=5)  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match="no option 'limt'"):
+        await store.collection.asearch([1.0] * 64, limt=5)  # type: ignore[call-arg]
+
+
+def test_a_query_over_the_limit_is_the_callers_to_judge(store: T1VectorStore) -> None:
+    with pytest.raises(TextTooLong):
+        store.search("long " * 1000, truncation="raise")
+    truncated = store.search("long " * 1000, truncation="allow", limit=1).truncated
+    assert truncated is not None
+    assert truncated.dropped_tokens > 0
 
 
 def test_empty_query(store: T1VectorStore) -> None:
