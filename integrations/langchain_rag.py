@@ -21,6 +21,7 @@ from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.runnables import Runnable, RunnableLambda
 
+import t1_vectorstore.langchain  # noqa: F401 - first: it says which extra is missing
 from integrations.extractive import extract
 from t1_vectorstore.cli.console import one_line, visible
 from t1_vectorstore.corpora import read

@@ -24,6 +24,7 @@ from llama_index.core.llms import LLM
 from llama_index.core.schema import NodeWithScore, TextNode
 from llama_index_instrumentation.event_handlers import BaseEventHandler
 
+import t1_vectorstore.llama_index  # noqa: F401 - first: it says which extra is missing
 from integrations.extractive import extract
 from t1_vectorstore import T1VectorStore
 from t1_vectorstore.cli.console import one_line, visible

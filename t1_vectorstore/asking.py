@@ -48,6 +48,11 @@ class Question:
         """
         if unknown := sorted(set(options) - set(Asking.__annotations__)):
             raise TypeError(f"a search has no option {unknown[0]!r}; it has {', '.join(Asking.__annotations__)}")
+        for name in ("hybrid", "thought_terms"):
+            if not isinstance(options.get(name), bool | None):
+                raise TypeError(
+                    f"{name} is True or False, got {options.get(name)!r}; how to fuse is fusion='rrf' or 'dbsf'"
+                )
         self.query = query
         self._embedder = embedder
         self._options = options

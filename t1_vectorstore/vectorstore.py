@@ -148,7 +148,8 @@ class T1VectorStore:
             limit: how many hits at most.
             offset: how many of the best to skip.
             filter: what the metadata must satisfy, such as ``{"country": "France", "year": {"gte": 2000}}``.
-            score_threshold: the lowest cosine similarity to return.
+            score_threshold: the lowest cosine similarity to return, also of what was found by its words: a hit whose
+                words match and whose vector is far is then left out.
             hybrid: search by words as well as by the vector. ``None``: if the collection can.
             thought_terms: the words are the query's and its thoughts', not the query's alone.
             fusion: how the two rankings become one; see ``Collection.search``, also for the next three.

@@ -7,6 +7,8 @@ import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
+from langchain_core.documents import Document as LangChainDocument
+
 from t1_vectorstore.chunking import Chunker
 from t1_vectorstore.embedder import T1Embedder, TruncationWarning
 from t1_vectorstore.errors import TextTooLong
@@ -39,6 +41,16 @@ def add(store: T1VectorStore, entries: Iterable[Entry], *, truncation: Truncatio
     return ids
 
 
+def check_several(what: str, given: object) -> None:
+    """Refuse one where several are expected: a string would be taken for its characters.
+
+    Raises:
+        TypeError: a single string or document.
+    """
+    if isinstance(given, str | bytes | LangChainDocument):
+        raise TypeError(f"{what} takes several, got a single {type(given).__name__}; wrap it in a list")
+
+
 def check_lengths(what: str, count: int, **others: Sequence[Any] | None) -> None:
     """Refuse before any work what would otherwise be cut off in silence.
 
@@ -46,6 +58,7 @@ def check_lengths(what: str, count: int, **others: Sequence[Any] | None) -> None
         ValueError: there are more or fewer of the others.
     """
     for name, given in others.items():
+        check_several(name, given)
         if given is not None and len(given) != count:
             raise ValueError(f"{count} {what}, but {len(given)} {name}: give one for each, None where there is none")
 

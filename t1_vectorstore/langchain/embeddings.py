@@ -18,6 +18,7 @@ from t1_vectorstore.asking import Asking
 from t1_vectorstore.embedder import T1Embedder
 from t1_vectorstore.langchain.options import Thinking, settled
 from t1_vectorstore.langchain.progress import ProgressBar
+from t1_vectorstore.prompts import check_texts
 from t1_vectorstore.types import QueryEmbedding, Truncation
 
 _LOADING = ("preset", "revision", "overrides", "device", "dtype", "batch_tokens", "truncation", "remote_code")
@@ -109,7 +110,7 @@ class T1Embeddings(BaseModel, Embeddings):
             TextTooLong: a text over the model's limit under ``truncation="raise"``.
             BackendError: the model failed.
         """
-        texts = list(texts)
+        texts = check_texts(texts, "document")
         with ProgressBar(shown=self.show_progress, total=len(texts)) as bar:
             vectors: list[list[float]] = self.embedder.embed_documents(texts, on_done=bar.by).vectors.tolist()
         return vectors

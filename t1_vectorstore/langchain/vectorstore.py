@@ -13,7 +13,7 @@ from langchain_core.documents import Document
 from typing_extensions import Self, Unpack
 
 from t1_vectorstore.filters import FilterLike
-from t1_vectorstore.langchain.adding import Entry, add, check_lengths
+from t1_vectorstore.langchain.adding import Entry, add, check_lengths, check_several
 from t1_vectorstore.langchain.embeddings import T1Embeddings
 from t1_vectorstore.langchain.options import Place
 from t1_vectorstore.langchain.retriever import T1Retriever
@@ -171,6 +171,7 @@ class T1QdrantVectorStore(T1Searches):
             ids: one for each text; ``None`` among them means the hash of text and metadata.
             batch_size: not used, see ``add_documents``.
         """
+        check_several("texts", texts)
         if metadatas is None and ids is None:
             return self._add((text, None, None) for text in texts)
         texts = list(texts)
@@ -201,6 +202,7 @@ class T1QdrantVectorStore(T1Searches):
             BackendError: the model failed. What was stored stays, and adding again goes on from there.
             StoreError: the collection failed; likewise.
         """
+        check_several("documents", documents)
         if ids is None:
             return self._add((each.page_content, each.metadata, each.id) for each in documents)
         documents = list(documents)

@@ -29,8 +29,12 @@ _NODE_TYPE = "_node_type"
 _DOCUMENTS = {kind.class_name(): kind for kind in (Document, ImageDocument)}  # LlamaIndex would read them as TextNode
 
 
-def to_point(node: BaseNode) -> Point:
+def to_point(node: BaseNode, *, whole: bool = False) -> Point:
     """A node that has its embedding, as a point.
+
+    Args:
+        node: the node.
+        whole: whether its text also stays where LlamaIndex's own Qdrant store looks for it.
 
     Raises:
         TypeError: not a node.
@@ -47,7 +51,7 @@ def to_point(node: BaseNode) -> Point:
     try:
         json.dumps(node.metadata, allow_nan=False, default=str)  # what is not finite would quietly become null below
         # a TextNode's text is all that it has of one; other nodes keep more beside it, such as where it was read
-        metadata = node_to_metadata_dict(bare, remove_text=isinstance(node, TextNode))
+        metadata = node_to_metadata_dict(bare, remove_text=isinstance(node, TextNode) and not whole)
     except (ValueError, TypeError) as error:
         raise ValueError(f"the node {node.node_id!r} has metadata that is not JSON: {error}") from error
     text = node.get_content(MetadataMode.NONE)

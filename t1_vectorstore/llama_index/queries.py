@@ -42,8 +42,8 @@ def to_searching(query: VectorStoreQuery, **asked: Unpack[Asked]) -> tuple[list[
         raise ValueError(f"this store has no query mode {VectorStoreQueryMode(query.mode).value!r}; it has {known}")
     restrictions: list[FilterLike | None] = [
         to_filter(query.filters),
-        {"doc_id": query.doc_ids} if query.doc_ids else None,
-        IdIn(query.node_ids) if query.node_ids else None,
+        None if query.doc_ids is None else {"doc_id": query.doc_ids},
+        IdIn(query.node_ids) if query.node_ids else None,  # an index that restricts nothing sends an empty list,
         asked.get("filter"),
     ]
     searching: Searching = {

@@ -109,6 +109,8 @@ class T1Retriever(BaseRetriever):
         self.candidates = candidates
         self.group = group
         self.thought_in_metadata = thought_in_metadata
+        if not isinstance(embed_model, T1Embedding):
+            raise TypeError(f"embed_model is a T1Embedding, got {type(embed_model).__name__}")
         self.thinking = _merged({"think": think, "budget": budget, "deadline": deadline, "task": task}, embed_model)
         self._vector_store = vector_store
         self._embed_model = embed_model

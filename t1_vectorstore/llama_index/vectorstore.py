@@ -90,6 +90,8 @@ class T1QdrantVectorStore(BasePydanticVectorStore):
             CollectionMismatch: the collection holds another model's vectors, or was made with other options.
             StoreError: it cannot be opened; see ``Collection.open``.
         """
+        if not isinstance(embed_model, T1Embedding | T1Embedder):
+            raise TypeError(f"embed_model is a T1Embedding or a T1Embedder, got {type(embed_model).__name__}")
         return cls(
             Collection.open(
                 location,
@@ -126,7 +128,7 @@ class T1QdrantVectorStore(BasePydanticVectorStore):
 
         def points() -> Iterator[Point]:
             for node in nodes:
-                point = to_point(node)
+                point = to_point(node, whole=not self._collection.metadata_key)
                 ids.append(point.chunk.id)
                 yield point
 

@@ -10,6 +10,7 @@ from typing import Literal, overload
 from typing_extensions import Unpack
 
 from t1_vectorstore.engines import OWN_KEY, Engine, EngineKind, Expected, FilterJSON, Retry, Row, open_engine
+from t1_vectorstore.errors import CollectionMismatch
 from t1_vectorstore.filters import FilterLike, compile_filter
 from t1_vectorstore.ids import PointId, point_id
 from t1_vectorstore.store.options import Searching, check_search, whole
@@ -34,6 +35,7 @@ class Collection:
         identity: the model whose vectors it holds; without a fingerprint if that was never recorded.
         hybrid: whether it holds the words of its texts beside the vectors, so that they can be searched, too.
         uid: random, given at creation: tells it from another that was made later in its place. Empty if not recorded.
+        metadata_key: the payload's key of the metadata; empty where the rest of the payload is the metadata.
     """
 
     def __init__(self, engine: Engine, location: str) -> None:
@@ -44,6 +46,7 @@ class Collection:
         self.identity: ModelIdentity = engine.schema.identity
         self.hybrid: bool = engine.schema.hybrid
         self.uid: str = engine.schema.uid
+        self.metadata_key: str = engine.schema.metadata_key
         self._engine = engine
         self._schema = engine.schema
         self._writer = Writer(engine, location)
@@ -106,6 +109,12 @@ class Collection:
         engine = open_engine(
             location, expected, create=create, api_key=api_key, timeout=timeout, grpc_port=grpc_port, retry=retry
         )
+        try:
+            if adopt:
+                _check_payload(engine, os.fspath(location))
+        except BaseException:
+            engine.close()
+            raise
         return cls(engine, os.fspath(location))
 
     def upsert(self, points: Iterable[Point]) -> int:
@@ -344,3 +353,17 @@ class Collection:
             yield from rows
             if after is None:
                 return
+
+
+def _check_payload(engine: Engine, location: str) -> None:
+    """Refuse to adopt a collection whose points keep text and metadata under other keys: each would read as empty."""
+    keys = (engine.schema.content_key, engine.schema.metadata_key)
+    if engine.schema.uid or not all(keys):  # our own, or one whose payload is the metadata
+        return
+    rows, _ = engine.page(None, limit=1, after=None)
+    if rows and rows[0].payload and not rows[0].payload.keys() & set(keys):
+        raise CollectionMismatch(
+            f"the points in {location} have neither {keys[0]!r} nor {keys[1]!r} in their payload, but "
+            f"{', '.join(map(repr, rows[0].payload))}; say with content_key= and metadata_key= where they keep text "
+            "and metadata (metadata_key='' where the whole payload is the metadata, as LlamaIndex has it)"
+        )

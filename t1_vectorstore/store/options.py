@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 import re
+from numbers import Real
 from typing import Any, get_args
 
 from typing_extensions import TypedDict, Unpack
@@ -44,6 +45,11 @@ def check_search(**options: Unpack[Searching]) -> None:
     whole("offset", options.get("offset", 0), 0)
     if (candidates := options.get("candidates")) is not None:
         whole("candidates", candidates, 1)
+    for name in ("score_threshold", "diversity"):
+        if isinstance(given := options.get(name), bool) or not isinstance(given, Real | None):
+            raise TypeError(f"{name} is a number, got {given!r}")
+    if not isinstance(group := options.get("group", False), bool):
+        raise TypeError(f"group is True or False, got {group!r}")
     threshold, diversity = options.get("score_threshold"), options.get("diversity")
     if threshold is not None and not -1 <= threshold <= 1:
         raise ValueError(f"score_threshold is a cosine similarity in [-1, 1], got {threshold!r}")

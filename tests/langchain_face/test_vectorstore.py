@@ -330,3 +330,18 @@ def test_a_failed_beginning_leaves_nothing_open(tmp_path: Path, embeddings: T1Em
     with pytest.raises(RuntimeError, match="the source broke"):
         T1QdrantVectorStore.from_documents(broken(), embeddings, path=tmp_path / "index")
     T1QdrantVectorStore.open(embeddings, path=tmp_path / "index").close()
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda store: store.add_texts("hello"),
+        lambda store: store.add_texts(["p", "q"], ids="pq"),
+        lambda store: store.add_documents(Document("one")),
+        lambda store: store.embeddings.embed_documents("abc"),
+    ],
+)
+def test_one_where_several_are_expected(call: Any, empty: T1QdrantVectorStore) -> None:
+    with pytest.raises(TypeError, match="wrap it in a list"):
+        call(empty)
+    assert empty.t1.count() == 0

@@ -13,12 +13,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from llama_index.core import MockEmbedding
 from llama_index.core.schema import TextNode
 from llama_index.core.storage.kvstore import SimpleKVStore
 
 from t1_vectorstore import T1Embedder
 from t1_vectorstore.errors import CheckpointError, InvalidText
-from t1_vectorstore.llama_index import T1Embedding, T1ThoughtEvent
+from t1_vectorstore.llama_index import T1Embedding, T1QdrantVectorStore, T1ThoughtEvent
 
 
 def test_queries_and_documents_take_their_own_paths(embedding: T1Embedding) -> None:
@@ -173,3 +174,8 @@ async def test_the_event_loop_goes_on_while_the_model_works(slow: T1Embedding) -
     await slow.aget_text_embedding("a")
     ticking.cancel()
     assert ticks >= 50
+
+
+def test_a_model_of_another_kind() -> None:
+    with pytest.raises(TypeError, match="embed_model is a T1Embedding or a T1Embedder, got MockEmbedding"):
+        T1QdrantVectorStore.open(":memory:", MockEmbedding(embed_dim=8))  # type: ignore[arg-type]

@@ -106,3 +106,23 @@ def test_a_hybrid_collection_has_named_vectors_and_is_refused(
     hybrid.add(stock_nodes(embedding))
     with pytest.raises(CollectionMismatch, match=r"named vectors .'text-dense'.*this package uses the unnamed one"):
         T1QdrantVectorStore.open(server_url, embedding, collection_name=fresh_name, adopt=True, metadata_key="")
+
+
+def test_what_is_added_here_is_read_whole_there(
+    adopted: T1QdrantVectorStore, stock: Callable[..., Any], embedding: T1Embedding
+) -> None:
+    text = "Llamas live in the Andes."
+    vector = embedding.get_text_embedding(text)
+    adopted.add([TextNode(id_="00000000-0000-0000-0000-000000000009", text=text, embedding=vector)])
+    query = VectorStoreQuery(query_embedding=vector, similarity_top_k=1)
+    for store in (adopted, stock()):
+        [node] = store.query(query).nodes
+        assert node.text == text
+
+
+def test_adopting_with_other_keys_is_refused(
+    stock: Callable[..., Any], server_url: str, fresh_name: str, embedding: T1Embedding
+) -> None:
+    stock().add(stock_nodes(embedding))
+    with pytest.raises(CollectionMismatch, match=r"neither 'page_content' nor 'metadata' .*metadata_key=''"):
+        T1QdrantVectorStore.open(server_url, embedding, collection_name=fresh_name, create=False, adopt=True)

@@ -176,3 +176,12 @@ def test_a_real_model_finds_its_own_documents(tiny: Path, tmp_path: Path) -> Non
             assert hit.id == document.id
             assert hit.score == pytest.approx(1, abs=1e-4)
         assert store.search("capital", budget=4).thoughts[0].tokens <= 4
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"hybrid": "rrf"}, {"thought_terms": "no"}, {"group": "yes"}, {"score_threshold": "a"}, {"diversity": True}],
+)
+def test_options_of_another_type(store: T1VectorStore, options: dict[str, object]) -> None:
+    with pytest.raises(TypeError, match=next(iter(options))):
+        store.search("capital", **options)  # type: ignore[arg-type]
