@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sys
 import time
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -15,6 +14,7 @@ import numpy as np
 
 from t1_vectorstore import thinking
 from t1_vectorstore.backends import Backend, load_transformers
+from t1_vectorstore.callers import frames_to_the_caller
 from t1_vectorstore.checkpoint import Checkpoint, CheckpointSpec
 from t1_vectorstore.errors import CheckpointError, TextTooLong
 from t1_vectorstore.pooling import to_vectors
@@ -255,16 +255,8 @@ class T1Embedder:
             )
             if policy == "raise":
                 raise TextTooLong(message)
-            warnings.warn(message, TruncationWarning, stacklevel=_frames_to_the_caller())
+            warnings.warn(message, TruncationWarning, stacklevel=frames_to_the_caller())
         return cuts
-
-
-def _frames_to_the_caller() -> int:
-    """How far up the stack the code lies that is not this package's: a warning points there."""
-    frame, level = sys._getframe(1), 1
-    while frame.f_back is not None and str(frame.f_globals.get("__name__", "")).startswith("t1_vectorstore"):
-        frame, level = frame.f_back, level + 1
-    return level
 
 
 def _policy(truncation: Truncation) -> Truncation:

@@ -16,10 +16,10 @@ from transformers import AutoModelForCausalLM, Cache
 from transformers.utils import logging
 
 from t1_vectorstore.backends.decoding import ThoughtLoop
+from t1_vectorstore.backends.memory import TokenBudget
 from t1_vectorstore.backends.packing import PACKED_ATTENTION, can_pack, forward_packed
-from t1_vectorstore.batching import batches_by_tokens
 from t1_vectorstore.checkpoint import Checkpoint, Decoding
-from t1_vectorstore.errors import BackendError, CheckpointError
+from t1_vectorstore.errors import CheckpointError
 from t1_vectorstore.types import Trajectory, Vectors
 
 BATCH_TOKENS = {"cpu": 2048, "cuda": 32_768, "mps": 8192}
@@ -70,7 +70,7 @@ class TransformersBackend:
             if number is not None and not (isinstance(number, int) and number >= 1):
                 raise ValueError(f"{name} must be a whole number of at least 1, got {number!r}")
         self._threads = threads or (1 if checkpoint.hidden_size <= _SMALL else None)
-        self._batch_tokens = batch_tokens or BATCH_TOKENS.get(self.device.type, 8192)
+        self._budget = TokenBudget(batch_tokens or BATCH_TOKENS.get(self.device.type, 8192), self.device)
         self._packs = self.device.type == "cpu" and can_pack(checkpoint.config)
         model = _load(checkpoint, self.dtype, PACKED_ATTENTION if self._packs else None, remote_code)
         vocabulary = model.get_input_embeddings().weight.shape[0]
@@ -98,11 +98,15 @@ class TransformersBackend:
             on_done: told how many prompts each batch finished.
         """
         states: list[npt.NDArray[np.float32]] = [_NO_STATE] * len(prompts)
-        for batch in batches_by_tokens([len(p) for p in prompts], self._batch_tokens, padded=not self._packs):
+
+        def run(batch: Sequence[int]) -> Vectors:
             rows = [prompts[row] for row in batch]
             with self._running():
                 ends = self._packed_ends(rows) if self._packs else self._padded_ends(rows)
-            for row, state in zip(batch, ends.float().cpu().numpy(), strict=True):
+                return ends.float().cpu().numpy()
+
+        for batch, ends in self._budget.run([len(p) for p in prompts], run, padded=not self._packs):
+            for row, state in zip(batch, ends, strict=True):
                 states[row] = state
             if on_done is not None:
                 on_done(len(batch))
@@ -120,9 +124,12 @@ class TransformersBackend:
         """
         trajectories: list[Any] = [None] * len(prompts)
         lengths = [len(prompt) + decoding.max_tokens for prompt in prompts]
-        for batch in batches_by_tokens(lengths, self._batch_tokens, padded=True):
+
+        def run(batch: Sequence[int]) -> list[Trajectory]:
             with self._running():
-                thoughts = self._loop.run([prompts[row] for row in batch], decoding, deadline)
+                return self._loop.run([prompts[row] for row in batch], decoding, deadline)
+
+        for batch, thoughts in self._budget.run(lengths, run, padded=True):
             for row, thought in zip(batch, thoughts, strict=True):
                 trajectories[row] = thought
         return trajectories
@@ -160,14 +167,12 @@ class TransformersBackend:
 
     @contextmanager
     def _running(self) -> Iterator[None]:
-        """One forward pass at a time, without gradients; torch's errors leave as ours."""
+        """One forward pass at a time, without gradients."""
         with self._lock, torch.inference_mode():
             before = torch.get_num_threads()
             torch.set_num_threads(self._threads or before)
             try:
                 yield
-            except torch.OutOfMemoryError as error:
-                raise BackendError(f"out of memory on {self.device}: {error}. Pass a smaller batch_tokens.") from error
             finally:
                 torch.set_num_threads(before)
 
