@@ -207,6 +207,26 @@ class Hit:
 
 
 @dataclass(frozen=True, slots=True)
+class Indexing:
+    """What a server's optimizer is doing.
+
+    Attributes:
+        status: ``green`` all is done; ``yellow`` it is at work; ``grey`` work is waiting for the next change; ``red``
+            it has failed.
+        indexed: vectors in the graph. Small segments are searched without one, so this may stay below ``points``.
+        points: how many there are, about.
+        deferred: a bulk load is under way, or was cut off: nothing is indexed until indexing is restored.
+        error: the optimizer's own words, when it has failed.
+    """
+
+    status: Literal["green", "yellow", "grey", "red"]
+    indexed: int
+    points: int
+    deferred: bool
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class CollectionInfo:
     """What a collection is and how large.
 
@@ -217,6 +237,7 @@ class CollectionInfo:
         identity: the model whose vectors it holds.
         points: how many points there are.
         disk_bytes: bytes used on disk, where known.
+        indexing: what a server's optimizer is doing; the other engines have none.
     """
 
     name: str
@@ -225,6 +246,7 @@ class CollectionInfo:
     identity: ModelIdentity
     points: int
     disk_bytes: int | None
+    indexing: Indexing | None = None
 
 
 @dataclass(frozen=True, slots=True)

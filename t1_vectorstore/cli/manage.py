@@ -15,6 +15,7 @@ from t1_vectorstore.cli.stores import open_collection
 
 if TYPE_CHECKING:
     from t1_vectorstore.store import Collection
+    from t1_vectorstore.types import Indexing
 
 
 def info(where: Where, name: Name = "t1", api_key: ApiKey = None, json: Json = False) -> None:
@@ -35,9 +36,17 @@ def info(where: Where, name: Name = "t1", api_key: ApiKey = None, json: Json = F
         "chunks": f"{facts.points:,}",
         "on disk": size,
     }
+    if facts.indexing is not None:
+        lines["indexing"] = _indexing(facts.indexing)
     console = output()
     for what, value in lines.items():
         console.print(styled(f"{what:<12}", "bold"), styled(value), sep="")
+
+
+def _indexing(found: Indexing) -> str:
+    state = {"green": "done", "yellow": "under way", "grey": "waiting for the next change", "red": "failed"}
+    words = "deferred by a bulk load" if found.deferred else state[found.status]
+    return f"{words}, {found.indexed:,} vectors in the graph{found.error and ': '}{found.error}"
 
 
 def delete(

@@ -13,7 +13,7 @@ from typing import Any, Literal, Protocol, TypeAlias
 
 from t1_vectorstore.engines.schema import Schema
 from t1_vectorstore.ids import PointId
-from t1_vectorstore.types import Fusion, Vector
+from t1_vectorstore.types import Fusion, Indexing, Vector
 
 EngineKind: TypeAlias = Literal["embedded", "memory", "server"]
 FilterJSON: TypeAlias = Mapping[str, Any]
@@ -141,5 +141,27 @@ class Engine(Protocol):
     def disk_bytes(self) -> int | None:
         """Bytes used on disk, where known."""
 
+    def defer_indexing(self) -> None:
+        """Build no graph until indexing is restored, and remember in the collection what to restore."""
+
+    def restore_indexing(self) -> None:
+        """End ``defer_indexing``, whoever began it; otherwise do nothing. Indexing that waits goes on."""
+
+    def indexing(self) -> Indexing | None:
+        """What the optimizer is doing, where there is one."""
+
     def close(self) -> None:
         """Release everything; calling it twice is harmless."""
+
+
+class WithoutOptimizer:
+    """The part of an engine that does nothing behind the caller's back: there is nothing to defer."""
+
+    def defer_indexing(self) -> None:
+        """Nothing to do."""
+
+    def restore_indexing(self) -> None:
+        """Nothing to do."""
+
+    def indexing(self) -> None:
+        """There is no optimizer."""

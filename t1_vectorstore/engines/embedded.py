@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import qdrant_edge as edge
 
-from t1_vectorstore.engines.base import SPARSE, EngineKind, FilterJSON, Nearest, Row, Scored
+from t1_vectorstore.engines.base import SPARSE, EngineKind, FilterJSON, Nearest, Row, Scored, WithoutOptimizer
 from t1_vectorstore.engines.edge_filters import edge_filter
 from t1_vectorstore.engines.edge_queries import array, edge_query, sparse_vector
 from t1_vectorstore.engines.folder import IndexFolder
@@ -40,7 +40,7 @@ _INDEXES: dict[IndexKind, edge.PayloadSchemaType] = {
 _OUT_OF_ORDER = ("no space left", "not enough space", "disk full", "read-only", "permission denied", "input/output")
 
 
-class EmbeddedEngine:
+class EmbeddedEngine(WithoutOptimizer):
     """One shard of Qdrant's engine in this process."""
 
     kind: EngineKind = "embedded"

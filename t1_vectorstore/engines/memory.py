@@ -7,13 +7,13 @@ from typing import Any
 
 from qdrant_client import QdrantClient
 
-from t1_vectorstore.engines.base import EngineKind
+from t1_vectorstore.engines.base import EngineKind, WithoutOptimizer
 from t1_vectorstore.engines.client import ClientEngine, vector_params
 from t1_vectorstore.engines.schema import Expected
 from t1_vectorstore.errors import CollectionNotFound, StoreError
 
 
-class MemoryEngine(ClientEngine):
+class MemoryEngine(WithoutOptimizer, ClientEngine):
     """A collection that lives and dies with this object: for tests and for small things."""
 
     kind: EngineKind = "memory"

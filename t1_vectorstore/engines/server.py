@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 from qdrant_client import AsyncQdrantClient, QdrantClient, models
 
+from t1_vectorstore.engines import server_indexing
 from t1_vectorstore.engines.base import EngineKind, Nearest, Retry, Scored
 from t1_vectorstore.engines.client import ClientEngine, scored, vector_params
 from t1_vectorstore.engines.client_queries import query_arguments
@@ -24,7 +25,7 @@ from t1_vectorstore.engines.schema import OWN_KEY, Expected, Schema
 from t1_vectorstore.engines.server_async import AsyncConnection
 from t1_vectorstore.engines.server_errors import apatiently, patiently, status_of
 from t1_vectorstore.errors import CollectionMismatch, CollectionNotFound, StoreError
-from t1_vectorstore.types import ModelIdentity
+from t1_vectorstore.types import Indexing, ModelIdentity
 
 _GRPC_PORT = 6334
 _PROBE_SECONDS = 1.0
@@ -91,6 +92,18 @@ class ServerEngine(ClientEngine):
     def disk_bytes(self) -> None:
         """The server does not tell."""
         return
+
+    def defer_indexing(self) -> None:
+        """Build no graph until indexing is restored."""
+        server_indexing.defer(self._call)
+
+    def restore_indexing(self) -> None:
+        """Index again as before."""
+        server_indexing.restore(self._call)
+
+    def indexing(self) -> Indexing:
+        """What the optimizer is doing."""
+        return server_indexing.indexing(self._call)
 
     def close(self) -> None:
         """Close the connections."""

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
 from types import TracebackType
 
 from t1_vectorstore.engines import OWN_KEY, Engine, Expected, Retry, open_engine
 from t1_vectorstore.errors import CollectionMismatch
 from t1_vectorstore.filters import FilterLike
 from t1_vectorstore.ids import point_id
+from t1_vectorstore.store.indexing import Indexer
 from t1_vectorstore.store.payload import PROOF, stored_hash
 from t1_vectorstore.store.reader import Reader
 from t1_vectorstore.store.writes import BATCH_POINTS, Writer, batched
-from t1_vectorstore.types import IndexKind, ModelIdentity, Point
+from t1_vectorstore.types import Indexing, IndexKind, ModelIdentity, Point
 
 
 class Collection(Reader):
@@ -37,6 +39,7 @@ class Collection(Reader):
         """Use ``Collection.open``."""
         super().__init__(engine, location)
         self._writer = Writer(engine, location)
+        self._indexer = Indexer(engine, location)
 
     @classmethod
     def open(
@@ -164,6 +167,39 @@ class Collection(Reader):
                 foreign = [row.id for _, row in self._rows(wanted, PROOF) if stored_hash(row) is None]
                 removed += self._writer.erase(foreign)
         return removed
+
+    def bulk(self) -> AbstractContextManager[None]:
+        """For the length of a ``with`` block a server puts off indexing, which makes a large load faster.
+
+        The block's end restores it, also after an error; ``settle`` then waits for it. What is to be restored is kept
+        in the collection, so after a crash the end of the next block, or ``restore_indexing``, does it. Until then
+        searches are exact, complete and slow, and ``info().indexing.deferred`` says so. Blocks may be nested and may
+        overlap, also with those of other clients: the first client to end turns indexing on for all. The embedded
+        engine and ``:memory:`` put nothing off.
+        """
+        return self._indexer.bulk()
+
+    def restore_indexing(self) -> None:
+        """Turn indexing on again where a bulk load was cut off; otherwise change nothing."""
+        self._engine.restore_indexing()
+
+    def settle(
+        self, *, timeout: float | None = None, on_progress: Callable[[Indexing], None] | None = None
+    ) -> Indexing | None:
+        """Wait until a server has indexed what it was given; searches are answered meanwhile.
+
+        Args:
+            timeout: seconds to wait at most; ``None``: as long as it takes.
+            on_progress: told at each look, at least once a second.
+
+        Returns:
+            What the wait ended with; ``None`` where there is nothing to wait for, as in the other engines. While
+            indexing is deferred there is nothing to wait for either, and the result says that it is.
+
+        Raises:
+            StoreError: the optimizer has failed, in its own words, or the time is over.
+        """
+        return self._indexer.settle(timeout, on_progress)
 
     def close(self) -> None:
         """Release the folder or the connection. Calling it twice is harmless."""

@@ -143,6 +143,7 @@ class Reader:
             identity=self.identity,
             points=self._engine.count(None),
             disk_bytes=self._engine.disk_bytes(),
+            indexing=self._engine.indexing(),
         )
 
     def __repr__(self) -> str:
