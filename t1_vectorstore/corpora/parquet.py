@@ -5,21 +5,29 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from t1_vectorstore.corpora.lines import OnError, raise_error
+from t1_vectorstore.corpora.lines import OnBytes, OnError, ignore_bytes, raise_error
 from t1_vectorstore.corpora.records import Fields
 from t1_vectorstore.errors import CorpusError, MissingExtraError
 from t1_vectorstore.types import Document
 
-_BATCH_ROWS = 1024
+_BATCH_ROWS = 256
+_BUFFER_BYTES = 1 << 20  # read of a column at a time; without a buffer it is the column's part of a whole row group
 
 
-def read_parquet(path: str | Path, *, fields: Fields = Fields(), on_error: OnError = raise_error) -> Iterator[Document]:
-    """Read one document from each row; some thousand rows are in memory at a time.
+def read_parquet(
+    path: str | Path,
+    *,
+    fields: Fields = Fields(),
+    on_error: OnError = raise_error,
+    on_bytes: OnBytes = ignore_bytes,
+) -> Iterator[Document]:
+    """Read one document from each row; some hundred rows are in memory at a time, however large the row groups.
 
     Args:
         path: the file.
         fields: which columns hold what.
         on_error: called with each row that cannot be read instead of raising ``CorpusError``.
+        on_bytes: told how much more of the file has been read.
 
     Raises:
         MissingExtraError: pyarrow is not installed.
@@ -30,8 +38,9 @@ def read_parquet(path: str | Path, *, fields: Fields = Fields(), on_error: OnErr
     except ModuleNotFoundError as error:
         raise MissingExtraError("parquet", f"reading {path}") from error
     try:
-        with ParquetFile(path) as file:
-            number = 0
+        with ParquetFile(path, buffer_size=_BUFFER_BYTES, pre_buffer=False) as file:
+            bytes_a_row = Path(path).stat().st_size / max(1, file.metadata.num_rows)
+            number = told = 0
             for batch in file.iter_batches(batch_size=_BATCH_ROWS):
                 for record in batch.to_pylist():
                     number += 1
@@ -41,5 +50,8 @@ def read_parquet(path: str | Path, *, fields: Fields = Fields(), on_error: OnErr
                         on_error(CorpusError(f"{path}, row {number}: {error}"))
                     else:
                         yield document
+                reached = round(number * bytes_a_row)
+                on_bytes(reached - told)
+                told = reached
     except (ArrowException, OSError) as error:
         on_error(CorpusError(f"{path} cannot be read as Parquet: {error}"))
