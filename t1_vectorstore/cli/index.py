@@ -38,7 +38,10 @@ SHOWN = 10
 def index(
     paths: Annotated[
         list[Path],
-        typer.Argument(metavar="PATH...", help="Folders, .txt, .md, .jsonl, .csv, .tsv (all also .gz), .parquet."),
+        typer.Argument(
+            metavar="PATH...",
+            help="Folders, .txt, .md, .html, .pdf, .jsonl, .csv, .tsv (all also .gz), .parquet; - for JSONL on stdin.",
+        ),
     ],
     to: Annotated[str, typer.Option(metavar="DIR|URL", help="The index folder, or the URL of a Qdrant server.")],
     model: Model = None,

@@ -10,11 +10,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from t1_vectorstore.corpora.lines import OnError, kind, raise_error, warn
+from t1_vectorstore.corpora.folder import read_file, read_folder
+from t1_vectorstore.corpora.html import read_html
+from t1_vectorstore.corpora.lines import STDIN, OnBytes, OnError, ignore_bytes, kind, raise_error, warn
 from t1_vectorstore.corpora.parquet import read_parquet
+from t1_vectorstore.corpora.pdf import read_pdf
 from t1_vectorstore.corpora.records import Fields, read_csv, read_jsonl
-from t1_vectorstore.corpora.texts import TEXT_SUFFIXES, read_folder, read_text
-from t1_vectorstore.errors import CorpusError
+from t1_vectorstore.corpora.sources import as_paths, beir_corpus, check, size, total_bytes
+from t1_vectorstore.corpora.texts import read_text
 from t1_vectorstore.types import Document
 
 RECORD_READERS = {
@@ -25,7 +28,21 @@ RECORD_READERS = {
     ".parquet": read_parquet,
 }
 
-__all__ = ["Fields", "OnError", "check", "read", "read_csv", "read_folder", "read_jsonl", "read_parquet", "read_text"]
+__all__ = [
+    "Fields",
+    "OnBytes",
+    "OnError",
+    "check",
+    "read",
+    "read_csv",
+    "read_folder",
+    "read_html",
+    "read_jsonl",
+    "read_parquet",
+    "read_pdf",
+    "read_text",
+    "total_bytes",
+]
 
 
 def read(
@@ -34,47 +51,43 @@ def read(
     fields: Fields = Fields(),
     on_error: OnError = raise_error,
     on_skip: OnError = warn,
+    on_bytes: OnBytes = ignore_bytes,
 ) -> Iterator[Document]:
     """Read files and folders, each by its kind.
 
-    A folder is read for text and Markdown. A file is read by its suffix: ``.txt``, ``.md``, ``.jsonl``, ``.csv``,
-    ``.tsv``, each also followed by ``.gz``; and ``.parquet`` (extra ``parquet``).
+    A folder is read for text, Markdown, HTML and PDF; one in BEIR's layout for its ``corpus.jsonl``. A file is read by
+    its suffix: ``.txt``, ``.md``, ``.html``, ``.pdf`` (extra ``documents``), ``.jsonl``, ``.csv``, ``.tsv``, each also
+    followed by ``.gz``; and ``.parquet`` (extra ``parquet``). ``-`` is standard input, as JSON Lines.
 
     Args:
         paths: one path or several, read in this order.
         fields: which fields of JSONL, CSV and Parquet records hold what.
         on_error: called with each line or file that cannot be read, instead of raising ``CorpusError``.
         on_skip: called with each file of an unknown kind inside a folder, instead of warning.
+        on_bytes: called, as the reading goes on, with how many more bytes it has taken; ``total_bytes`` tells how many
+            these will be.
 
     Raises:
         CorpusError: at once, before anything is read, if a path does not exist or is of an unknown kind.
+        MissingExtraError: likewise, if a file needs an extra that is not installed.
     """
-    sources = [Path(paths)] if isinstance(paths, str | Path) else [Path(path) for path in paths]
+    sources = as_paths(paths)
     check(sources)
-    return _read(sources, fields, on_error, on_skip)
+    return _read(sources, fields, on_error, on_skip, on_bytes)
 
 
-def check(paths: Iterable[Path]) -> None:
-    """Refuse paths that ``read`` has no reader for.
-
-    Raises:
-        CorpusError: a path does not exist or is of an unknown kind; the message lists the known ones.
-    """
+def _read(
+    paths: Iterable[Path], fields: Fields, on_error: OnError, on_skip: OnError, on_bytes: OnBytes
+) -> Iterator[Document]:
     for path in paths:
-        if not path.exists():
-            raise CorpusError(f"{path}: no such file or folder")
-        if not path.is_dir() and kind(path) not in (*TEXT_SUFFIXES, *RECORD_READERS):
-            known = ", ".join((*TEXT_SUFFIXES, *RECORD_READERS))
-            raise CorpusError(
-                f"{path}: no reader for {kind(path) or 'a file without a suffix'!r}; known: {known}; text also with .gz"
-            )
-
-
-def _read(paths: Iterable[Path], fields: Fields, on_error: OnError, on_skip: OnError) -> Iterator[Document]:
-    for path in paths:
-        if path.is_dir():
-            yield from read_folder(path, on_error=on_error, on_skip=on_skip)
-        elif kind(path) in TEXT_SUFFIXES:
-            yield from read_text(path, on_error=on_error)
+        records = beir_corpus(path) or path
+        if path == STDIN:
+            yield from read_jsonl(path, fields=fields, on_error=on_error, on_bytes=on_bytes)
+        elif kind(records) in RECORD_READERS and not records.is_dir():
+            reader = RECORD_READERS[kind(records)]
+            yield from reader(records, fields=fields, on_error=on_error, on_bytes=on_bytes)
+        elif path.is_dir():
+            yield from read_folder(path, on_error=on_error, on_skip=on_skip, on_bytes=on_bytes)
         else:
-            yield from RECORD_READERS[kind(path)](path, fields=fields, on_error=on_error)
+            yield from read_file(path, None, on_error, on_skip)
+            on_bytes(size(path))

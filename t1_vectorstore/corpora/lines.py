@@ -1,9 +1,10 @@
-"""Bytes of a file, plain or gzipped, as text; whatever is wrong with them is a ``CorpusError`` that says where."""
+"""Bytes of a file, plain or gzipped, or of standard input; whatever is wrong with them is a ``CorpusError``."""
 
 from __future__ import annotations
 
 import codecs
 import gzip
+import sys
 import warnings
 import zlib
 from collections.abc import Callable, Iterator
@@ -14,6 +15,12 @@ from t1_vectorstore.errors import CorpusError
 
 OnError = Callable[[CorpusError], None]
 """Takes what could not be read; reading then goes on behind it. Raising from it ends the reading."""
+
+OnBytes = Callable[[int], None]
+"""Told how many more bytes of the sources, as they lie on the disk, have been read."""
+
+STDIN = Path("-")
+"""Stands for standard input."""
 
 _UNREADABLE = (OSError, EOFError, zlib.error)
 
@@ -28,23 +35,26 @@ def warn(skipped: CorpusError) -> None:
     warnings.warn(str(skipped), stacklevel=2)
 
 
+def ignore_bytes(more: int) -> None:
+    """What is done about the bytes read by default."""
+
+
 def kind(path: Path) -> str:
     """The suffix that says what a file holds, lower case: ``.txt`` for both ``a.TXT`` and ``a.txt.gz``."""
     return (Path(path.stem) if _gzipped(path) else path).suffix.lower()
 
 
-def read_all(path: Path) -> str:
-    """The whole file as text.
+def read_bytes(path: Path) -> bytes:
+    """The whole content of a file.
 
     Raises:
-        CorpusError: it cannot be read or is not UTF-8.
+        CorpusError: it cannot be read.
     """
     try:
         with _open(path) as file:
-            data = file.read()
+            return file.read()
     except _UNREADABLE as error:
         raise _unreadable(path, error) from error
-    return decode(data, str(path))
 
 
 class Lines:
@@ -57,11 +67,12 @@ class Lines:
         number: of the line yielded last, from 1.
     """
 
-    def __init__(self, path: Path, on_error: OnError) -> None:
+    def __init__(self, path: Path, on_error: OnError, on_bytes: OnBytes = ignore_bytes) -> None:
         """Read ``path``; ``on_error`` is called if it cannot be opened or breaks off, and the lines then end."""
         self.number = 0
         self._path = path
         self._on_error = on_error
+        self._on_bytes = on_bytes
         self._wrong: CorpusError | None = None
 
     def __iter__(self) -> Iterator[str]:
@@ -87,6 +98,7 @@ class Lines:
         except OSError as error:
             self._on_error(_unreadable(self._path, error))
             return
+        told = 0
         with file:
             while True:
                 try:
@@ -94,6 +106,10 @@ class Lines:
                 except _UNREADABLE as error:
                     self._on_error(_unreadable(self._path, error))
                     return
+                # a gzipped file is counted by what was taken from the disk
+                reached = file.fileobj.tell() if isinstance(file, gzip.GzipFile) else told + len(line)
+                self._on_bytes(reached - told)
+                told = reached
                 if not line:
                     return
                 yield line
@@ -125,6 +141,8 @@ def _gzipped(path: Path) -> bool:
 
 
 def _open(path: Path) -> IO[bytes]:
+    if path == STDIN:
+        return sys.stdin.buffer
     return gzip.open(path, "rb") if _gzipped(path) else path.open("rb")  # type: ignore[return-value]
 
 

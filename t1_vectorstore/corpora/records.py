@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from t1_vectorstore.corpora.lines import Lines, OnError, kind, raise_error
+from t1_vectorstore.corpora.lines import Lines, OnBytes, OnError, ignore_bytes, kind, raise_error
 from t1_vectorstore.errors import CorpusError
 from t1_vectorstore.types import Document
 
@@ -70,16 +70,23 @@ def _take(record: dict[str, Any], name: str) -> Any:  # noqa: ANN401 - whatever 
     return record.pop(name)
 
 
-def read_jsonl(path: str | Path, *, fields: Fields = Fields(), on_error: OnError = raise_error) -> Iterator[Document]:
+def read_jsonl(
+    path: str | Path,
+    *,
+    fields: Fields = Fields(),
+    on_error: OnError = raise_error,
+    on_bytes: OnBytes = ignore_bytes,
+) -> Iterator[Document]:
     """Read one document from each line, plain or ``.gz``; blank lines are skipped.
 
     Args:
-        path: the file.
+        path: the file, or ``-`` for standard input.
         fields: which fields hold what.
         on_error: called with each line that cannot be read instead of raising ``CorpusError``.
+        on_bytes: told how much more of the file has been read.
     """
     path = Path(path)
-    lines = Lines(path, on_error)
+    lines = Lines(path, on_error, on_bytes)
     for line in lines:
         if error := lines.take_error():
             on_error(error)
@@ -105,17 +112,24 @@ def _refuse(constant: str) -> None:
     raise ValueError(f"{constant} is not JSON")
 
 
-def read_csv(path: str | Path, *, fields: Fields = Fields(), on_error: OnError = raise_error) -> Iterator[Document]:
+def read_csv(
+    path: str | Path,
+    *,
+    fields: Fields = Fields(),
+    on_error: OnError = raise_error,
+    on_bytes: OnBytes = ignore_bytes,
+) -> Iterator[Document]:
     """Read one document from each row of a file with a header, plain or ``.gz``; ``.tsv`` is separated by tabs.
 
     Args:
         path: the file.
         fields: which columns hold what.
         on_error: called with each row that cannot be read instead of raising ``CorpusError``.
+        on_bytes: told how much more of the file has been read.
     """
     path = Path(path)
     csv.field_size_limit(_LARGEST_CELL)
-    lines = Lines(path, on_error)
+    lines = Lines(path, on_error, on_bytes)
     rows = csv.reader(lines, strict=True, delimiter="\t" if kind(path) == ".tsv" else ",")
     header: list[str] | None = None
     while True:

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import csv
 import gzip
+import io
 import json
+import sys
 import tracemalloc
 from itertools import islice
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import pyarrow
+import pyarrow.parquet
 import pytest
 
-from t1_vectorstore.corpora import Fields, check, read, read_csv, read_folder, read_jsonl
+from t1_vectorstore.corpora import Fields, check, read, read_csv, read_folder, read_jsonl, total_bytes
 from t1_vectorstore.errors import CorpusError
 from t1_vectorstore.types import Document
 
@@ -214,8 +219,8 @@ def test_sources_are_checked_before_anything_is_read(tmp_path: Path) -> None:
     good = put(tmp_path / "a.txt", "a")
     with pytest.raises(CorpusError, match="no such file"):
         read([good, tmp_path / "none.txt"])
-    with pytest.raises(CorpusError, match=r"no reader for '.pdf'; known: .txt, .*\.parquet"):
-        read([good, put(tmp_path / "a.pdf", b"%PDF")])
+    with pytest.raises(CorpusError, match=r"no reader for '.docx'; known: .txt, .*\.parquet"):
+        read([good, put(tmp_path / "a.docx", b"PK")])
     with pytest.raises(CorpusError, match="no reader for 'a file without a suffix'"):
         check([put(tmp_path / "noname", "")])
 
@@ -234,3 +239,59 @@ def test_reading_is_lazy_and_takes_constant_memory(tmp_path: Path) -> None:
         tracemalloc.stop()
     assert peak < 2_000_000
     assert [d.id for d in islice(read(path), 2)] == ["0", "1"]
+
+
+def test_parquet_takes_constant_memory_however_large_its_row_groups(tmp_path: Path) -> None:
+    table = pyarrow.table({"id": range(20_000), "text": [f"{n} " * 300 for n in range(20_000)]})
+    path = tmp_path / "large.parquet"
+    pyarrow.parquet.write_table(table, path, row_group_size=10_000, use_dictionary=False, compression="none")
+    del table
+    before = pyarrow.total_allocated_bytes()
+    most = 0
+    for number, document in enumerate(read(path)):
+        assert document.id == str(number)
+        if number % 1000 == 0:
+            most = max(most, pyarrow.total_allocated_bytes() - before)
+    assert number == 19_999
+    assert most < path.stat().st_size / 5
+
+
+def test_standard_input_is_json_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = io.BytesIO(lines({"id": "a", "text": "one"}, "broken", {"id": "b", "text": "two"}).encode())
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=data))
+    documents, errors = collected(Path("-"))
+    assert [d.id for d in documents] == ["a", "b"]
+    assert errors == ["FILE:2: not JSON: Expecting value at column 1"]
+    assert total_bytes("-") is None
+
+
+def test_a_folder_in_the_layout_of_beir_is_its_corpus(tmp_path: Path) -> None:
+    put(tmp_path / "corpus.jsonl", lines({"_id": "d", "title": "Title", "text": "text"}))
+    put(tmp_path / "queries.jsonl", lines({"_id": "q", "text": "no document"}))
+    put(tmp_path / "qrels" / "test.tsv", "query-id\tcorpus-id\tscore\nq\td\t1\n")
+    assert list(read(tmp_path)) == [Document("Title text", "d", {"title": "Title"})]
+    assert total_bytes(tmp_path) == (tmp_path / "corpus.jsonl").stat().st_size
+
+
+def test_the_bytes_read_grow_to_the_total_that_was_told(tmp_path: Path) -> None:
+    records = [{"id": str(n), "text": str(n) * 9} for n in range(5_000)]
+    sources = [
+        put(tmp_path / "a.jsonl", lines(*records)),
+        put(tmp_path / "b.jsonl.gz", lines(*records)),
+        put(tmp_path / "c.csv", BOM + b"text\nx\n\n\xff\nlast"),
+        put(tmp_path / "docs" / "d.txt", "text").parent,
+        put(tmp_path / "docs" / "e.html", "<p>page"),
+        tmp_path / "f.parquet",
+    ]
+    put(tmp_path / "docs" / "image.png", "not counted")
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(records), sources[-1])
+    reached = [0]
+    for _ in read(sources, on_error=ignore, on_skip=ignore, on_bytes=lambda more: reached.append(reached[-1] + more)):
+        pass
+    assert reached[-1] == total_bytes(sources)
+    assert reached == sorted(reached)
+    assert len(reached) > 5_000
+
+
+def ignore(_: CorpusError) -> None:
+    pass

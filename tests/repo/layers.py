@@ -55,7 +55,11 @@ STRANGERS = (("store", "embedder"), ("engines", "embedder"), ("store", "backends
 
 # Heavy libraries and the rooms that own them. Nobody else imports them, so their errors are translated at one border.
 OWNERS = {
+    "bs4": ("corpora",),
+    "lxml": ("corpora",),
+    "markdownify": ("corpora",),
     "pyarrow": ("corpora",),
+    "pypdf": ("corpora",),
     "torch": ("backends", "training", "evaluation"),
     "transformers": ("backends", "chat", "training", "evaluation"),
     "qdrant_client": ("store", "engines", "filters"),
