@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+from t1_vectorstore.floats import settled
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,6 +33,8 @@ Fusion: TypeAlias = Literal["rrf", "dbsf"]
 
 IndexKind: TypeAlias = Literal["keyword", "integer", "float", "bool", "datetime", "text"]
 """What an index takes a metadata field for."""
+
+_FLOAT = re.compile(r"\d[.e]")
 
 StopReason: TypeAlias = Literal["emb_token", "end_token", "budget", "deadline"]
 """Why a thought ended: the model closed it with its emb token, ended its turn without one, or met a limit."""
@@ -74,9 +79,16 @@ class Chunk:
 
     @property
     def content_hash(self) -> str:
-        """SHA-256 (hex) of text and metadata: unchanged means that encoding and writing again would change nothing."""
-        content = json.dumps([self.text, dict(self.metadata)], sort_keys=True, ensure_ascii=True, allow_nan=False)
-        return hashlib.sha256(content.encode()).hexdigest()
+        """SHA-256 (hex) of text, metadata and, beyond a document's beginning, of where in it the text stands.
+
+        Unchanged means that encoding and writing again would change nothing. What is read back has the hash of what was
+        written, though engines do not keep every float: see ``floats.py``.
+        """
+        metadata = json.dumps(dict(self.metadata), sort_keys=True, allow_nan=False)
+        if _FLOAT.search(metadata):
+            metadata = json.dumps(json.loads(metadata, parse_float=lambda text: settled(float(text))), sort_keys=True)
+        place = f", {self.start}" if self.start else ""
+        return hashlib.sha256(f"[{json.dumps(self.text)}, {metadata}{place}]".encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)

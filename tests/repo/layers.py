@@ -14,6 +14,7 @@ ROOT = "t1_vectorstore"
 FLOORS = {
     "callers": 0,
     "errors": 0,
+    "floats": 0,
     "types": 0,
     "batching": 1,
     "chat": 1,
@@ -38,6 +39,7 @@ FLOORS = {
     "embedder": 4,
     "asking": 5,
     "ingest": 5,
+    "lifecycle": 5,
     "vectorstore": 5,
     "demo": 6,
     "distributed": 6,
