@@ -17,6 +17,7 @@ from t1_vectorstore.cli.errors import Commands
 from t1_vectorstore.cli.index import index
 from t1_vectorstore.cli.manage import delete, info
 from t1_vectorstore.cli.search import search
+from t1_vectorstore.cli.verify import verify
 
 app = typer.Typer(
     cls=Commands,
@@ -26,7 +27,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (demo, index, search, info, delete):
+for command in (demo, index, search, info, delete, verify):
     app.command()(command)
 
 

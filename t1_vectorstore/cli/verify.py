@@ -1,0 +1,118 @@
+"""``t1 verify``: the proof that an index equals its source."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from t1_vectorstore.cli.console import counted, note, one_line, output, print_json, styled
+from t1_vectorstore.cli.errors import FAILED
+from t1_vectorstore.cli.options import ApiKey, Json, Model, Name, Overrides, Preset, parse_overrides
+from t1_vectorstore.cli.progress import busy
+from t1_vectorstore.cli.stores import open_store
+
+if TYPE_CHECKING:
+    from t1_vectorstore.lifecycle.verify import Verification
+
+SHOWN = 10
+"""Of each kind of difference, so many are printed."""
+
+
+def verify(
+    paths: Annotated[list[Path], typer.Argument(metavar="SOURCE...", help="The files and folders that were indexed.")],
+    index: Annotated[str, typer.Option(metavar="DIR|URL", help="The index folder, or the URL of a Qdrant server.")],
+    vectors: Annotated[int, typer.Option(min=0, help="Encode so many chunks anew, and compare their vectors.")] = 0,
+    least_cosine: Annotated[
+        float | None, typer.Option(min=-1, max=1, help="What such a vector must reach.  [default: 0.99]")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the draw of those chunks.")] = 0,
+    allow_extra: Annotated[
+        bool, typer.Option("--allow-extra", help="Documents that the source does not have are no difference.")
+    ] = False,
+    model: Model = None,
+    preset: Preset = None,
+    override: Overrides = None,
+    name: Name = "t1",
+    text_field: Annotated[str | None, typer.Option(help="As for t1 index.")] = None,
+    id_field: Annotated[str | None, typer.Option(help="As for t1 index.")] = None,
+    chunk_size: Annotated[int, typer.Option(help="As for t1 index.")] = 1600,
+    overlap: Annotated[int, typer.Option(help="As for t1 index.")] = 0,
+    api_key: ApiKey = None,
+    json: Json = False,
+) -> None:
+    """Prove that an index holds its source, all of it and nothing else; exit code 1 where it does not."""
+    from t1_vectorstore.chunking import Chunker
+    from t1_vectorstore.corpora import Fields, check, read
+    from t1_vectorstore.ingest import chunker_for
+    from t1_vectorstore.lifecycle.verify import LEAST_COSINE
+    from t1_vectorstore.lifecycle.verify import verify as compare
+
+    check(paths)
+    Chunker(chunk_size, overlap)  # refuses what cannot work
+    unread: list[str] = []
+    skipped: list[str] = []
+    documents = read(
+        paths,
+        fields=Fields(text_field, id_field),
+        on_error=lambda error: unread.append(str(error)),
+        on_skip=lambda error: skipped.append(str(error)),
+    )
+    overrides = parse_overrides(override)
+    opened = open_store(index, model=model, preset=preset, overrides=overrides, name=name, api_key=api_key)
+    with opened as store, busy("verifying"):
+        found = compare(
+            documents,
+            store.collection,
+            chunker_for(store.embedder, size=chunk_size, overlap=overlap),
+            embedder=store.embedder,
+            vectors=vectors,
+            least_cosine=LEAST_COSINE if least_cosine is None else least_cosine,
+            seed=seed,
+            allow_extra=allow_extra,
+        )
+    if json:
+        print_json({"equal": found.equal and not unread, **asdict(found), "unread": unread, "skipped": skipped})
+    else:
+        _print(found, index, unread, skipped)
+    if unread or not found.equal:
+        raise typer.Exit(FAILED)
+
+
+def _print(found: Verification, index: str, unread: list[str], skipped: list[str]) -> None:
+    from t1_vectorstore.lifecycle.verify import KINDS
+
+    _list(f"{len(skipped)} not read", skipped, len(skipped))
+    _list(f"{len(unread)} unreadable", unread, len(unread))
+    for kind, differences in found.differences.items():
+        lines = [f"{difference.id}: {difference.reason}" for difference in differences.first]
+        _list(f"{differences.count} {kind} ({KINDS[kind]})", lines, differences.count)
+    different = sum(differences.count for differences in found.differences.values())
+    if found.equal:
+        verdict = "equal, as far as the source could be read" if unread else "equal"
+    else:
+        verdict = counted(different, "difference")
+    compared = f", {counted(found.vectors, 'vector')} encoded anew" if found.vectors else ""
+    if found.lowest_cosine is not None:
+        compared += f" (lowest cosine {found.lowest_cosine:.4f})"
+    extra = f", {found.allowed:,} of them of other documents" if found.allowed else ""
+    output().print(
+        styled(
+            f"{verdict}: {counted(found.documents, 'document')} in {counted(found.chunks, 'chunk')}; "
+            f"{counted(found.points, 'chunk')} in {index}{extra}{compared}"
+        )
+    )
+    if "changed" in found.differences and {"missing", "stale"} & found.differences.keys():
+        note("if the index was made with another --chunk-size or --overlap, give the same ones here")
+
+
+def _list(title: str, lines: list[str], count: int) -> None:
+    if not count:
+        return
+    note(f"{title}:")
+    for line in lines[:SHOWN]:
+        note(f"- {one_line(line, 300)}")
+    if count > SHOWN:
+        note(f"- ... and {count - SHOWN:,} more")

@@ -1,0 +1,66 @@
+"""``t1 verify``: its verdict, its exit code, and what it says about differences."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+def test_an_index_is_proven_equal_to_its_source(run: Any, corpus: Any) -> None:
+    name = corpus({"id": "a", "text": "one"}, {"id": "b", "text": "two"})
+    run("index", name, "--to", "idx")
+    assert "equal: 2 documents in 2 chunks; 2 chunks in idx" in run("verify", name, "--index", "idx").stdout
+    said = json.loads(run("verify", name, "--index", "idx", "--vectors", "9", "--json").stdout)
+    assert said["equal"] is True
+    assert said["vectors"] == 2
+    assert said["differences"] == {}
+
+
+def test_differences_are_named_and_fail(run: Any, corpus: Any, folder: Path) -> None:
+    name = corpus({"id": "a", "text": "one"}, {"id": "b", "text": "two"})
+    run("index", name, "--to", "idx")
+    other = corpus({"id": "a", "text": "uno"}, {"id": "c", "text": "three"}, name="other.jsonl")
+    result = run("verify", other, "--index", "idx", code=1)
+    assert "3 differences" in result.stdout
+    for line in ("1 changed", "- a: other text", "1 missing", "- c: not stored", "1 extra", "- b: the source has no"):
+        assert line in result.stderr
+    differences = json.loads(run("verify", other, "--index", "idx", "--json", code=1).stdout)["differences"]
+    assert {kind: [first["id"] for first in some["first"]] for kind, some in differences.items()} == {
+        "changed": ["a"],
+        "missing": ["c"],
+        "extra": ["b"],
+    }
+    run("index", other, "--to", "idx")
+    run("verify", other, "--index", "idx", code=1)
+    assert "1 of them of other documents" in run("verify", other, "--index", "idx", "--allow-extra").stdout
+
+
+def test_a_source_that_cannot_be_read_proves_nothing(run: Any, folder: Path) -> None:
+    (folder / "bad.jsonl").write_text('{"id": "a", "text": "one"}\nnot JSON\n')
+    run("index", "bad.jsonl", "--to", "idx", code=1)
+    result = run("verify", "bad.jsonl", "--index", "idx", code=1)
+    assert "equal, as far as the source could be read" in result.stdout
+    assert "1 unreadable" in result.stderr
+
+
+def test_other_chunk_sizes_are_hinted_at(run: Any, folder: Path) -> None:
+    (folder / "long.txt").write_text("\n\n".join(f"Paragraph {n}." for n in range(40)))
+    run("index", "long.txt", "--to", "idx", "--chunk-size", "100")
+    assert "--chunk-size" in run("verify", "long.txt", "--index", "idx", "--chunk-size", "60", code=1).stderr
+    run("verify", "long.txt", "--index", "idx", "--chunk-size", "100")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (["nothing.jsonl", "--index", "idx"], 1, "no such file"),
+        (["corpus.jsonl", "--index", "nowhere"], 1, "there is no index"),
+        (["corpus.jsonl", "--index", "idx", "--chunk-size", "0"], 2, "at least 1"),
+    ],
+)
+def test_wrong_use_says_what_is_wrong(run: Any, corpus: Any, arguments: list[str], code: int, says: str) -> None:
+    run("index", corpus({"id": "a", "text": "one"}), "--to", "idx")
+    assert says in run("verify", *arguments, code=code).stderr
