@@ -14,7 +14,7 @@ from t1_vectorstore.asking import Asking, Question
 from t1_vectorstore.embedder import T1Embedder
 from t1_vectorstore.errors import CollectionMismatch
 from t1_vectorstore.filters import FilterLike
-from t1_vectorstore.ingest import LoadProgress, LoadReport, load
+from t1_vectorstore.ingest import NAMED, LoadProgress, LoadReport, Reader, load
 from t1_vectorstore.store import Collection
 from t1_vectorstore.types import Document, Fusion, IndexKind, SearchResult, Truncation
 
@@ -89,9 +89,12 @@ class T1VectorStore:
 
     def add(
         self,
-        documents: Iterable[Document],
+        documents: Iterable[Document] | Reader,
         *,
         chunker: Chunker | None = None,
+        dead_letters: str | os.PathLike[str] | None = None,
+        prune: bool | FilterLike = False,
+        named: int | None = NAMED,
         on_progress: Callable[[LoadProgress], None] | None = None,
     ) -> LoadReport:
         """Embed and store documents; one that is stored unchanged is not embedded again.
@@ -100,26 +103,52 @@ class T1VectorStore:
         reason, and takes no other along.
 
         Args:
-            documents: any iterable; a generator is read as the work goes on.
+            documents: any iterable, or a reader such as ``partial(read, "docs")``; read as the work goes on, in the
+                calling thread.
             chunker: cuts long documents; None takes the default one.
-            on_progress: told after each step of the work.
+            dead_letters: a file for what was not stored, as JSON Lines that can be loaded again; it begins empty.
+            prune: at the end, delete the documents that the source does not have; a filter limits it to those whose
+                metadata satisfies it. See ``ingest.load``.
+            named: how many failures, and how many truncated chunks, the report names at most; None for all.
+            on_progress: told how far it is, in the calling thread.
 
         Raises:
+            ValueError: ``prune`` with a source that has no document.
             TypeError: something other than a ``Document``.
             BackendError: the model failed; what was stored before stays.
             StoreError: the collection failed; likewise.
         """
-        return load(documents, self.embedder, self.collection, chunker=chunker, on_progress=on_progress)
+        return load(
+            documents,
+            self.embedder,
+            self.collection,
+            chunker=chunker,
+            dead_letters=dead_letters,
+            prune=prune,
+            named=named,
+            on_progress=on_progress,
+        )
 
     async def aadd(
         self,
-        documents: Iterable[Document],
+        documents: Iterable[Document] | Reader,
         *,
         chunker: Chunker | None = None,
+        dead_letters: str | os.PathLike[str] | None = None,
+        prune: bool | FilterLike = False,
+        named: int | None = NAMED,
         on_progress: Callable[[LoadProgress], None] | None = None,
     ) -> LoadReport:
         """``add`` in a thread, where ``documents`` is read and ``on_progress`` is called: the model is most of it."""
-        return await asyncio.to_thread(self.add, documents, chunker=chunker, on_progress=on_progress)
+        return await asyncio.to_thread(
+            self.add,
+            documents,
+            chunker=chunker,
+            dead_letters=dead_letters,
+            prune=prune,
+            named=named,
+            on_progress=on_progress,
+        )
 
     def search(
         self,

@@ -15,7 +15,7 @@ from t1_vectorstore.corpora.html import read_html
 from t1_vectorstore.corpora.lines import STDIN, OnBytes, OnError, ignore_bytes, kind, raise_error, warn
 from t1_vectorstore.corpora.parquet import read_parquet
 from t1_vectorstore.corpora.pdf import read_pdf
-from t1_vectorstore.corpora.records import Fields, read_csv, read_jsonl
+from t1_vectorstore.corpora.records import REASON, Fields, read_csv, read_jsonl
 from t1_vectorstore.corpora.sources import as_paths, beir_corpus, check, size, total_bytes
 from t1_vectorstore.corpora.texts import read_text
 from t1_vectorstore.types import Document
@@ -29,6 +29,7 @@ RECORD_READERS = {
 }
 
 __all__ = [
+    "REASON",
     "Fields",
     "OnBytes",
     "OnError",

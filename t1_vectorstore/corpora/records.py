@@ -13,6 +13,9 @@ from t1_vectorstore.corpora.lines import Lines, OnBytes, OnError, ignore_bytes, 
 from t1_vectorstore.errors import CorpusError
 from t1_vectorstore.types import Document
 
+REASON = "t1_failure"
+"""The field of a dead letter (see ``ingest``) that says why its document was not stored; no part of the document."""
+
 _LARGEST_CELL = 2**31 - 1  # characters; the csv module refuses more than 131,072 unless told
 
 
@@ -40,7 +43,7 @@ class Fields:
         Raises:
             ValueError: the record does not have these fields, or they hold something else.
         """
-        rest = dict(record)
+        rest = {name: value for name, value in record.items() if name != REASON}
         text = _take(rest, self.text or "text")
         if not isinstance(text, str):
             raise ValueError(f"field {self.text or 'text'!r} must be a string, got {type(text).__name__}")

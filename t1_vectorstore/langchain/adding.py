@@ -32,6 +32,7 @@ def add(store: T1VectorStore, entries: Iterable[Entry], *, truncation: Truncatio
         report = store.add(
             _named(entries, ids),
             chunker=_uncut(store.embedder, truncation),
+            named=None,
             on_progress=lambda progress: bar.to(progress.encoded + progress.unchanged),
         )
     if report.truncations and truncation == "warn":

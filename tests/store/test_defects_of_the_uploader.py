@@ -57,6 +57,7 @@ def test_it_tells_no_progress() -> None:
 
 def test_it_does_not_resume(tmp_path: Path) -> None:
     embedder = T1Embedder.fake()
+    documents = [Document(f"Document number {i}.", f"d{i}") for i in range(3000)]  # more than can be under way
 
     def stop_after_300(progress: LoadProgress) -> None:
         if progress.stored >= 300:
@@ -64,9 +65,9 @@ def test_it_does_not_resume(tmp_path: Path) -> None:
 
     with T1VectorStore.open(tmp_path / "index", embedder) as store:
         with pytest.raises(KeyboardInterrupt):
-            store.add(DOCUMENTS, on_progress=stop_after_300)
+            store.add(documents, on_progress=stop_after_300)
         there = store.count()
-        assert 300 <= there < len(DOCUMENTS)
-        report = store.add(DOCUMENTS)
-        assert (report.unchanged, report.stored) == (there, len(DOCUMENTS) - there)
-        assert store.count() == len(DOCUMENTS)
+        assert 300 <= there < len(documents)
+        report = store.add(documents)
+        assert (report.unchanged, report.stored) == (there, len(documents) - there)
+        assert store.count() == len(documents)

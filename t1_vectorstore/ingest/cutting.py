@@ -1,0 +1,74 @@
+"""Documents to the pieces that travel through a load, each with the document it belongs to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from t1_vectorstore.chunking import DEFAULT_SIZE, Chunker
+from t1_vectorstore.embedder import T1Embedder
+from t1_vectorstore.ids import point_id
+from t1_vectorstore.types import Chunk, Document
+
+
+@dataclass(slots=True)
+class Origin:
+    """A document on its way.
+
+    Attributes:
+        document: as it was given.
+        name: its id.
+        chunks: into how many it was cut.
+        refused: set when one of them cannot be stored: the others are then not stored, either.
+    """
+
+    document: Document
+    name: str
+    chunks: int
+    refused: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A chunk on its way.
+
+    Attributes:
+        chunk: what is encoded and stored.
+        content_hash: the chunk's, computed once.
+        origin: what it was cut from.
+    """
+
+    chunk: Chunk
+    content_hash: str
+    origin: Origin
+
+    @property
+    def last(self) -> bool:
+        """Whether it is its document's last."""
+        return self.chunk.index == self.origin.chunks - 1
+
+
+def chunker_for(embedder: T1Embedder, *, size: int = DEFAULT_SIZE, overlap: int = 0) -> Chunker:
+    """Chunks of at most ``size`` characters, and never of more tokens than the model reads."""
+
+    def length(text: str) -> int:
+        if len(text) > size:
+            return len(text)
+        excess = embedder.excess_tokens(text) if text else 0
+        return size + excess if excess else len(text)
+
+    return Chunker(size, overlap, length)
+
+
+def cut(document: Document, chunker: Chunker) -> list[Piece]:
+    """Cut a document; whatever can be seen to be unusable is refused here, before the model is at work.
+
+    Raises:
+        ValueError: its text, id or metadata cannot be stored.
+        TypeError: they are not of the types they must be.
+    """
+    chunks = chunker.split(document)
+    origin = Origin(document, chunks[0].document_id, len(chunks))
+    point_id(origin.name)
+    for chunk in chunks:
+        point_id(chunk.id)
+    return [Piece(chunk, chunk.content_hash, origin) for chunk in chunks]

@@ -1,0 +1,222 @@
+"""The load itself: a source is read, cut, looked up, encoded and written, all at the same time.
+
+    the caller's thread     reads, cuts into chunks, refuses what cannot be stored, puts batches together
+    a thread                asks the collection which chunks it holds unchanged
+    a thread                encodes the others
+    a thread                writes them, proves it, deletes what longer versions have left
+
+**There is no journal: the collection is it.** Ids and content hashes are decided by the source alone, so a load that
+was killed is completed by running it again, by anyone, anywhere. At each point at which a load can be killed:
+
+- before a batch is written: the rerun does not find its hashes, and encodes and writes it.
+- while it is written: what the engine has kept is found by its hashes, the rest is written. A point is replaced as a
+  whole, with its hash, so that no hash vouches for another's vector.
+- before the chunks of a longer version are deleted, or while they are: the rerun looks for the first of them even where
+  the document is unchanged. They are deleted last first, so as long as any is left, so is the first.
+- while the source is pruned: the rerun compares all of the collection again.
+- while a failure is noted: the document is not stored, so the rerun meets it again.
+
+A file beside the collection could only agree with that, or be wrong.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack, closing
+from typing import TypeAlias
+
+from t1_vectorstore.chunking import Chunker
+from t1_vectorstore.embedder import T1Embedder
+from t1_vectorstore.errors import CollectionMismatch, CorpusError
+from t1_vectorstore.filters import FilterLike
+from t1_vectorstore.ingest.cutting import Piece, chunker_for, cut
+from t1_vectorstore.ingest.dead_letters import DeadLetters
+from t1_vectorstore.ingest.pipeline import Pipeline
+from t1_vectorstore.ingest.proof import Proof
+from t1_vectorstore.ingest.pruning import EMPTY, delete_unseen
+from t1_vectorstore.ingest.report import NAMED, LoadProgress, LoadReport
+from t1_vectorstore.ingest.seen import Seen
+from t1_vectorstore.ingest.steps import Batch, Steps
+from t1_vectorstore.ingest.tally import Tally
+from t1_vectorstore.store import Collection
+from t1_vectorstore.types import Document
+
+BATCH_CHUNKS = 256
+"""Chunks that are encoded and written together: an interruption loses no more than the few batches under way."""
+
+_BATCH_CHARACTERS = 2**22
+"""A batch ends here, too, so that a few long chunks do not fill the memory."""
+
+_DEPTH = 4
+"""Batches under way: one in each step, and one that is ready for the model."""
+
+Reader: TypeAlias = Callable[..., Iterable[Document]]
+"""Called with ``on_error=``, a function that takes each ``CorpusError``; gives the documents. The readers of
+``corpora`` are such functions, once they know their file: ``partial(read, "docs")``."""
+
+
+def load(
+    documents: Iterable[Document] | Reader,
+    embedder: T1Embedder,
+    collection: Collection,
+    *,
+    chunker: Chunker | None = None,
+    batch_chunks: int = BATCH_CHUNKS,
+    dead_letters: str | os.PathLike[str] | None = None,
+    prune: bool | FilterLike = False,
+    named: int | None = NAMED,
+    on_progress: Callable[[LoadProgress], None] | None = None,
+) -> LoadReport:
+    """Bring documents into a collection: encode and write what is new or changed, and nothing else.
+
+    A document replaces an earlier one of the same id as a whole: chunks that its new text no longer has are deleted. A
+    document that cannot be stored is reported and takes no other along. Of several documents with one id in the same
+    load the first is kept; the others are reported, unless they are the same. Others may load other documents into the
+    same collection meanwhile.
+
+    Args:
+        documents: any iterable, or a function that gives one and reports what it cannot read, such as
+            ``partial(read, "docs")``. Read in the calling thread, as the load goes on.
+        embedder: the model whose vectors the collection holds.
+        collection: where to.
+        chunker: cuts long documents; ``chunker_for(embedder)`` when None.
+        batch_chunks: how many chunks are encoded and written together.
+        dead_letters: a file that takes every document that was not stored, as JSON Lines that can be loaded again.
+            Whatever it holds is replaced.
+        prune: at the end, delete the documents that the source does not have. The collection, or the part of it whose
+            metadata satisfies the filter that is given here, is then exactly the source; so nobody else may load other
+            documents into it meanwhile. Points that another package wrote are left alone. Nothing is deleted where
+            something could not be read, as it may have been any document; the report's ``not_pruned`` says so.
+        named: how many failures, and how many truncated chunks, the report names at most; ``None``: all.
+        on_progress: told how far it is: after each document and, while there is more to come, a few times a second;
+            always in the calling thread. What it raises ends the load.
+
+    Raises:
+        CollectionMismatch: the collection holds another model's vectors. Nothing has been done then.
+        ValueError: ``batch_chunks`` is less than 1; or ``prune`` with a source that has no document.
+        TypeError: something other than a document.
+        BackendError: the model failed. What was stored before stays, and a rerun goes on from there.
+        StoreError: the collection failed; likewise.
+    """
+    if collection.identity.fingerprint != embedder.identity.fingerprint:
+        raise CollectionMismatch(
+            f"{collection.location} holds vectors of model {collection.identity.model!r}, and the embedder is "
+            f"{embedder.identity.model!r}; load that model, or another collection"
+        )
+    if isinstance(documents, Document) or not (isinstance(documents, Iterable) or callable(documents)):
+        raise TypeError(f"expected several documents, got {type(documents).__name__}; wrap a single one in a list")
+    if batch_chunks < 1:
+        raise ValueError(f"batch_chunks must be at least 1, got {batch_chunks!r}")
+    with ExitStack() as stack:
+        letters = None if dead_letters is None else stack.enter_context(closing(DeadLetters(dead_letters)))
+        tally = Tally(letters, named)
+        seen, proof = stack.enter_context(closing(Seen())), stack.enter_context(closing(Proof()))
+        told = _Teller(tally, on_progress)
+        try:
+            steps = Steps(embedder, collection, tally, proof)
+            run = _Load(steps, chunker or chunker_for(embedder), seen, tally, told, batch_chunks)
+            run.read(documents if isinstance(documents, Iterable) else documents(on_error=run.unreadable))
+            proof.check(collection, tally, told)
+            not_pruned = _prune(prune, seen, collection, tally, told)
+        except BaseException:
+            told(always=True)  # how far it got, now that every step has ended
+            raise
+        told(always=True)
+        return tally.report(not_pruned)
+
+
+class _Teller:
+    """Tells the caller how far the load is, if there is anything new."""
+
+    def __init__(self, tally: Tally, on_progress: Callable[[LoadProgress], None] | None) -> None:
+        self._tally = tally
+        self._on_progress = on_progress
+        self._last: object = None
+
+    def __call__(self, *, always: bool = False) -> None:
+        if self._on_progress is None:
+            return
+        state = self._tally.state
+        if always or state is not self._last:
+            self._last = state
+            self._on_progress(self._tally.progress)
+
+
+class _Load:
+    """The caller's part of a load: reads the source, and fills the batches."""
+
+    def __init__(
+        self, steps: Steps, chunker: Chunker, seen: Seen, tally: Tally, told: Callable[[], None], batch_chunks: int
+    ) -> None:
+        self._chunker = chunker
+        self._seen = seen
+        self._tally = tally
+        self._told = told
+        self._batch_chunks = batch_chunks
+        self._batch: list[Piece] = []
+        self._characters = 0
+        self._pipeline: Pipeline[Batch] = Pipeline([steps.look_up, steps.encode, steps.write], depth=_DEPTH)
+        steps.go_on = self._pipeline.go_on
+
+    def read(self, documents: Iterable[Document]) -> None:
+        """Load everything."""
+        with self._pipeline:
+            for document in documents:
+                self._pipeline.raise_error()
+                self._add(document)
+                self._told()
+            self._flush()
+            self._pipeline.wait(0, self._told)
+
+    def unreadable(self, error: CorpusError) -> None:
+        """Something in the source is no document."""
+        self._tally.unreadable(error)
+        self._told()
+
+    def _add(self, document: Document) -> None:
+        if not isinstance(document, Document):
+            raise TypeError(f"a load takes Documents, got {type(document).__name__}; write Document(text=...)")
+        self._tally.count(documents=1)
+        try:
+            pieces = cut(document, self._chunker)
+            new = self._seen.add(pieces)
+        except (ValueError, TypeError) as error:
+            self._seen.add_failed(document.id)
+            self._tally.fail(str(document.id), str(error), document)
+            return
+        if not new:
+            self._tally.count(repeated=1)
+            return
+        self._tally.count(chunks=len(pieces))
+        for piece in pieces:
+            self._batch.append(piece)
+            self._characters += len(piece.chunk.text)
+            if len(self._batch) >= self._batch_chunks or self._characters >= _BATCH_CHARACTERS:
+                self._flush()
+
+    def _flush(self) -> None:
+        if self._batch:
+            batch, self._batch, self._characters = Batch(self._batch), [], 0
+            self._pipeline.submit(batch, self._told)
+
+
+def _prune(
+    wanted: bool | FilterLike, seen: Seen, collection: Collection, tally: Tally, told: Callable[[], None]
+) -> str:
+    """Prune if it is wanted and safe.
+
+    Returns:
+        Why it was wanted and not done; empty otherwise.
+    """
+    if wanted is False:
+        return ""
+    read = tally.progress
+    if read.unread:
+        return f"{read.unread} items of the source could not be read, and any of them may be what would be deleted"
+    if not read.documents:
+        raise ValueError(EMPTY)
+    for removed in delete_unseen(seen, collection, None if wanted is True else wanted):
+        tally.count(pruned=removed)
+        told()
+    return ""

@@ -1,0 +1,76 @@
+"""The books of a load: its steps, at work in several threads, report here what they did."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+
+from t1_vectorstore.ingest.dead_letters import DeadLetters
+from t1_vectorstore.ingest.report import Failure, LoadProgress, LoadReport, TruncatedChunk
+from t1_vectorstore.types import Document
+
+
+class Tally:
+    """Counts, and as many names as are asked for. Thread-safe."""
+
+    def __init__(self, dead_letters: DeadLetters | None, named: int | None) -> None:
+        """Begin the clock.
+
+        Args:
+            dead_letters: take every failure.
+            named: how many failures, and how many truncated chunks, to remember; ``None``: all.
+        """
+        self._started = time.perf_counter()
+        self._lock = threading.Lock()
+        self._progress = LoadProgress()
+        self._dead_letters = dead_letters
+        self._named = named
+        self._failures: list[Failure] = []
+        self._truncations: list[TruncatedChunk] = []
+
+    @property
+    def state(self) -> object:
+        """Another one after each change."""
+        return self._progress
+
+    @property
+    def progress(self) -> LoadProgress:
+        """How far the load has got."""
+        return replace(self._progress, seconds=time.perf_counter() - self._started)
+
+    def count(self, **more: int) -> None:
+        """Add to the counts of these names."""
+        with self._lock:
+            counts = {name: getattr(self._progress, name) + number for name, number in more.items()}
+            self._progress = replace(self._progress, **counts)
+
+    def fail(self, name: str, reason: str, document: Document | None = None) -> None:
+        """A document was not stored."""
+        self._remember(Failure(name, reason), document)
+        self.count(failed=1)
+
+    def unreadable(self, error: Exception) -> None:
+        """Something in the source is no document."""
+        self._remember(Failure(None, str(error)), None)
+        self.count(unread=1)
+
+    def truncate(self, cuts: Sequence[TruncatedChunk]) -> None:
+        """Chunks were read in part."""
+        with self._lock:
+            self._truncations = [*self._truncations, *cuts][: self._named]
+        self.count(truncated=len(cuts))
+
+    def report(self, not_pruned: str) -> LoadReport:
+        """What has happened, in full."""
+        counts = asdict(self.progress)
+        failures, truncations = tuple(self._failures), tuple(self._truncations)
+        return LoadReport(**counts, failures=failures, truncations=truncations, not_pruned=not_pruned)
+
+    def _remember(self, failure: Failure, document: Document | None) -> None:
+        if self._dead_letters is not None:
+            self._dead_letters.write(document, failure.reason)
+        with self._lock:
+            if self._named is None or len(self._failures) < self._named:
+                self._failures.append(failure)
