@@ -94,7 +94,7 @@ def test_a_long_file_is_indexed_in_chunks_that_the_model_reads_whole(run: Any, f
     ("arguments", "code", "complaint"),
     [
         (["none.txt", "--to", "idx"], 1, "no such file"),
-        (["a.pdf", "--to", "idx"], 1, "no reader for '.pdf'; known: .txt"),
+        (["a.odt", "--to", "idx"], 1, "no reader for '.odt'; known: .txt"),
         (["corpus.jsonl", "--to", "docs"], 1, "docs is not an index"),
         (["corpus.jsonl", "--to", ":memory:"], 2, "name a folder or a URL"),
         (["corpus.jsonl", "--to", "localhost:6333"], 2, "http://"),
@@ -107,7 +107,7 @@ def test_mistakes_are_refused_before_anything_is_made(
     run: Any, folder: Path, corpus: Any, arguments: list[str], code: int, complaint: str
 ) -> None:
     corpus({"text": "x"})
-    (folder / "a.pdf").write_text("")
+    (folder / "a.odt").write_text("")
     (folder / "docs").mkdir()
     (folder / "docs" / "mine.txt").write_text("")
     result = run("index", *arguments, code=code)
