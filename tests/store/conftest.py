@@ -15,6 +15,7 @@ from qdrant_client import QdrantClient, models
 from t1_vectorstore.store import Collection
 from tests.store.points import MODEL
 from tests.store.qdrant_binary import cached
+from tests.store.qdrant_container import no_container, running_container
 from tests.store.qdrant_server import running_server
 
 CLOSED_PORT = 1  # nothing listens there, so gRPC is out of reach and REST has to do
@@ -41,19 +42,22 @@ class Place:
 
 @pytest.fixture(scope="session")
 def server_url() -> Iterator[str]:
-    """A server given by the environment, or the pinned binary."""
+    """A server given by the environment; else in a container, where an engine runs those; else the pinned binary."""
     if url := os.environ.get("T1_TEST_QDRANT_URL"):
         yield url
         return
-    given = os.environ.get("T1_TEST_QDRANT_BINARY")
-    binary = Path(given) if given else cached()
-    if binary is None:
-        _absent("no Qdrant server: set T1_TEST_QDRANT_URL, or run python -m tests.store.qdrant_binary")
-    with running_server(binary) as url:
-        yield url
+    if (obstacle := no_container()) is None:
+        with running_container() as url:
+            yield url
+        return
+    if (binary := cached()) is None:
+        absent(f"no Qdrant server: {obstacle}; set T1_TEST_QDRANT_URL, or run python -m tests.store.qdrant_binary")
+    with running_server(binary) as server:
+        yield server.url
 
 
-def _absent(reason: str) -> NoReturn:
+def absent(reason: str) -> NoReturn:
+    """Skip for want of a server, or fail where one is required."""
     if os.environ.get("T1_REQUIRE_SERVER") == "1":
         pytest.fail(reason)
     pytest.skip(reason)

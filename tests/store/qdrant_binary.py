@@ -22,7 +22,9 @@ BINARY_SHA256 = "8019db3c315d27fe663d639a6cdc6f60dff2ae903312daea492b159b553ad66
 
 
 def cached() -> Path | None:
-    """The binary, if it was fetched before."""
+    """The binary: the one that ``T1_TEST_QDRANT_BINARY`` names, or the pinned one if it was fetched before."""
+    if given := os.environ.get("T1_TEST_QDRANT_BINARY"):
+        return Path(given)
     path = _home() / f"qdrant-{BINARY_SHA256[:16]}"
     return path if path.exists() else None
 

@@ -1,4 +1,4 @@
-"""A real Qdrant server for as long as a block lasts."""
+"""A real Qdrant server for as long as a block lasts; one that runs from the binary can be killed and started again."""
 
 from __future__ import annotations
 
@@ -18,41 +18,99 @@ _NOBODY = "nobody"
 _START_SECONDS = 60.0
 
 
-@contextmanager
-def running_server(binary: Path) -> Iterator[str]:
-    """Start the binary on free ports of 127.0.0.1, as nobody when we are root, and give its URL."""
-    folder = Path(tempfile.mkdtemp(prefix="t1-qdrant-"))
-    try:
-        program = folder / "qdrant"
-        shutil.copy(binary, program)  # the cache may lie where nobody cannot read
-        user = _NOBODY if os.geteuid() == 0 else None
-        if user:
-            shutil.chown(folder, user)
+class LocalServer:
+    """The binary on free ports of 127.0.0.1 and in a folder of its own, as nobody when we are root."""
+
+    def __init__(self, binary: Path, folder: Path) -> None:
+        """Lay out what ``start`` needs in a folder that ``nobody`` may read."""
+        self._program = folder / "qdrant"
+        shutil.copy(binary, self._program)  # the cache may lie where nobody cannot read
+        self._user = _NOBODY if os.geteuid() == 0 else None
+        if self._user:
+            shutil.chown(folder, self._user)
         folder.chmod(0o755)
-        port = _two_free_ports()
-        log = folder / "log"
-        with log.open("wb") as output:
-            process = subprocess.Popen(
-                [program, "--disable-telemetry"],
-                cwd=folder,
-                env=_settings(folder, port),
+        self._log = folder / "log"
+        self.port = two_free_ports()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it on the files that it has, and wait until it answers."""
+        with self._log.open("ab") as output:
+            self._process = subprocess.Popen(
+                [self._program, "--disable-telemetry"],
+                cwd=self._log.parent,
+                env=_settings(self._log.parent, self.port),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                user=user,
+                user=self._user,
             )
+        self._wait(self._process)
+
+    def kill(self) -> None:
+        """End it as a power failure does, as far as a process can tell."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+    def restart(self) -> None:
+        """Kill it, and start it again on what it left."""
+        self.kill()
+        self.start()
+
+    def stop(self) -> None:
+        """End it in peace."""
+        if self._process is None:
+            return
+        self._process.terminate()
         try:
-            _wait(process, port, log)
-            yield f"http://127.0.0.1:{port}"
-        finally:
-            process.terminate()
+            self._process.wait(10)
+        except subprocess.TimeoutExpired:
+            self.kill()
+
+    def _wait(self, process: subprocess.Popen[bytes]) -> None:
+        deadline = time.monotonic() + _START_SECONDS
+        while time.monotonic() < deadline:
+            if process.poll() is not None:
+                raise RuntimeError(f"Qdrant ended with {process.returncode}: {self._last_words()}")
             try:
-                process.wait(10)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+                with urllib.request.urlopen(f"{self.url}/readyz", timeout=1):
+                    return
+            except (urllib.error.URLError, OSError):
+                time.sleep(0.05)
+        raise RuntimeError(f"Qdrant did not start within {_START_SECONDS} s: {self._last_words()}")
+
+    def _last_words(self) -> str:
+        return self._log.read_text("utf-8", "replace")[-2000:]
+
+
+@contextmanager
+def running_server(binary: Path) -> Iterator[LocalServer]:
+    """Start the binary, and leave nothing behind."""
+    folder = Path(tempfile.mkdtemp(prefix="t1-qdrant-"))
+    try:
+        server = LocalServer(binary, folder)
+        try:
+            server.start()
+            yield server
+        finally:
+            server.stop()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def two_free_ports() -> int:
+    """The first of two neighbouring ports of 127.0.0.1, for REST and gRPC."""
+    while True:
+        with socket.socket() as first, socket.socket() as second:
+            first.bind(("127.0.0.1", 0))
+            port: int = first.getsockname()[1]
+            try:
+                second.bind(("127.0.0.1", port + 1))
+            except (OSError, OverflowError):
+                continue
+            return port
 
 
 def _settings(folder: Path, port: int) -> dict[str, str]:
@@ -66,29 +124,3 @@ def _settings(folder: Path, port: int) -> dict[str, str]:
         "QDRANT__STORAGE__SNAPSHOTS_PATH": str(folder / "snapshots"),
         "QDRANT__TELEMETRY_DISABLED": "true",
     }
-
-
-def _two_free_ports() -> int:
-    """The first of two neighbouring ports, REST and gRPC."""
-    while True:
-        with socket.socket() as first, socket.socket() as second:
-            first.bind(("127.0.0.1", 0))
-            port: int = first.getsockname()[1]
-            try:
-                second.bind(("127.0.0.1", port + 1))
-            except (OSError, OverflowError):
-                continue
-            return port
-
-
-def _wait(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
-    deadline = time.monotonic() + _START_SECONDS
-    while time.monotonic() < deadline:
-        if process.poll() is not None:
-            raise RuntimeError(f"Qdrant ended with {process.returncode}: {log.read_text('utf-8', 'replace')[-2000:]}")
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=1):
-                return
-        except (urllib.error.URLError, OSError):
-            time.sleep(0.05)
-    raise RuntimeError(f"Qdrant did not start within {_START_SECONDS} s: {log.read_text('utf-8', 'replace')[-2000:]}")
