@@ -2,6 +2,7 @@
 #   make demo         install, then the package's main job end to end
 #   make test         install, then every check that needs no server
 #   make test-server  install, then the tests against a real Qdrant server
+#   make test-faults  install, then 200 loads that are killed or cut off, to the same end each time
 #   make lint         install, then only the quick checks
 
 PYTHON ?= python3
@@ -14,7 +15,7 @@ PYTEST_ARGS ?=
 export OMP_NUM_THREADS ?= 1
 
 .DELETE_ON_ERROR:
-.PHONY: demo test test-server lint clean
+.PHONY: demo test test-server test-faults lint clean
 
 demo: $(VENV)/.local
 	$(BIN)/t1 demo
@@ -31,6 +32,10 @@ lint: $(VENV)/.dev
 test-server: $(VENV)/.dev
 	$(BIN)/python -m tests.store.qdrant_binary
 	T1_REQUIRE_SERVER=1 $(BIN)/python -m pytest -m server $(PYTEST_ARGS)
+
+test-faults: $(VENV)/.dev
+	$(BIN)/python -m tests.store.qdrant_binary
+	T1_REQUIRE_SERVER=1 $(BIN)/python -m pytest tests/faults -m 'not slow' $(PYTEST_ARGS)
 
 clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,20 @@
+"""A server that can be killed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.store.conftest import absent
+from tests.store.qdrant_binary import cached
+from tests.store.qdrant_server import LocalServer, running_server
+
+
+@pytest.fixture(scope="session")
+def mortal_server() -> Iterator[LocalServer]:
+    """A server of our own from the pinned binary: one that others use must not be killed."""
+    if (binary := cached()) is None:
+        absent("no Qdrant server to kill: run python -m tests.store.qdrant_binary")
+    with running_server(binary) as server:
+        yield server
