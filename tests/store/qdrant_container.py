@@ -19,6 +19,7 @@ def no_container() -> str | None:
         from docker.errors import DockerException
     except ImportError:
         return "testcontainers is not installed"
+    obstacle = None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)  # the library drops the socket that did not connect
         try:
@@ -26,9 +27,9 @@ def no_container() -> str | None:
             client.ping()
             client.close()
         except DockerException:
-            gc.collect()
-            return "no container engine answers"
-    return None
+            obstacle = "no container engine answers"
+        gc.collect()
+    return obstacle
 
 
 @contextmanager
