@@ -46,11 +46,14 @@ def open_engine(
     text = os.fspath(location)
     if not isinstance(text, str) or not text.strip():
         raise ValueError(f"a location is a folder, an http(s):// URL or ':memory:', got {location!r}")
+    at_server = isinstance(location, str) and re.match(r"https?://[^/]", text, re.IGNORECASE)
+    if expected.shard_key is not None and not at_server:
+        raise ValueError(f"{text!r} has no named shards; shard_key={expected.shard_key!r} is for a cluster of servers")
     if text == ":memory:":
         from t1_vectorstore.engines.memory import MemoryEngine
 
         return MemoryEngine(expected)
-    if isinstance(location, str) and re.match(r"https?://[^/]", text, re.IGNORECASE):
+    if at_server:
         from t1_vectorstore.engines.server import ServerEngine
 
         return ServerEngine(

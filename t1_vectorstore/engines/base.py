@@ -13,6 +13,7 @@ from typing import Any, Literal, Protocol, TypeAlias
 
 from t1_vectorstore.engines.schema import Schema
 from t1_vectorstore.ids import PointId
+from t1_vectorstore.storage import Quantization
 from t1_vectorstore.types import Fusion, Indexing, Vector
 
 EngineKind: TypeAlias = Literal["embedded", "memory", "server"]
@@ -23,6 +24,10 @@ RRF_K = 2
 """Reciprocal rank fusion adds ``1 / (k + rank)``, the best rank being 0; every engine is told. 2 lets what one ranking
 is sure of come first; with the 60 of the literature, whatever both rankings have anywhere outweighs it: nDCG@10 of
 t1-mini on unseen three-hop questions is .93 with 2, .84 with 10 and .82 with 60."""
+
+OVERSAMPLING: Mapping[Quantization, float] = {"int8": 2.0, "binary": 16.0}
+"""How many times as many candidates as are wanted a search takes from quantised vectors, before the full ones decide.
+On 20,000 clustered vectors of 384 dimensions recall@10 is then 1.00 and .97; with just as many, .94 and .21."""
 
 SPARSE = "bm25"
 """The name of the sparse vector beside the dense one, which has none."""

@@ -12,6 +12,7 @@ from qdrant_client import models
 from t1_vectorstore.engines.base import SPARSE, FilterJSON, Nearest, Row, Scored
 from t1_vectorstore.engines.client_queries import client_filter, query_arguments, sparse_vector
 from t1_vectorstore.engines.schema import Schema
+from t1_vectorstore.engines.server_storage import search_params
 from t1_vectorstore.errors import StoreError, WriteNotVerified
 from t1_vectorstore.ids import PointId
 
@@ -43,7 +44,7 @@ class ClientEngine:
 
     def nearest(self, query: Nearest) -> list[Scored]:
         """The rows that answer a query, best first."""
-        return scored(self._call("query_points", **query_arguments(query)))
+        return scored(self._call("query_points", **query_arguments(query, search_params(self.schema.storage))))
 
     async def anearest(self, query: Nearest) -> list[Scored]:
         """``nearest`` in a thread, as the library has nothing to wait for."""
@@ -81,7 +82,8 @@ def scored(answer: models.QueryResponse) -> list[Scored]:
 
 def vector_params(schema: Schema) -> dict[str, Any]:
     """The arguments of ``create_collection`` that say which vectors it holds."""
-    dense = models.VectorParams(size=schema.identity.dimension, distance=models.Distance.COSINE)
+    size, on_disk = schema.identity.dimension, schema.storage.on_disk or None
+    dense = models.VectorParams(size=size, distance=models.Distance.COSINE, on_disk=on_disk)
     terms = {SPARSE: models.SparseVectorParams(modifier=models.Modifier.IDF)} if schema.hybrid else None
     return {"vectors_config": dense, "sparse_vectors_config": terms}
 

@@ -9,8 +9,8 @@ from qdrant_client import models
 from t1_vectorstore.engines.base import RRF_K, SPARSE, FilterJSON, Nearest, Sparse
 
 
-def query_arguments(query: Nearest) -> dict[str, Any]:
-    """The arguments of ``query_points``."""
+def query_arguments(query: Nearest, params: models.SearchParams | None) -> dict[str, Any]:
+    """The arguments of ``query_points``; ``params`` say how to search by vectors."""
     vector, filter = query.vector.tolist(), client_filter(query.filter)
     shared: dict[str, Any] = {"limit": query.limit, "offset": query.offset, "with_payload": True}
     if query.sparse is not None:
@@ -18,12 +18,13 @@ def query_arguments(query: Nearest) -> dict[str, Any]:
         by_terms = models.Prefetch(query=sparse_vector(query.sparse), using=SPARSE, **depth)
         by_rank = models.RrfQuery(rrf=models.Rrf(k=RRF_K))
         fusion = by_rank if query.fusion == "rrf" else models.FusionQuery(fusion=models.Fusion.DBSF)
-        prefetch = [models.Prefetch(query=vector, **depth), by_terms]
+        prefetch = [models.Prefetch(query=vector, params=params, **depth), by_terms]
         return {**shared, "prefetch": prefetch, "query": fusion, "with_vectors": [""]}
     if query.diversity is not None:
         mmr = models.Mmr(diversity=query.diversity, candidates_limit=query.candidates)
-        return {**shared, "query": models.NearestQuery(nearest=vector, mmr=mmr), "query_filter": filter}
-    return {**shared, "query": vector, "query_filter": filter}
+        nearest = models.NearestQuery(nearest=vector, mmr=mmr)
+        return {**shared, "query": nearest, "query_filter": filter, "search_params": params}
+    return {**shared, "query": vector, "query_filter": filter, "search_params": params}
 
 
 def client_filter(filter: FilterJSON | None) -> models.Filter | None:

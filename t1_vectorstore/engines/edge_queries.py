@@ -11,8 +11,8 @@ from t1_vectorstore.engines.edge_filters import edge_filter
 from t1_vectorstore.types import Vector
 
 
-def edge_query(query: Nearest) -> edge.QueryRequest:
-    """Translate a query.
+def edge_query(query: Nearest, params: edge.SearchParams | None) -> edge.QueryRequest:
+    """Translate a query; ``params`` say how to search by vectors.
 
     Raises:
         ValueError: its filter has a condition that the embedded engine does not know.
@@ -21,14 +21,15 @@ def edge_query(query: Nearest) -> edge.QueryRequest:
     shared: dict[str, Any] = {"limit": query.limit, "offset": query.offset, "with_payload": True}
     if query.sparse is not None:
         depth: dict[str, Any] = {"limit": query.candidates, "filter": filter}
-        by_vector = edge.Prefetch(query=edge.Query.Nearest(array(query.vector)), **depth)
+        by_vector = edge.Prefetch(query=edge.Query.Nearest(array(query.vector)), params=params, **depth)
         by_terms = edge.Prefetch(query=edge.Query.Nearest(sparse_vector(query.sparse), using=SPARSE), **depth)
         fusion: Any = edge.Fusion.Rrf(RRF_K) if query.fusion == "rrf" else edge.Fusion.Dbsf()
         return edge.QueryRequest(prefetches=[by_vector, by_terms], query=fusion, with_vector=[""], **shared)
     if query.diversity is not None:  # Edge's lambda is the share of relevance, the server's diversity its opposite
         mmr = edge.Mmr(array(query.vector), 1 - query.diversity, query.candidates)
-        return edge.QueryRequest(query=mmr, filter=filter, **shared)
-    return edge.QueryRequest(query=edge.Query.Nearest(array(query.vector)), filter=filter, **shared)
+        return edge.QueryRequest(query=mmr, filter=filter, params=params, **shared)
+    nearest = edge.Query.Nearest(array(query.vector))
+    return edge.QueryRequest(query=nearest, filter=filter, params=params, **shared)
 
 
 def array(vector: Vector | None) -> Any:  # noqa: ANN401

@@ -13,6 +13,7 @@ import time
 import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,21 +23,13 @@ import qdrant_edge as edge
 from t1_vectorstore.engines.base import SPARSE, EngineKind, FilterJSON, Nearest, Row, Scored, WithoutOptimizer
 from t1_vectorstore.engines.edge_filters import edge_filter
 from t1_vectorstore.engines.edge_queries import array, edge_query, sparse_vector
+from t1_vectorstore.engines.edge_shard import check_storage, create_shard, search_params
 from t1_vectorstore.engines.folder import IndexFolder
 from t1_vectorstore.engines.schema import Expected, Schema
 from t1_vectorstore.errors import CollectionNotFound, StoreError, StoreUnavailable
 from t1_vectorstore.ids import PointId
-from t1_vectorstore.types import IndexKind
 
 _FLUSH_SECONDS = 5.0
-_INDEXES: dict[IndexKind, edge.PayloadSchemaType] = {
-    "keyword": edge.PayloadSchemaType.Keyword,
-    "integer": edge.PayloadSchemaType.Integer,
-    "float": edge.PayloadSchemaType.Float,
-    "bool": edge.PayloadSchemaType.Bool,
-    "datetime": edge.PayloadSchemaType.Datetime,
-    "text": edge.PayloadSchemaType.Text,
-}
 _OUT_OF_ORDER = ("no space left", "not enough space", "disk full", "read-only", "permission denied", "input/output")
 
 
@@ -57,7 +50,7 @@ class EmbeddedEngine(WithoutOptimizer):
                 if expected.identity is None:
                     raise CollectionNotFound(f"there is no index in {folder.path}")
                 found = expected.new_schema()
-                folder.create(found, _filler(found))
+                folder.create(found, partial(create_shard, schema=found))
             self.schema: Schema = expected.reconcile(found, str(folder.path))
             self._shards = [edge.EdgeShard.load(str(folder.shard))]  # a list, so that it can be emptied from outside
         # Also when nobody calls close: the shard must be gone before the lock is.
@@ -66,6 +59,8 @@ class EmbeddedEngine(WithoutOptimizer):
     @classmethod
     def open(cls, path: Path, expected: Expected, *, create: bool) -> EmbeddedEngine:
         """Open or create the index in a folder; whatever fails, the folder is not left locked."""
+        if expected.storage is not None:
+            check_storage(expected.storage)
         folder = IndexFolder(path, create=create and expected.identity is not None)
         try:
             return cls(folder, expected)
@@ -96,7 +91,7 @@ class EmbeddedEngine(WithoutOptimizer):
 
     def nearest(self, query: Nearest) -> list[Scored]:
         """The rows that answer a query, best first."""
-        request = edge_query(query)
+        request = edge_query(query, search_params(self.schema.storage))
         with self._use() as shard:
             found = shard.query(request)
         return [(point.score, _row(point)) for point in found]
@@ -168,20 +163,6 @@ def _release(shards: list[edge.EdgeShard], folder: IndexFolder, lock: threading.
                     shards.pop().close()
         finally:
             folder.close()
-
-
-def _filler(schema: Schema) -> Any:  # noqa: ANN401
-    def fill(path: Path) -> None:
-        params = edge.EdgeVectorParams(schema.identity.dimension, edge.Distance.Cosine)
-        terms = {SPARSE: edge.EdgeSparseVectorParams(modifier=edge.Modifier.Idf)} if schema.hybrid else None
-        config = edge.EdgeConfig(vectors=params, sparse_vectors=terms, wal_enabled=True)
-        shard = edge.EdgeShard.create(str(path), config)
-        for field, (kind, tenant) in schema.payload_indexes.items():
-            index = edge.KeywordIndexParams(is_tenant=True) if tenant else _INDEXES[kind]
-            shard.update(edge.UpdateOperation.create_field_index(field, index))
-        shard.close()
-
-    return fill
 
 
 @contextmanager

@@ -23,10 +23,13 @@ class MemoryEngine(WithoutOptimizer, ClientEngine):
 
         Raises:
             CollectionNotFound: no identity is given; memory holds nothing to find.
+            ValueError: a way of storage is asked for.
         """
         if expected.identity is None:
             raise CollectionNotFound("':memory:' always starts empty: there is no collection to open without a model")
         schema = expected.new_schema()
+        if asked := list(schema.storage.asked()):
+            raise ValueError(f"':memory:' keeps points in one way only and has no storage.{asked[0]}; leave it out")
         super().__init__(schema.name, schema)
         self._lock = threading.Lock()
         self._client: QdrantClient | None = QdrantClient(":memory:")

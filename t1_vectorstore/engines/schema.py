@@ -10,6 +10,7 @@ from typing import Any, get_args
 
 from t1_vectorstore.errors import CollectionMismatch, StoreError
 from t1_vectorstore.filters import field_path
+from t1_vectorstore.storage import Storage
 from t1_vectorstore.types import IndexKind, ModelIdentity
 
 _PLAIN_FORMAT, _HYBRID_FORMAT = 1, 2  # a version that knows only the first would write points without their words
@@ -35,6 +36,7 @@ class Schema:
         hybrid: whether the words of the texts are stored beside the vectors.
         indexes: metadata fields that the engine indexes, and as what.
         tenant: the metadata field that says whose a point is, if each is somebody's.
+        storage: how its points are kept.
         uid: random; tells whether two connections see the same collection.
     """
 
@@ -46,6 +48,7 @@ class Schema:
     hybrid: bool = False
     indexes: Mapping[str, IndexKind] = field(default_factory=dict)
     tenant: str | None = None
+    storage: Storage = field(default_factory=Storage)
     uid: str = field(default_factory=lambda: uuid.uuid4().hex)
 
     def __post_init__(self) -> None:
@@ -72,6 +75,7 @@ class Schema:
         """A JSON object that a person can read."""
         record = asdict(self)
         identity = record.pop("identity")
+        record["storage"] = self.storage.asked()
         version = _HYBRID_FORMAT if self.hybrid else _PLAIN_FORMAT
         return {"format": version, "name": record.pop("name"), **identity, **record}
 
@@ -95,6 +99,7 @@ class Schema:
                 hybrid=bool(record.get("hybrid", False)),
                 indexes=dict(record.get("indexes", {})),
                 tenant=record.get("tenant"),
+                storage=Storage(**record.get("storage", {})),
                 **{name: str(record[name]) for name in names},
             )
         except (KeyError, TypeError, ValueError) as error:
@@ -113,6 +118,8 @@ class Expected:
     hybrid: bool | None = None
     indexes: Mapping[str, IndexKind] | None = None
     tenant: str | None = None
+    storage: Storage | None = None
+    shard_key: str | None = None
 
     def __post_init__(self) -> None:
         """Refuse indexes that no collection can have, also where there is one already."""
@@ -123,7 +130,11 @@ class Expected:
         if self.identity is None:
             raise ValueError("a collection can only be created for a model: pass its identity")
         return replace(
-            self.schema(self.identity), hybrid=bool(self.hybrid), indexes=dict(self.indexes or {}), tenant=self.tenant
+            self.schema(self.identity),
+            hybrid=bool(self.hybrid),
+            indexes=dict(self.indexes or {}),
+            tenant=self.tenant,
+            storage=self.storage or Storage(),
         )
 
     def schema(self, identity: ModelIdentity) -> Schema:
@@ -146,9 +157,13 @@ class Expected:
             (self.hybrid, found.hybrid, "hybrid"),
             (self.indexes, found.indexes, "indexes"),
             (self.tenant, found.tenant, "tenant"),
+            (self.storage, found.storage, "storage"),
         ):
             if wanted is not None and wanted != has:
                 raise CollectionMismatch(f"{where} was made with {what}={has!r} and is opened with {wanted!r}")
+        if self.shard_key is not None and found.uid and self.shard_key not in found.storage.shard_keys:
+            made = list(found.storage.shard_keys)
+            raise CollectionMismatch(f"{where} was made with shard_keys={made!r} and is opened for {self.shard_key!r}")
         if self.identity is None:
             return found
         ours, theirs = self.identity, found.identity

@@ -5,13 +5,12 @@ The collection's description lives in the server's collection metadata, which Qd
 
 from __future__ import annotations
 
+import asyncio
 import math
-import re
 import socket
 import threading
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -19,16 +18,20 @@ from qdrant_client import AsyncQdrantClient, QdrantClient, models
 
 from t1_vectorstore.engines import server_indexing
 from t1_vectorstore.engines.base import EngineKind, Nearest, Retry, Scored
-from t1_vectorstore.engines.client import ClientEngine, scored, vector_params
+from t1_vectorstore.engines.client import ClientEngine, scored
 from t1_vectorstore.engines.client_queries import query_arguments
 from t1_vectorstore.engines.schema import OWN_KEY, Expected, Schema
 from t1_vectorstore.engines.server_async import AsyncConnection
-from t1_vectorstore.engines.server_errors import apatiently, patiently, status_of
-from t1_vectorstore.errors import CollectionMismatch, CollectionNotFound, StoreError
-from t1_vectorstore.types import Indexing, ModelIdentity
+from t1_vectorstore.engines.server_errors import apatiently, patiently
+from t1_vectorstore.engines.server_features import demand
+from t1_vectorstore.engines.server_opening import Opening
+from t1_vectorstore.engines.server_storage import search_params
+from t1_vectorstore.errors import CollectionNotFound, StoreError
+from t1_vectorstore.types import Indexing
 
 _GRPC_PORT = 6334
 _PROBE_SECONDS = 1.0
+_OF_POINTS = {"upsert", "delete", "retrieve", "query_points", "count", "scroll"}
 _OPENING_BUDGET = 5.0  # seconds; who waits for a first answer wants to know soon that the address is wrong
 
 
@@ -72,18 +75,21 @@ class ServerEngine(ClientEngine):
         self._grpc_port: int | None = None
         self._connecting = threading.Lock()
         self._async: AsyncConnection | None = None
-        opening = replace(self._retry, budget=min(self._retry.budget, _OPENING_BUDGET))
+        self._shard_key = expected.shard_key
+        self._version: str | None = None
         rest = self._connect(grpc_port=None)
         self._client: QdrantClient | None = rest
+        hasty = replace(self._retry, budget=min(self._retry.budget, _OPENING_BUDGET))
+        opening = Opening(rest, url, hasty, expected)
         try:
-            schema = self._find(rest, expected, opening)
+            schema = opening.find()
             if schema is None:
                 if not create or expected.identity is None:
                     raise CollectionNotFound(f"{url} has no collection {expected.name!r}")
-                schema = self._create(rest, expected, opening)
+                schema = opening.create()
             super().__init__(expected.name, schema)
             self.schema = expected.reconcile(schema, f"the collection {expected.name!r} at {url}")
-            self._index(rest, opening)
+            opening.complete(self.schema)
             self._client = self._faster(rest, schema, grpc_port)
         except BaseException:
             rest.close()
@@ -115,9 +121,22 @@ class ServerEngine(ClientEngine):
         if client is not None:
             client.close()
 
+    def nearest(self, query: Nearest) -> list[Scored]:
+        """The rows that answer a query, best first.
+
+        Raises:
+            StoreError: the server is too old to answer it as it is meant.
+        """
+        self._demand(query)
+        return super().nearest(query)
+
     async def anearest(self, query: Nearest) -> list[Scored]:
-        """``nearest`` without holding up the event loop, and without a thread for each call."""
-        connection, arguments = self._async_connection(), query_arguments(query)
+        """``nearest`` without holding up the event loop, and without a thread for each call but a first one."""
+        if self._version is None:
+            await asyncio.to_thread(self._demand, query)
+        self._demand(query)
+        arguments = {**query_arguments(query, search_params(self.schema.storage)), **self._shard("query_points")}
+        connection = self._async_connection()
 
         async def ask(client: AsyncQdrantClient) -> models.QueryResponse:
             return await apatiently(lambda: client.query_points(self._name, **arguments), self._retry, self._where)
@@ -132,12 +151,28 @@ class ServerEngine(ClientEngine):
                 self._async = AsyncConnection(lambda: AsyncQdrantClient(**self._settings(self._grpc_port)))
             return self._async
 
+    def _demand(self, query: Nearest) -> None:
+        """Refuse a query of which an older server would ignore a part; it is asked once how old it is."""
+        new = {"choose hits that differ": query.diversity, "fuse rankings as the other engines do": query.sparse}
+        for feature, asked in new.items():
+            if asked is not None:
+                if self._version is None:
+                    self._version = str(self._attempt("info").version)
+                demand(feature, self._version, self._where)
+
+    def _shard(self, verb: str) -> dict[str, str]:
+        """The argument that keeps a call to the collection's shard of one name, if it was opened for one."""
+        return {} if self._shard_key is None or verb not in _OF_POINTS else {"shard_key_selector": self._shard_key}
+
     def _call(self, verb: str, **arguments: Any) -> Any:  # noqa: ANN401 - what the client's method returns
+        return self._attempt(verb, self._name, **arguments, **self._shard(verb))
+
+    def _attempt(self, verb: str, *names: str, **arguments: Any) -> Any:  # noqa: ANN401 - what the client's method returns
         client = self._client
         if client is None:
             raise StoreError(f"the connection to {self._where} is closed")
         method: Callable[..., Any] = getattr(client, verb)
-        return patiently(lambda: method(self._name, **arguments), self._retry, self._where)
+        return patiently(lambda: method(*names, **arguments), self._retry, self._where)
 
     def _connect(self, grpc_port: int | None) -> QdrantClient:
         return QdrantClient(**self._settings(grpc_port))
@@ -155,64 +190,6 @@ class ServerEngine(ClientEngine):
             "timeout": self._timeout,
             "check_compatibility": False,  # it warns of versions; what matters of them is checked where it matters
         }
-
-    def _find(self, client: QdrantClient, expected: Expected, retry: Retry) -> Schema | None:
-        """The description of the collection, or ``None`` where there is no such collection."""
-        try:
-            found = patiently(lambda: client.get_collection(expected.name), retry, self._where)
-        except CollectionNotFound as error:
-            if status_of(error.__cause__) is None:
-                raise
-            return None
-        where = f"the collection {expected.name!r} at {self._where}"
-        vectors = found.config.params.vectors
-        if isinstance(vectors, dict) and "" in vectors:  # another spelling of the unnamed one: langchain-qdrant's
-            vectors = vectors[""]
-        if not isinstance(vectors, models.VectorParams):
-            names = ", ".join(repr(name) for name in vectors or {}) or "none"
-            raise CollectionMismatch(f"{where} has named vectors ({names}); this package uses the unnamed one")
-        record = (found.config.metadata or {}).get(OWN_KEY)
-        if record is None:
-            identity = ModelIdentity("(not recorded)", "", vectors.size)
-            schema = replace(expected.schema(identity), uid="")
-        else:
-            schema = replace(Schema.from_json(record, f"the metadata of {where}"), name=expected.name)
-        identity = replace(schema.identity, dimension=vectors.size)
-        return replace(schema, identity=identity, distance=vectors.distance.value.lower())
-
-    def _create(self, client: QdrantClient, expected: Expected, retry: Retry) -> Schema:
-        """Create the collection; if another process is faster, take its."""
-        version = patiently(client.info, retry, self._where).version
-        if _older(version, (1, 16)):
-            raise StoreError(
-                f"{self._where} runs Qdrant {version}, which cannot record whose vectors a collection holds; "
-                "version 1.16 or later can"
-            )
-        schema = expected.new_schema()
-        params = vector_params(schema)
-
-        def create() -> None:
-            client.create_collection(expected.name, metadata={OWN_KEY: schema.to_json()}, **params)
-
-        try:
-            patiently(create, retry, self._where)
-        except StoreError:
-            if (found := self._find(client, expected, retry)) is not None:
-                return found
-            raise
-        return schema
-
-    def _index(self, client: QdrantClient, retry: Retry) -> None:
-        """Make the indexes that are still missing, also those that whoever created the collection had no time for."""
-        if not (wanted := self.schema.payload_indexes):
-            return
-        made = patiently(lambda: client.get_collection(self._name), retry, self._where).payload_schema
-        for path, (kind, tenant) in wanted.items():
-            by_tenant = models.KeywordIndexParams(type=models.KeywordIndexType.KEYWORD, is_tenant=True)
-            params = by_tenant if tenant else models.PayloadSchemaType(kind)
-            index = partial(client.create_payload_index, self._name, path, params, wait=True)
-            if path not in made:
-                patiently(index, retry, self._where)
 
     def _faster(self, rest: QdrantClient, schema: Schema, grpc_port: int | None) -> QdrantClient:
         """A gRPC connection, if one leads to the same collection: by its ``uid``, not just by its name."""
@@ -239,9 +216,3 @@ def _listening(host: str, port: int) -> bool:
             return True
     except OSError:
         return False
-
-
-def _older(version: str, than: tuple[int, int]) -> bool:
-    """Whether a version is older; one that cannot be read (a build from source) is not."""
-    numbers = re.match(r"(\d+)\.(\d+)", version)
-    return numbers is not None and (int(numbers[1]), int(numbers[2])) < than

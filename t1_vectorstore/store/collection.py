@@ -11,6 +11,7 @@ from t1_vectorstore.engines import OWN_KEY, Engine, Expected, Retry, open_engine
 from t1_vectorstore.errors import CollectionMismatch
 from t1_vectorstore.filters import FilterLike
 from t1_vectorstore.ids import point_id
+from t1_vectorstore.storage import Storage
 from t1_vectorstore.store.indexing import Indexer
 from t1_vectorstore.store.payload import PROOF, stored_hash
 from t1_vectorstore.store.reader import Reader
@@ -55,6 +56,8 @@ class Collection(Reader):
         hybrid: bool | None = None,
         indexes: Mapping[str, IndexKind] | None = None,
         tenant: str | None = None,
+        storage: Storage | None = None,
+        shard_key: str | None = None,
         api_key: str | None = None,
         timeout: float = 30.0,
         grpc_port: int | None = None,
@@ -80,6 +83,9 @@ class Collection(Reader):
                 by servers; ``:memory:`` needs none. ``None``: as the collection has it.
             tenant: the metadata field that says whose a point is; its index keeps each one's points together. Searches
                 are still limited to one by their ``filter``. Fixed at creation.
+            storage: how the points are kept: on disk, quantised, on how many machines; fixed at creation. ``None``: as
+                the collection has it, the engine's own way for a new one.
+            shard_key: the one of ``storage.shard_keys`` to write into and to read from; ``None`` reads them all.
             api_key: for a server.
             timeout: seconds that one call to a server may take.
             grpc_port: where a server speaks gRPC; ``None`` means the port after the URL's. gRPC is used when it leads
@@ -91,11 +97,15 @@ class Collection(Reader):
             CollectionMismatch: it was made for another model, dimension, distance or payload; names both.
             CollectionLocked: the folder is open elsewhere.
             StoreUnavailable: the server does not answer, or the folder cannot be written to.
-            ValueError: the location is neither of the three, or an index cannot be made.
+            StoreError: the server is too old, or not the cluster that ``storage`` asks for.
+            ValueError: the location is neither of the three, an index cannot be made, or ``storage`` asks for what the
+                engine does not have.
         """
         if not isinstance(name, str) or not name:
             raise ValueError(f"a collection's name is a string that is not empty, got {name!r}")
-        expected = Expected(name, identity, content_key, metadata_key, adopt, hybrid, indexes, tenant)
+        expected = Expected(
+            name, identity, content_key, metadata_key, adopt, hybrid, indexes, tenant, storage, shard_key
+        )
         engine = open_engine(
             location, expected, create=create, api_key=api_key, timeout=timeout, grpc_port=grpc_port, retry=retry
         )
