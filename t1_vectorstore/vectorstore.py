@@ -15,6 +15,7 @@ from t1_vectorstore.embedder import T1Embedder
 from t1_vectorstore.errors import CollectionMismatch
 from t1_vectorstore.filters import FilterLike
 from t1_vectorstore.ingest import NAMED, LoadProgress, LoadReport, Reader, load
+from t1_vectorstore.storage import Storage
 from t1_vectorstore.store import Collection
 from t1_vectorstore.types import Document, Fusion, IndexKind, SearchResult, Truncation
 
@@ -54,6 +55,7 @@ class T1VectorStore:
         hybrid: bool | None = None,
         indexes: Mapping[str, IndexKind] | None = None,
         tenant: str | None = None,
+        storage: Storage | None = None,
         api_key: str | None = None,
     ) -> T1VectorStore:
         """Open a collection for a model, and create it if it does not exist yet.
@@ -69,6 +71,7 @@ class T1VectorStore:
                 ``None``: as the collection has it, off for a new one.
             indexes: metadata fields to filter by, and what they hold, such as ``{"year": "integer"}``; likewise.
             tenant: the metadata field that says whose a document is; likewise.
+            storage: how the points are kept; likewise.
             api_key: for a server.
 
         Raises:
@@ -83,6 +86,7 @@ class T1VectorStore:
             hybrid=hybrid,
             indexes=indexes,
             tenant=tenant,
+            storage=storage,
             api_key=api_key,
         )
         return cls(embedder, collection)

@@ -17,10 +17,15 @@ from t1_vectorstore.cli.options import (
     Json,
     Model,
     Name,
+    OnDisk,
     Overrides,
     Preset,
+    Quantized,
+    Replicas,
+    Shards,
     parse_indexes,
     parse_overrides,
+    parse_storage,
 )
 from t1_vectorstore.cli.progress import load_bar
 from t1_vectorstore.cli.stores import Making, open_store
@@ -58,6 +63,10 @@ def index(
     ] = None,
     index_field: IndexFields = None,
     tenant: Annotated[str | None, typer.Option(help="Field that says whose a document is, in a new index.")] = None,
+    on_disk: OnDisk = None,
+    quantization: Quantized = None,
+    shards: Shards = None,
+    replicas: Replicas = None,
     api_key: ApiKey = None,
     json: Json = False,
 ) -> None:
@@ -69,7 +78,8 @@ def index(
     Chunker(chunk_size, overlap)  # refuses what cannot work
     if to == ":memory:":
         raise ValueError("an index in :memory: is gone when this command ends; name a folder or a URL")
-    made_with = Making(hybrid=hybrid, indexes=parse_indexes(index_field), tenant=tenant)
+    storage = parse_storage(on_disk=on_disk, quantization=quantization, shards=shards, replicas=replicas)
+    made_with = Making(hybrid=hybrid, indexes=parse_indexes(index_field), tenant=tenant, storage=storage)
     unread, skipped = _Complaints(), _Complaints()
     documents = read(paths, fields=Fields(text_field, id_field), on_error=unread, on_skip=skipped)
     opened = open_store(

@@ -8,6 +8,7 @@ from typing import Annotated, Any, get_args
 
 import typer
 
+from t1_vectorstore.storage import Storage
 from t1_vectorstore.types import IndexKind
 
 Where = Annotated[str, typer.Argument(metavar="DIR|URL", help="An index folder, or the URL of a Qdrant server.")]
@@ -43,6 +44,29 @@ IndexFields = Annotated[
         help="Metadata to filter by in a new index, and what it is: keyword, integer, float, bool, datetime or text.",
     ),
 ]
+
+
+OnDisk = Annotated[
+    bool | None, typer.Option("--on-disk", help="A new index reads its vectors from disk.", show_default=False)
+]
+Quantized = Annotated[
+    str | None,
+    typer.Option(
+        "--quantization", metavar="int8|binary", help="Smaller copies of the vectors to search by, in a new index."
+    ),
+]
+Shards = Annotated[int | None, typer.Option(help="Parts of a new index, to be spread over a cluster of servers.")]
+Replicas = Annotated[int | None, typer.Option(help="On how many servers of a cluster each part of a new index is.")]
+
+
+def parse_storage(**given: Any) -> Storage | None:  # noqa: ANN401 - checked by Storage
+    """How a new index keeps its points; ``None`` without any option.
+
+    Raises:
+        ValueError: an option with a value that it does not take.
+    """
+    options = {name: value for name, value in given.items() if value is not None}
+    return Storage(**options) if options else None
 
 
 def parse_indexes(given: Sequence[str] | None) -> dict[str, IndexKind] | None:

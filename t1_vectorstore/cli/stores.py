@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from typing_extensions import TypedDict
 
 from t1_vectorstore.cli.progress import busy
+from t1_vectorstore.storage import Storage
 from t1_vectorstore.types import IndexKind
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ class Making(TypedDict, total=False):
     hybrid: bool | None
     indexes: Mapping[str, IndexKind] | None
     tenant: str | None
+    storage: Storage | None
 
 
 def open_collection(where: str, *, name: str, api_key: str | None) -> Collection:
