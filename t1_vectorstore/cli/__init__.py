@@ -14,9 +14,11 @@ import typer
 from t1_vectorstore import __version__
 from t1_vectorstore.cli.demo import demo
 from t1_vectorstore.cli.errors import Commands
+from t1_vectorstore.cli.evaluate import evaluate
 from t1_vectorstore.cli.index import index
 from t1_vectorstore.cli.manage import delete, info
 from t1_vectorstore.cli.search import search
+from t1_vectorstore.cli.tune import tune
 from t1_vectorstore.cli.verify import verify
 
 app = typer.Typer(
@@ -29,6 +31,8 @@ app = typer.Typer(
 )
 for command in (demo, index, search, info, delete, verify):
     app.command()(command)
+app.command("eval")(evaluate)
+app.command()(tune)
 
 
 def _version(wanted: bool) -> None:

@@ -53,3 +53,21 @@ def load_bar(total: int | None = None) -> Iterator[Callable[[LoadProgress], None
             bar.update(task, completed=done, more=more)
 
         yield show
+
+
+@contextmanager
+def counting(total: int) -> Iterator[Callable[[str, int], None]]:
+    """A bar for work in known numbers; it is told what is being done, and how much more of it is."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = messages()
+    columns = (TextColumn("{task.description}"), BarColumn(bar_width=16), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(
+        *columns, console=console, transient=True, refresh_per_second=REFRESH, disable=not console.is_terminal
+    ) as bar:
+        task = bar.add_task("", total=total)
+
+        def advance(doing: str, more: int) -> None:
+            bar.update(task, advance=more, description=one_line(doing))
+
+        yield advance

@@ -1,0 +1,45 @@
+"""``t1 tune``: the best way of asking, for an index and its users' questions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from t1_vectorstore.cli.console import output, print_json, styled
+from t1_vectorstore.cli.options import ApiKey, Json, Model, Name, Overrides, Preset, parse_overrides
+from t1_vectorstore.cli.progress import busy
+from t1_vectorstore.cli.stores import open_store
+
+
+def tune(
+    labels: Annotated[Path, typer.Option(help="Your judgements (JSON Lines: query, positives), 20 at least.")],
+    index: Annotated[str, typer.Option(metavar="DIR|URL", help="Where the documents are.")],
+    model: Model = None,
+    preset: Preset = None,
+    override: Overrides = None,
+    name: Name = "t1",
+    seed: Annotated[int, typer.Option(help="Of the halves to choose and to report on.")] = 0,
+    api_key: ApiKey = None,
+    json: Json = False,
+) -> None:
+    """Choose whether to think, how long, and whether to rank by words as well."""
+    from t1_vectorstore.evaluation import experiment, tuning
+    from t1_vectorstore.evaluation.labels import read_labels
+
+    opened = open_store(
+        index, model=model, preset=preset, overrides=parse_overrides(override), name=name, api_key=api_key
+    )
+    with opened as store, busy("asking"):
+        found = tuning.tune(store, read_labels(labels, store.collection), seed=seed)
+    if json:
+        print_json(
+            {"options": found.options, "chosen_on": found.chosen_on.rows(), "reported_on": found.reported_on.rows()}
+        )
+        return
+    console = output()
+    console.print(styled(f"tried on {len(found.chosen_on.benchmark.queries)} queries\n"))
+    console.print(styled(experiment.table(found.chosen_on)))
+    console.print(styled(f"\nchosen: {tuning.describe(found.options)}; on the other half of the queries\n"))
+    console.print(styled(experiment.table(found.reported_on)))

@@ -1,0 +1,189 @@
+"""The ways of ranking that are compared: the shipped T1 path in its variants, BM25, any sentence-transformers model."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from t1_vectorstore.errors import MissingExtraError
+from t1_vectorstore.evaluation.runs import Answer
+
+if TYPE_CHECKING:
+    from t1_vectorstore.types import Document, Fusion
+    from t1_vectorstore.vectorstore import T1VectorStore
+
+BATCH = 32
+"""Queries that are thought about together."""
+
+OnDone = Callable[[int], None]
+
+
+class System(Protocol):
+    """A way of ranking documents for queries."""
+
+    @property
+    def name(self) -> str:
+        """For people; unique in an experiment."""
+        ...
+
+    def answer(self, queries: Mapping[str, str], depth: int, on_done: OnDone | None = None) -> dict[str, Answer]:
+        """Rank documents.
+
+        Args:
+            queries: text by query id.
+            depth: how many documents at most.
+            on_done: told how many queries were answered since the last time.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class T1System:
+    """An index and its model, asked as users ask.
+
+    Attributes:
+        name: for people.
+        store: the index.
+        options: of ``T1Embedder.embed_queries``, such as ``{"think": False}``.
+        hybrid: also rank by words, those of the thought among them.
+        fusion: how the two rankings become one.
+    """
+
+    name: str
+    store: T1VectorStore
+    options: Mapping[str, Any]
+    hybrid: bool = False
+    fusion: Fusion = "rrf"
+
+    def answer(self, queries: Mapping[str, str], depth: int, on_done: OnDone | None = None) -> dict[str, Answer]:
+        """Think about the queries in batches, then search for each; a document's score is that of its best chunk."""
+        answers: dict[str, Answer] = {}
+        for batch in batched(queries.items(), BATCH):
+            started = time.perf_counter()
+            embeddings = self.store.embedder.embed_queries([text for _, text in batch], **self.options)
+            shared = (time.perf_counter() - started) / len(batch)
+            for (query, text), embedding in zip(batch, embeddings, strict=True):
+                thoughts = [thought.text for thought in embedding.thoughts]
+                words = "\n".join([text, *thoughts]) if self.hybrid else None
+                search = partial(
+                    self.store.collection.search, embedding.vector, text=words, fusion=self.fusion, group=True
+                )
+                started = time.perf_counter()
+                search(limit=10)  # what a user waits for; the ranking to be scored is much longer
+                seconds = shared + time.perf_counter() - started
+                hits = search(limit=depth)
+                # A fused order is not that of the cosines, and a run file is read by its scores: those are the ranks'.
+                ranking = {h.document_id: 1.0 / rank if self.hybrid else h.score for rank, h in enumerate(hits, 1)}
+                tokens = sum(thought.tokens for thought in embedding.thoughts)
+                answers[query] = Answer(ranking, seconds, thoughts, tokens)
+            if on_done:
+                on_done(len(batch))
+        return answers
+
+
+class Bm25System:
+    """BM25 as the ``bm25s`` library has it by default (Lucene's variant, k1 = 1.5, b = 0.75, English stop words)."""
+
+    name = "bm25"
+
+    def __init__(self, documents: Iterable[Document]) -> None:
+        """Index the documents in memory.
+
+        Raises:
+            MissingExtraError: the ``eval`` extra is not installed.
+        """
+        try:
+            import bm25s
+        except ModuleNotFoundError as error:
+            raise MissingExtraError("eval", "BM25") from error
+        self._library: Any = bm25s
+        ids, texts = [], []
+        for document in documents:
+            ids.append(str(document.id))
+            texts.append(document.text)
+        self._ids = ids
+        self._index: Any = bm25s.BM25()
+        self._index.index(bm25s.tokenize(texts, stopwords="en", show_progress=False), show_progress=False)
+
+    def answer(self, queries: Mapping[str, str], depth: int, on_done: OnDone | None = None) -> dict[str, Answer]:
+        """Rank by words."""
+        answers = {}
+        for query, text in queries.items():
+            started = time.perf_counter()
+            words = self._library.tokenize([text], stopwords="en", show_progress=False, return_ids=False)
+            rows, scores = self._index.retrieve(words, k=min(depth, len(self._ids)), show_progress=False)
+            found = zip(rows[0].tolist(), scores[0].tolist(), strict=True)
+            ranking = _best((self._ids[row], float(score)) for row, score in found if score > 0)
+            answers[query] = Answer(ranking, time.perf_counter() - started)
+            if on_done:
+                on_done(1)
+        return answers
+
+
+class SentenceTransformerSystem:
+    """A bi-encoder of the ``sentence-transformers`` library, by cosine over all documents in memory."""
+
+    def __init__(self, model: str, documents: Iterable[Document], *, instruction: str | None = None) -> None:
+        """Load the model and encode the documents.
+
+        Args:
+            model: folder or hub id.
+            documents: what is ranked.
+            instruction: put before each query as the model's own prompt would be; None takes the model's own.
+
+        Raises:
+            MissingExtraError: sentence-transformers is not installed.
+        """
+        try:
+            from sentence_transformers import SentenceTransformer
+        except ModuleNotFoundError as error:
+            raise MissingExtraError("eval", f"ranking by {model}") from error
+        self.name = f"st:{model.rstrip('/').rsplit('/', 1)[-1]}"
+        self._model: Any = SentenceTransformer(model, local_files_only=Path(model).is_dir())
+        self._prompt = instruction
+        ids, texts = [], []
+        for document in documents:
+            ids.append(str(document.id))
+            texts.append(document.text)
+        self._ids = ids
+        self._vectors = self._model.encode_document(texts, normalize_embeddings=True, show_progress_bar=False)
+
+    def answer(self, queries: Mapping[str, str], depth: int, on_done: OnDone | None = None) -> dict[str, Answer]:
+        """Rank by cosine."""
+        import numpy as np
+
+        answers = {}
+        for batch in batched(queries.items(), BATCH):
+            started = time.perf_counter()
+            vectors = self._model.encode_query(
+                [text for _, text in batch], prompt=self._prompt, normalize_embeddings=True, show_progress_bar=False
+            )
+            scores = vectors @ self._vectors.T
+            best = np.argsort(-scores, axis=1, kind="stable")[:, :depth]
+            shared = (time.perf_counter() - started) / len(batch)
+            for row, (query, _) in enumerate(batch):
+                ranking = _best((self._ids[column], float(scores[row, column])) for column in best[row])
+                answers[query] = Answer(ranking, shared)
+            if on_done:
+                on_done(len(batch))
+        return answers
+
+
+def batched(items: Iterable[tuple[str, str]], size: int) -> Iterator[Sequence[tuple[str, str]]]:
+    """Lists of ``size`` items, the last one shorter."""
+    iterator = iter(items)
+    while batch := list(islice(iterator, size)):
+        yield batch
+
+
+def _best(found: Iterable[tuple[str, float]]) -> dict[str, float]:
+    """The best score of each document, as an index may give it several times: once for each chunk."""
+    ranking: dict[str, float] = {}
+    for document, score in found:
+        ranking.setdefault(document, score)
+    return ranking

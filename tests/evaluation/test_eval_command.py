@@ -1,0 +1,155 @@
+"""``t1 eval`` and ``t1 tune`` from end to end, with the bundled model."""
+
+from __future__ import annotations
+
+import json
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from t1_vectorstore.cli import app
+from t1_vectorstore.evaluation.runs import read_trec
+from tests.evaluation import small_benchmark
+
+
+def t1(*arguments: str | Path, code: int = 0) -> Result:
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    assert result.exit_code == code, result.output
+    return result
+
+
+@pytest.fixture(scope="module")
+def questions(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return small_benchmark.write(tmp_path_factory.mktemp("benchmarks") / "questions")
+
+
+@pytest.fixture(scope="module")
+def index(questions: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An index as a user has it, with words."""
+    place = tmp_path_factory.mktemp("index") / "index"
+    t1("index", questions / "corpus.jsonl", "--to", place, "--hybrid")
+    return place
+
+
+@pytest.fixture(scope="module")
+def labels(questions: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same questions as a user's own judgements; twice in other words, so that there are enough to tune on."""
+    queries = [json.loads(line) for line in (questions / "queries.jsonl").read_text().splitlines()]
+    judged = [line.split("\t") for line in (questions / "qrels" / "test.tsv").read_text().splitlines()[1:]]
+    gold = {query: document for query, document, _ in judged}
+    asked = [query for query in queries if query["_id"] in gold]
+    lines = [{"query": query["text"], "positives": [gold[query["_id"]]]} for query in asked]
+    lines += [{"query": f"{query['text']} ?", "positives": {gold[query["_id"]]: 2}} for query in asked]
+    path = tmp_path_factory.mktemp("labels") / "labels.jsonl"
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return path
+
+
+def test_thinking_is_compared_on_a_benchmark(questions: Path, tmp_path: Path) -> None:
+    report, runs = tmp_path / "report.html", tmp_path / "runs"
+    systems = "thinking,no-thinking,hybrid,bm25"
+    found = json.loads(t1("eval", questions, "--systems", systems, "--report", report, "--runs", runs, "--json").stdout)
+    figures = {row["system"]: row for row in found["systems"]}
+    assert list(figures) == systems.split(",")
+    assert figures["thinking"]["queries"] == 12
+    assert figures["thinking"]["nDCG@10"] > figures["no-thinking"]["nDCG@10"] > 0
+    assert figures["thinking"]["thought_tokens"] > 5 > 0 == figures["no-thinking"]["thought_tokens"]
+    won = figures["no-thinking"]["first_minus_this"]
+    assert won["mean"] == pytest.approx(figures["thinking"]["nDCG@10"] - figures["no-thinking"]["nDCG@10"])
+    assert won["low"] <= won["mean"] <= won["high"]
+    assert sorted(path.name for path in runs.iterdir()) == [f"{name}.trec" for name in sorted(systems.split(","))]
+    assert set(read_trec(runs / "thinking.trec")) == {f"q{row}" for row in range(12)}
+    page = Page(report.read_text())
+    assert page.plots == 4
+    assert page.links == []
+    assert "no-thinking thought" not in page.text  # it has none
+    assert "thinking thought: " in page.text
+
+
+def test_the_table_is_for_people(questions: Path) -> None:
+    output = t1("eval", questions, "--systems", "no-thinking", "--queries", "3").stdout
+    assert "questions/test, 3 queries, t1-mini" in output
+    assert "| no-thinking |" in output
+
+
+def test_an_index_is_kept_and_used_again(questions: Path, tmp_path: Path) -> None:
+    arguments = ("eval", questions, "--systems", "no-thinking", "--index", tmp_path / "kept", "--json")
+    first, again = (json.loads(t1(*arguments).stdout)["systems"][0] for _ in range(2))
+    assert {**first, "seconds": 0} == {**again, "seconds": 0}
+    assert json.loads(t1("info", tmp_path / "kept", "--json").stdout)["points"] == 60
+
+
+def test_a_users_own_questions_on_a_users_own_index(index: Path, labels: Path) -> None:
+    found = json.loads(t1("eval", "--labels", labels, "--index", index, "--systems", "thinking,bm25", "--json").stdout)
+    thinking, bm25 = found["systems"]
+    assert thinking["queries"] == 24
+    assert thinking["nDCG@10"] > 0.8 > bm25["nDCG@10"]
+
+
+def test_the_best_way_of_asking_is_chosen_and_reported_on_other_queries(index: Path, labels: Path) -> None:
+    found = json.loads(t1("tune", "--labels", labels, "--index", index, "--json").stdout)
+    tried: dict[str, Any] = {row["system"]: row for row in found["chosen_on"]}
+    assert "think=False" in tried
+    assert "hybrid=True" in tried
+    assert any(name.startswith("budget=") for name in tried)
+    assert found["options"].get("think") is not False  # these questions need a thought
+    assert {row["queries"] for row in [*found["chosen_on"], *found["reported_on"]]} == {12}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--systems", "thinking,magic"], "no system 'magic'"),
+        (["--systems", "thinking,thinking"], "different names"),
+        (["--split", "dev"], "has no qrels/dev.tsv or qrels.dev.tsv"),
+        (["--long"], "needs --bright TASK"),
+        (["--labels", "x.jsonl"], "give --index, and no FOLDER"),
+    ],
+)
+def test_what_cannot_be_measured(questions: Path, arguments: list[str], words: str) -> None:
+    result = CliRunner().invoke(app, ["eval", str(questions), *arguments])
+    assert result.exit_code in (1, 2)
+    assert words in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ('{"query": "?", "positives": ["nowhere"]}', "1 relevant documents are not in the corpus, such as 'nowhere'"),
+        ('{"query": "", "positives": ["a"]}', "labels:1: 'query' must be a text, got ''"),
+        ('{"query": "?"}', "labels:1: 'positives' must be a list of document ids"),
+        ('{"query": "?", "positives": []}', "labels:1: 'positives' is empty"),
+        ('{"query": "?", "positives": {"a": 0}}', "whole gains above 0"),
+        ("[]", "labels:1: a line must hold a JSON object"),
+        ("{", "labels:1: not JSON"),
+        ("", "has no queries"),
+    ],
+)
+def test_labels_that_cannot_be_used(index: Path, tmp_path: Path, line: str, words: str) -> None:
+    (tmp_path / "labels").write_text(line + "\n")
+    result = t1("eval", "--labels", tmp_path / "labels", "--index", index, code=1)
+    assert words in result.stderr
+
+
+def test_too_few_labels_to_tune_on(index: Path, labels: Path, tmp_path: Path) -> None:
+    (tmp_path / "few.jsonl").write_text("".join(labels.read_text().splitlines(keepends=True)[:19]))
+    assert "needs 20 judged queries" in t1("tune", "--labels", tmp_path / "few.jsonl", "--index", index, code=2).stderr
+
+
+class Page(HTMLParser):
+    """What a report shows, and whether it needs anything from elsewhere."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.text, self.plots, self.links = "", 0, list[str]()
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.plots += tag == "svg"
+        self.links += [value or "" for name, value in attrs if name in ("src", "href") and tag != "use"]
+
+    def handle_data(self, data: str) -> None:
+        self.text += data

@@ -1,0 +1,120 @@
+"""Figures of runs: trec_eval's own, and equal to formulas worked out here."""
+
+from __future__ import annotations
+
+import math
+import random
+from pathlib import Path
+
+import pytest
+
+from t1_vectorstore.errors import CorpusError
+from t1_vectorstore.evaluation import experiment, metrics
+from t1_vectorstore.evaluation.benchmark import Benchmark
+from t1_vectorstore.evaluation.runs import Answer, Run, cut, read_trec, write_trec
+from t1_vectorstore.evaluation.scoring import compare, interval, mean, score
+from t1_vectorstore.evaluation.systems import Bm25System, OnDone
+from t1_vectorstore.types import Document
+
+
+def test_trec_eval_agrees_with_the_formulas() -> None:
+    random.seed(7)
+    queries, relevant, answers = {}, {}, {}
+    for number in range(40):
+        query = f"q{number}"
+        found = random.sample([f"d{i}" for i in range(150)], 120)
+        queries[query] = "?"
+        relevant[query] = {f"d{i}": random.choice([1, 1, 2]) for i in random.sample(range(150), 5)}
+        answers[query] = Answer({document: 1 / (rank + 1) for rank, document in enumerate(found)}, 0.0)
+    scores = score(Run("random", answers), Benchmark("b", None, queries, relevant))
+    for query, answer in answers.items():
+        gains = {document: float(gain) for document, gain in relevant[query].items()}
+        assert scores["nDCG@10"][query] == pytest.approx(metrics.ndcg(list(answer.ranking), gains, 10))
+        assert scores["recall@100"][query] == pytest.approx(metrics.recall(list(answer.ranking), gains, 100))
+        assert scores["hit@1"][query] == metrics.hit(list(answer.ranking), gains, 1)
+
+
+def test_a_query_that_found_nothing_counts_as_zero() -> None:
+    benchmark = Benchmark("b", None, {"q": "?", "r": "?"}, {"q": {"a": 1}, "r": {"a": 1}})
+    run = Run("half", {"q": Answer({"a": 1.0}, 0.0), "r": Answer({}, 0.0)})
+    assert mean(score(run, benchmark)["nDCG@10"]) == 0.5
+    with pytest.raises(ValueError, match="does not answer 1 queries, such as 'r'"):
+        score(Run("less", {"q": Answer({"a": 1.0}, 0.0)}), benchmark)
+
+
+class Fixed:
+    """Answers every query with the same ranking, as long as it is asked for."""
+
+    name = "fixed"
+
+    def answer(self, queries: dict[str, str], depth: int, on_done: OnDone | None = None) -> dict[str, Answer]:
+        ranking = dict(list({"x": 3.0, "a": 2.0, "b": 1.0}.items())[:depth])
+        return {query: Answer(ranking, 0.0) for query in queries}
+
+
+def test_excluded_documents_leave_the_ranking_before_it_is_cut() -> None:
+    benchmark = Benchmark("b", None, {"q": "?"}, {"q": {"b": 1}}, {"q": frozenset({"x"})})
+    measured = experiment.run(benchmark, [Fixed()], depth=2)
+    assert list(measured.outcomes["fixed"].run.answers["q"].ranking) == ["a", "b"]
+    assert measured.outcomes["fixed"].scores["nDCG@10"]["q"] == pytest.approx(1 / math.log2(3))
+    assert cut({"x": 2.0, "a": 1.0}, frozenset({"x"}), 1) == {"a": 1.0}
+
+
+def test_systems_have_different_names() -> None:
+    benchmark = Benchmark("b", None, {"q": "?"}, {"q": {"b": 1}})
+    with pytest.raises(ValueError, match="different names"):
+        experiment.run(benchmark, [Fixed(), Fixed()])
+
+
+def test_differences_are_paired() -> None:
+    theirs = {f"q{number}": number / 100 for number in range(100)}  # spread out ...
+    ours = {query: value + 0.05 for query, value in theirs.items()}
+    ours["q0"] = -1.0
+    found = compare(ours, theirs)
+    assert (found.wins, found.losses) == (99, 1)
+    assert found.mean == pytest.approx((99 * 0.05 - 1) / 100)
+    assert found.low <= found.mean <= found.high
+    same = compare({f"q{n}": n / 100 + 0.05 for n in range(100)}, theirs)
+    assert same.low == pytest.approx(0.05)  # ... and yet the difference is sure
+    with pytest.raises(ValueError, match="same queries"):
+        compare({"q": 1.0}, {"r": 1.0})
+
+
+def test_the_interval_covers_the_mean_as_often_as_it_says() -> None:
+    random.seed(3)
+    covered = sum(low <= 0.3 <= high for low, high in (_sample_interval() for _ in range(200)))
+    assert 180 <= covered <= 199
+
+
+def _sample_interval() -> tuple[float, float]:
+    return interval([float(random.random() < 0.3) for _ in range(80)], resamples=400)
+
+
+def test_run_files_go_both_ways(tmp_path: Path) -> None:
+    run = Run("my system", {"q": Answer({"a": 2.5, "b": 1.25}, 0.1), "r": Answer({"a": 0.5}, 0.1)})
+    write_trec(run, tmp_path / "run")
+    assert (tmp_path / "run").read_text().splitlines()[0] == "q Q0 a 1 2.5 my_system"
+    assert read_trec(tmp_path / "run") == {"q": {"a": 2.5, "b": 1.25}, "r": {"a": 0.5}}
+
+
+def test_run_files_that_cannot_be(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="'two words' holds white space"):
+        write_trec(Run("s", {"q": Answer({"two words": 1.0}, 0.0)}), tmp_path / "run")
+    (tmp_path / "run").write_text("q Q0 a 1 2.5 s\nq Q0 b 2 high s\n")
+    with pytest.raises(CorpusError, match=r"run:2: expected 'query Q0"):
+        read_trec(tmp_path / "run")
+
+
+def test_bm25_is_lucenes() -> None:
+    texts = {"a": "cats chase mice", "b": "dogs chase cats and cats", "c": "birds sing"}
+    system = Bm25System(Document(text, id=name) for name, text in texts.items())
+    ranking = system.answer({"q": "cats"}, 10)["q"].ranking
+    lengths = {"a": 3, "b": 4, "c": 2}  # "and" is a stop word
+    average = sum(lengths.values()) / 3
+    idf = math.log(1 + (3 - 2 + 0.5) / (2 + 0.5))
+    by_hand = {
+        name: idf * times / (times + 1.5 * (1 - 0.75 + 0.75 * lengths[name] / average))
+        for name, times in (("a", 1), ("b", 2))
+    }
+    assert ranking == pytest.approx(by_hand, rel=1e-5)
+    assert list(ranking) == ["b", "a"]
