@@ -1,24 +1,25 @@
-"""Bring files into a collection: JSON Lines, CSV or Parquet in, verified points out.
+"""Bring files into a collection: JSON Lines, CSV, Parquet and more in, verified points out.
 
     python -m integrations.bulk_upsert corpus.jsonl shard-*.parquet --to http://localhost:6333 --name docs
-    python -m integrations.bulk_upsert corpus.jsonl --to ./index --failures failures.jsonl
+    python -m integrations.bulk_upsert corpus.jsonl --to ./index --dead-letters dead.jsonl
 
 A script to copy from. Run it again after an interruption, or with a newer corpus: what is stored and unchanged is not
-encoded again. What could not be read or stored is named, and takes nothing else along.
+encoded again. What could not be read or stored is named, and takes nothing else along; the dead letters, once mended,
+are a corpus themselves.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from t1_vectorstore import T1Embedder, T1VectorStore
 from t1_vectorstore.cli.console import one_line
 from t1_vectorstore.corpora import Fields, check, read
-from t1_vectorstore.errors import CorpusError, T1Error
+from t1_vectorstore.errors import T1Error
 from t1_vectorstore.ingest import LoadProgress, chunker_for
 
 
@@ -33,30 +34,31 @@ def main(argv: Sequence[str], *, embedder: T1Embedder | None = None) -> int:
         The exit status: 0 when everything was stored, 1 when something was not.
     """
     options = _parser().parse_args(argv)
-    unread: list[CorpusError] = []
     try:
         check(options.files)  # before the model is loaded
         embedder = embedder or T1Embedder.load(options.model, truncation="allow")
-        documents = read(options.files, fields=Fields(options.text_field, options.id_field), on_error=unread.append)
         with T1VectorStore.open(options.to, embedder, name=options.name, hybrid=options.hybrid or None) as store:
-            chunker = chunker_for(embedder, size=options.chunk_size)
-            report = store.add(documents, chunker=chunker, on_progress=_progress if sys.stderr.isatty() else None)
+            with store.collection.bulk():  # a server puts its indexing off until the load has ended
+                report = store.add(
+                    partial(read, options.files, fields=Fields(options.text_field, options.id_field)),
+                    chunker=chunker_for(embedder, size=options.chunk_size),
+                    dead_letters=options.dead_letters,
+                    prune=options.prune,
+                    on_progress=_progress if sys.stderr.isatty() else None,
+                )
+            store.collection.settle()
             held = store.count()
     except (T1Error, ValueError) as error:
         print(f"error: {one_line(str(error))}", file=sys.stderr)
         return 1
-    failed = [{"reason": str(error)} for error in unread]
-    failed += [{"id": failure.id, "reason": failure.reason} for failure in report.failures]
-    for entry in failed:
-        print(f"failed: {one_line(json.dumps(entry, ensure_ascii=False))}", file=sys.stderr)
-    if options.failures:
-        lines = (json.dumps(entry) + "\n" for entry in failed)
-        options.failures.write_text("".join(lines), encoding="utf-8")
+    for failure in report.failures:
+        print(f"failed: {one_line(f'{failure.id}: {failure.reason}')}", file=sys.stderr)
     print(
         f"{report.documents} documents in {report.seconds:.1f} s: {report.stored} chunks stored, {report.unchanged} "
-        f"unchanged, {report.removed} stale removed, {len(failed)} failures; the collection holds {held} chunks"
+        f"unchanged, {report.removed + report.pruned} stale removed, {report.failed + report.unread} failures; the "
+        f"collection holds {held} chunks"
     )
-    return 1 if failed else 0
+    return 0 if report.complete else 1
 
 
 def _progress(progress: LoadProgress) -> None:
@@ -67,7 +69,7 @@ def _progress(progress: LoadProgress) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("files", nargs="+", type=Path, help=".jsonl, .csv, .tsv, .parquet; folders of text")
+    parser.add_argument("files", nargs="+", type=Path, help=".jsonl, .csv, .tsv, .parquet; folders; - for stdin")
     parser.add_argument("--to", required=True, metavar="DIR|URL", help="an index folder or the URL of a Qdrant server")
     parser.add_argument("--name", default="t1", help="the collection's name")
     parser.add_argument("--model", default="t1-mini", help="a bundled model, a checkpoint folder or a hub id")
@@ -75,7 +77,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--text-field", help="field of the text; the default is 'text'")
     parser.add_argument("--id-field", help="field of the id; the default is 'id' or '_id'")
     parser.add_argument("--chunk-size", type=int, default=1600, help="characters of a chunk at most")
-    parser.add_argument("--failures", type=Path, metavar="FILE", help="write what failed to this file, as JSON Lines")
+    parser.add_argument("--dead-letters", type=Path, metavar="FILE", help="write what was not stored here, to mend it")
+    parser.add_argument("--prune", action="store_true", help="delete what the files do not have any more")
     return parser
 
 

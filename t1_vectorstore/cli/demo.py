@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -56,17 +57,17 @@ def demo(
 ) -> None:
     """Index 1,600 facts about countries, then ask what takes two to four of them to answer."""
     from t1_vectorstore import demo as data
-    from t1_vectorstore.corpora import read_jsonl
+    from t1_vectorstore.corpora import read_jsonl, total_bytes
 
     folder = Path(data.__file__).parent
-    documents = list(read_jsonl(folder / "corpus.jsonl.gz"))
+    corpus = folder / "corpus.jsonl.gz"
     questions = _questions(folder / "queries.jsonl", queries)
     console = output()
     with ExitStack() as stack:
         where = str(to) if to else stack.enter_context(tempfile.TemporaryDirectory(prefix="t1-demo-"))
         store = stack.enter_context(open_store(where, model=model, making={}))
-        with load_bar(len(documents)) as show:
-            report = store.add(documents, on_progress=show)
+        with load_bar(total_bytes(corpus)) as bar:
+            report = store.add(partial(read_jsonl, corpus, on_bytes=bar.read), on_progress=bar.show)
         console.print(
             styled(
                 f"{report.documents:,} documents about countries, embedded by {store.embedder.identity.model} in "

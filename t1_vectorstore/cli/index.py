@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from t1_vectorstore.cli.console import counted, note, one_line, output, print_json, styled
 from t1_vectorstore.cli.errors import FAILED
+from t1_vectorstore.cli.load_log import LoadLog
 from t1_vectorstore.cli.options import (
     ApiKey,
     IndexFields,
@@ -27,17 +30,18 @@ from t1_vectorstore.cli.options import (
     parse_overrides,
     parse_storage,
 )
-from t1_vectorstore.cli.progress import load_bar
+from t1_vectorstore.cli.progress import load_bar, settling
 from t1_vectorstore.cli.stores import Making, open_store
 
 if TYPE_CHECKING:
     from t1_vectorstore.errors import CorpusError
-    from t1_vectorstore.ingest import LoadReport
-    from t1_vectorstore.types import Document
+    from t1_vectorstore.ingest import LoadProgress, LoadReport, Reader
     from t1_vectorstore.vectorstore import T1VectorStore
 
 SHOWN = 10
 """Of many complaints of one kind, so many are printed."""
+KEPT = 1000
+"""And so many are in the JSON; all are counted."""
 
 
 def index(
@@ -67,21 +71,36 @@ def index(
     quantization: Quantized = None,
     shards: Shards = None,
     replicas: Replicas = None,
+    prune: Annotated[
+        bool, typer.Option("--prune", help="At the end, delete what the index holds and these sources do not.")
+    ] = False,
+    dead_letters: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write what was not stored to this file, as JSONL to be mended and indexed."),
+    ] = None,
+    log: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Append progress and report to this file, as JSONL.")
+    ] = None,
     api_key: ApiKey = None,
     json: Json = False,
 ) -> None:
-    """Index documents; run it again to add what is new or changed, or to complete what was interrupted."""
+    """Index documents; run it again to add what is new or changed, or to complete what was interrupted.
+
+    Exit code 0: all is stored. 1: something was not read or not stored, or the index or the model failed. 2: a mistake
+    in the command; nothing was done. 130: interrupted.
+    """
     from t1_vectorstore.chunking import Chunker
-    from t1_vectorstore.corpora import Fields, check, read
+    from t1_vectorstore.corpora import Fields, check, read, total_bytes
+    from t1_vectorstore.ingest import chunker_for
 
     check(paths)
     Chunker(chunk_size, overlap)  # refuses what cannot work
     if to == ":memory:":
         raise ValueError("an index in :memory: is gone when this command ends; name a folder or a URL")
+    _check_outputs(paths, dead_letters, log)
     storage = parse_storage(on_disk=on_disk, quantization=quantization, shards=shards, replicas=replicas)
     made_with = Making(hybrid=hybrid, indexes=parse_indexes(index_field), tenant=tenant, storage=storage)
-    unread, skipped = _Complaints(), _Complaints()
-    documents = read(paths, fields=Fields(text_field, id_field), on_error=unread, on_skip=skipped)
+    skipped = _Complaints()
     opened = open_store(
         to,
         model=model,
@@ -91,68 +110,110 @@ def index(
         api_key=api_key,
         making=made_with,
     )
-    with opened as store:
-        report = _load(documents, store, chunk_size, overlap)
+    with ExitStack() as stack:
+        store = stack.enter_context(opened)
+        kept = stack.enter_context(LoadLog(log)) if log else None
+        with load_bar(total_bytes(paths)) as bar:
+            report = _load(
+                store,
+                partial(read, paths, fields=Fields(text_field, id_field), on_skip=skipped, on_bytes=bar.read),
+                [bar.show, kept.progress] if kept else [bar.show],
+                chunker=chunker_for(store.embedder, size=chunk_size, overlap=overlap),
+                dead_letters=dead_letters,
+                prune=prune,
+            )
+        with settling() as show:
+            store.collection.settle(on_progress=show)
+        held = store.count()
+        if kept:
+            kept.report(report)
     if json:
-        print_json({**asdict(report), "unread": unread.lines, "skipped": skipped.lines})
+        print_json({**asdict(report), "held": held, "skipped": skipped.count, "skips": skipped.lines})
     else:
-        _print(report, to, unread, skipped)
-    if report.failed or unread.lines:
+        _print(report, held, to, skipped)
+    if not report.complete:
         raise typer.Exit(FAILED)
 
 
 class _Complaints:
-    """Collects what the readers report."""
+    """Counts what the readers pass over, and keeps the first of it."""
 
     def __init__(self) -> None:
+        self.count = 0
         self.lines: list[str] = []
 
     def __call__(self, error: CorpusError) -> None:
-        self.lines.append(str(error))
+        self.count += 1
+        if len(self.lines) < KEPT:
+            self.lines.append(str(error))
 
 
-def _load(documents: Iterable[Document], store: T1VectorStore, chunk_size: int, overlap: int) -> LoadReport:
-    from t1_vectorstore.ingest import LoadProgress, chunker_for
+def _check_outputs(paths: list[Path], *outputs: Path | None) -> None:
+    """Refuse, before the model is loaded, files that cannot be written or that are about to be read."""
+    for output_file in filter(None, outputs):
+        if output_file.is_dir() or not output_file.absolute().parent.is_dir():
+            raise ValueError(f"{output_file} cannot be written: it is a folder, or in a folder that does not exist")
+        if any(path.exists() and output_file.exists() and path.samefile(output_file) for path in paths):
+            raise ValueError(f"{output_file} is to be read as well as written; name another file to write to")
+
+
+def _load(
+    store: T1VectorStore,
+    source: Reader,
+    listeners: Sequence[Callable[[LoadProgress], None]],
+    **options: Any,  # noqa: ANN401 - those of ``add``
+) -> LoadReport:
+    from t1_vectorstore.ingest import LoadProgress
 
     reached = LoadProgress()
-    with load_bar() as show:
 
-        def on_progress(progress: LoadProgress) -> None:
-            nonlocal reached
-            reached = progress
-            show(progress)
+    def on_progress(progress: LoadProgress) -> None:
+        nonlocal reached
+        reached = progress
+        for tell in listeners:
+            tell(progress)
 
-        chunker = chunker_for(store.embedder, size=chunk_size, overlap=overlap)
-        try:
-            return store.add(documents, chunker=chunker, on_progress=on_progress)
-        except KeyboardInterrupt:
-            how_far = f"{counted(reached.stored, 'chunk')} stored, and there to be searched"
-            raise KeyboardInterrupt(f"{how_far}; the same command again goes on from there") from None
-
-
-def _print(report: LoadReport, to: str, unread: _Complaints, skipped: _Complaints) -> None:
-    _complain("not read", skipped.lines)
-    _complain("unreadable", unread.lines)
-    _complain("not stored", [f"{failure.id}: {failure.reason}" for failure in report.failures])
-    _complain(
-        "stored, but the model read only their beginning (a smaller --chunk-size helps)",
-        [f"{cut.id}: {cut.dropped_tokens} of {cut.total_tokens} tokens not read" for cut in report.truncations],
-    )
-    rate = f", {report.tokens / report.seconds:,.0f} tokens/s" if report.tokens else ""
-    removed = f", {report.removed:,} stale removed" if report.removed else ""
-    line = (
-        f"{counted(report.documents, 'document')}, {report.failed:,} of them not stored; "
-        f"{counted(report.chunks, 'chunk')}: {report.stored:,} stored, {report.unchanged:,} unchanged{removed} "
-        f"({report.seconds:.1f} s{rate})"
-    )
-    output().print(styled(f"{line}\n{to}"))
+    try:
+        with store.collection.bulk():
+            return store.add(source, on_progress=on_progress, **options)
+    except KeyboardInterrupt:
+        how_far = f"{counted(reached.stored, 'chunk')} stored, and there to be searched"
+        raise KeyboardInterrupt(f"{how_far}; the same command again goes on from there") from None
 
 
-def _complain(what: str, lines: list[str]) -> None:
-    if not lines:
+def _print(report: LoadReport, held: int, to: str, skipped: _Complaints) -> None:
+    unread = [failure.reason for failure in report.failures if failure.id is None]
+    failed = [f"{failure.id}: {failure.reason}" for failure in report.failures if failure.id is not None]
+    cuts = [f"{cut.id}: {cut.dropped_tokens} of {cut.total_tokens} tokens not read" for cut in report.truncations]
+    _complain("not read", skipped.lines, skipped.count)
+    _complain("unreadable", unread, report.unread)
+    _complain("not stored", failed, report.failed)
+    _complain("stored, but the model read only their beginning (a smaller --chunk-size helps)", cuts, report.truncated)
+    if report.not_pruned:
+        note(f"not pruned: {report.not_pruned}")
+    output().print(styled(f"{_summary(report)}\n{to} holds {counted(held, 'chunk')}"))
+
+
+def _summary(report: LoadReport) -> str:
+    documents = f"{counted(report.documents, 'document')}, {report.failed:,} of them not stored"
+    if report.repeated:
+        documents += f", {report.repeated:,} repeated"
+    chunks = f"{counted(report.chunks, 'chunk')}: {report.stored:,} stored, {report.unchanged:,} unchanged"
+    if report.removed:
+        chunks += f", {report.removed:,} stale removed"
+    if report.pruned:
+        chunks += f", {report.pruned:,} pruned"
+    speed = f"{report.seconds:.1f} s"
+    if report.tokens:
+        speed += f", {report.tokens / report.seconds:,.0f} tokens/s, {report.stored / report.seconds:,.0f} points/s"
+    return f"{documents}; {chunks} ({speed})"
+
+
+def _complain(what: str, lines: list[str], count: int) -> None:
+    if not count:
         return
-    note(f"{len(lines)} {what}:")
+    note(f"{count:,} {what}:")
     for line in lines[:SHOWN]:
         note(f"- {one_line(line, 300)}")
-    if len(lines) > SHOWN:
-        note(f"- ... and {len(lines) - SHOWN} more")
+    if count > len(lines[:SHOWN]):
+        note(f"- ... and {count - len(lines[:SHOWN]):,} more")

@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING
 from t1_vectorstore.cli.console import messages, one_line
 
 if TYPE_CHECKING:
+    from rich.progress import Progress
+
     from t1_vectorstore.ingest import LoadProgress
+    from t1_vectorstore.types import Indexing
 
 
 REFRESH = 4
@@ -27,30 +30,64 @@ def busy(doing: str) -> Iterator[None]:
         yield
 
 
-@contextmanager
-def load_bar(total: int | None = None) -> Iterator[Callable[[LoadProgress], None]]:
-    """A bar for a load; ``total`` documents if that is known."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+class LoadBar:
+    """What a load has done, how fast, and how long it will still take."""
 
-    counted = [BarColumn(bar_width=16), MofNCompleteColumn()] if total else [TextColumn("{task.completed}")]
-    columns = [SpinnerColumn(), *counted, TextColumn("documents{task.fields[more]}")]
+    def __init__(self, bar: Progress, total: int | None) -> None:
+        """Draw on ``bar``; ``total`` bytes are to be read, if that is known."""
+        self._bar = bar
+        self._task = bar.add_task("", total=total, more="")
+
+    def read(self, more: int) -> None:
+        """So many more bytes of the source have been read."""
+        self._bar.advance(self._task, more)
+
+    def show(self, progress: LoadProgress) -> None:
+        """The load has come so far."""
+        seconds = progress.seconds or 1.0
+        failed = progress.failed + progress.unread
+        parts = [
+            f"{progress.documents:,} documents",
+            f"{progress.unchanged:,} chunks unchanged" if progress.unchanged else "",
+            f"{progress.stored:,} stored",
+            f"{failed:,} failed" if failed else "",
+            f"{progress.tokens / seconds:,.0f} tokens/s",
+            f"{progress.stored / seconds:,.0f} points/s",
+        ]
+        self._bar.update(self._task, more=", ".join(filter(None, parts)))
+
+
+@contextmanager
+def load_bar(total: int | None = None) -> Iterator[LoadBar]:
+    """A bar for a load; ``total`` bytes of source if that is known, and then with the time that is left."""
+    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.table import Column
+
+    share = [BarColumn(bar_width=10), TextColumn("{task.percentage:>3.0f}%"), TimeRemainingColumn()] if total else []
     console = messages()
     with Progress(
-        *columns,
-        TimeElapsedColumn(),
+        SpinnerColumn(),
+        *(share or [TimeElapsedColumn()]),
+        TextColumn("{task.fields[more]}", table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1)),
         console=console,
         transient=True,
         refresh_per_second=REFRESH,
         disable=not console.is_terminal,
     ) as bar:
-        task = bar.add_task("", total=total, more="")
+        yield LoadBar(bar, total)
 
-        def show(progress: LoadProgress) -> None:
-            speed = progress.tokens / progress.seconds if progress.seconds else 0.0
-            done = progress.documents if total is None else min(progress.documents, total)
-            failed = f", {progress.failed} failed" if progress.failed else ""
-            more = f", {progress.stored:,} stored{failed}, {speed:,.0f} tokens/s"
-            bar.update(task, completed=done, more=more)
+
+@contextmanager
+def settling() -> Iterator[Callable[[Indexing], None]]:
+    """A line for the wait until a server has indexed what it was given."""
+    console = messages()
+    if not console.is_terminal:
+        yield lambda _: None
+        return
+    with console.status("", refresh_per_second=REFRESH) as status:
+
+        def show(indexing: Indexing) -> None:
+            status.update(f"indexing: {indexing.indexed:,} of {indexing.points:,} vectors; searches work meanwhile")
 
         yield show
 

@@ -213,7 +213,7 @@ def _prune(
         return ""
     read = tally.progress
     if read.unread:
-        return f"{read.unread} items of the source could not be read, and any of them may be what would be deleted"
+        return f"of the source {read.unread} could not be read, and that may be documents which would be deleted"
     if not read.documents:
         raise ValueError(EMPTY)
     for removed in delete_unseen(seen, collection, None if wanted is True else wanted):

@@ -44,15 +44,15 @@ def test_every_record_is_stored_once(write: Any, tmp_path: Path, capsys: pytest.
 def test_what_fails_is_named_and_written_down(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     bad: list[Any] = [{"id": "empty", "text": ""}, {"id": "none", "text": None}]
     source = str(parquet(tmp_path / "a.parquet", [*RECORDS, *bad]))
-    failures = tmp_path / "failures.jsonl"
-    arguments = [source, "--to", str(tmp_path / "index"), "--failures", str(failures)]
+    dead = tmp_path / "dead.jsonl"
+    arguments = [source, "--to", str(tmp_path / "index"), "--dead-letters", str(dead)]
     assert main(arguments, embedder=T1Embedder.fake()) == 1
     told = capsys.readouterr()
     assert "2 failures; the collection holds 5 chunks" in told.out
     assert "the text is empty" in told.err
-    written = [json.loads(line) for line in failures.read_text().splitlines()]
+    written = [json.loads(line) for line in dead.read_text().splitlines()]
     assert {entry.get("id") for entry in written} == {None, "empty"}
-    assert any("row 7" in entry["reason"] for entry in written)
+    assert any("row 7" in entry["t1_failure"] for entry in written)
 
 
 @pytest.mark.parametrize(
