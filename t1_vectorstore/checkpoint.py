@@ -55,6 +55,7 @@ class Checkpoint:
         token: str | None = None,
         overrides: Mapping[str, Any] | None = None,
         remote_code: bool = False,
+        weights: bool = True,
     ) -> Checkpoint:
         """Find a checkpoint's folder and its specification; hub ids are downloaded to the hub's cache.
 
@@ -65,12 +66,13 @@ class Checkpoint:
             token: hub access token for gated models.
             overrides: specification fields to change.
             remote_code: also download the repository's Python files.
+            weights: also download the weights; what runs elsewhere needs only the rest.
 
         Raises:
             CheckpointError: nothing usable under that name; the message says what was looked for.
             ValueError: an override that does not fit.
         """
-        path = _find(str(name), revision=revision, token=token, remote_code=remote_code)
+        path = _find(str(name), revision=revision, token=token, remote_code=remote_code, weights=weights)
         spec = _read_spec(path, preset or str(name), required=preset is not None)
         return cls(str(name), path, spec.with_overrides(overrides or {}), remote_code)
 
@@ -154,7 +156,7 @@ class Checkpoint:
         return digest.digest()
 
 
-def _find(name: str, *, revision: str | None, token: str | None, remote_code: bool) -> Path:
+def _find(name: str, *, revision: str | None, token: str | None, remote_code: bool, weights: bool) -> Path:
     if not name:
         raise CheckpointError("the checkpoint's name is empty; give 't1-mini', a folder or a hub id (owner/name)")
     bundled = BUNDLED / name
@@ -169,7 +171,7 @@ def _find(name: str, *, revision: str | None, token: str | None, remote_code: bo
         )
     from huggingface_hub import snapshot_download
 
-    patterns = ["*.safetensors", "*.json", "*.jinja", "tokenizer.model", "*.txt"] + ["*.py"] * remote_code
+    patterns = ["*.json", "*.jinja", "tokenizer.model", "*.txt"] + ["*.safetensors"] * weights + ["*.py"] * remote_code
     try:
         return Path(snapshot_download(name, revision=revision, token=token, allow_patterns=patterns))
     except Exception as error:  # the hub raises its own, httpx's and OSError; each means the same to the user

@@ -13,13 +13,14 @@ from typing import Any
 import numpy as np
 
 from t1_vectorstore import thinking
-from t1_vectorstore.backends import Backend, load_transformers
+from t1_vectorstore.backends import Backend, load_backend
 from t1_vectorstore.callers import frames_to_the_caller
 from t1_vectorstore.checkpoint import Checkpoint, CheckpointSpec
 from t1_vectorstore.errors import CheckpointError, TextTooLong
 from t1_vectorstore.pooling import to_vectors
 from t1_vectorstore.prompts import Prompt, Prompter, check_texts
 from t1_vectorstore.types import (
+    BackendName,
     DocumentEmbeddings,
     ModelIdentity,
     QueryEmbedding,
@@ -76,8 +77,10 @@ class T1Embedder:
         threads: int | None = None,
         truncation: Truncation = "warn",
         remote_code: bool = False,
+        backend: BackendName = "transformers",
+        engine_options: Mapping[str, Any] | None = None,
     ) -> T1Embedder:
-        """Load a checkpoint with the local backend (torch and transformers).
+        """Load a checkpoint, and start what runs it.
 
         Args:
             model: ``t1-mini`` (bundled), a folder, or a hub id such as ``ForwardAILabs/MRE-T1``.
@@ -91,30 +94,48 @@ class T1Embedder:
             threads: of a CPU, while the model runs; ``None`` takes one for a small model, else torch's own number.
             truncation: what happens to a text over the limit: ``raise``, ``warn`` or ``allow``.
             remote_code: run the checkpoint's own Python code; off, because it can do anything.
+            backend: ``transformers`` or ``vllm`` in this process, or ``remote``: vLLM servers.
+            engine_options: of ``vllm``, its engine arguments, such as ``{"tensor_parallel_size": 2}``; of ``remote``,
+                the fields of :class:`~t1_vectorstore.backends.remote.Servers`. There ``device``, ``batch_tokens`` and
+                ``threads`` have no meaning and are refused.
 
         Raises:
-            CheckpointError: nothing usable under that name.
-            MissingExtraError: the ``local`` extra is not installed.
+            CheckpointError: nothing usable under that name, or not with this backend.
+            BackendError: the servers cannot be reached, or have another model.
+            MissingExtraError: what the backend needs is not installed.
             ValueError: an option with a value it does not take, or a device this machine does not have.
         """
         _policy(truncation)
+        known = (engine_options or {}).get("fingerprint") if backend == "remote" else None
         checkpoint = Checkpoint.load(
-            model, preset=preset, revision=revision, token=token, overrides=overrides, remote_code=remote_code
+            model,
+            preset=preset,
+            revision=revision,
+            token=token,
+            overrides=overrides,
+            remote_code=remote_code,
+            weights=known is None,
         )
-        _check_room(checkpoint)
+        _check_room(checkpoint, checkpoint.max_positions)
         prompter = Prompter.load(checkpoint)
-        identity = checkpoint.identity  # reads the files: a damaged folder fails before torch is loaded
-        backend = load_transformers(
+        # Without a fingerprint it reads the weights: a damaged folder fails before torch is loaded.
+        identity = ModelIdentity(checkpoint.name, known, checkpoint.dimension) if known else checkpoint.identity
+        runner = load_backend(
+            backend,
             checkpoint,
-            emb_id=prompter.emb_id,
             stop_ids=prompter.stop_ids,
             device=device,
             dtype=dtype,
             batch_tokens=batch_tokens,
             threads=threads,
             remote_code=remote_code,
+            engine_options=engine_options,
         )
-        return cls(prompter, backend, identity, truncation=truncation, max_positions=checkpoint.max_positions)
+        room = checkpoint.max_positions
+        if (taken := getattr(runner, "max_positions", None)) is not None:
+            room = taken
+            _check_room(checkpoint, room)
+        return cls(prompter, runner, identity, truncation=truncation, max_positions=room)
 
     @classmethod
     def fake(cls, dimension: int = 64, *, truncation: Truncation = "warn") -> T1Embedder:
@@ -265,9 +286,9 @@ def _policy(truncation: Truncation) -> Truncation:
     return truncation
 
 
-def _check_room(checkpoint: Checkpoint) -> None:
+def _check_room(checkpoint: Checkpoint, room: int | None) -> None:
     """A checkpoint whose own limits do not fit its model would fail in the middle of a long load."""
-    room, spec = checkpoint.max_positions, checkpoint.spec
+    spec = checkpoint.spec
     if room is None:
         return
     for name in ("max_document_tokens", "max_query_tokens"):

@@ -25,6 +25,9 @@ else:  # numpy is loaded where vectors are made, not where they are named
 Role: TypeAlias = Literal["query", "document"]
 """Which of T1's two asymmetric paths a text takes."""
 
+BackendName: TypeAlias = Literal["transformers", "vllm", "remote"]
+"""What runs the model: torch in this process, vLLM in this process, or two vLLM servers."""
+
 Truncation: TypeAlias = Literal["raise", "warn", "allow"]
 """What happens to a text longer than the checkpoint's limit. Whatever the policy, the result says what was cut."""
 

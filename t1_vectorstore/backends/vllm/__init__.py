@@ -1,0 +1,1 @@
+"""vLLM in this process: thoughts and vectors out of one engine, with one copy of the weights."""

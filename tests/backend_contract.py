@@ -1,0 +1,127 @@
+"""What every backend does alike. A test class takes it over and says which embedder is under test."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from t1_vectorstore import T1Embedder
+from t1_vectorstore.checkpoint import Decoding
+from tests.checkpoints import save_checkpoint
+
+_rng = random.Random(0)
+TEXTS = ["".join(_rng.choices("abcdef gh", k=_rng.randrange(1, 300))) + "." for _ in range(40)]
+TEXTS += [*TEXTS[:3], "same length one", "same length two", "x" * 510]
+QUERIES = [f"query number {i} " * (i % 5 + 1) for i in range(12)]
+SAMPLED = Decoding(temperature=1.0, top_p=0.9, top_k=40, max_tokens=12)
+
+
+def save_model(folder: Path) -> Path:
+    """A random Qwen3 that closes some of its thoughts, one of them at once; its heads are as wide as vLLM asks."""
+    return save_checkpoint(folder, closes=3, seed=3, hidden=128)
+
+
+def cosines(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    return (a * b).sum(1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)
+
+
+class BackendContract:
+    """Needs the fixtures ``embedder``, under test, and ``reference``: the same model in float32, transformers' way."""
+
+    def test_documents(self, embedder: T1Embedder, reference: T1Embedder) -> None:
+        done: list[int] = []
+        result = embedder.embed_documents(TEXTS, on_done=done.append)
+        expected = reference.embed_documents(TEXTS)
+        assert cosines(result.vectors, expected.vectors).min() >= 0.9999
+        assert result.vectors.dtype == np.float32
+        assert result.tokens == expected.tokens
+        assert sum(done) == len(TEXTS)
+        # Order: vectors of different texts differ, so that a swapped row could not have passed.
+        assert len(np.unique(expected.vectors.round(4), axis=0)) == len(set(TEXTS))
+
+    @pytest.mark.parametrize("budget", [0, 1, 20])
+    def test_thoughts(self, embedder: T1Embedder, reference: T1Embedder, budget: int) -> None:
+        results = embedder.embed_queries(QUERIES, budget=budget)
+        expected = reference.embed_queries(QUERIES, budget=budget)
+        assert [result.thoughts for result in results] == [result.thoughts for result in expected]
+        assert all(float(r.vector @ e.vector) >= 0.9999 for r, e in zip(results, expected, strict=True))
+
+    def test_the_thoughts_above_are_of_every_kind(self, reference: T1Embedder) -> None:
+        thoughts = [result.thoughts[0] for result in reference.embed_queries(QUERIES, budget=20)]
+        assert {thought.stop for thought in thoughts} == {"emb_token", "budget"}
+        assert {0, 20} < {thought.tokens for thought in thoughts}
+
+    def test_queries_without_a_thought(self, embedder: T1Embedder, reference: T1Embedder) -> None:
+        results = embedder.embed_queries(QUERIES, think=False)
+        expected = reference.embed_queries(QUERIES, think=False)
+        assert all(float(r.vector @ e.vector) >= 0.9999 for r, e in zip(results, expected, strict=True))
+
+    def test_nothing(self, embedder: T1Embedder) -> None:
+        assert embedder.embed_documents([]).vectors.shape == (0, embedder.dimension)
+        assert embedder.embed_queries([]) == []
+
+    def test_a_deadline_that_has_passed(self, embedder: T1Embedder) -> None:
+        results = embedder.embed_queries(QUERIES[:4], deadline=1e-9)
+        same = embedder.embed_queries(QUERIES[:4], budget=0)
+        assert {result.thoughts[0].stop for result in results} == {"deadline"}
+        assert all(float(r.vector @ s.vector) >= 0.9999 for r, s in zip(results, same, strict=True))
+
+    @pytest.mark.parametrize("deadline", [0.02, 0.1, 60.0])
+    def test_a_deadline_on_the_way(self, embedder: T1Embedder, reference: T1Embedder, deadline: float) -> None:
+        """However far the thoughts got, the vectors are theirs, and the tokens are those that come without haste."""
+        prompts = [prompt.ids for prompt in embedder._prompter.queries(QUERIES, think=True)]
+        decoding = Decoding(max_tokens=60)
+        thoughts = embedder._backend.think(prompts, decoding, deadline=time.monotonic() + deadline)
+        unhurried = reference._backend.think(prompts, decoding)
+        for thought, whole in zip(thoughts, unhurried, strict=True):
+            assert list(thought.ids) == list(whole.ids[: len(thought.ids)])
+            assert thought.stop in (whole.stop, "deadline")
+        emb_id = embedder._prompter.emb_id
+        closed = [[*prompt, *thought.ids, emb_id] for prompt, thought in zip(prompts, thoughts, strict=True)]
+        states = np.stack([thought.state for thought in thoughts])
+        assert cosines(states, reference._backend.encode(closed)).min() >= 0.9999
+        if deadline == 60.0:
+            assert [thought.stop for thought in thoughts] == [thought.stop for thought in unhurried]
+
+    def test_sampling_depends_on_seed_and_prompt_only(self, embedder: T1Embedder, reference: T1Embedder) -> None:
+        prompts = [prompt.ids for prompt in embedder._prompter.queries(QUERIES, think=True)]
+        think = embedder._backend.think
+        together = think(prompts, SAMPLED)
+        alone = [think([prompt], SAMPLED)[0] for prompt in prompts]
+        assert [list(t.ids) for t in together] == [list(t.ids) for t in alone]
+        other = think(prompts, SAMPLED.model_copy(update={"seed": 1}))
+        assert [list(t.ids) for t in other] != [list(t.ids) for t in together]
+        greedy = think(prompts, SAMPLED.model_copy(update={"temperature": 0.0}))
+        assert [list(t.ids) for t in greedy] != [list(t.ids) for t in together]
+        emb_id = embedder._prompter.emb_id
+        closed = [[*prompt, *thought.ids, emb_id] for prompt, thought in zip(prompts, together, strict=True)]
+        states = np.stack([thought.state for thought in together])
+        assert cosines(states, reference._backend.encode(closed)).min() >= 0.9999
+
+    def test_documents_and_queries_from_many_threads(self, embedder: T1Embedder) -> None:
+        documents = embedder.embed_documents(TEXTS).vectors
+        queries = [embedder.embed_query(query, budget=5).vector for query in QUERIES]
+        results: dict[int, Any] = {}
+
+        def work(index: int) -> None:
+            vectors = embedder.embed_documents(TEXTS[index:]).vectors
+            results[index] = vectors, embedder.embed_query(QUERIES[index % len(QUERIES)], budget=5).vector
+
+        threads = [threading.Thread(target=work, args=(index,)) for index in range(6)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert sorted(results) == list(range(6))
+        for index, (vectors, vector) in results.items():
+            assert cosines(vectors, documents[index:]).min() >= 0.9999
+            assert float(vector @ queries[index % len(QUERIES)]) >= 0.9999
+
+    def test_the_model_is_the_same_for_a_collection(self, embedder: T1Embedder, reference: T1Embedder) -> None:
+        assert embedder.identity == reference.identity
