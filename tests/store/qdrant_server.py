@@ -21,8 +21,9 @@ _START_SECONDS = 60.0
 class LocalServer:
     """The binary on free ports of 127.0.0.1 and in a folder of its own, as nobody when we are root."""
 
-    def __init__(self, binary: Path, folder: Path) -> None:
-        """Lay out what ``start`` needs in a folder that ``nobody`` may read."""
+    def __init__(self, binary: Path, folder: Path, **settings: str) -> None:
+        """Lay out what ``start`` needs in a folder that ``nobody`` may read; ``settings`` are environment variables."""
+        self._settings = settings
         self._program = folder / "qdrant"
         shutil.copy(binary, self._program)  # the cache may lie where nobody cannot read
         self._user = _NOBODY if os.geteuid() == 0 else None
@@ -40,7 +41,7 @@ class LocalServer:
             self._process = subprocess.Popen(
                 [self._program, "--disable-telemetry"],
                 cwd=self._log.parent,
-                env=_settings(self._log.parent, self.port),
+                env=_environment(self._log.parent, self.port) | self._settings,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -86,11 +87,11 @@ class LocalServer:
 
 
 @contextmanager
-def running_server(binary: Path) -> Iterator[LocalServer]:
+def running_server(binary: Path, **settings: str) -> Iterator[LocalServer]:
     """Start the binary, and leave nothing behind."""
     folder = Path(tempfile.mkdtemp(prefix="t1-qdrant-"))
     try:
-        server = LocalServer(binary, folder)
+        server = LocalServer(binary, folder, **settings)
         try:
             server.start()
             yield server
@@ -113,7 +114,7 @@ def two_free_ports() -> int:
             return port
 
 
-def _settings(folder: Path, port: int) -> dict[str, str]:
+def _environment(folder: Path, port: int) -> dict[str, str]:
     return {
         "PATH": os.environ.get("PATH", ""),
         "QDRANT__LOG_LEVEL": "WARN",
