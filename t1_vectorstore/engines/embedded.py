@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import qdrant_edge as edge
 
+from t1_vectorstore.engines import generations
 from t1_vectorstore.engines.base import SPARSE, EngineKind, FilterJSON, Nearest, Row, Scored, WithoutOptimizer
 from t1_vectorstore.engines.edge_filters import edge_filter
 from t1_vectorstore.engines.edge_queries import array, edge_query, sparse_vector
@@ -130,6 +131,12 @@ class EmbeddedEngine(WithoutOptimizer):
     def disk_bytes(self) -> int:
         """Bytes used on disk."""
         return self._folder.disk_bytes()
+
+    def switch(self, build: str) -> None:
+        """Make a build the index, and close; see ``generations.py``."""
+        with self._use():
+            generations.switch(self._folder, build)
+        self.close()
 
     def close(self) -> None:
         """Flush, close and unlock."""

@@ -2,7 +2,8 @@
 
     lock        held (flock) by the process that has the index open; holds that process's pid, for people
     t1.json     the description: model, fingerprint, dimension, payload names
-    shard/      the engine's files
+    shard/      the engine's files; once another build has taken their place (``generations.py``), they are where the
+                description says under "shard"
 
 Creation fills ``shard.new``, writes ``t1.json`` atomically and then renames ``shard.new`` to ``shard``. Whatever a
 crash leaves behind is therefore told apart by what exists: without ``t1.json`` the creation had not got far and starts
@@ -15,15 +16,17 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from pathlib import Path
-from typing import IO
+from pathlib import Path, PurePath
+from typing import IO, Any
 
 from t1_vectorstore.engines.schema import Schema
 from t1_vectorstore.errors import CollectionLocked, CollectionNotFound, StoreError, StoreUnavailable
 
 _LOCK, _DESCRIPTION, _SHARD = "lock", "t1.json", "shard"
+SHARD_KEY = "shard"
+"""The description's key for where the engine's files are, a path relative to the folder."""
 _NEW_SHARD, _NEW_DESCRIPTION = "shard.new", "t1.json.new"
 _MIB = 2**20
 _SPACE_TO_OPEN = 16 * _MIB
@@ -43,6 +46,7 @@ class IndexFolder:
             StoreUnavailable: the folder cannot be written to.
         """
         self.path = path
+        self._shard = _SHARD
         try:
             self._check(create)
             path.mkdir(parents=True, exist_ok=True)
@@ -77,7 +81,32 @@ class IndexFolder:
     @property
     def shard(self) -> Path:
         """Where the engine's files are."""
-        return self.path / _SHARD
+        return self.path / self._shard
+
+    def record(self) -> dict[str, Any]:
+        """The description as it is written; see ``read_record``."""
+        return self.read_record(self.path)
+
+    @staticmethod
+    def read_record(path: Path) -> dict[str, Any]:
+        """The description in a folder, locked or not.
+
+        Raises:
+            StoreError: it cannot be read.
+        """
+        file = path / _DESCRIPTION
+        try:
+            record: dict[str, Any] = dict(json.loads(file.read_text("utf-8")))
+        except (OSError, ValueError, TypeError) as error:
+            raise StoreError(f"{file} cannot be read ({error}); restore it, or index again elsewhere") from error
+        return record
+
+    def describe(self, record: Mapping[str, Any]) -> None:
+        """Write the description: whatever happens, it is the former or this one."""
+        try:
+            _write_atomically(self.path / _DESCRIPTION, self.path / _NEW_DESCRIPTION, record)
+        except OSError as error:
+            raise StoreUnavailable(f"cannot write in {self.path}: {error.strerror or error}") from error
 
     def schema(self) -> Schema | None:
         """The description found here, or ``None`` where an index is still to be created.
@@ -88,15 +117,17 @@ class IndexFolder:
         file = self.path / _DESCRIPTION
         if not file.exists():
             return None
-        try:
-            record = json.loads(file.read_text("utf-8"))
-        except (OSError, ValueError) as error:
-            raise StoreError(f"{file} cannot be read ({error}); restore it, or index again elsewhere") from error
+        record = self.record()
         schema = Schema.from_json(record, str(file))
+        self._shard = str(record.get(SHARD_KEY, _SHARD))
+        if PurePath(self._shard).is_absolute() or ".." in PurePath(self._shard).parts:
+            raise StoreError(f"{file} names the shard {self._shard!r}, which is not inside its folder; restore it")
         if not self.shard.exists():
             unfinished = self.path / _NEW_SHARD
-            if not unfinished.exists():
-                raise StoreError(f"{self.path} has lost its {_SHARD!r} folder; restore it, or index again elsewhere")
+            if self._shard != _SHARD or not unfinished.exists():
+                raise StoreError(
+                    f"{self.path} has lost its {self._shard!r} folder; restore it, or index again elsewhere"
+                )
             unfinished.rename(self.shard)
         return schema
 
@@ -108,7 +139,7 @@ class IndexFolder:
                 shutil.rmtree(unfinished)  # of a creation that was interrupted: nothing was ever stored in it
             unfinished.mkdir()
             fill(unfinished)
-            _write_atomically(self.path / _DESCRIPTION, self.path / _NEW_DESCRIPTION, schema)
+            _write_atomically(self.path / _DESCRIPTION, self.path / _NEW_DESCRIPTION, schema.to_json())
             unfinished.rename(self.shard)
             _sync_folder(self.path)
         except OSError as error:
@@ -179,9 +210,9 @@ def _take(handle: IO[bytes]) -> None:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
-def _write_atomically(file: Path, scratch: Path, schema: Schema) -> None:
+def _write_atomically(file: Path, scratch: Path, record: Mapping[str, Any]) -> None:
     with scratch.open("w", encoding="utf-8") as handle:
-        json.dump(schema.to_json(), handle, indent=2, ensure_ascii=False)
+        json.dump(record, handle, indent=2, ensure_ascii=False)
         handle.write("\n")
         handle.flush()
         os.fsync(handle.fileno())

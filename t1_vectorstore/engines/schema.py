@@ -14,6 +14,7 @@ from t1_vectorstore.storage import Storage
 from t1_vectorstore.types import IndexKind, ModelIdentity
 
 _PLAIN_FORMAT, _HYBRID_FORMAT = 1, 2  # a version that knows only the first would write points without their words
+MOVED_FORMAT = 3  # of an embedded index whose files are not where earlier versions look
 OWN_KEY = "t1"
 """The payload key, and the key in a server collection's metadata, under which this package keeps its own facts."""
 
@@ -87,9 +88,9 @@ class Schema:
             StoreError: the description is damaged, or from a later version of this package.
         """
         try:
-            if record["format"] > _HYBRID_FORMAT:
+            if record["format"] > MOVED_FORMAT:
                 raise StoreError(
-                    f"{where} has format {record['format']}, this version reads up to {_HYBRID_FORMAT}; "
+                    f"{where} has format {record['format']}, this version reads up to {MOVED_FORMAT}; "
                     "upgrade t1-vectorstore"
                 )
             identity = ModelIdentity(str(record["model"]), str(record["fingerprint"]), int(record["dimension"]))

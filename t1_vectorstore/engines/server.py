@@ -21,6 +21,7 @@ from t1_vectorstore.engines.base import EngineKind, Nearest, Retry, Scored
 from t1_vectorstore.engines.client import ClientEngine, scored
 from t1_vectorstore.engines.client_queries import query_arguments
 from t1_vectorstore.engines.schema import OWN_KEY, Expected, Schema
+from t1_vectorstore.engines.server_admin import aliased
 from t1_vectorstore.engines.server_async import AsyncConnection
 from t1_vectorstore.engines.server_errors import apatiently, patiently
 from t1_vectorstore.engines.server_features import demand
@@ -80,8 +81,9 @@ class ServerEngine(ClientEngine):
         rest = self._connect(grpc_port=None)
         self._client: QdrantClient | None = rest
         hasty = replace(self._retry, budget=min(self._retry.budget, _OPENING_BUDGET))
-        opening = Opening(rest, url, hasty, expected)
         try:
+            given, expected = expected.name, replace(expected, name=aliased(rest, expected.name, hasty, url))
+            opening = Opening(rest, url, hasty, expected)
             schema = opening.find()
             if schema is None:
                 if not create or expected.identity is None:
@@ -90,6 +92,7 @@ class ServerEngine(ClientEngine):
             super().__init__(expected.name, schema)
             self.schema = expected.reconcile(schema, f"the collection {expected.name!r} at {url}")
             opening.complete(self.schema)
+            self.schema = replace(self.schema, name=given)
             self._client = self._faster(rest, schema, grpc_port)
         except BaseException:
             rest.close()

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from t1_vectorstore.engines import OWN_KEY
 from t1_vectorstore.ids import PointId, point_id
 from t1_vectorstore.store.collection import Collection
 from t1_vectorstore.store.payload import stored_hash, to_chunk
@@ -21,11 +22,13 @@ class Stored:
         point: what the engine files it under.
         chunk: what its payload says.
         claimed: the content hash that was written beside the text; ``None`` where another package wrote the point.
+        others: keys of its payload that are neither text nor metadata: another package's.
     """
 
     point: PointId
     chunk: Chunk
     claimed: str | None
+    others: tuple[str, ...] = ()
 
     @property
     def intact(self) -> bool:
@@ -46,8 +49,10 @@ class Proof:
 def audit(collection: Collection) -> Iterator[Stored]:
     """Every point, in the order of what the engine files it under, which is the same on every engine."""
     schema = collection._schema
+    known = {schema.content_key, schema.metadata_key, OWN_KEY}
     for row in collection._all(None, BATCH_POINTS, False):
-        yield Stored(row.id, to_chunk(row, schema), stored_hash(row))
+        others = tuple(sorted(row.payload.keys() - known)) if schema.metadata_key else ()
+        yield Stored(row.id, to_chunk(row, schema), stored_hash(row), others)
 
 
 def stored_vectors(collection: Collection, ids: Iterable[str]) -> Iterator[tuple[Chunk, Vector]]:

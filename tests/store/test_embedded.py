@@ -125,7 +125,7 @@ def test_a_damaged_description_is_named(index: Path, damage: str) -> None:
 
 def test_a_later_format_asks_for_an_upgrade(index: Path) -> None:
     description = json.loads((index / "t1.json").read_text())
-    (index / "t1.json").write_text(json.dumps(description | {"format": 3}))
+    (index / "t1.json").write_text(json.dumps(description | {"format": 4}))
     with pytest.raises(StoreError, match="upgrade"):
         Collection.open(index)
 
