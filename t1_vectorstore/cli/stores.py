@@ -13,6 +13,7 @@ from t1_vectorstore.storage import Storage
 from t1_vectorstore.types import IndexKind
 
 if TYPE_CHECKING:
+    from t1_vectorstore.embedder import T1Embedder
     from t1_vectorstore.store import Collection
     from t1_vectorstore.vectorstore import T1VectorStore
 
@@ -33,6 +34,14 @@ def open_collection(where: str, *, name: str, api_key: str | None) -> Collection
     from t1_vectorstore.store import Collection
 
     return Collection.open(where, name=name, create=False, api_key=api_key)
+
+
+def load_embedder(model: str, *, preset: str | None = None, overrides: Mapping[str, Any] | None = None) -> T1Embedder:
+    """Load a model under the name that an index is to remember."""
+    from t1_vectorstore.embedder import T1Embedder
+
+    with busy(f"loading {model}"):
+        return T1Embedder.load(_lasting_name(model), preset=preset, overrides=overrides, truncation="allow")
 
 
 def open_store(
@@ -57,7 +66,6 @@ def open_store(
         making: make a collection that is not there yet, in this way; one that is there must have been made so.
     """
     from t1_vectorstore.checkpoint import Checkpoint
-    from t1_vectorstore.embedder import T1Embedder
     from t1_vectorstore.errors import CheckpointError, CollectionNotFound
     from t1_vectorstore.store import Collection
     from t1_vectorstore.vectorstore import T1VectorStore
@@ -84,8 +92,7 @@ def open_store(
         where, name=name, identity=identity, create=making is not None, api_key=api_key, **created
     )
     try:
-        with busy(f"loading {model}"):
-            embedder = T1Embedder.load(model, preset=preset, overrides=overrides, truncation="allow")
+        embedder = load_embedder(model, preset=preset, overrides=overrides)
         return T1VectorStore(embedder, collection)
     except BaseException:
         collection.close()

@@ -21,6 +21,7 @@ from t1_vectorstore.engines.server_admin import ServerAdmin
 from t1_vectorstore.errors import StoreError
 from t1_vectorstore.lifecycle.homes import Home, home_of
 from t1_vectorstore.lifecycle.mirror import Pass, changes, mirror
+from t1_vectorstore.storage import Storage
 from t1_vectorstore.store import Collection
 from t1_vectorstore.types import IndexKind
 
@@ -66,6 +67,7 @@ def reindex(
     hybrid: bool | None = None,
     indexes: Mapping[str, IndexKind] | None = None,
     tenant: str | None = None,
+    storage: Storage | None = None,
     api_key: str | None = None,
     on_progress: Callable[[Pass], None] | None = None,
 ) -> Reindexed:
@@ -82,6 +84,7 @@ def reindex(
         hybrid: whether the new build holds words as well; ``None``: as the old one. Likewise for the rest.
         indexes: metadata fields to filter by.
         tenant: the metadata field that says whose a document is.
+        storage: how the points are kept.
         api_key: for a server.
         on_progress: told after each batch.
 
@@ -92,10 +95,14 @@ def reindex(
     """
     started = time.perf_counter()
     alias = _alias(old, alias, api_key)
-    settings = _settings(old, hybrid, indexes, tenant)
+    made = _made(old)
+    asked = {"hybrid": hybrid, "indexes": indexes, "tenant": tenant, "storage": storage}
+    settings = {**made, **{name: value for name, value in asked.items() if value is not None}}
+    if made["storage"].shard_keys or settings["storage"].shard_keys:
+        raise ValueError(f"{old.location} has points under shard keys, and a reindex cannot tell which are whose")
     build = _build_name(embedder, settings)
     model = None if old.identity.fingerprint == embedder.identity.fingerprint else embedder
-    if model is None and alias == old.name and settings == _settings(old, None, None, None):
+    if model is None and alias == old.name and settings == made:
         return Reindexed(alias, build, False, old.count(), 0, 0, (), (), time.perf_counter() - started)
     with ExitStack() as stack:
         home = stack.enter_context(closing(home_of(old.location, alias, api_key=api_key)))
@@ -167,21 +174,15 @@ def _alias(old: Collection, alias: str | None, api_key: str | None) -> str:
     return wanted
 
 
-def _settings(
-    old: Collection, hybrid: bool | None, indexes: Mapping[str, IndexKind] | None, tenant: str | None
-) -> dict[str, Any]:
-    """How the new build is made: as the old one, unless something else is asked for."""
-    made = old._schema
-    return {
-        "content_key": made.content_key,
-        "metadata_key": made.metadata_key,
-        "hybrid": made.hybrid if hybrid is None else hybrid,
-        "indexes": dict(made.indexes if indexes is None else indexes),
-        "tenant": made.tenant if tenant is None else tenant,
-    }
+def _made(old: Collection) -> dict[str, Any]:
+    """What was decided when the old index was made."""
+    schema = old._schema
+    names = ("content_key", "metadata_key", "hybrid", "indexes", "tenant", "storage")
+    return {name: getattr(schema, name) for name in names}
 
 
 def _build_name(embedder: T1Embedder, settings: Mapping[str, Any]) -> str:
     """Always the same for the same model and settings, so that an interrupted reindex finds its build again."""
-    wanted = json.dumps([asdict(embedder.identity), settings], sort_keys=True)
+    plain = {**settings, "indexes": dict(settings["indexes"]), "storage": settings["storage"].asked()}
+    wanted = json.dumps([asdict(embedder.identity), plain], sort_keys=True)
     return hashlib.sha256(wanted.encode()).hexdigest()[:12]

@@ -1,0 +1,138 @@
+"""``t1 reindex``: another model or other settings in the place of an index, and back."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import closing
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from t1_vectorstore.cli.console import counted, note, output, print_json, styled
+from t1_vectorstore.cli.errors import FAILED
+from t1_vectorstore.cli.options import (
+    ApiKey,
+    IndexFields,
+    Json,
+    Model,
+    Name,
+    OnDisk,
+    Overrides,
+    Preset,
+    Quantized,
+    Where,
+    parse_indexes,
+    parse_overrides,
+    parse_storage,
+)
+from t1_vectorstore.cli.progress import busy
+from t1_vectorstore.cli.stores import load_embedder, open_collection
+
+if TYPE_CHECKING:
+    from t1_vectorstore.lifecycle.reindex import Reindexed
+
+SHOWN = 10
+"""Of many ids, so many are printed."""
+
+
+def reindex(
+    where: Where,
+    model: Model = None,
+    preset: Preset = None,
+    override: Overrides = None,
+    hybrid: Annotated[
+        bool | None,
+        typer.Option("--hybrid/--no-hybrid", help="Whether the new index holds the words, too.  [default: as the old]"),
+    ] = None,
+    index_field: IndexFields = None,
+    tenant: Annotated[str | None, typer.Option(help="Field that says whose a document is, in the new index.")] = None,
+    on_disk: OnDisk = None,
+    quantization: Quantized = None,
+    alias: Annotated[
+        str | None, typer.Option(help="On a server, the first time: the name to search by from now on.")
+    ] = None,
+    rollback: Annotated[bool, typer.Option("--rollback", help="Go back to what the index has replaced.")] = False,
+    drop_old: Annotated[
+        bool, typer.Option("--drop-old", help="Delete what the index has replaced, and unfinished builds.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    name: Name = "t1",
+    api_key: ApiKey = None,
+    json: Json = False,
+) -> None:
+    """Move an index to another model or other settings, from its own texts, while it is searched.
+
+    The new index is built beside the old one, proven to hold the same, and takes its place in one step; the old one is
+    kept until --drop-old. Interrupted, the same command goes on from there.
+    """
+    wanted = (model, preset, override, hybrid, index_field, tenant, on_disk, quantization)
+    if rollback + drop_old + any(option is not None for option in wanted) != 1:
+        raise ValueError(
+            "say what is to change (--model, --hybrid, ...), or --rollback, or --drop-old, and only one of these"
+        )
+    if rollback or drop_old:
+        _exchange(where, name, api_key, rollback=rollback, yes=yes)
+        return
+    from t1_vectorstore.lifecycle.reindex import reindex as move
+
+    with open_collection(where, name=name, api_key=api_key) as old:
+        new_model = model or old.identity.model
+        embedder = load_embedder(new_model, preset=preset, overrides=parse_overrides(override))
+        with busy(f"building with {new_model}"):
+            done = move(
+                old,
+                embedder,
+                alias=alias,
+                hybrid=hybrid,
+                indexes=parse_indexes(index_field),
+                tenant=tenant,
+                storage=parse_storage(on_disk=on_disk, quantization=quantization),
+                api_key=api_key,
+            )
+    if json:
+        print_json(asdict(done))
+    else:
+        _print(done, where, embedder.identity.model)
+    if done.late:
+        raise typer.Exit(FAILED)
+
+
+def _print(done: Reindexed, where: str, model: str) -> None:
+    if done.truncated:
+        some = counted(len(done.truncated), "chunk")
+        note(f"the model reads only the beginning of {some}, such as {done.truncated[0]}")
+    if done.late:
+        note(
+            f"written to the old collection while the alias was moved, and not in the new one: "
+            f"{', '.join(done.late[:SHOWN])}; index their documents again, or go back with --rollback"
+        )
+    if not done.moved:
+        output().print(styled(f"{where} has that model and those settings already; nothing was done"))
+        return
+    how = f"{done.encoded:,} encoded ({done.seconds:.1f} s)" if done.encoded else f"vectors kept ({done.seconds:.1f} s)"
+    output().print(
+        styled(
+            f"{done.name!r} is now of {model}: {counted(done.chunks, 'chunk')}, {how}\n"
+            f"{where} still has what it was: --rollback goes back to it, --drop-old deletes it"
+        )
+    )
+
+
+def _exchange(where: str, name: str, api_key: str | None, *, rollback: bool, yes: bool) -> None:
+    from t1_vectorstore.lifecycle.homes import home_of
+
+    with closing(home_of(where, name, api_key=api_key)) as home:
+        if rollback:
+            home.roll_back()
+            with open_collection(where, name=name, api_key=api_key) as found:
+                output().print(
+                    styled(f"{name!r} is again of {found.identity.model}: {counted(found.count(), 'chunk')}")
+                )
+            return
+        if not yes and not sys.stdin.isatty():
+            raise ValueError("this deletes what could be gone back to; confirm it with --yes")
+        if not yes:
+            typer.confirm("Delete what could be gone back to?", abort=True, err=True)
+        dropped = home.drop_others()
+        output().print(styled(f"deleted: {', '.join(dropped)}" if dropped else "nothing was there to delete"))
