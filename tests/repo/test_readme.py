@@ -1,4 +1,4 @@
-"""What the README shows is what happens: its blocks run as they stand."""
+"""What the README and the pages in docs show is what happens: their blocks run as they stand."""
 
 from __future__ import annotations
 
@@ -6,18 +6,24 @@ from pathlib import Path
 
 import pytest
 
+from tests.evaluation import small_benchmark
 from tests.repo.readme import ROOT, blocks, run
 
 
-def test_every_block_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The README may speak of a folder ``docs`` and a file ``corpus.jsonl``."""
+PAGES = ["README.md", *sorted(str(page.relative_to(ROOT)) for page in (ROOT / "docs").glob("*.md"))]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_block_of_the_pages_runs(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page may speak of a folder ``docs``, a file ``corpus.jsonl`` and a benchmark ``questions``."""
     (tmp_path / "docs").mkdir()
     (tmp_path / "docs" / "llama.md").write_text("# Llamas\n\nLlamas are raised in the Andes.\n")
     (tmp_path / "corpus.jsonl").write_text(
         '{"id": "a", "text": "Llamas live in the Andes.", "metadata": {"lang": "en"}}\n'
     )
+    small_benchmark.write(tmp_path / "questions")
     monkeypatch.chdir(tmp_path)
-    run((ROOT / "README.md").read_text(encoding="utf-8"))
+    run((ROOT / page).read_text(encoding="utf-8"))
 
 
 PAGE = """
