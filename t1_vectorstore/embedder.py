@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from typing_extensions import Self
 
 from t1_vectorstore import thinking
 from t1_vectorstore.backends import Backend, load_backend
@@ -72,6 +73,7 @@ class T1Embedder:
         token: str | None = None,
         overrides: Mapping[str, Any] | None = None,
         device: str = "auto",
+        devices: Sequence[str] | None = None,
         dtype: str = "auto",
         batch_tokens: int | None = None,
         threads: int | None = None,
@@ -89,6 +91,8 @@ class T1Embedder:
             token: hub access token.
             overrides: fields of the checkpoint's specification to change, such as ``{"truncate_dim": 256}``.
             device: ``auto`` takes a GPU where there is one; else as torch names it.
+            devices: several for documents, such as ``["cuda:0", "cuda:1"]``, in place of ``device``; queries take the
+                first. Each other one has a process of its own, which :meth:`close` ends.
             dtype: ``auto`` takes bfloat16 where the device computes in it; else ``float32``, ``bfloat16``, ``float16``.
             batch_tokens: tokens of a forward pass; less takes less memory.
             threads: of a CPU, while the model runs; ``None`` takes one for a small model, else torch's own number.
@@ -125,6 +129,7 @@ class T1Embedder:
             checkpoint,
             stop_ids=prompter.stop_ids,
             device=device,
+            devices=devices,
             dtype=dtype,
             batch_tokens=batch_tokens,
             threads=threads,
@@ -145,6 +150,16 @@ class T1Embedder:
         fields = json.dumps([SPEC.identity_fields("document"), dimension], sort_keys=True)
         identity = ModelIdentity("fake", hashlib.sha256(fields.encode()).hexdigest()[:16], dimension)
         return cls(Prompter(byte_tokenizer(), SPEC), FakeBackend(dimension), identity, truncation=truncation)
+
+    def close(self) -> None:
+        """End the engine of a server, or the processes of several devices; a single local model has nothing to end."""
+        self._backend.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     @property
     def spec(self) -> CheckpointSpec:

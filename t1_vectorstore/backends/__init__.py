@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Protocol
 
 from t1_vectorstore.checkpoint import Checkpoint, Decoding
@@ -32,6 +33,10 @@ class Backend(Protocol):
             decoding: budget and sampling.
             deadline: ``time.monotonic()`` after which thoughts are closed as they stand.
         """
+        ...
+
+    def close(self) -> None:
+        """End what runs beside this process; nothing where there is nothing."""
         ...
 
 
@@ -86,6 +91,8 @@ def load_transformers(
     emb_id: int,
     stop_ids: Sequence[int],
     device: str = "auto",
+    devices: Sequence[str] | None = None,
+    sharing: int = 1,
     dtype: str = "auto",
     batch_tokens: int | None = None,
     threads: int | None = None,
@@ -93,7 +100,11 @@ def load_transformers(
 ) -> Backend:
     """Load the local backend, and torch only now.
 
+    Args: those of :class:`~t1_vectorstore.backends.transformers.TransformersBackend`, and
+        devices: several, for documents, in place of ``device``.
+
     Raises:
+        ValueError: both ``device`` and ``devices``.
         MissingExtraError: torch or transformers is not installed.
     """
     try:
@@ -102,6 +113,14 @@ def load_transformers(
         if (error.name or "").split(".")[0] in ("torch", "transformers", "safetensors"):
             raise MissingExtraError("local", "the transformers backend") from error
         raise
+    if devices is not None:
+        if device != "auto":
+            raise ValueError(f"device={device!r} and devices={devices!r}: give one of them")
+        from t1_vectorstore.backends.pool import DevicePool
+
+        load = partial(load_transformers, checkpoint, emb_id=emb_id, stop_ids=stop_ids, dtype=dtype)
+        load = partial(load, batch_tokens=batch_tokens, threads=threads, remote_code=remote_code)
+        return DevicePool(load, devices)
     return TransformersBackend(
         checkpoint,
         emb_id=emb_id,
@@ -110,6 +129,7 @@ def load_transformers(
         dtype=dtype,
         batch_tokens=batch_tokens,
         threads=threads,
+        sharing=sharing,
         remote_code=remote_code,
     )
 

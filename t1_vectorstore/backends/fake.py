@@ -75,6 +75,9 @@ class FakeBackend:
             trajectories.append(Trajectory(ids, cut, self._state([*prompt, *ids, self._emb_id])))  # type: ignore[arg-type]
         return trajectories
 
+    def close(self) -> None:
+        """Nothing runs."""
+
     def _state(self, ids: Sequence[int]) -> npt.NDArray[np.float32]:
         groups = [tuple(ids[i : i + 4]) for i in range(max(1, len(ids) - 3))]
         content = np.sum([_direction(group, self.dimension) for group in groups], axis=0) / np.sqrt(len(groups))

@@ -46,6 +46,7 @@ class TransformersBackend:
         dtype: str = "auto",
         batch_tokens: int | None = None,
         threads: int | None = None,
+        sharing: int = 1,
         remote_code: bool = False,
     ) -> None:
         """Load the weights.
@@ -58,6 +59,7 @@ class TransformersBackend:
             dtype: ``auto`` takes bfloat16 where the device computes in it, else float32.
             batch_tokens: tokens of a forward pass, the padding of thoughts included.
             threads: of a CPU, while the model runs; ``None`` takes one for a small model, else torch's own number.
+            sharing: how many processes on this CPU will do the same.
             remote_code: run the checkpoint's own Python code.
 
         Raises:
@@ -69,7 +71,8 @@ class TransformersBackend:
         for name, number in (("batch_tokens", batch_tokens), ("threads", threads)):
             if number is not None and not (isinstance(number, int) and number >= 1):
                 raise ValueError(f"{name} must be a whole number of at least 1, got {number!r}")
-        self._threads = threads or (1 if checkpoint.hidden_size <= _SMALL else None)
+        own = None if sharing <= 1 else max(1, torch.get_num_threads() // sharing)
+        self._threads = threads or (1 if checkpoint.hidden_size <= _SMALL else own)
         self._budget = TokenBudget(batch_tokens or BATCH_TOKENS.get(self.device.type, 8192), self.device)
         self._packs = self.device.type == "cpu" and can_pack(checkpoint.config)
         model = _load(checkpoint, self.dtype, PACKED_ATTENTION if self._packs else None, remote_code)
@@ -133,6 +136,9 @@ class TransformersBackend:
             for row, thought in zip(batch, thoughts, strict=True):
                 trajectories[row] = thought
         return trajectories
+
+    def close(self) -> None:
+        """Nothing runs beside this process."""
 
     def _packed_ends(self, rows: Sequence[Sequence[int]]) -> torch.Tensor:
         ends = torch.tensor([len(row) for row in rows], device=self.device).cumsum(0) - 1
