@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from t1_vectorstore.chunking import DEFAULT_SIZE, Chunker
 from t1_vectorstore.embedder import T1Embedder
 from t1_vectorstore.ids import point_id
+from t1_vectorstore.store import Collection
 from t1_vectorstore.types import Chunk, Document
 
 
@@ -59,8 +60,8 @@ def chunker_for(embedder: T1Embedder, *, size: int = DEFAULT_SIZE, overlap: int 
     return Chunker(size, overlap, length)
 
 
-def cut(document: Document, chunker: Chunker) -> list[Piece]:
-    """Cut a document; whatever can be seen to be unusable is refused here, before the model is at work.
+def cut(document: Document, chunker: Chunker, collection: Collection) -> list[Piece]:
+    """Cut a document; whatever the collection would refuse is refused here, before the model is at work.
 
     Raises:
         ValueError: its text, id or metadata cannot be stored.
@@ -69,6 +70,5 @@ def cut(document: Document, chunker: Chunker) -> list[Piece]:
     chunks = chunker.split(document)
     origin = Origin(document, chunks[0].document_id, len(chunks))
     point_id(origin.name)
-    for chunk in chunks:
-        point_id(chunk.id)
+    collection.check(chunks[0])  # the others differ in their texts, which the chunker has checked
     return [Piece(chunk, chunk.content_hash, origin) for chunk in chunks]

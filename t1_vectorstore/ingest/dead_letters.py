@@ -11,6 +11,7 @@ import json
 import os
 import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -63,10 +64,12 @@ def _line(document: Document | None, reason: str) -> bytes:
     if document is not None:
         record = {"id": document.id, "text": document.text, "metadata": document.metadata}
         try:
-            return _json({**record, REASON: reason})
+            if isinstance(document.metadata, Mapping):  # a reader would take null for no metadata
+                return _json({**record, REASON: reason})
         except (TypeError, ValueError, RecursionError):
-            name = {"id": document.id} if isinstance(document.id, str) else {}
-            record = {**name, "repr": _repr(document)}
+            pass
+        name = {"id": document.id} if isinstance(document.id, str) else {}
+        record = {**name, "repr": _repr(document)}
     return _json({**record, REASON: reason})
 
 

@@ -24,6 +24,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack, closing
+from functools import partial
 from typing import TypeAlias
 
 from t1_vectorstore.chunking import Chunker
@@ -115,7 +116,8 @@ def load(
         told = _Teller(tally, on_progress)
         try:
             steps = Steps(embedder, collection, tally, proof)
-            run = _Load(steps, chunker or chunker_for(embedder), seen, tally, told, batch_chunks)
+            pieces = partial(cut, chunker=chunker or chunker_for(embedder), collection=collection)
+            run = _Load(steps, pieces, seen, tally, told, batch_chunks)
             run.read(documents if isinstance(documents, Iterable) else documents(on_error=run.unreadable))
             proof.check(collection, tally, told)
             not_pruned = _prune(prune, seen, collection, tally, told)
@@ -147,9 +149,15 @@ class _Load:
     """The caller's part of a load: reads the source, and fills the batches."""
 
     def __init__(
-        self, steps: Steps, chunker: Chunker, seen: Seen, tally: Tally, told: Callable[[], None], batch_chunks: int
+        self,
+        steps: Steps,
+        pieces: Callable[[Document], list[Piece]],
+        seen: Seen,
+        tally: Tally,
+        told: Callable[[], None],
+        batch_chunks: int,
     ) -> None:
-        self._chunker = chunker
+        self._pieces = pieces
         self._seen = seen
         self._tally = tally
         self._told = told
@@ -179,7 +187,7 @@ class _Load:
             raise TypeError(f"a load takes Documents, got {type(document).__name__}; write Document(text=...)")
         self._tally.count(documents=1)
         try:
-            pieces = cut(document, self._chunker)
+            pieces = self._pieces(document)
             new = self._seen.add(pieces)
         except (ValueError, TypeError) as error:
             self._seen.add_failed(document.id)

@@ -13,10 +13,10 @@ from t1_vectorstore.filters import FilterLike
 from t1_vectorstore.ids import point_id
 from t1_vectorstore.storage import Storage
 from t1_vectorstore.store.indexing import Indexer
-from t1_vectorstore.store.payload import PROOF, stored_hash
+from t1_vectorstore.store.payload import PROOF, stored_hash, to_payload
 from t1_vectorstore.store.reader import Reader
 from t1_vectorstore.store.writes import BATCH_POINTS, Writer, batched
-from t1_vectorstore.types import Indexing, IndexKind, ModelIdentity, Point
+from t1_vectorstore.types import Chunk, Indexing, IndexKind, ModelIdentity, Point
 
 
 class Collection(Reader):
@@ -116,6 +116,15 @@ class Collection(Reader):
             engine.close()
             raise
         return cls(engine, os.fspath(location))
+
+    def check(self, chunk: Chunk) -> None:
+        """Refuse what ``upsert`` would refuse whatever the vector, so that no chunk is encoded for nothing.
+
+        Raises:
+            ValueError: its id, text or metadata cannot be stored here.
+            TypeError: they are not of the types they must be.
+        """
+        to_payload(chunk, self._schema)
 
     def upsert(self, points: Iterable[Point]) -> int:
         """Insert or replace points, in batches; each is checked before, and proven after it is written.

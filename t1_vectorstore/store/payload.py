@@ -38,8 +38,22 @@ def to_row(point: Point, schema: Schema) -> Row:
     if not isinstance(point, Point):
         raise TypeError(f"a collection stores Point(chunk, vector), got {type(point).__name__}: {_short(point)}")
     chunk = point.chunk
-    target = point_id(chunk.id)
-    where = f"the point {_short(chunk.id)}"
+    payload, size = to_payload(chunk, schema)
+    vector = to_vector(point.vector, schema.identity.dimension, _where(chunk))
+    terms = document_terms(chunk.text) if schema.hybrid else None
+    numbers = len(vector) + (2 * len(terms.indices) if terms else 0)
+    return Row(point_id(chunk.id), payload, vector, size + _NUMBER_BYTES * numbers + 200, terms)
+
+
+def to_payload(chunk: Chunk, schema: Schema) -> tuple[dict[str, Any], int]:
+    """What is written beside a chunk's vector, checked, and about how many bytes that is.
+
+    Raises:
+        TypeError: something is not of the type it must be.
+        ValueError: the id, the metadata, or the text (``InvalidText``) cannot be stored; names id and value.
+    """
+    point_id(chunk.id)
+    where = _where(chunk)
     size = _check_text(chunk.text, where) + _check_text(chunk.id, where) + _check_text(chunk.document_id, where)
     if not isinstance(chunk.metadata, Mapping):
         raise TypeError(f"{where} has metadata of type {type(chunk.metadata).__name__}; it must be a mapping")
@@ -55,11 +69,7 @@ def to_row(point: Point, schema: Schema) -> Row:
     rest = {schema.metadata_key: metadata} if schema.metadata_key else metadata
     if taken := [key for key in (schema.content_key, OWN_KEY) if key in rest]:
         raise ValueError(f"{where} has metadata under {taken[0]!r}, a key of the payload itself; rename it")
-    payload = {**rest, schema.content_key: chunk.text, OWN_KEY: own}
-    vector = to_vector(point.vector, schema.identity.dimension, where)
-    terms = document_terms(chunk.text) if schema.hybrid else None
-    numbers = len(vector) + (2 * len(terms.indices) if terms else 0)
-    return Row(target, payload, vector, size + metadata_size + _NUMBER_BYTES * numbers + 200, terms)
+    return {**rest, schema.content_key: chunk.text, OWN_KEY: own}, size + metadata_size
 
 
 def to_vector(given: object, dimension: int, where: str) -> Vector:
@@ -145,6 +155,10 @@ def stored_hash(row: Row) -> str | None:
 def _own(row: Row) -> Mapping[str, Any]:
     own = row.payload.get(OWN_KEY)
     return own if isinstance(own, dict) else {}
+
+
+def _where(chunk: Chunk) -> str:
+    return f"the point {_short(chunk.id)}"
 
 
 def _check_text(text: object, where: str) -> int:

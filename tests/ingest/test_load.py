@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import json
+import threading
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -12,11 +16,12 @@ import numpy as np
 import pytest
 
 from t1_vectorstore.chunking import Chunker
+from t1_vectorstore.corpora import read
 from t1_vectorstore.embedder import T1Embedder
 from t1_vectorstore.errors import CollectionMismatch, StoreUnavailable
-from t1_vectorstore.ingest import LoadProgress, LoadReport, chunker_for, load
+from t1_vectorstore.ingest import LoadProgress, LoadReport, chunker_for, load, merged
 from t1_vectorstore.store import Collection
-from t1_vectorstore.types import Document, DocumentEmbeddings, ModelIdentity, Point
+from t1_vectorstore.types import Chunk, Document, DocumentEmbeddings, ModelIdentity, Point
 
 LONG = "\n\n".join(f"Paragraph {n} of a long text, with a few words in it." for n in range(12))
 
@@ -257,3 +262,82 @@ def test_progress_only_grows(embedder: T1Embedder, collection: Collection) -> No
 
 def counts_of(progress: LoadProgress) -> tuple[int, ...]:
     return progress.documents, progress.chunks, progress.unchanged, progress.encoded, progress.stored, progress.tokens
+
+
+def test_a_reader_tells_what_it_cannot_read(embedder: T1Embedder, collection: Collection, tmp_path: Path) -> None:
+    file, dead = tmp_path / "c.jsonl", tmp_path / "dead.jsonl"
+    file.write_text('{"id": "a", "text": "a"}\nnot json\n{"id": "b", "text": ""}\n')
+    report = run(partial(read, file), embedder, collection, dead_letters=dead)  # type: ignore[arg-type]
+    assert (report.documents, report.unread, report.failed, report.complete) == (2, 1, 1, False)
+    assert [failure.id for failure in report.failures] == [None, "b"]
+    assert [json.loads(line).get("id") for line in dead.read_text().splitlines()] == [None, "b"]
+
+
+def test_source_and_callback_stay_in_the_calling_thread(embedder: T1Embedder, collection: Collection) -> None:
+    threads = set()
+
+    def source() -> Iterator[Document]:
+        for n in range(500):
+            threads.add(threading.get_ident())
+            yield Document(str(n), str(n))
+
+    run(source(), embedder, collection, on_progress=lambda _: threads.add(threading.get_ident()))
+    assert threads == {threading.get_ident()}
+
+
+def test_what_the_source_raises_passes_as_it_is_and_leaves_no_thread(
+    embedder: T1Embedder, collection: Collection
+) -> None:
+    error = OSError("the cable is out")
+
+    def source() -> Iterator[Document]:
+        for n in range(600):
+            yield Document(str(n), str(n))
+        raise error
+
+    before = threading.active_count()
+    with pytest.raises(OSError, match="the cable is out") as caught:
+        run(source(), embedder, collection)
+    assert caught.value is error
+    assert threading.active_count() == before
+
+
+def test_the_report_names_no_more_than_it_is_asked_to(
+    embedder: T1Embedder, collection: Collection, tmp_path: Path
+) -> None:
+    bad = [Document("", str(n)) for n in range(30)]
+    long = [Document("x " * 400, f"l{n}") for n in range(30)]
+    settings: Any = {"chunker": Chunker(10_000), "dead_letters": tmp_path / "dead.jsonl"}
+    report = load([*bad, *long], embedder, collection, named=7, **settings)
+    assert (report.failed, len(report.failures)) == (30, 7)
+    assert (report.truncated, len(report.truncations)) == (30, 7)
+    assert len((tmp_path / "dead.jsonl").read_text().splitlines()) == 30
+    assert len(load(bad, embedder, collection, named=None, **settings).failures) == 30
+
+
+def test_what_is_lost_before_the_end_is_not_reported_as_stored(embedder: T1Embedder, collection: Collection) -> None:
+    def source() -> Iterator[Document]:
+        for n in range(3000):  # the first batches are stored before the last is read
+            yield Document(str(n), str(n))
+        collection.delete(["7"])
+        collection.upsert([Point(Chunk("9", "9", "theirs", 0, 6), np.ones(16, np.float32))])
+
+    report = run(source(), embedder, collection)
+    assert (report.stored, report.verified, report.complete) == (3000, 2998, False)
+    reasons = {failure.id: failure.reason for failure in report.failures}
+    assert reasons.keys() == {"7", "9"}
+    assert "is gone again" in reasons["7"]
+    assert "is overwritten" in reasons["9"]
+
+
+def test_parts_of_a_source_are_loaded_side_by_side(embedder: T1Embedder, collection: Collection) -> None:
+    parts = [
+        [Document(f"text {n}", str(n)) for n in range(part, 1000, 4)] + [Document("", f"e{part}")] for part in range(4)
+    ]
+    with ThreadPoolExecutor(4) as pool:
+        reports = list(pool.map(lambda part: run(part, embedder, collection), parts))
+    report = merged(reports, named=3)
+    assert counts(report) == (1004, 1000, 0, 1000, 0, 4)
+    assert (report.verified, len(report.failures)) == (1000, 3)
+    assert report.seconds == max(part.seconds for part in reports)
+    assert collection.count() == 1000
