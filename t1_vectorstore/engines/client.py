@@ -31,7 +31,7 @@ class ClientEngine:
     def write(self, rows: Sequence[Row]) -> None:
         """Insert or replace rows, and wait until they can be read."""
         points = [models.PointStruct(id=row.id, vector=_vectors(row), payload=row.payload) for row in rows]
-        _completed(self._call("upsert", points=points, wait=True))
+        completed(self._call("upsert", points=points, wait=True))
 
     def read(self, ids: Sequence[PointId], *, fields: Sequence[str] | None = None, vectors: bool = False) -> list[Row]:
         """The rows that exist among ``ids``."""
@@ -40,7 +40,7 @@ class ClientEngine:
 
     def erase(self, ids: Sequence[PointId]) -> None:
         """Remove points, and wait until they are gone."""
-        _completed(self._call("delete", points_selector=models.PointIdsList(points=list(ids)), wait=True))
+        completed(self._call("delete", points_selector=models.PointIdsList(points=list(ids)), wait=True))
 
     def nearest(self, query: Nearest) -> list[Scored]:
         """The rows that answer a query, best first."""
@@ -88,7 +88,8 @@ def vector_params(schema: Schema) -> dict[str, Any]:
     return {"vectors_config": dense, "sparse_vectors_config": terms}
 
 
-def _completed(result: models.UpdateResult) -> None:
+def completed(result: models.UpdateResult) -> None:
+    """Refuse an answer that says less than that a write is done."""
     if result.status != models.UpdateStatus.COMPLETED:
         raise WriteNotVerified(f"the server only says {result.status.value!r} of a write it was asked to complete")
 

@@ -9,16 +9,17 @@ import asyncio
 import math
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from qdrant_client import AsyncQdrantClient, QdrantClient, models
+from qdrant_client.conversions.conversion import GrpcToRest
 
-from t1_vectorstore.engines import server_indexing
-from t1_vectorstore.engines.base import EngineKind, Nearest, Retry, Scored
-from t1_vectorstore.engines.client import ClientEngine, scored
+from t1_vectorstore.engines import server_grpc, server_indexing
+from t1_vectorstore.engines.base import EngineKind, Nearest, Retry, Row, Scored
+from t1_vectorstore.engines.client import ClientEngine, completed, scored
 from t1_vectorstore.engines.client_queries import query_arguments
 from t1_vectorstore.engines.schema import OWN_KEY, Expected, Schema
 from t1_vectorstore.engines.server_admin import aliased
@@ -28,8 +29,10 @@ from t1_vectorstore.engines.server_features import demand
 from t1_vectorstore.engines.server_opening import Opening
 from t1_vectorstore.engines.server_storage import search_params
 from t1_vectorstore.errors import CollectionNotFound, StoreError
+from t1_vectorstore.ids import PointId
 from t1_vectorstore.types import Indexing
 
+_Result = TypeVar("_Result")
 _GRPC_PORT = 6334
 _PROBE_SECONDS = 1.0
 _OF_POINTS = {"upsert", "delete", "retrieve", "query_points", "count", "scroll"}
@@ -124,6 +127,23 @@ class ServerEngine(ClientEngine):
         if client is not None:
             client.close()
 
+    def write(self, rows: Sequence[Row]) -> None:
+        """Insert or replace rows, and wait until they can be read."""
+        if self._grpc_port is None:
+            super().write(rows)
+            return
+        request = server_grpc.upsert_request(self._name, rows, self._shard_key)
+        done = self._patiently(lambda client: client.grpc_points.Upsert(request, timeout=self._timeout)).result
+        completed(GrpcToRest.convert_update_result(done))
+
+    def read(self, ids: Sequence[PointId], *, fields: Sequence[str] | None = None, vectors: bool = False) -> list[Row]:
+        """The rows that exist among ``ids``."""
+        if self._grpc_port is None or vectors:
+            return super().read(ids, fields=fields, vectors=vectors)
+        request = server_grpc.get_request(self._name, ids, fields, self._shard_key)
+        found = self._patiently(lambda client: client.grpc_points.Get(request, timeout=self._timeout)).result
+        return [server_grpc.row(point) for point in found]
+
     def nearest(self, query: Nearest) -> list[Scored]:
         """The rows that answer a query, best first.
 
@@ -160,7 +180,7 @@ class ServerEngine(ClientEngine):
         for feature, asked in new.items():
             if asked is not None:
                 if self._version is None:
-                    self._version = str(self._attempt("info").version)
+                    self._version = self._patiently(lambda client: client.info().version)
                 demand(feature, self._version, self._where)
 
     def _shard(self, verb: str) -> dict[str, str]:
@@ -168,14 +188,13 @@ class ServerEngine(ClientEngine):
         return {} if self._shard_key is None or verb not in _OF_POINTS else {"shard_key_selector": self._shard_key}
 
     def _call(self, verb: str, **arguments: Any) -> Any:  # noqa: ANN401 - what the client's method returns
-        return self._attempt(verb, self._name, **arguments, **self._shard(verb))
+        return self._patiently(lambda client: getattr(client, verb)(self._name, **arguments, **self._shard(verb)))
 
-    def _attempt(self, verb: str, *names: str, **arguments: Any) -> Any:  # noqa: ANN401 - what the client's method returns
+    def _patiently(self, call: Callable[[QdrantClient], _Result]) -> _Result:
         client = self._client
         if client is None:
             raise StoreError(f"the connection to {self._where} is closed")
-        method: Callable[..., Any] = getattr(client, verb)
-        return patiently(lambda: method(*names, **arguments), self._retry, self._where)
+        return patiently(lambda: call(client), self._retry, self._where)
 
     def _connect(self, grpc_port: int | None) -> QdrantClient:
         return QdrantClient(**self._settings(grpc_port))

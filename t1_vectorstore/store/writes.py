@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -16,6 +18,7 @@ from t1_vectorstore.types import Point
 BATCH_POINTS = 256  # the embedded engine holds the interpreter for the length of a batch
 BATCH_BYTES = 4 * 2**20  # servers refuse requests of more than 32 MiB
 _END: Any = object()
+_REFUSALS = (ValueError, TypeError, StoreError)
 _Item = TypeVar("_Item")
 
 
@@ -34,27 +37,27 @@ class Writer:
 
     def upsert(self, points: Iterable[Point]) -> int:
         """See ``Collection.upsert``."""
-        stored, seen = 0, set[int]()
-        batch: dict[PointId, Row] = {}
-        size = 0
         if isinstance(points, Point) or not isinstance(points, Iterable):
             raise TypeError(f"expected several points, got {type(points).__name__}; wrap a single one in a list")
-        source = iter(points)
-        while True:
-            point = next(source, _END)  # what the iterable raises is its owner's: it passes as it is
-            try:
-                if point is _END:
-                    return stored + self._write(batch, seen)
-                row = to_row(point, self._engine.schema)
-                if len(batch) >= BATCH_POINTS or size + row.size > BATCH_BYTES:
-                    stored += self._write(batch, seen)
-                    batch, size = {}, 0
-                if row.id in batch:
-                    _refuse_loss(row, batch[row.id], same_call=True)
-                batch[row.id] = row
-                size += row.size
-            except (ValueError, TypeError, StoreError) as error:
-                raise _with_progress(error, stored) from error.__cause__
+        with _Lane(partial(self._write, seen=set()), beside=self._engine.kind == "server") as lane:
+            batch: dict[PointId, Row] = {}
+            size = 0
+            source = iter(points)
+            while True:
+                point = next(source, _END)  # what the iterable raises is its owner's: it passes as it is
+                try:
+                    if point is _END:
+                        return lane.finish(batch)
+                    row = to_row(point, self._engine.schema)
+                    if len(batch) >= BATCH_POINTS or size + row.size > BATCH_BYTES:
+                        lane.send(batch)
+                        batch, size = {}, 0
+                    if row.id in batch:
+                        _refuse_loss(row, batch[row.id], same_call=True)
+                    batch[row.id] = row
+                    size += row.size
+                except _REFUSALS as error:
+                    raise lane.first(error) from error.__cause__
 
     def erase(self, targets: Sequence[PointId]) -> int:
         """Remove points that exist, prove it, and say how many.
@@ -117,6 +120,57 @@ class Writer:
         return [row for row in rows if not proven(row)]
 
 
+class _Lane:
+    """Takes batches one after the other, and counts what is stored.
+
+    Where the engine is another process, a batch is written while the caller makes the next one ready. Whatever happens,
+    nothing is under way any more when the lane is left.
+    """
+
+    def __init__(self, write: Callable[[Mapping[PointId, Row]], int], *, beside: bool) -> None:
+        self._write = write
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="t1-upsert") if beside else None
+        self._under_way: Future[int] | None = None
+        self._stored = 0
+
+    def __enter__(self) -> _Lane:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._pool is not None:
+            self._pool.shutdown()
+
+    def send(self, batch: Mapping[PointId, Row]) -> None:
+        """Begin to write a batch, as soon as the one before is done."""
+        self._wait()
+        if self._pool is None:
+            self._stored += self._write(batch)
+        else:
+            self._under_way = self._pool.submit(self._write, batch)
+
+    def finish(self, batch: Mapping[PointId, Row]) -> int:
+        """Write the last batch, and say how many points there were in all."""
+        self._wait()
+        self._stored += self._write(batch)
+        return self._stored
+
+    def first(self, error: Exception) -> Exception:
+        """The error to raise, which says how many points were stored before: that of the batch under way came first."""
+        try:
+            self._wait()
+        except _REFUSALS as earlier:
+            error = earlier
+        error.stored = self._stored  # type: ignore[attr-defined]
+        if self._stored:
+            error.args = (f"{error} ({self._stored} points were stored before)", *error.args[1:])
+        return error
+
+    def _wait(self) -> None:
+        under_way, self._under_way = self._under_way, None
+        if under_way is not None:
+            self._stored += under_way.result()
+
+
 def batched(items: Iterable[_Item], size: int) -> Iterator[list[_Item]]:
     """Lists of ``size`` items, the last one shorter."""
     iterator = iter(items)
@@ -136,11 +190,3 @@ def _refuse_loss(new: Row, old: Row, *, same_call: bool) -> None:
             f"the id {stored_id(new)!r} occurs twice with different text or metadata, and one would be lost; "
             "give each its own id"
         )
-
-
-def _with_progress(error: Exception, stored: int) -> Exception:
-    """Say in the error how many points an upsert had stored before it."""
-    error.stored = stored  # type: ignore[attr-defined]
-    if stored:
-        error.args = (f"{error} ({stored} points were stored before)", *error.args[1:])
-    return error

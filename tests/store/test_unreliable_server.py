@@ -12,7 +12,9 @@ import grpc
 import pytest
 
 from t1_vectorstore.errors import CollectionMismatch, CollectionNotFound, StoreError, StoreUnavailable
+from t1_vectorstore.ids import point_id
 from t1_vectorstore.store import Collection, Retry
+from t1_vectorstore.types import Chunk, Point
 from tests.store.points import MODEL, points, vector
 from tests.store.stub_server import VERSION, Stub, stub_server
 
@@ -286,3 +288,22 @@ def test_what_grpc_says_is_understood() -> None:
         assert isinstance(caught.value, StoreUnavailable) == (status.name in transient)
         assert isinstance(caught.value, CollectionNotFound) == (status.name == "NOT_FOUND")
         assert is_transient(caught.value.__cause__ or ValueError()) == (status.name in transient)
+
+
+def test_of_two_batches_that_fail_the_first_is_told(stub: Stub, retry: Retry) -> None:
+    """The second batch is written while the third is made ready, and both are wrong."""
+    with opened(stub, retry) as collection:
+        first = list(points(256))
+        stub.result([])
+        stub.result({"operation_id": 1, "status": "completed"})
+        proof = [
+            {"id": point_id(p.chunk.id), "payload": {"t1": {"id": p.chunk.id, "content_hash": p.chunk.content_hash}}}
+            for p in first
+        ]
+        stub.result(proof)
+        stub.result([])
+        stub.error(400, "because of this")
+        bad = Point(Chunk("bad", "bad", "text", 0, 4), vector(1, dimension=3))
+        with pytest.raises(StoreError, match=r"because of this.*256 points were stored before") as caught:
+            collection.upsert([*first, *points(257, first=256), bad])
+        assert caught.value.stored == 256  # type: ignore[attr-defined]
