@@ -98,21 +98,15 @@ def load_transformers(
     threads: int | None = None,
     remote_code: bool = False,
 ) -> Backend:
-    """Load the local backend, and torch only now.
+    """Load the local backend, and torch only now; transformers only where the lean path is not proven.
 
-    Args: those of :class:`~t1_vectorstore.backends.transformers.TransformersBackend`, and
+    Args: those of :func:`t1_vectorstore.backends.local.load_local`, and
         devices: several, for documents, in place of ``device``.
 
     Raises:
         ValueError: both ``device`` and ``devices``.
-        MissingExtraError: torch or transformers is not installed.
+        MissingExtraError: torch, safetensors or transformers is needed and not installed.
     """
-    try:
-        from t1_vectorstore.backends.transformers import TransformersBackend
-    except ModuleNotFoundError as error:
-        if (error.name or "").split(".")[0] in ("torch", "transformers", "safetensors"):
-            raise MissingExtraError("local", "the transformers backend") from error
-        raise
     if devices is not None:
         if device != "auto":
             raise ValueError(f"device={device!r} and devices={devices!r}: give one of them")
@@ -121,17 +115,24 @@ def load_transformers(
         load = partial(load_transformers, checkpoint, emb_id=emb_id, stop_ids=stop_ids, dtype=dtype)
         load = partial(load, batch_tokens=batch_tokens, threads=threads, remote_code=remote_code)
         return DevicePool(load, devices)
-    return TransformersBackend(
-        checkpoint,
-        emb_id=emb_id,
-        stop_ids=stop_ids,
-        device=device,
-        dtype=dtype,
-        batch_tokens=batch_tokens,
-        threads=threads,
-        sharing=sharing,
-        remote_code=remote_code,
-    )
+    try:
+        from t1_vectorstore.backends.local import load_local
+
+        return load_local(
+            checkpoint,
+            emb_id=emb_id,
+            stop_ids=stop_ids,
+            device=device,
+            dtype=dtype,
+            batch_tokens=batch_tokens,
+            threads=threads,
+            sharing=sharing,
+            remote_code=remote_code,
+        )
+    except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0] in ("torch", "transformers", "safetensors"):
+            raise MissingExtraError("local", "the local backend") from error
+        raise
 
 
 def _vllm(checkpoint: Checkpoint, **options: Any) -> Backend:  # noqa: ANN401

@@ -14,8 +14,9 @@ from t1_vectorstore.errors import BackendError
 
 _Result = TypeVar("_Result")
 
-_SIGNS = ("out of memory", "can't allocate memory", "failed to allocate memory")
-"""What torch's allocators write when they have no error of their own: MPS, the CPU, oneDNN."""
+_SIGNS = ("out of memory", "can't allocate memory", "failed to allocate memory", "could not create a primitive")
+"""What is written by those that have no error of their own for it: MPS, the CPU, oneDNN. The last is all that oneDNN
+says when a product has no room; that it can compute such products at all was tried when the weights were loaded."""
 
 
 class OutOfMemoryWarning(RuntimeWarning):
@@ -55,10 +56,7 @@ class TokenBudget:
                 if not _is_out_of_memory(error):
                     raise
                 if len(batch) == 1:
-                    raise BackendError(
-                        f"out of memory on {self._device} with a single text of {lengths[batch[0]]} tokens: {error}. "
-                        "Free some, lower max_document_tokens or the thinking budget, or use a smaller dtype."
-                    ) from error
+                    raise self._too_long(lengths[batch[0]], error) from error
             else:
                 batches = batches[1:]
                 yield batch, result
@@ -69,6 +67,34 @@ class TokenBudget:
             left = [row for batch in batches for row in batch]
             again = batches_by_tokens([lengths[row] for row in left], self.tokens, padded=padded)
             batches = [[left[at] for at in batch] for batch in again]
+
+    def share(self, lengths: Sequence[int], forward: Callable[[int], _Result]) -> _Result:
+        """Do all rows in one call, which keeps so many of them in memory at a time as the budget allows.
+
+        Args:
+            lengths: tokens of each row.
+            forward: does all rows, so many at a time; called again, for all, where that did not fit.
+
+        Raises:
+            BackendError: not even one row at a time fits.
+        """
+        longest = max(lengths)
+        while True:
+            at_once = min(len(lengths), max(1, self.tokens // longest))
+            try:
+                return forward(at_once)
+            except (RuntimeError, MemoryError) as error:
+                if not _is_out_of_memory(error):
+                    raise
+                if at_once == 1:
+                    raise self._too_long(longest, error) from error
+            self._halve(at_once * longest)
+
+    def _too_long(self, tokens: int, error: Exception) -> BackendError:
+        return BackendError(
+            f"out of memory on {self._device} with a single text of {tokens} tokens: {error}. "
+            "Free some, lower max_document_tokens or the thinking budget, or use a smaller dtype."
+        )
 
     def _halve(self, cost: int) -> None:
         """A batch of ``cost`` tokens did not fit."""

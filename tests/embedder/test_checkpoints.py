@@ -172,12 +172,14 @@ def test_devices_and_types_this_machine_lacks(tiny: Path) -> None:
         T1Embedder.load(tiny, threads=0)
 
 
-def test_the_number_of_threads_is_given_back(tiny: Path) -> None:
+def test_the_number_of_threads_is_given_back(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = torch.get_num_threads()
     during: list[int] = []
     for threads in (None, 2):
         embedder = T1Embedder.load(tiny, threads=threads)
-        embedder._backend._decoder.register_forward_pre_hook(lambda *_: during.append(torch.get_num_threads()))  # type: ignore[attr-defined]
+        model = embedder._backend.model  # type: ignore[attr-defined]
+        ends = model.ends
+        monkeypatch.setattr(model, "ends", lambda rows, ends=ends: during.append(torch.get_num_threads()) or ends(rows))
         embedder.embed_documents(["a"])
     assert during == [1, 2]
     assert torch.get_num_threads() == before

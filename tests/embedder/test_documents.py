@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from t1_vectorstore import T1Embedder
-from t1_vectorstore.backends.packing import FAMILIES
+from t1_vectorstore.backends.lean import LeanModel
+from t1_vectorstore.backends.shape import FAMILIES
 from t1_vectorstore.embedder import TruncationWarning
 from t1_vectorstore.errors import InvalidText, TextTooLong
 from tests.checkpoints import save_checkpoint
@@ -26,7 +27,7 @@ TEXTS += [*TEXTS[:7], "same length one", "same length two", "same length six"]
 def test_batches_equal_one_by_one_and_plain_transformers(tmp_path: Path, family: str) -> None:
     folder = save_checkpoint(tmp_path, model_type=family)
     embedder = T1Embedder.load(folder, dtype="float32", batch_tokens=700)
-    assert embedder._backend._packs == (family in FAMILIES and embedder._backend.device.type == "cpu")  # type: ignore[attr-defined]
+    assert isinstance(embedder._backend.model, LeanModel) == (family in FAMILIES)  # type: ignore[attr-defined]
     together = embedder.embed_documents(TEXTS)
     alone = np.concatenate([embedder.embed_documents([text]).vectors for text in TEXTS])
     assert cosines(together.vectors, alone).min() >= 0.9999

@@ -27,8 +27,8 @@ ERRORS = [
 
 def limit(embedder: T1Embedder, tokens: int, error: Exception) -> list[int]:
     """Let every forward pass over more than so many tokens fail; the list gets the tokens of each that was tried."""
-    budget = embedder._backend._budget  # type: ignore[attr-defined]
-    run, tried = budget.run, []
+    budget, thoughts = embedder._backend._budget, embedder._backend._thoughts  # type: ignore[attr-defined]
+    run, share, tried = budget.run, thoughts.share, []
 
     def limited(lengths: Sequence[int], forward: Callable[[list[int]], object], *, padded: bool) -> Iterator[object]:
         def check(batch: list[int]) -> object:
@@ -39,7 +39,15 @@ def limit(embedder: T1Embedder, tokens: int, error: Exception) -> list[int]:
 
         return run(lengths, check, padded=padded)
 
-    budget.run = limited
+    def share_limited(lengths: Sequence[int], forward: Callable[[int], object]) -> object:
+        def check(at_once: int) -> object:
+            if at_once * max(lengths) > tokens:
+                raise error
+            return forward(at_once)
+
+        return share(lengths, check)
+
+    budget.run, thoughts.share = limited, share_limited
     return tried
 
 

@@ -11,10 +11,20 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from t1_vectorstore import T1Embedder
+from t1_vectorstore.backends.decoder import Decoder
 from t1_vectorstore.checkpoint import Checkpoint, Decoding
 from t1_vectorstore.prompts import Prompter
 from t1_vectorstore.types import Trajectory
 from tests.checkpoints import save_checkpoint
+
+
+@pytest.fixture(params=["lean", "transformers"], autouse=True)
+def path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Everything here holds of the fast path and of its reference."""
+    if request.param == "transformers":
+        monkeypatch.setattr("t1_vectorstore.backends.local.lean_shape", lambda *_: None)
+    return str(request.param)
+
 
 QUERIES = [f"query number {i} " * (i % 5 + 1) for i in range(12)]
 
@@ -82,10 +92,12 @@ def test_same_tokens_as_generate(tiny: Path) -> None:
         assert list(thought.ids) == [token for token in generated if token != emb_id]
 
 
-def test_one_decode_step_after_the_thought(tiny: Path) -> None:
+def test_one_decode_step_after_the_thought(tiny: Path, path: str, monkeypatch: pytest.MonkeyPatch) -> None:
     embedder = T1Embedder.load(tiny, dtype="float32")
     steps = []
-    embedder._backend._decoder.register_forward_hook(lambda *_: steps.append(1))  # type: ignore[attr-defined]
+    kind = Decoder if path == "lean" else type(embedder._backend.model._decoder)  # type: ignore[attr-defined]
+    forward = kind.__call__
+    monkeypatch.setattr(kind, "__call__", lambda *args, **kwargs: steps.append(1) or forward(*args, **kwargs))
     [thought] = embedder.embed_query(QUERIES[0], budget=7).thoughts
     # One forward pass for the prompt, one for each token of the thought, one for the emb token.
     assert len(steps) == 1 + thought.tokens + 1

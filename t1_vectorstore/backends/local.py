@@ -1,0 +1,206 @@
+"""The local backend: a model in this process, by the lean path where that is proven, else by transformers."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from t1_vectorstore.backends.decoding import Chooser, Row
+from t1_vectorstore.backends.devices import find_device, find_dtype
+from t1_vectorstore.backends.lean import LeanModel, lean_shape
+from t1_vectorstore.backends.memory import TokenBudget
+from t1_vectorstore.checkpoint import Checkpoint, Decoding
+from t1_vectorstore.errors import CheckpointError
+from t1_vectorstore.types import Trajectory, Vectors
+
+BATCH_TOKENS = {"cpu": 1024, "cuda": 32_768, "mps": 8192}
+"""Tokens of a forward pass, by device type. On a CPU more only costs memory: the matrices are large enough."""
+
+CACHE_TOKENS = {"cpu": 16, "cuda": 4, "mps": 2}
+"""Tokens of thoughts that are remembered at once, by device type, as a multiple of those of a forward pass."""
+
+_SMALL = 384
+"""Hidden states up to this length are computed by one thread: sharing such small matrices gains little on idle cores,
+and on busy ones threads that wait for each other were measured to take five times as long."""
+
+_NO_STATE = np.empty(0, np.float32)
+
+
+class LocalModel(Protocol):
+    """A loaded model; everything here is called under the backend's lock, without gradients."""
+
+    padded: bool
+    """Whether a batch of documents is a rectangle, so that a short row costs what the longest does."""
+    vocabulary: int
+    """How many tokens have an embedding."""
+
+    def ends(self, rows: Sequence[Sequence[int]]) -> torch.Tensor:
+        """The pooled state at the last token of each sequence, ``(rows, hidden)``."""
+        ...
+
+    def think(self, rows: Sequence[Row], chooser_of: Callable[..., Chooser], *, at_once: int, prefill: int) -> None:
+        """Bring every row to its end: at most so many of them at a time, and so many prompt tokens in one pass."""
+        ...
+
+
+class LocalBackend:
+    """Runs a checkpoint with torch; one call at a time, so that it can be shared between threads."""
+
+    def __init__(
+        self,
+        model: LocalModel,
+        device: torch.device,
+        *,
+        emb_id: int,
+        stop_ids: Sequence[int],
+        batch_tokens: int | None = None,
+        threads: int | None = None,
+    ) -> None:
+        """Put a loaded model behind the two verbs of a backend.
+
+        Args:
+            model: on its device.
+            device: where that is.
+            emb_id: the emb token.
+            stop_ids: the tokens that end a thought, the emb token among them.
+            batch_tokens: tokens of a forward pass.
+            threads: of a CPU, while the model runs; ``None`` takes torch's own number.
+        """
+        self.model = model
+        self.device = device
+        self._emb_id, self._stop_ids = emb_id, frozenset(stop_ids)
+        self._threads = threads
+        tokens = batch_tokens or BATCH_TOKENS.get(device.type, 8192)
+        self._budget = TokenBudget(tokens, device)
+        self._thoughts = TokenBudget(tokens * CACHE_TOKENS.get(device.type, 2), device)
+        self._lock = threading.Lock()
+
+    def encode(self, prompts: Sequence[Sequence[int]], *, on_done: Callable[[int], None] | None = None) -> Vectors:
+        """The hidden state at each prompt's last token, float32 ``(n, hidden)``, in order.
+
+        Args:
+            prompts: token ids, each ending with the emb token.
+            on_done: told how many prompts each batch finished.
+        """
+        states: list[npt.NDArray[np.float32]] = [_NO_STATE] * len(prompts)
+
+        def run(batch: Sequence[int]) -> Vectors:
+            with self._running():
+                ends: Vectors = self.model.ends([prompts[row] for row in batch]).float().cpu().numpy()
+                return ends
+
+        for batch, ends in self._budget.run([len(p) for p in prompts], run, padded=self.model.padded):
+            for row, state in zip(batch, ends, strict=True):
+                states[row] = state
+            if on_done is not None:
+                on_done(len(batch))
+        return np.stack(states)
+
+    def think(
+        self, prompts: Sequence[Sequence[int]], decoding: Decoding, *, deadline: float | None = None
+    ) -> list[Trajectory]:
+        """Generate a thought for each prompt, and the hidden state at the emb token that closes it, in order.
+
+        Args:
+            prompts: token ids up to where the thought begins.
+            decoding: budget and sampling.
+            deadline: ``time.monotonic()`` after which thoughts are closed as they stand.
+        """
+        if not prompts:
+            return []
+
+        def chooser(to_logits: Callable[[torch.Tensor], torch.Tensor]) -> Chooser:
+            return Chooser(to_logits, self._emb_id, self._stop_ids, decoding, deadline)
+
+        def run(at_once: int) -> list[Trajectory]:
+            rows = [Row.begin(index, prompt, decoding) for index, prompt in enumerate(prompts)]
+            with self._running():
+                self.model.think(rows, chooser, at_once=at_once, prefill=self._budget.tokens)
+                return [row.trajectory() for row in rows]
+
+        return self._thoughts.share([len(prompt) + decoding.max_tokens + 1 for prompt in prompts], run)
+
+    def close(self) -> None:
+        """Nothing runs beside this process."""
+
+    @contextmanager
+    def _running(self) -> Iterator[None]:
+        """One call at a time, without gradients."""
+        with self._lock, torch.inference_mode():
+            before = torch.get_num_threads()
+            torch.set_num_threads(self._threads or before)
+            try:
+                yield
+            finally:
+                torch.set_num_threads(before)
+
+
+def load_local(
+    checkpoint: Checkpoint,
+    *,
+    emb_id: int,
+    stop_ids: Sequence[int],
+    device: str = "auto",
+    dtype: str = "auto",
+    batch_tokens: int | None = None,
+    threads: int | None = None,
+    sharing: int = 1,
+    remote_code: bool = False,
+    lean: bool = True,
+) -> LocalBackend:
+    """Load the weights.
+
+    Args:
+        checkpoint: the folder and its specification.
+        emb_id: the emb token.
+        stop_ids: the tokens that end a thought, the emb token among them.
+        device: ``auto`` takes a GPU where there is one; else as torch names it.
+        dtype: ``auto`` takes bfloat16 where the device computes in it, else float32.
+        batch_tokens: tokens of a forward pass.
+        threads: of a CPU, while the model runs; ``None`` takes one for a small model, else torch's own number.
+        sharing: how many processes on this CPU will do the same.
+        remote_code: run the checkpoint's own Python code.
+        lean: take the lean path where it is proven; without it always transformers, its reference.
+
+    Raises:
+        ValueError: a device or dtype that this machine does not have, a batch size or number of threads below 1.
+        CheckpointError: weights that do not load, or have no row for the emb token.
+        ModuleNotFoundError: transformers is needed and not installed.
+    """
+    place = find_device(device)
+    number = find_dtype(dtype, place)
+    for name, count in (("batch_tokens", batch_tokens), ("threads", threads)):
+        if count is not None and not (isinstance(count, int) and count >= 1):
+            raise ValueError(f"{name} must be a whole number of at least 1, got {count!r}")
+    depth = _depth(checkpoint)
+    shape = lean_shape(checkpoint, place) if lean else None
+    model: LocalModel
+    if shape is not None:
+        model = LeanModel.load(checkpoint, shape, depth=depth, dtype=number, device=place)
+    else:
+        from t1_vectorstore.backends.transformers import TransformersModel
+
+        model = TransformersModel.load(checkpoint, depth=depth, dtype=number, device=place, remote_code=remote_code)
+    if max(emb_id, *stop_ids) >= model.vocabulary:
+        raise CheckpointError(
+            f"the tokenizer's {checkpoint.spec.emb_token!r} is token {emb_id}, but the model in {checkpoint.path} "
+            f"has only {model.vocabulary} embeddings: tokenizer and weights do not belong together"
+        )
+    own = None if sharing <= 1 else max(1, torch.get_num_threads() // sharing)
+    threads = threads or (1 if checkpoint.hidden_size <= _SMALL else own)
+    return LocalBackend(model, place, emb_id=emb_id, stop_ids=stop_ids, batch_tokens=batch_tokens, threads=threads)
+
+
+def _depth(checkpoint: Checkpoint) -> int:
+    """The specification's pooling layer, counted from 0, the embeddings."""
+    layers = checkpoint.config.get("text_config", checkpoint.config)["num_hidden_layers"]
+    layer = checkpoint.spec.pooling_layer
+    if not -layers - 1 <= layer <= layers:
+        raise ValueError(f"pooling_layer={layer}, but {checkpoint.name!r} has {layers} layers")
+    return int(layer % (layers + 1))
