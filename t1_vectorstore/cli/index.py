@@ -7,10 +7,11 @@ from contextlib import ExitStack
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from t1_vectorstore.cli import ray as on_ray
 from t1_vectorstore.cli.console import counted, note, one_line, output, print_json, styled
 from t1_vectorstore.cli.errors import FAILED
 from t1_vectorstore.cli.load_log import LoadLog
@@ -31,12 +32,12 @@ from t1_vectorstore.cli.options import (
     parse_storage,
 )
 from t1_vectorstore.cli.progress import load_bar, settling
-from t1_vectorstore.cli.stores import Making, open_store
+from t1_vectorstore.cli.stores import Making, load_model, open_for_model
 
 if TYPE_CHECKING:
     from t1_vectorstore.errors import CorpusError
-    from t1_vectorstore.ingest import LoadProgress, LoadReport, Reader
-    from t1_vectorstore.vectorstore import T1VectorStore
+    from t1_vectorstore.ingest import LoadProgress, LoadReport
+    from t1_vectorstore.store import Collection
 
 SHOWN = 10
 """Of many complaints of one kind, so many are printed."""
@@ -71,6 +72,9 @@ def index(
     quantization: Quantized = None,
     shards: Shards = None,
     replicas: Replicas = None,
+    ray: on_ray.Address = None,
+    workers: on_ray.Count = 1,
+    worker_gpus: on_ray.Gpus = 0.0,
     prune: Annotated[
         bool, typer.Option("--prune", help="At the end, delete what the index holds and these sources do not.")
     ] = False,
@@ -100,8 +104,10 @@ def index(
     _check_outputs(paths, dead_letters, log)
     storage = parse_storage(on_disk=on_disk, quantization=quantization, shards=shards, replicas=replicas)
     made_with = Making(hybrid=hybrid, indexes=parse_indexes(index_field), tenant=tenant, storage=storage)
+    team = None if ray is None else on_ray.plan(paths, to, count=workers, gpus=worker_gpus, prune=prune)
     skipped = _Complaints()
-    opened = open_store(
+    fields = Fields(text_field, id_field)
+    collection, make_embedder = open_for_model(
         to,
         model=model,
         preset=preset,
@@ -111,20 +117,32 @@ def index(
         making=made_with,
     )
     with ExitStack() as stack:
-        store = stack.enter_context(opened)
+        stack.enter_context(collection)
+        store = load_model(collection, make_embedder) if team is None else None
         kept = stack.enter_context(LoadLog(log)) if log else None
-        with load_bar(total_bytes(paths)) as bar:
-            report = _load(
-                store,
-                partial(read, paths, fields=Fields(text_field, id_field), on_skip=skipped, on_bytes=bar.read),
-                [bar.show, kept.progress] if kept else [bar.show],
-                chunker=chunker_for(store.embedder, size=chunk_size, overlap=overlap),
-                dead_letters=dead_letters,
-                prune=prune,
-            )
+        with load_bar(None if store is None else total_bytes(paths)) as bar:
+            if store is None:
+                run = on_ray.load_by_workers(
+                    paths,
+                    to,
+                    name=name,
+                    api_key=api_key,
+                    embedder=make_embedder,
+                    workers=team,
+                    address=ray,
+                    fields=fields,
+                    chunk_size=chunk_size,
+                    overlap=overlap,
+                )
+            else:
+                source = partial(read, paths, fields=fields, on_skip=skipped, on_bytes=bar.read)
+                chunker = chunker_for(store.embedder, size=chunk_size, overlap=overlap)
+                run = partial(store.add, source, chunker=chunker, prune=prune)
+            listeners = [bar.show, kept.progress] if kept else [bar.show]
+            report = _load(collection, partial(run, dead_letters=dead_letters), listeners)
         with settling() as show:
-            store.collection.settle(on_progress=show)
-        held = store.count()
+            collection.settle(on_progress=show)
+        held = collection.count()
         if kept:
             kept.report(report)
     if json:
@@ -158,10 +176,7 @@ def _check_outputs(paths: list[Path], *outputs: Path | None) -> None:
 
 
 def _load(
-    store: T1VectorStore,
-    source: Reader,
-    listeners: Sequence[Callable[[LoadProgress], None]],
-    **options: Any,  # noqa: ANN401 - those of ``add``
+    collection: Collection, run: Callable[..., LoadReport], listeners: Sequence[Callable[[LoadProgress], None]]
 ) -> LoadReport:
     from t1_vectorstore.ingest import LoadProgress
 
@@ -174,8 +189,8 @@ def _load(
             tell(progress)
 
     try:
-        with store.collection.bulk():
-            return store.add(source, on_progress=on_progress, **options)
+        with collection.bulk():
+            return run(on_progress=on_progress)
     except KeyboardInterrupt:
         how_far = f"{counted(reached.stored, 'chunk')} stored, and there to be searched"
         raise KeyboardInterrupt(f"{how_far}; the same command again goes on from there") from None

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -65,10 +66,40 @@ def open_store(
         api_key: for a server.
         making: make a collection that is not there yet, in this way; one that is there must have been made so.
     """
+    collection, make_embedder = open_for_model(
+        where, model=model, preset=preset, overrides=overrides, name=name, api_key=api_key, making=making
+    )
+    return load_model(collection, make_embedder)
+
+
+def load_model(collection: Collection, make_embedder: Callable[[], T1Embedder]) -> T1VectorStore:
+    """Load the weights, and join them with their collection; without them it is closed."""
+    from t1_vectorstore.vectorstore import T1VectorStore
+
+    try:
+        with busy(f"loading {collection.identity.model}"):
+            embedder = make_embedder()
+        return T1VectorStore(embedder, collection)
+    except BaseException:
+        collection.close()
+        raise
+
+
+def open_for_model(
+    where: str,
+    *,
+    model: str | None,
+    preset: str | None,
+    overrides: Mapping[str, Any] | None,
+    name: str,
+    api_key: str | None,
+    making: Making | None,
+) -> tuple[Collection, Callable[[], T1Embedder]]:
+    """``open_store`` before the weights are loaded: the collection, and what loads its model, here or elsewhere."""
     from t1_vectorstore.checkpoint import Checkpoint
+    from t1_vectorstore.embedder import T1Embedder
     from t1_vectorstore.errors import CheckpointError, CollectionNotFound
     from t1_vectorstore.store import Collection
-    from t1_vectorstore.vectorstore import T1VectorStore
 
     named_by_index = model is None
     if model is None:
@@ -91,12 +122,7 @@ def open_store(
     collection = Collection.open(
         where, name=name, identity=identity, create=making is not None, api_key=api_key, **created
     )
-    try:
-        embedder = load_embedder(model, preset=preset, overrides=overrides)
-        return T1VectorStore(embedder, collection)
-    except BaseException:
-        collection.close()
-        raise
+    return collection, partial(T1Embedder.load, model, preset=preset, overrides=overrides, truncation="allow")
 
 
 def _lasting_name(model: str) -> str:

@@ -69,6 +69,7 @@ OWNERS = {
     "qdrant_edge": ("store", "engines"),
     "langchain_core": ("langchain",),
     "llama_index": ("llama_index",),
+    "ray": ("distributed",),
     "rich": ("cli",),
     "typer": ("cli",),
     "vllm": ("backends",),
