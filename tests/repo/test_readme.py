@@ -9,7 +9,6 @@ import pytest
 from tests.evaluation import small_benchmark
 from tests.repo.readme import ROOT, blocks, run
 
-
 PAGES = ["README.md", *sorted(str(page.relative_to(ROOT)) for page in (ROOT / "docs").glob("*.md"))]
 
 

@@ -15,8 +15,9 @@ IMAGE = "qdrant/qdrant:v1.16.3-unprivileged"
 def no_container() -> str | None:
     """Why there can be no container, or ``None`` where there can."""
     try:
-        from docker import from_env  # a name of the library, which our own folder docker/ does not have
         from docker.errors import DockerException
+
+        from docker import from_env  # a name of the library, which our own folder docker/ does not have
     except ImportError:
         return "testcontainers is not installed"
     obstacle = None
