@@ -3,6 +3,7 @@
 #   make test         install, then every check that needs no server
 #   make test-server  install, then the tests against a real Qdrant server
 #   make test-faults  install, then 200 loads that are killed or cut off, to the same end each time
+#   make test-ray     install, with Ray in an environment of its own, then loads by several workers
 #   make lint         install, then only the quick checks
 
 PYTHON ?= python3
@@ -15,7 +16,7 @@ PYTEST_ARGS ?=
 export OMP_NUM_THREADS ?= 1
 
 .DELETE_ON_ERROR:
-.PHONY: demo test test-server test-faults lint clean
+.PHONY: demo test test-server test-faults test-ray lint clean
 
 demo: $(VENV)/.local
 	$(BIN)/t1 demo
@@ -37,8 +38,13 @@ test-faults: $(VENV)/.dev
 	$(BIN)/python -m tests.store.qdrant_binary
 	T1_REQUIRE_SERVER=1 $(BIN)/python -m pytest tests/faults -m 'not slow' $(PYTEST_ARGS)
 
+# 340 MB, and pandas among them, which other tests are to do without: so Ray is laid over the environment, not put into it.
+test-ray: $(VENV)-ray/.ray
+	$(BIN)/python -m tests.store.qdrant_binary
+	PYTHONPATH=$(CURDIR) T1_REQUIRE_SERVER=1 $(VENV)-ray/bin/python -m pytest tests/distributed -m ray $(PYTEST_ARGS)
+
 clean:
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-ray .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 # torch goes first and pinned: left to the resolver, pip tries builds of several gigabytes.
 $(VENV)/.local: pyproject.toml constraints.txt
@@ -49,4 +55,10 @@ $(VENV)/.local: pyproject.toml constraints.txt
 
 $(VENV)/.dev: $(VENV)/.local
 	$(PIP) install -c constraints.txt -e '.[local,dev]'
+	touch $@
+
+$(VENV)-ray/.ray: $(VENV)/.dev
+	$(PYTHON) -m venv $(VENV)-ray
+	$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' > "$$($(VENV)-ray/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/under.pth"
+	$(VENV)-ray/bin/python -m pip --disable-pip-version-check --quiet install -c constraints.txt 'ray[data]'
 	touch $@
