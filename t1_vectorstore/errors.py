@@ -9,6 +9,7 @@
     │   ├── CollectionMismatch    the collection was made by another model, dimension or distance
     │   ├── CollectionLocked      another process has the embedded index open
     │   ├── StoreUnavailable      the server did not answer, or the disk is full or read-only
+    │   ├── WriteRefused          the server does not take a point, which is named
     │   └── WriteNotVerified      the engine's answer does not prove that everything was stored
     ├── CorpusError               a source file that cannot be read as documents (file and line)
     └── TrainingFailed            a training run that cannot go on
@@ -67,6 +68,15 @@ class CollectionLocked(StoreError):
 
 class StoreUnavailable(StoreError):
     """The server did not answer, or the disk is full or read-only."""
+
+
+class WriteRefused(StoreError):
+    """The server does not take what it was given; ``ids`` are the points it is about, if it is about some."""
+
+    def __init__(self, message: str, ids: Sequence[str] = ()) -> None:
+        """Say what is refused, and why."""
+        super().__init__(message)
+        self.ids = list(ids)
 
 
 class WriteNotVerified(StoreError):

@@ -115,7 +115,11 @@ class Engine(Protocol):
     schema: Schema
 
     def write(self, rows: Sequence[Row]) -> None:
-        """Insert or replace rows; their vectors are finite, of unit length and of the right dimension."""
+        """Insert or replace rows; their vectors are finite, of unit length and of the right dimension.
+
+        Raises:
+            WriteRefused: the engine does not take one of them, for what it holds.
+        """
 
     def read(self, ids: Sequence[PointId], *, fields: Sequence[str] | None = None, vectors: bool = False) -> list[Row]:
         """The rows that exist among ``ids``, in no order; ``fields`` limits the payload to some paths."""

@@ -24,11 +24,11 @@ from t1_vectorstore.engines.client_queries import query_arguments
 from t1_vectorstore.engines.schema import OWN_KEY, Expected, Schema
 from t1_vectorstore.engines.server_admin import aliased
 from t1_vectorstore.engines.server_async import AsyncConnection
-from t1_vectorstore.engines.server_errors import apatiently, patiently
+from t1_vectorstore.engines.server_errors import apatiently, is_about_content, patiently
 from t1_vectorstore.engines.server_features import demand
 from t1_vectorstore.engines.server_opening import Opening
 from t1_vectorstore.engines.server_storage import search_params
-from t1_vectorstore.errors import CollectionNotFound, StoreError
+from t1_vectorstore.errors import CollectionNotFound, StoreError, WriteRefused
 from t1_vectorstore.ids import PointId
 from t1_vectorstore.types import Indexing
 
@@ -128,7 +128,19 @@ class ServerEngine(ClientEngine):
             client.close()
 
     def write(self, rows: Sequence[Row]) -> None:
-        """Insert or replace rows, and wait until they can be read."""
+        """Insert or replace rows, and wait until they can be read.
+
+        Raises:
+            WriteRefused: the server does not take one of them, for what it holds.
+        """
+        try:
+            self._write(rows)
+        except StoreError as error:
+            if is_about_content(error.__cause__):
+                raise WriteRefused(str(error)) from error.__cause__
+            raise
+
+    def _write(self, rows: Sequence[Row]) -> None:
         if self._grpc_port is None:
             super().write(rows)
             return

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import grpc
 import httpx
-from qdrant_client.common.client_exceptions import ResourceExhaustedResponse
+from qdrant_client.common.client_exceptions import QdrantException, ResourceExhaustedResponse
 from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
 from tenacity import AsyncRetrying, RetryCallState, Retrying, retry_if_exception, stop_after_attempt, stop_before_delay
 from tenacity.wait import wait_random_exponential
@@ -26,6 +26,7 @@ _TRANSIENT_GRPC = {
     grpc.StatusCode.INTERNAL,
 }
 _UNAUTHORISED = {401, 403, grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED}
+_CONTENT = {400, 413, 422, grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.OUT_OF_RANGE}
 _NOT_FOUND = {404, grpc.StatusCode.NOT_FOUND}
 
 
@@ -53,10 +54,8 @@ async def apatiently(call: Callable[[], Awaitable[_Result]], retry: Retry, where
 def _patience(retry: Retry) -> dict[str, Any]:
     growing = wait_random_exponential(multiplier=retry.first_wait, max=retry.longest_wait)
 
-    def wait(state: RetryCallState) -> float:
-        error = state.outcome.exception() if state.outcome else None
-        asked = error.retry_after_s if isinstance(error, ResourceExhaustedResponse) else 0
-        return max(float(asked), growing(state))
+    def wait(state: RetryCallState) -> float:  # longer than the budget lasts is not waited for at all
+        return max(_wait_asked(state.outcome.exception() if state.outcome else None), growing(state))
 
     return {
         "retry": retry_if_exception(is_transient),
@@ -86,7 +85,9 @@ def is_transient(error: BaseException) -> bool:
         return error.status_code in _TRANSIENT_HTTP
     if isinstance(error, grpc.RpcError):
         return _status(error) in _TRANSIENT_GRPC
-    return isinstance(error, ResourceExhaustedResponse)
+    if isinstance(error, ResourceExhaustedResponse):
+        return True
+    return type(error) is QdrantException and "Retry-After" in str(error)  # the client cannot read a date there
 
 
 def status_of(error: BaseException | None) -> object:
@@ -94,6 +95,19 @@ def status_of(error: BaseException | None) -> object:
     if isinstance(error, UnexpectedResponse):
         return error.status_code
     return _status(error) if isinstance(error, grpc.RpcError) else None
+
+
+def is_about_content(error: BaseException | None) -> bool:
+    """Whether a server refused what it was given, and might take something else."""
+    return status_of(error) in _CONTENT
+
+
+def _wait_asked(error: BaseException | None) -> float:
+    """The seconds that the server asked to be left alone for; 0 where it did not say."""
+    if isinstance(error, ResourceExhaustedResponse):
+        return float(error.retry_after_s)
+    given = error.headers.get("retry-after", "") if isinstance(error, UnexpectedResponse) else ""
+    return float(given) if given.isdecimal() else 0.0
 
 
 def _status(error: grpc.RpcError) -> grpc.StatusCode | None:
@@ -105,6 +119,8 @@ def _translated(error: Exception, where: str) -> StoreError:
     reason = _reason(error)
     status = status_of(error)
     if is_transient(error):
+        if asked := _wait_asked(error):
+            return StoreUnavailable(f"{where} asks to be left alone for {asked:g} s: {reason}; try again then")
         return StoreUnavailable(f"{where} does not answer: {reason}; is it running, and is the address right?")
     if status in _UNAUTHORISED:
         return StoreError(f"{where} does not accept the API key: {reason}")

@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from t1_vectorstore.chunking import chunk_id
 from t1_vectorstore.embedder import T1Embedder
+from t1_vectorstore.errors import WriteRefused
 from t1_vectorstore.ingest.cutting import Origin, Piece
 from t1_vectorstore.ingest.proof import Proof
 from t1_vectorstore.ingest.report import TruncatedChunk
@@ -107,6 +108,12 @@ class Steps:
             return
         try:
             stored = self._collection.upsert([Point(piece.chunk, vector) for piece, vector in embedded])
+        except WriteRefused as error:
+            if not error.ids:
+                raise
+            for piece in (piece for piece, _ in embedded if piece.chunk.id in error.ids):
+                self._refuse(piece.origin, error)
+            self._store(embedded)
         except (ValueError, TypeError) as error:
             if len(embedded) > 1:
                 for half in _halves(embedded):

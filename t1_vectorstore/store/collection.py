@@ -129,7 +129,8 @@ class Collection(Reader):
     def upsert(self, points: Iterable[Point]) -> int:
         """Insert or replace points, in batches; each is checked before, and proven after it is written.
 
-        A batch is stored whole or, when one of its points is refused, not at all; the batches before it stay. The same
+        A batch is stored whole or, when one of its points is refused, not at all; the batches before it stay. (One
+        that only the server refuses is looked for by writing parts of its batch, and they stay, too.) The same
         point given twice is one point. Two points of one id that differ in text or metadata are refused, since one of
         them would be lost.
 
@@ -143,6 +144,7 @@ class Collection(Reader):
             ValueError: a vector, id, text or metadata cannot be stored. Like every error of this call it has an
                 attribute ``stored``: how many points were stored before it.
             TypeError: something other than a ``Point``.
+            WriteRefused: the server does not take a point, which is named.
             WriteNotVerified: the engine does not give back what it was given.
             StoreError: the engine failed.
         """

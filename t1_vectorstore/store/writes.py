@@ -10,7 +10,7 @@ from itertools import islice
 from typing import Any, TypeVar
 
 from t1_vectorstore.engines import Engine, FilterJSON, Row
-from t1_vectorstore.errors import StoreError, WriteNotVerified
+from t1_vectorstore.errors import StoreError, WriteNotVerified, WriteRefused
 from t1_vectorstore.ids import PointId
 from t1_vectorstore.store.payload import PROOF, stored_hash, stored_id, to_row
 from t1_vectorstore.types import Point
@@ -94,7 +94,7 @@ class Writer:
                 _refuse_loss(batch[target], old, same_call=hash(target) in seen)
             missing = list(batch.values())
             for _ in range(2):  # a writer elsewhere may have put the old content back; twice is no coincidence
-                self._engine.write(missing)
+                self._put(missing)
                 missing = self._unproven(missing, before)
                 if not missing:
                     seen.update(hash(target) for target in batch)
@@ -105,6 +105,38 @@ class Writer:
             "look at the engine's log, and write them again",
             lost,
         )
+
+    def _put(self, rows: Sequence[Row]) -> None:
+        """Write rows; where the engine refuses one, say which.
+
+        Halves are written to find it, so others of the batch may be stored afterwards, which harms nobody. Where none
+        of the batch is taken, it is not about a point, and none is named.
+        """
+        try:
+            self._engine.write(rows)
+        except WriteRefused as error:
+            if (culprit := self._refused(rows)) is None:
+                raise
+            name = stored_id(culprit)
+            raise WriteRefused(f"{error} (it is about the point {name!r})", [name]) from error.__cause__
+
+    def _refused(self, rows: Sequence[Row]) -> Row | None:
+        last = rows[-1]
+        taken = len(rows) == 1
+        while len(rows) > 1:
+            half = rows[: len(rows) // 2]
+            if self._takes(half):
+                rows, taken = rows[len(half) :], True
+            else:
+                rows = half
+        return rows[0] if taken or self._takes([last]) else None
+
+    def _takes(self, rows: Sequence[Row]) -> bool:
+        try:
+            self._engine.write(rows)
+        except WriteRefused:
+            return False
+        return True
 
     def _unproven(self, rows: Sequence[Row], before: Mapping[PointId, Row]) -> list[Row]:
         """The rows that are absent, or that still have the content they had before they were written."""

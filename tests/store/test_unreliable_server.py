@@ -11,7 +11,7 @@ from typing import Any
 import grpc
 import pytest
 
-from t1_vectorstore.errors import CollectionMismatch, CollectionNotFound, StoreError, StoreUnavailable
+from t1_vectorstore.errors import CollectionMismatch, CollectionNotFound, StoreError, StoreUnavailable, WriteRefused
 from t1_vectorstore.ids import point_id
 from t1_vectorstore.store import Collection, Retry
 from t1_vectorstore.types import Chunk, Point
@@ -176,6 +176,45 @@ def test_the_server_may_say_how_long_to_wait(stub: Stub, retry: Retry, waits: li
         assert waits[0] >= 7
 
 
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_wait_beyond_all_patience_is_not_begun(stub: Stub, retry: Retry, waits: list[float], status: int) -> None:
+    with opened(stub, retry) as collection:
+        stub.error(status, "busy", Retry_After="7")
+        stub.error(status, "busy", Retry_After="3600")
+        with pytest.raises(StoreUnavailable, match=r"left alone for 3600 s: .*busy"):
+            collection.count()
+        assert len(stub.asked) == 2
+        assert waits[0] >= 7
+
+
+def test_a_date_to_wait_for_is_no_refusal(stub: Stub, retry: Retry, waits: list[float]) -> None:
+    with opened(stub, retry) as collection:
+        stub.error(429, Retry_After="Wed, 21 Oct 2026 07:28:00 GMT")
+        stub.result({"count": 1})
+        assert collection.count() == 1
+        assert len(waits) == 1
+
+
+def test_the_point_that_is_refused_is_named(stub: Stub, retry: Retry) -> None:
+    """Of eight points the sixth: a write of a part is taken exactly if it is not among them."""
+    done = {"operation_id": 1, "status": "completed"}
+    with opened(stub, retry) as collection:
+        stub.result([])
+        stub.error(422, "payload too large")
+        stub.result(done)  # 0 to 3
+        stub.error(422, "payload too large")  # 4 and 5
+        stub.result(done)  # 4
+        with pytest.raises(WriteRefused, match=r"payload too large.*'doc 5'") as caught:
+            collection.upsert(points(8))
+        assert caught.value.ids == ["doc 5"]
+        stub.answers.clear()
+        stub.result([])
+        stub.error(400, "shard key not specified")
+        with pytest.raises(WriteRefused, match="shard key not specified") as caught:
+            collection.upsert(points(8))
+        assert caught.value.ids == []
+
+
 def test_a_write_that_is_only_acknowledged_is_not_taken_for_done(stub: Stub, retry: Retry) -> None:
     with opened(stub, retry) as collection:
         stub.result([])
@@ -218,6 +257,7 @@ def test_another_kind_of_server_is_told_apart(stub: Stub, retry: Retry, status: 
 
 
 def test_an_older_server_creates_nothing(stub: Stub, retry: Retry) -> None:
+    stub.result({"aliases": []})
     stub.error(404, "Not found: Collection `t1` doesn't exist!")
     stub.answer(200, VERSION | {"version": "1.15.4"})
     with pytest.raises(StoreError, match=r"Qdrant 1\.15\.4.*1\.16"):
@@ -226,13 +266,14 @@ def test_an_older_server_creates_nothing(stub: Stub, retry: Retry) -> None:
 
 
 def test_a_collection_that_another_process_just_created_is_taken(stub: Stub, retry: Retry) -> None:
+    stub.result({"aliases": []})
     stub.error(404, "Not found")
     stub.answer(200, VERSION)
     stub.error(409, "Collection `t1` already exists!")
     stub.result(described())
     with Collection.open(stub.url, identity=MODEL, retry=retry, grpc_port=1) as collection:
         assert collection.identity == MODEL
-    assert stub.asked[2].startswith("PUT")
+    assert stub.asked[3].startswith("PUT")
 
 
 def test_other_vectors_are_a_mismatch(stub: Stub, retry: Retry) -> None:
