@@ -26,7 +26,7 @@ GAVE_UP = 75  # EX_TEMPFAIL: the store failed, and the load said so
 CALLS = 70
 """Any load of such a corpus calls the engine more often than this."""
 
-_VERBS = ("write", "erase", "read", "page", "count", "close")
+_VERBS = ("write", "erase", "read", "page", "defer_indexing", "restore_indexing", "close")
 _CONTEXT = multiprocessing.get_context("forkserver")  # processes that have everything imported, and no threads
 _CONTEXT.set_forkserver_preload(["tests.faults.attempt"])
 
@@ -68,14 +68,10 @@ class Attempt:
         Raises:
             StoreError: the store failed.
         """
-        with self.open() as collection:
-            report = load(
-                self.documents, T1Embedder.fake(DIMENSION), collection, chunker=Chunker(CHUNK), batch_chunks=16
-            )
-            assert not report.failures, report.failures
-            present = {document.id for document in self.documents}
-            stored = dict.fromkeys(chunk.document_id for chunk in collection.scroll())
-            collection.delete_documents(name for name in stored if name not in present)
+        embedder, chunker = T1Embedder.fake(DIMENSION), Chunker(CHUNK)
+        with self.open() as collection, collection.bulk():
+            report = load(self.documents, embedder, collection, chunker=chunker, batch_chunks=16, prune=True)
+        assert not report.failures, report.failures
 
     def in_a_process(self, death: Death | None = None) -> bool:
         """Whether a process of its own got through; if not, it died as told or gave up on the store."""

@@ -65,3 +65,6 @@ def test_a_load_through_faults_is_completed(
     reference.run()
     with Attempt(mortal_server.url, corpus.after, broken).open() as collection, reference.open() as expected:
         assert contents(collection) == contents(expected)
+        indexing = collection.info().indexing
+        assert indexing is not None
+        assert not indexing.deferred
