@@ -1,4 +1,4 @@
-"""A server that can be killed."""
+"""Servers: one that can be killed, and any other."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.store.conftest import absent
+from tests.store.conftest import absent, admin, fresh_name, server_url  # noqa: F401 - fixtures
 from tests.store.qdrant_binary import cached
 from tests.store.qdrant_server import LocalServer, running_server
 
