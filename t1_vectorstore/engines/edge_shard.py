@@ -36,12 +36,21 @@ def check_storage(storage: Storage) -> None:
 
 def create_shard(path: Path, schema: Schema) -> None:
     """Write the files of an empty shard, with its payload indexes."""
+    shard = edge.EdgeShard.create(str(path), shard_config(schema))
+    for field, (kind, tenant) in schema.payload_indexes.items():
+        index = edge.KeywordIndexParams(is_tenant=True) if tenant else _INDEXES[kind]
+        shard.update(edge.UpdateOperation.create_field_index(field, index))
+    shard.close()
+
+
+def shard_config(schema: Schema) -> edge.EdgeConfig:
+    """The engine's settings for a collection."""
     storage = schema.storage
     params = edge.EdgeVectorParams(
         schema.identity.dimension, edge.Distance.Cosine, memory=edge.Memory.Cold if storage.on_disk else None
     )
     terms = {SPARSE: edge.EdgeSparseVectorParams(modifier=edge.Modifier.Idf)} if schema.hybrid else None
-    config = edge.EdgeConfig(
+    return edge.EdgeConfig(
         vectors=params,
         sparse_vectors=terms,
         hnsw_config=_graph(storage),
@@ -49,11 +58,6 @@ def create_shard(path: Path, schema: Schema) -> None:
         payload_memory=edge.Memory.Cached if storage.payload_on_disk is False else None,
         wal_enabled=True,
     )
-    shard = edge.EdgeShard.create(str(path), config)
-    for field, (kind, tenant) in schema.payload_indexes.items():
-        index = edge.KeywordIndexParams(is_tenant=True) if tenant else _INDEXES[kind]
-        shard.update(edge.UpdateOperation.create_field_index(field, index))
-    shard.close()
 
 
 def search_params(storage: Storage) -> edge.SearchParams | None:

@@ -132,6 +132,13 @@ class EmbeddedEngine(WithoutOptimizer):
         """Bytes used on disk."""
         return self._folder.disk_bytes()
 
+    @contextmanager
+    def held(self) -> Iterator[Path]:
+        """The engine's files, complete on disk, and nothing changes them meanwhile; searches wait."""
+        with self._use() as shard:
+            shard.flush()
+            yield self._folder.shard
+
     def switch(self, build: str) -> None:
         """Make a build the index, and close; see ``generations.py``."""
         with self._use():

@@ -101,6 +101,11 @@ class ServerEngine(ClientEngine):
             rest.close()
             raise
 
+    @property
+    def collection(self) -> str:
+        """The collection's own name, whatever alias it was opened by."""
+        return self._name
+
     def disk_bytes(self) -> None:
         """The server does not tell."""
         return

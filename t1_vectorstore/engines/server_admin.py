@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from qdrant_client import QdrantClient, models
+from typing_extensions import Self
 
 from t1_vectorstore.engines.base import Retry
 from t1_vectorstore.engines.schema import OWN_KEY
@@ -102,7 +103,7 @@ class ServerAdmin:
         """Close the connection."""
         self._client.close()
 
-    def __enter__(self) -> ServerAdmin:
+    def __enter__(self) -> Self:
         """Close at the end of a ``with`` block."""
         return self
 
