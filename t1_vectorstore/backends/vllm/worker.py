@@ -57,6 +57,10 @@ class StateKeeper:
         states = torch.stack([self._t1_states.pop(request_id) for request_id in found])
         return found, states.float().cpu().numpy().tobytes()
 
+    def t1_kept(self) -> list[str]:
+        """The ids of the requests whose states nobody has taken yet."""
+        return list(self._t1_states)
+
     def _t1_keep(self, request_ids: Sequence[str], states: torch.Tensor) -> None:
         """Keep the marked rows; where a prompt is computed in several chunks, the last one counts."""
         if len(request_ids) != len(states):

@@ -1,0 +1,20 @@
+"""The contract of all backends, on vLLM itself: in this process, and as two servers."""
+
+from __future__ import annotations
+
+import pytest
+
+from t1_vectorstore import T1Embedder
+from tests.backend_contract import BackendContract
+
+pytestmark = [pytest.mark.vllm, pytest.mark.filterwarnings("default")]
+
+
+@pytest.fixture(scope="module", params=["in_process", "over_http"])
+def embedder(request: pytest.FixtureRequest) -> T1Embedder:
+    embedder: T1Embedder = request.getfixturevalue(request.param)
+    return embedder
+
+
+class TestVLLM(BackendContract):
+    """The same assertions as on every other backend."""
