@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Sequence
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,6 +65,9 @@ def check_texts(texts: Iterable[str], what: str) -> list[str]:
     return checked
 
 
+_KEEPING = {"NFC", "NFD", "NFKC", "NFKD", "Lowercase", "StripAccents"}
+
+
 class Prompter:
     """Builds the prompts of one checkpoint; cheap to call, safe to share between threads."""
 
@@ -92,6 +96,8 @@ class Prompter:
         no_think = spec.query_prompt if spec.query_prompt_no_think is None else spec.query_prompt_no_think
         self._query_no_think = self._parse(no_think, spec.max_query_tokens, close=True)
         self._document = self._parse(spec.document_prompt, spec.max_document_tokens, close=True)
+        self._most_bytes = self._document.room(spec.document_instruction) - 1 if _byte_level(definition) else -1
+        self._normalizers = _normalizers(definition)
 
     @classmethod
     def load(cls, checkpoint: Checkpoint) -> Prompter:
@@ -109,6 +115,18 @@ class Prompter:
     def documents(self, texts: Sequence[str]) -> list[Prompt]:
         """Instruction, text and emb token of each document, in order."""
         return self._document.fill(texts, self.spec.document_instruction)
+
+    def surely_fits(self, text: str) -> bool:
+        """Whether a document is short enough to be read whole, as far as that can be told without tokenising it.
+
+        A byte-level tokenizer makes no more tokens than there are bytes, if it does not make more bytes of the text
+        first: none of ``_KEEPING`` does so with ASCII, nor NFC with what is in that form.
+        """
+        if len(text) > self._most_bytes or len(text.encode()) > self._most_bytes:
+            return False
+        if text.isascii():
+            return self._normalizers <= _KEEPING
+        return self._normalizers <= {"NFC"} and unicodedata.is_normalized("NFC", text)
 
     def queries(self, texts: Sequence[str], *, think: bool, task: str | None = None) -> list[Prompt]:
         """The prompt of each query, in order: up to where its thought begins, or closed with the emb token.
@@ -187,16 +205,28 @@ class _Template:
         self._pieces = pieces
         self._limit = limit
 
+    def room(self, instruction: str) -> int:
+        """Tokens of the limit that are left for a text, if each byte of what stands next to it were one."""
+        before, left, right, after = self._around(instruction)
+        return self._limit - len(before) - len(left.encode()) - len(right.encode()) - len(after)
+
     def fill(self, texts: Sequence[str], instruction: str) -> list[Prompt]:
-        at = next(i for i, piece in enumerate(self._pieces) if isinstance(piece, str) and TEXT in piece)
-        before, after = self._ids(self._pieces[:at], instruction), self._ids(self._pieces[at + 1 :], instruction)
-        # The text and the characters next to it are tokenised in one go: word boundaries fall as they did in training.
-        left, right = (side.replace(INSTRUCTION, instruction) for side in str(self._pieces[at]).split(TEXT))
+        before, left, right, after = self._around(instruction)
         encodings = self._prompter.encode([f"{left}{text}{right}" for text in texts])
         return [
             self._fit(before, encoding, after, len(left), len(left) + len(text))
             for text, encoding in zip(texts, encodings, strict=True)
         ]
+
+    def _around(self, instruction: str) -> tuple[list[int], str, str, list[int]]:
+        """Tokens, then characters, before the text; and those after it.
+
+        The text and the characters next to it are tokenised in one go: word boundaries fall as they did in training.
+        """
+        at = next(i for i, piece in enumerate(self._pieces) if isinstance(piece, str) and TEXT in piece)
+        before, after = self._ids(self._pieces[:at], instruction), self._ids(self._pieces[at + 1 :], instruction)
+        left, right = (side.replace(INSTRUCTION, instruction) for side in str(self._pieces[at]).split(TEXT))
+        return before, left, right, after
 
     def _ids(self, pieces: Sequence[str | int], instruction: str) -> list[int]:
         ids: list[int] = []
@@ -217,3 +247,14 @@ class _Template:
                 "raise max_query_tokens or max_document_tokens, or shorten the instruction"
             )
         return Prompt([*before, *ids[: last - dropped], *ids[last:], *after], last - first, dropped)
+
+
+def _byte_level(tokenizer: Mapping[str, Any]) -> bool:
+    """Whether each token but one, a space before the text, stands for at least one byte of what is tokenised."""
+    return tokenizer["model"]["type"] == "BPE" and '"ByteLevel"' in json.dumps(tokenizer.get("pre_tokenizer"))
+
+
+def _normalizers(tokenizer: Mapping[str, Any]) -> set[str]:
+    """The types of all steps that change a text before it is tokenised."""
+    found = tokenizer.get("normalizer") or {"type": "Sequence", "normalizers": []}
+    return {step["type"] for step in found.get("normalizers", [found])}

@@ -134,14 +134,14 @@ class _Teller:
     def __init__(self, tally: Tally, on_progress: Callable[[LoadProgress], None] | None) -> None:
         self._tally = tally
         self._on_progress = on_progress
-        self._last: object = None
+        self._last = 0
 
     def __call__(self, *, always: bool = False) -> None:
         if self._on_progress is None:
             return
-        state = self._tally.state
-        if always or state is not self._last:
-            self._last = state
+        changes = self._tally.changes
+        if always or changes != self._last:
+            self._last = changes
             self._on_progress(self._tally.progress)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields
 
 from t1_vectorstore.ingest.dead_letters import DeadLetters
 from t1_vectorstore.ingest.report import Failure, LoadProgress, LoadReport, TruncatedChunk
@@ -24,27 +24,30 @@ class Tally:
         """
         self._started = time.perf_counter()
         self._lock = threading.Lock()
-        self._progress = LoadProgress()
+        self._counts = {field.name: 0 for field in fields(LoadProgress) if field.name != "seconds"}
+        self._changes = 0
         self._dead_letters = dead_letters
         self._named = named
         self._failures: list[Failure] = []
         self._truncations: list[TruncatedChunk] = []
 
     @property
-    def state(self) -> object:
-        """Another one after each change."""
-        return self._progress
+    def changes(self) -> int:
+        """Grows with each change."""
+        return self._changes
 
     @property
     def progress(self) -> LoadProgress:
         """How far the load has got."""
-        return replace(self._progress, seconds=time.perf_counter() - self._started)
+        with self._lock:
+            return LoadProgress(**self._counts, seconds=time.perf_counter() - self._started)
 
     def count(self, **more: int) -> None:
         """Add to the counts of these names."""
         with self._lock:
-            counts = {name: getattr(self._progress, name) + number for name, number in more.items()}
-            self._progress = replace(self._progress, **counts)
+            self._changes += 1
+            for name, number in more.items():
+                self._counts[name] += number
 
     def fail(self, name: str, reason: str, document: Document | None = None) -> None:
         """A document was not stored."""

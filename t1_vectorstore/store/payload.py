@@ -39,6 +39,14 @@ def to_row(point: Point, schema: Schema) -> Row:
         raise TypeError(f"a collection stores Point(chunk, vector), got {type(point).__name__}: {_short(point)}")
     chunk = point.chunk
     payload, size = to_payload(chunk, schema)
+    payload[OWN_KEY] = {
+        "id": chunk.id,
+        "document_id": chunk.document_id,
+        "start": chunk.start,
+        "end": chunk.end,
+        "index": chunk.index,
+        "content_hash": chunk.content_hash,
+    }
     vector = to_vector(point.vector, schema.identity.dimension, _where(chunk))
     terms = document_terms(chunk.text) if schema.hybrid else None
     numbers = len(vector) + (2 * len(terms.indices) if terms else 0)
@@ -46,7 +54,7 @@ def to_row(point: Point, schema: Schema) -> Row:
 
 
 def to_payload(chunk: Chunk, schema: Schema) -> tuple[dict[str, Any], int]:
-    """What is written beside a chunk's vector, checked, and about how many bytes that is.
+    """What is written beside a chunk's vector but for this package's own part; and about how many bytes that is.
 
     Raises:
         TypeError: something is not of the type it must be.
@@ -58,18 +66,10 @@ def to_payload(chunk: Chunk, schema: Schema) -> tuple[dict[str, Any], int]:
     if not isinstance(chunk.metadata, Mapping):
         raise TypeError(f"{where} has metadata of type {type(chunk.metadata).__name__}; it must be a mapping")
     metadata, metadata_size = _json(chunk.metadata, where, "metadata", 1)
-    own = {
-        "id": chunk.id,
-        "document_id": chunk.document_id,
-        "start": chunk.start,
-        "end": chunk.end,
-        "index": chunk.index,
-        "content_hash": chunk.content_hash,
-    }
     rest = {schema.metadata_key: metadata} if schema.metadata_key else metadata
     if taken := [key for key in (schema.content_key, OWN_KEY) if key in rest]:
         raise ValueError(f"{where} has metadata under {taken[0]!r}, a key of the payload itself; rename it")
-    return {**rest, schema.content_key: chunk.text, OWN_KEY: own}, size + metadata_size
+    return {**rest, schema.content_key: chunk.text}, size + metadata_size
 
 
 def to_vector(given: object, dimension: int, where: str) -> Vector:

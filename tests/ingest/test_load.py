@@ -341,3 +341,14 @@ def test_parts_of_a_source_are_loaded_side_by_side(embedder: T1Embedder, collect
     assert (report.verified, len(report.failures)) == (1000, 3)
     assert report.seconds == max(part.seconds for part in reports)
     assert collection.count() == 1000
+
+
+@pytest.mark.parametrize("character", ["a", "é", "e\u0301", "\u0958", "\ufb2c", "\U0001f600", "\ufdfa", "\x00", " "])
+def test_what_surely_fits_is_never_cut(embedder: T1Embedder, character: str) -> None:
+    """Told without tokenising; checked against the tokenizers of the fake and of the bundled model."""
+    for prompter in (embedder._prompter, T1Embedder.load("t1-mini")._prompter):
+        told = {number: prompter.surely_fits(character * number) for number in range(1, 700)}
+        assert not told[699]
+        assert all(prompter.documents([character * number])[0].dropped == 0 for number in told if told[number])
+    if character == "a":
+        assert told[400]
