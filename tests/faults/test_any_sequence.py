@@ -84,9 +84,9 @@ class AnySequence(RuleBasedStateMachine):
         assert self.collection.upsert([Point(chunk, EMBEDDER.embed_documents([text]).vectors[0])]) == 1
         self.model[name] = chunk
 
-    @rule(ids=st.lists(names, max_size=3), index=st.integers(0, 4))
-    def delete(self, ids: list[str], index: int) -> None:
-        chunks = [*ids, *(f"{name}#chunk-{index}" for name in ids), *(f"point of {name}" for name in ids)]
+    @rule(ids=st.lists(names, max_size=3))
+    def delete(self, ids: list[str]) -> None:
+        chunks = [*ids, *(f"{name}#chunk-1" for name in ids), *(f"point of {name}" for name in ids)]
         assert self.collection.delete(chunks) == len(self.model.keys() & set(chunks))
         self._keep(lambda chunk: chunk.id not in chunks)
 
