@@ -7,9 +7,10 @@ import re
 from pathlib import Path
 
 from t1_vectorstore.engines.base import Engine, EngineKind, FilterJSON, Nearest, Retry, Row, Scored, Sparse
-from t1_vectorstore.engines.schema import OWN_KEY, Expected, Schema
+from t1_vectorstore.engines.schema import DOCUMENT_PATH, OWN_KEY, Expected, Schema
 
 __all__ = [
+    "DOCUMENT_PATH",
     "OWN_KEY",
     "Engine",
     "EngineKind",

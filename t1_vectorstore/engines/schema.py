@@ -18,6 +18,9 @@ MOVED_FORMAT = 3  # of an embedded index whose files are not where earlier versi
 OWN_KEY = "t1"
 """The payload key, and the key in a server collection's metadata, under which this package keeps its own facts."""
 
+DOCUMENT_PATH = f"{OWN_KEY}.document_id"
+"""Where a payload says which document its chunk was cut from."""
+
 CONTENT_KEY = "page_content"
 METADATA_KEY = "metadata"
 _PLAIN_KEY = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
@@ -38,6 +41,8 @@ class Schema:
         indexes: metadata fields that the engine indexes, and as what.
         tenant: the metadata field that says whose a point is, if each is somebody's.
         storage: how its points are kept.
+        by_document: whether the document of each chunk is indexed, too, so that deleting documents need not read every
+            point. Collections of an earlier version are not, and stay so: opening them must not make them wait.
         uid: random; tells whether two connections see the same collection.
     """
 
@@ -50,6 +55,7 @@ class Schema:
     indexes: Mapping[str, IndexKind] = field(default_factory=dict)
     tenant: str | None = None
     storage: Storage = field(default_factory=Storage)
+    by_document: bool = False
     uid: str = field(default_factory=lambda: uuid.uuid4().hex)
 
     def __post_init__(self) -> None:
@@ -70,7 +76,8 @@ class Schema:
         fields: dict[str, IndexKind] = dict(self.indexes)
         if self.tenant is not None:
             fields[self.tenant] = "keyword"
-        return {field_path(self.metadata_key, name): (kind, name == self.tenant) for name, kind in fields.items()}
+        paths = {field_path(self.metadata_key, name): (kind, name == self.tenant) for name, kind in fields.items()}
+        return {DOCUMENT_PATH: ("keyword", False), **paths} if self.by_document else paths
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object that a person can read."""
@@ -100,6 +107,7 @@ class Schema:
                 hybrid=bool(record.get("hybrid", False)),
                 indexes=dict(record.get("indexes", {})),
                 tenant=record.get("tenant"),
+                by_document=bool(record.get("by_document", False)),
                 storage=Storage(**record.get("storage", {})),
                 **{name: str(record[name]) for name in names},
             )
@@ -136,6 +144,7 @@ class Expected:
             indexes=dict(self.indexes or {}),
             tenant=self.tenant,
             storage=self.storage or Storage(),
+            by_document=True,
         )
 
     def schema(self, identity: ModelIdentity) -> Schema:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from types import TracebackType
 
-from t1_vectorstore.engines import OWN_KEY, Engine, Expected, Retry, open_engine
+from t1_vectorstore.engines import DOCUMENT_PATH, Engine, Expected, Retry, open_engine
 from t1_vectorstore.errors import CollectionMismatch
 from t1_vectorstore.filters import FilterLike
 from t1_vectorstore.ids import point_id
@@ -181,9 +181,7 @@ class Collection(Reader):
         """
         removed = 0
         for wanted in batched(self._known(document_ids), BATCH_POINTS):
-            removed += self._writer.erase_matching(
-                {"must": [{"key": f"{OWN_KEY}.document_id", "match": {"any": wanted}}]}
-            )
+            removed += self._writer.erase_matching({"must": [{"key": DOCUMENT_PATH, "match": {"any": wanted}}]})
             with self._writer.lock:
                 foreign = [row.id for _, row in self._rows(wanted, PROOF) if stored_hash(row) is None]
                 removed += self._writer.erase(foreign)

@@ -18,7 +18,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from t1_vectorstore.engines import OWN_KEY, FilterJSON, Nearest, Schema, Scored, Sparse
+from t1_vectorstore.engines import DOCUMENT_PATH, FilterJSON, Nearest, Schema, Scored, Sparse
 from t1_vectorstore.ids import point_id
 from t1_vectorstore.store.options import MOST_CANDIDATES
 from t1_vectorstore.store.payload import to_hit
@@ -138,7 +138,7 @@ def _without(found: dict[str, Hit], filter: FilterJSON | None) -> FilterJSON | N
     """The filter, without documents; a point of another package is a document by its own id."""
     if not found:
         return filter
-    by_name = {"key": f"{OWN_KEY}.document_id", "match": {"any": list(found)}}
+    by_name = {"key": DOCUMENT_PATH, "match": {"any": list(found)}}
     by_id = {"has_id": [point_id(hit.id) for name, hit in found.items() if hit.id == name]}
     left_out = {"must_not": [by_name, by_id]}
     return left_out if filter is None else {"must": [filter], **left_out}

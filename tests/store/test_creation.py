@@ -117,6 +117,7 @@ def test_the_embedded_engine_has_the_indexes(tmp_path: Path) -> None:
     assert {path: str(found.data_type).split(".")[-1].lower() for path, found in schema.items()} == {
         **{f"metadata.{field}": kind for field, kind in INDEXES.items()},
         "metadata.customer": "keyword",
+        "t1.document_id": "keyword",
     }
     assert schema["metadata.customer"].params.is_tenant
     assert all(found.points == 1 for found in schema.values())
@@ -132,6 +133,7 @@ def test_the_server_has_the_indexes_and_gets_those_that_are_missing(
     assert {path: found.data_type.value for path, found in made.payload_schema.items()} == {
         **{f"metadata.{field}": kind for field, kind in INDEXES.items()},
         "metadata.customer": "keyword",
+        "t1.document_id": "keyword",
     }
     params = made.payload_schema["metadata.customer"].params
     assert isinstance(params, models.KeywordIndexParams)
@@ -150,7 +152,7 @@ def test_an_index_of_the_first_format_opens(tmp_path: Path) -> None:
     file = index / "t1.json"
     description = json.loads(file.read_text())
     assert description["format"] == 1
-    for late in ("hybrid", "indexes", "tenant"):
+    for late in ("hybrid", "indexes", "tenant", "storage", "by_document"):
         del description[late]
     file.write_text(json.dumps(description))
     with Collection.open(index, identity=MODEL, hybrid=False, indexes={}) as collection:
