@@ -74,9 +74,11 @@ def reindex(
     if rollback or drop_old:
         _exchange(where, name, api_key, rollback=rollback, yes=yes)
         return
+    from t1_vectorstore.lifecycle.reindex import name_to_move
     from t1_vectorstore.lifecycle.reindex import reindex as move
 
     with open_collection(where, name=name, api_key=api_key) as old:
+        name_to_move(old, alias, api_key=api_key)  # refused before the model is loaded
         new_model = model or old.identity.model
         embedder = load_embedder(new_model, preset=preset, overrides=parse_overrides(override))
         with busy(f"building with {new_model}"):

@@ -94,7 +94,7 @@ def reindex(
         BackendError: the model failed; likewise.
     """
     started = time.perf_counter()
-    alias = _alias(old, alias, api_key)
+    alias = name_to_move(old, alias, api_key=api_key)
     made = _made(old)
     asked = {"hybrid": hybrid, "indexes": indexes, "tenant": tenant, "storage": storage}
     settings = {**made, **{name: value for name, value in asked.items() if value is not None}}
@@ -125,6 +125,34 @@ def reindex(
     )
 
 
+def name_to_move(old: Collection, alias: str | None = None, *, api_key: str | None = None) -> str:
+    """The name that a reindex moves to the new build; to be asked before a model is loaded for it.
+
+    Args:
+        old: the open index.
+        alias: as for ``reindex``.
+        api_key: for a server.
+
+    Raises:
+        ValueError: it cannot be: it is a collection's, or stands for something else.
+    """
+    if old.engine != "server":
+        if alias is not None:
+            raise ValueError(f"only a server has aliases; {old.location!r} keeps its place: leave alias={alias!r} out")
+        return old.name
+    with ServerAdmin(old.location, api_key=api_key) as admin:
+        aliases, collections = admin.aliases(), admin.collections()
+    wanted = old.name if alias is None else alias
+    if wanted in collections:
+        raise ValueError(
+            f"{wanted!r} at {old.location} is a collection, and an alias cannot have the name of one; choose the alias "
+            "that is to be searched from now on (alias=, --alias), and open that in your programs"
+        )
+    if aliases.get(wanted, aliases.get(old.name, old.name)) != aliases.get(old.name, old.name):
+        raise ValueError(f"the alias {wanted!r} at {old.location} stands for {aliases[wanted]!r}, not for {old.name!r}")
+    return wanted
+
+
 def _until_equal(
     old: Collection, new: Collection, model: T1Embedder | None, on_progress: Callable[[Pass], None] | None
 ) -> list[Pass]:
@@ -149,29 +177,6 @@ def _switch(
         if old.engine == "embedded":
             return ()
     return tuple(stored.chunk.id for _, stored in islice(changes(old, new), LISTED))
-
-
-def _alias(old: Collection, alias: str | None, api_key: str | None) -> str:
-    """The name that the new build is to be found by.
-
-    Raises:
-        ValueError: it cannot be: it is a collection's, or stands for something else.
-    """
-    if old.engine != "server":
-        if alias is not None:
-            raise ValueError(f"only a server has aliases; {old.location!r} keeps its place: leave alias={alias!r} out")
-        return old.name
-    with ServerAdmin(old.location, api_key=api_key) as admin:
-        aliases, collections = admin.aliases(), admin.collections()
-    wanted = old.name if alias is None else alias
-    if wanted in collections:
-        raise ValueError(
-            f"{wanted!r} at {old.location} is a collection, and an alias cannot have the name of one; choose the alias "
-            "that is to be searched from now on (alias=, --alias), and open that in your programs"
-        )
-    if aliases.get(wanted, aliases.get(old.name, old.name)) != aliases.get(old.name, old.name):
-        raise ValueError(f"the alias {wanted!r} at {old.location} stands for {aliases[wanted]!r}, not for {old.name!r}")
-    return wanted
 
 
 def _made(old: Collection) -> dict[str, Any]:
