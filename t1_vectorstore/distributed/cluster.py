@@ -5,15 +5,18 @@ from __future__ import annotations
 import logging
 import math
 import os
+import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from urllib.parse import urlsplit
 
-from t1_vectorstore.errors import MissingExtraError
+from t1_vectorstore.errors import BackendError, MissingExtraError
 
 LOCAL = "local"
 """The address that means: start Ray on this machine."""
 
+_ANSWER_SECONDS = 10.0
 _OBJECT_STORE_BYTES = 100 * 2**20  # documents do not pass through it, only names of shards and reports
 
 # Read by Ray when it is imported, and by the processes that it starts. No usage statistics are sent; and "not a
@@ -32,7 +35,7 @@ def cluster(address: str, cpus: float) -> Iterator[None]:
 
     Raises:
         MissingExtraError: ray is not installed.
-        ConnectionError: there is no cluster at that address.
+        BackendError: no cluster answers at that address.
     """
     if address == LOCAL and "ray" not in sys.modules:
         os.environ.update({name: value for name, value in _LOCAL_ENVIRONMENT.items() if name not in os.environ})
@@ -41,7 +44,7 @@ def cluster(address: str, cpus: float) -> Iterator[None]:
         import ray.data
     except ModuleNotFoundError as error:
         raise MissingExtraError("ray", "a load on several workers") from error
-    logging.getLogger("ray.data").setLevel(logging.WARNING)
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
     ray.data.DataContext.get_current().enable_progress_bars = False
     if ray.is_initialized():
         yield
@@ -57,8 +60,24 @@ def cluster(address: str, cpus: float) -> Iterator[None]:
             **quiet,
         )
     else:
-        ray.init(address=address, **quiet)
+        _knock(address)
+        try:
+            ray.init(address=address, **quiet)
+        except ConnectionError as error:
+            raise BackendError(f"no Ray cluster at {address!r}: {error}") from error
     try:
         yield
     finally:
         ray.shutdown()
+
+
+def _knock(address: str) -> None:
+    """Find out at once whether anything listens at ``host:port``; Ray itself goes on trying for minutes."""
+    parts = urlsplit(address if "://" in address else f"ray://{address}")
+    if parts.hostname is None or parts.port is None:
+        return  # a name such as auto, which Ray resolves
+    try:
+        with socket.create_connection((parts.hostname, parts.port), _ANSWER_SECONDS):
+            pass
+    except OSError as error:
+        raise BackendError(f"no Ray cluster answers at {address!r}: {error.strerror or error}") from error

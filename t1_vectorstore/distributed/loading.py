@@ -67,7 +67,7 @@ def load_on_ray(
         CorpusError: a shard is not there.
         CollectionMismatch: the collection holds another model's vectors.
         MissingExtraError: ray is not installed.
-        BackendError: the model failed, or a shard's workers were lost again and again.
+        BackendError: the model failed, a shard's workers were lost again and again, or there is no such cluster.
         StoreError: the collection failed. What was stored stays, and a rerun goes on from there.
     """
     paths = [Path(shard).resolve() for shard in dict.fromkeys(shards)]

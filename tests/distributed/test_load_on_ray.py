@@ -13,7 +13,8 @@ import pyarrow.parquet
 import pytest
 
 from t1_vectorstore.corpora import read
-from t1_vectorstore.distributed import Workers, load_on_ray
+from t1_vectorstore.distributed import LOCAL, Workers, load_on_ray
+from t1_vectorstore.distributed.cluster import cluster
 from t1_vectorstore.errors import BackendError, CollectionMismatch
 from t1_vectorstore.ingest import LoadProgress, load
 from t1_vectorstore.store import Collection
@@ -29,22 +30,32 @@ TWO = Workers(2, cpus=0.5)
 SHARDS, DOCUMENTS = 4, 900
 
 
-@pytest.fixture(scope="module", autouse=True)
+def test_a_cluster_that_is_not_there_is_missed_at_once() -> None:
+    for address in ("127.0.0.1:1", "ray://127.0.0.1:1"):
+        with pytest.raises(BackendError, match="no Ray cluster answers"), cluster(address, 1):
+            pass
+
+
+def test_a_local_ray_listens_on_this_machine_only(local_ray: None) -> None:
+    import ray
+
+    assert {node["NodeManagerAddress"] for node in ray.nodes()} == {"127.0.0.1"}
+
+
+@pytest.fixture(scope="module")
 def local_ray() -> Iterator[None]:
     """One Ray for all of these tests: it takes seconds to start."""
-    from t1_vectorstore.distributed.cluster import LOCAL, cluster
-
     with cluster(LOCAL, TWO.count * TWO.cpus):
         yield
 
 
 @pytest.fixture
-def opener(server_url: str, fresh_name: str) -> Callable[[], Collection]:
+def opener(local_ray: None, server_url: str, fresh_name: str) -> Callable[[], Collection]:
     return partial(collection, server_url, fresh_name)
 
 
 @pytest.fixture
-def shards(tmp_path: Path) -> list[Path]:
+def shards(local_ray: None, tmp_path: Path) -> list[Path]:
     """JSON Lines and Parquet; every tenth document is cut into chunks."""
     paths = []
     for shard in range(SHARDS):
