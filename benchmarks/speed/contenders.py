@@ -1,0 +1,199 @@
+"""Who takes part: this package, what people use instead, and the machine's own limits.
+
+Each is a class ``(workload, dtype, device)`` whose methods do one kind of work and return arrays by name. Documents
+give ``vectors (n, dimension)`` of length 1; thoughts give ``ids (n, budget)``, and ``vectors`` where there are any.
+"""
+
+from __future__ import annotations
+
+import resource
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+import t1_vectorstore
+from benchmarks.speed.limits import Bandwidth, Gemm
+from benchmarks.speed.workload import Workload
+
+Ids = Sequence[Sequence[int]]
+
+
+class Ours:
+    """This package as it comes."""
+
+    version = t1_vectorstore.__version__
+
+    def __init__(self, workload: Workload, dtype: str, device: str) -> None:
+        """Load the model."""
+        threads = torch.get_num_threads() if device == "cpu" else None
+        self._embedder = t1_vectorstore.T1Embedder.load(workload.folder, dtype=dtype, device=device, threads=threads)
+        self._work = workload
+
+    def documents(self) -> dict[str, Any]:
+        """From texts to vectors."""
+        return {"vectors": self._embedder.embed_documents(self._work.texts).vectors}
+
+    def encode(self, prompts: Ids) -> dict[str, Any]:
+        """From token ids to vectors."""
+        return {"vectors": _unit(self._embedder._backend.encode(prompts))}
+
+    def thoughts(self, prompts: Ids, budget: int) -> dict[str, Any]:
+        """Thoughts, and the vectors from the generation's own cache."""
+        decoding = self._embedder.spec.decoding.model_copy(update={"max_tokens": budget})
+        trajectories = self._embedder._backend.think(prompts, decoding)
+        vectors = _unit(np.stack([trajectory.state for trajectory in trajectories]))
+        return {"ids": _table([trajectory.ids for trajectory in trajectories], budget), "vectors": vectors}
+
+    def memory(self, tokens: int) -> dict[str, Any]:
+        """Embed a corpus of so many tokens in one call; the most memory it took above the loaded model, in bytes."""
+        size = sum(map(len, self._work.documents))
+        self._embedder.embed_documents(self._work.texts[:1])
+        before = _resident()
+        repeated = self._work.texts * -(-tokens // size)
+        self._embedder.embed_documents(repeated)
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        return {"tokens": size * -(-tokens // size), "bytes": peak - before}
+
+
+class SentenceTransformers:
+    """sentence-transformers on the same weights: batches of 32, sorted by length, padded."""
+
+    def __init__(self, workload: Workload, dtype: str, device: str) -> None:
+        """Load the model."""
+        import sentence_transformers
+        from sentence_transformers.sentence_transformer import modules
+
+        self.version = sentence_transformers.__version__
+        transformer = modules.Transformer(workload.folder, model_kwargs={"dtype": getattr(torch, dtype)})
+        pooling = modules.Pooling(transformer.get_embedding_dimension(), pooling_mode="lasttoken")
+        self._model = sentence_transformers.SentenceTransformer(
+            modules=[transformer, pooling, modules.Normalize()], device=device
+        )
+        self._texts = [f"<document>{text}<emb_token>" for text in workload.texts]
+
+    def documents(self) -> dict[str, Any]:
+        """From texts to vectors."""
+        return {"vectors": self._model.encode(self._texts, show_progress_bar=False).astype(np.float32)}
+
+
+class Transformers:
+    """transformers' own ``generate``, then one more forward pass over prompt, thought and emb token for the vector."""
+
+    def __init__(self, workload: Workload, dtype: str, device: str) -> None:
+        """Load the model."""
+        import transformers
+
+        self.version = transformers.__version__
+        transformers.logging.set_verbosity_error()
+        loader: Any = transformers.AutoModelForCausalLM
+        self._model = loader.from_pretrained(workload.folder, dtype=getattr(torch, dtype)).to(device).eval()
+        self._device, self._work = device, workload
+
+    @torch.inference_mode()
+    def thoughts(self, prompts: Ids, budget: int) -> dict[str, Any]:
+        """Thoughts, and the vectors of a second reading."""
+        ids = torch.tensor(prompts, device=self._device)
+        made = self._model.generate(
+            ids, attention_mask=torch.ones_like(ids), max_new_tokens=budget, min_new_tokens=budget, do_sample=False
+        )
+        whole = torch.cat([made, torch.full_like(made[:, :1], self._work.emb_id)], dim=1)
+        states = self._model.model(input_ids=whole, use_cache=False).last_hidden_state[:, -1]
+        return {"ids": made[:, ids.shape[1] :].cpu().numpy(), "vectors": _unit(states.float().cpu().numpy())}
+
+    @torch.inference_mode()
+    def read(self, prompts: Ids) -> dict[str, Any]:
+        """The slow and certain way to a vector: each sequence by itself, no cache."""
+        states = [
+            self._model.model(input_ids=torch.tensor([ids], device=self._device), use_cache=False)
+            .last_hidden_state[0, -1]
+            .float()
+            .cpu()
+            for ids in prompts
+        ]
+        return {"vectors": _unit(torch.stack(states).numpy())}
+
+    @torch.inference_mode()
+    def regret(self, prompts: Ids, thoughts: Ids) -> dict[str, Any]:
+        """How far below the likeliest token each chosen one was, as a share of the logits' standard deviation."""
+        worst = 0.0
+        for prompt, thought in zip(prompts, thoughts, strict=True):
+            logits = self._model(torch.tensor([[*prompt, *thought]], device=self._device)).logits[0].float()
+            logits = logits[len(prompt) - 1 : -1]
+            chosen = logits.gather(1, torch.tensor(thought, device=self._device)[:, None])[:, 0]
+            worst = max(worst, float(((logits.max(1).values - chosen) / logits.std(1)).max()))
+        return {"regret": worst}
+
+
+class VllmPooling:
+    """vLLM as an embedding server runs it; it gets token ids, so that it need not tokenise."""
+
+    def __init__(self, workload: Workload, dtype: str, device: str) -> None:
+        """Start its engine."""
+        import vllm
+
+        self.version = vllm.__version__
+        self._engine = vllm.LLM(
+            workload.folder,
+            runner="pooling",
+            convert="embed",
+            pooler_config=vllm.config.PoolerConfig(seq_pooling_type="LAST"),
+            enable_prefix_caching=False,  # every round has the same documents
+            **_vllm_options(dtype),
+        )
+        self._prompts = [{"prompt_token_ids": ids} for ids in workload.documents]
+
+    def documents(self) -> dict[str, Any]:
+        """From token ids to vectors."""
+        outputs = self._engine.embed(self._prompts, use_tqdm=False)
+        return {"vectors": _unit(np.array([output.outputs.embedding for output in outputs], np.float32))}
+
+
+class VllmGenerate:
+    """vLLM's text alone: it gives no vector with it."""
+
+    def __init__(self, workload: Workload, dtype: str, device: str) -> None:
+        """Start its engine."""
+        import vllm
+
+        self.version = vllm.__version__
+        self._vllm = vllm
+        self._engine = vllm.LLM(workload.folder, enable_prefix_caching=True, **_vllm_options(dtype))
+
+    def thoughts(self, prompts: Ids, budget: int) -> dict[str, Any]:
+        """Thoughts without vectors."""
+        self._engine.reset_prefix_cache()
+        sampling = self._vllm.SamplingParams(temperature=0, max_tokens=budget, ignore_eos=True, detokenize=False)
+        outputs = self._engine.generate([{"prompt_token_ids": ids} for ids in prompts], sampling, use_tqdm=False)
+        return {"ids": _table([output.outputs[0].token_ids for output in outputs], budget)}
+
+
+def _vllm_options(dtype: str) -> dict[str, Any]:
+    options = {"dtype": dtype, "max_model_len": 1024, "max_num_seqs": 32, "block_size": 32, "disable_log_stats": True}
+    return options | {"skip_tokenizer_init": True}
+
+
+def _unit(vectors: Any) -> Any:  # noqa: ANN401
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+def _table(rows: Ids, width: int) -> Any:  # noqa: ANN401
+    """Rows of token ids, filled up with -1."""
+    return np.array([[*row, *[-1] * (width - len(row))] for row in rows], np.int64)
+
+
+def _resident() -> int:
+    return int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[1]) * resource.getpagesize()
+
+
+CONTENDERS: dict[str, Any] = {
+    "t1": Ours,
+    "sentence-transformers": SentenceTransformers,
+    "transformers": Transformers,
+    "vllm-pooling": VllmPooling,
+    "vllm-generate": VllmGenerate,
+    "gemm": Gemm,
+    "bandwidth": Bandwidth,
+}

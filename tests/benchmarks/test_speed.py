@@ -1,0 +1,88 @@
+"""The benchmark of speed: its contenders do the same work, and the README says what was measured."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks.speed import tables, workload
+from benchmarks.speed.__main__ import README, RESULTS
+from benchmarks.speed.contenders import Ours, Transformers
+from benchmarks.speed.limits import Bandwidth, Gemm
+from benchmarks.speed.process import Process, Unavailable
+
+TINY = {"vocab_size": 300, "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2} | {
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 16,
+}
+
+MACHINE = {"cpu": "a CPU", "cores": 2, "threads": 1}
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory: pytest.TempPathFactory) -> workload.Workload:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(workload.SHAPES, "tiny", TINY)
+        return workload.prepare("tiny", tmp_path_factory.mktemp("speed"), documents=5)
+
+
+def test_the_readme_says_what_was_measured() -> None:
+    readme = README.read_text(encoding="utf-8")
+    assert tables.insert(readme, tables.render(json.loads(RESULTS.read_text(encoding="utf-8")))) == readme
+
+
+def test_a_table_without_a_place_is_an_error() -> None:
+    with pytest.raises(ValueError, match="0 places for the table 'search'"):
+        tables.insert("# Benchmarks\n", {"search": "| |"})
+
+
+def test_ratios_are_taken_round_by_round() -> None:
+    ours = {"contender": "t1", "model": "m", "dtype": "d", "tokens": 100, "cpu": [1.0, 2.0, 10.0]}
+    theirs = ours | {"contender": "sentence-transformers", "cpu": [3.0, 6.0, 30.0]}
+    absent = {"contender": "vllm-pooling", "model": "m", "dtype": "d", "cpu": [], "skipped": "ModuleNotFoundError"}
+    limit = ours | {"contender": "gemm", "cpu": [0.5, 1.0, 5.0]}
+    table = tables.render({"documents": [ours, theirs, absent, limit], "machine": MACHINE, "rounds": 3})["documents"]
+    assert "| 50 | |" in table
+    assert "| 17 | 3.00 x as fast |" in table
+    assert "| not measured | ModuleNotFoundError |" in table
+    assert "| 100 | at 50% of this limit |" in table
+
+
+def test_contenders_do_the_same_work(work: workload.Workload) -> None:
+    ours, theirs = Ours(work, "float32", "cpu"), Transformers(work, "float32", "cpu")
+    read = theirs.read(work.documents)["vectors"]
+    assert (ours.documents()["vectors"] * read).sum(1).min() >= 0.9999
+    assert len({tuple(row) for row in read.round(4)}) == len(work.texts)
+    prompts = work.queries[:3]
+    assert {len(prompt) for prompt in prompts} == {workload.QUERY_TOKENS}
+    mine, hers = (contender.thoughts(prompts, 6) for contender in (ours, theirs))
+    assert mine["ids"].shape == (3, 6)
+    assert (mine["ids"] == hers["ids"]).all()
+    assert (mine["vectors"] * hers["vectors"]).sum(1).min() >= 0.9999
+    assert theirs.regret(prompts, mine["ids"].tolist())["regret"] < 0.01
+
+
+def test_a_wrong_thought_is_seen(work: workload.Workload) -> None:
+    thoughts = np.full((2, 6), 7).tolist()
+    assert Transformers(work, "float32", "cpu").regret(work.queries[:2], thoughts)["regret"] > 0.5
+
+
+def test_limits_are_of_the_models_own_shapes(work: workload.Workload) -> None:
+    gemm = Gemm(work, "float32", "cpu")
+    assert sum(weight.numel() for weight in gemm._weights) == 64 * (64 + 32 + 32 + 64) + 3 * 64 * 128
+    assert Bandwidth(work, "bfloat16", "cpu")._bytes == 2 * (2 * (64 * 192 + 3 * 64 * 128) + 300 * 64)
+
+
+def test_a_contender_that_is_not_there_says_so(work: workload.Workload, tmp_path: Path) -> None:
+    work.write(tmp_path / "work.json")
+    with pytest.raises(Unavailable, match="KeyError: 'nobody'"):
+        Process("nobody", tmp_path / "work.json", dtype="float32", threads=1)
+    process = Process("t1", tmp_path / "work.json", dtype="float32", threads=1)
+    assert process.ask("documents")["cpu"] > 0
+    assert process.arrays()["vectors"].shape == (len(work.texts), 64)
+    with pytest.raises(Unavailable, match="AttributeError"):
+        process.ask("fly")
