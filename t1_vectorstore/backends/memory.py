@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import platform
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
@@ -101,6 +103,8 @@ class TokenBudget:
         self.tokens = min(self.tokens, cost) // 2
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
+        elif self._device.type == "cpu" and platform.libc_ver()[0] == "glibc":
+            ctypes.CDLL(None).malloc_trim(0)  # what is freed but kept is of no use to oneDNN, which maps its own
         warnings.warn(
             f"out of memory on {self._device} with {cost} tokens in a forward pass: going on with {self.tokens}. "
             f"Pass batch_tokens={self.tokens} to begin with that.",

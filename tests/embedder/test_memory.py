@@ -115,7 +115,7 @@ texts = ["word " * 100] * 150
 embedder = T1Embedder.load({str(tiny)!r}, dtype="float32", batch_tokens=10**6)
 embedder.embed_documents(texts[:2])
 size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-resource.setrlimit(resource.RLIMIT_AS, (size + 60 * 2**20,) * 2)
+resource.setrlimit(resource.RLIMIT_AS, (size + 100 * 2**20,) * 2)
 with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always")
     vectors = embedder.embed_documents(texts).vectors
