@@ -229,7 +229,7 @@ def _restore_server(
     target = name or str(header.description["name"])
     with ServerSnapshots(url, api_key=api_key) as server:
         if target in server.aliases():
-            raise ValueError(f"{target!r} at {url} is an alias, not a collection; restore it under another name (--name)")
+            raise ValueError(f"{target!r} at {url} is an alias, not a collection; restore under another --name")
         if target in server.collections() and not overwrite:
             raise ValueError(f"{url} has a collection {target!r}; give another --name, or overwrite it (--overwrite)")
         with _scratch(source.parent) as scratch:
