@@ -29,15 +29,17 @@ def cluster(address: str, cpus: float) -> Iterator[None]:
     """Be connected to Ray; what was begun here is ended here.
 
     Args:
-        address: ``local``, or of a cluster: ``auto``, ``host:port``, ``ray://host:port``. Ignored where this process is
-            connected already.
+        address: ``local`` (on 127.0.0.1 only, unless ray was imported before), or of a cluster: ``auto``, ``host:port``,
+            ``ray://host:port``. A process that is connected already stays where it is.
         cpus: how many CPUs a local one offers to workers; they are places, not a limit on what a worker uses.
 
     Raises:
         MissingExtraError: ray is not installed.
         BackendError: no cluster answers at that address.
     """
-    if address == LOCAL and "ray" not in sys.modules:
+    if address != LOCAL:
+        _knock(address)
+    elif "ray" not in sys.modules:
         os.environ.update({name: value for name, value in _LOCAL_ENVIRONMENT.items() if name not in os.environ})
     try:
         import ray
@@ -60,7 +62,6 @@ def cluster(address: str, cpus: float) -> Iterator[None]:
             **quiet,
         )
     else:
-        _knock(address)
         try:
             ray.init(address=address, **quiet)
         except ConnectionError as error:
