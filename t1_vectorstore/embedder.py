@@ -17,7 +17,7 @@ from t1_vectorstore import thinking
 from t1_vectorstore.backends import Backend, load_backend
 from t1_vectorstore.callers import frames_to_the_caller
 from t1_vectorstore.checkpoint import Checkpoint, CheckpointSpec
-from t1_vectorstore.errors import CheckpointError, TextTooLong
+from t1_vectorstore.errors import TextTooLong
 from t1_vectorstore.pooling import to_vectors
 from t1_vectorstore.prompts import Prompt, Prompter, check_texts
 from t1_vectorstore.types import (
@@ -120,7 +120,7 @@ class T1Embedder:
             remote_code=remote_code,
             weights=known is None,
         )
-        _check_room(checkpoint, checkpoint.max_positions)
+        thinking.check_room(checkpoint, checkpoint.max_positions)
         prompter = Prompter.load(checkpoint)
         # Without a fingerprint it reads the weights: a damaged folder fails before torch is loaded.
         identity = ModelIdentity(checkpoint.name, known, checkpoint.dimension) if known else checkpoint.identity
@@ -136,10 +136,7 @@ class T1Embedder:
             remote_code=remote_code,
             engine_options=engine_options,
         )
-        room = checkpoint.max_positions
-        if (taken := getattr(runner, "max_positions", None)) is not None:
-            room = taken
-            _check_room(checkpoint, room)
+        room = getattr(runner, "max_positions", None) or checkpoint.max_positions
         return cls(prompter, runner, identity, truncation=truncation, max_positions=room)
 
     @classmethod
@@ -299,15 +296,3 @@ def _policy(truncation: Truncation) -> Truncation:
     if truncation not in ("raise", "warn", "allow"):
         raise ValueError(f"truncation must be 'raise', 'warn' or 'allow', got {truncation!r}")
     return truncation
-
-
-def _check_room(checkpoint: Checkpoint, room: int | None) -> None:
-    """A checkpoint whose own limits do not fit its model would fail in the middle of a long load."""
-    spec = checkpoint.spec
-    if room is None:
-        return
-    for name in ("max_document_tokens", "max_query_tokens"):
-        if getattr(spec, name) > room:
-            raise CheckpointError(f"{name}={getattr(spec, name)}, but {checkpoint.name!r} takes only {room} tokens")
-    if spec.thinks:
-        thinking.plan(spec, max_positions=room)

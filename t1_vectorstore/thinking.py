@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from numbers import Integral, Real
 
-from t1_vectorstore.checkpoint import CheckpointSpec, Decoding
+from t1_vectorstore.checkpoint import Checkpoint, CheckpointSpec, Decoding
+from t1_vectorstore.errors import CheckpointError
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,3 +68,24 @@ def plan(
             f"max_query_tokens={spec.max_query_tokens} are the query's. At most {max(room, 0)} are left"
         )
     return Thinking(enabled, decoding, deadline)
+
+
+def check_room(checkpoint: Checkpoint, room: int | None) -> None:
+    """See that a checkpoint's own limits fit what its model takes, since they would fail in the middle of a long load.
+
+    Args:
+        checkpoint: the folder and its specification.
+        room: the longest sequence, in tokens; ``None`` where that is not known.
+
+    Raises:
+        CheckpointError: a limit on texts is higher.
+        ValueError: the budget of a thought does not fit behind the longest query.
+    """
+    if room is None:
+        return
+    spec = checkpoint.spec
+    for name in ("max_document_tokens", "max_query_tokens"):
+        if getattr(spec, name) > room:
+            raise CheckpointError(f"{name}={getattr(spec, name)}, but {checkpoint.name!r} takes only {room} tokens")
+    if spec.thinks:
+        plan(spec, max_positions=room)

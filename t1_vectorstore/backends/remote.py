@@ -15,6 +15,7 @@ from t1_vectorstore.backends.serving import EventLoop, ServedBackend
 from t1_vectorstore.checkpoint import Checkpoint, Decoding
 from t1_vectorstore.errors import BackendError
 from t1_vectorstore.specification import one_line
+from t1_vectorstore.thinking import check_room
 from t1_vectorstore.types import Vectors
 
 
@@ -55,6 +56,7 @@ def load(checkpoint: Checkpoint, *, stop_ids: Sequence[int], options: Mapping[st
     Raises:
         ValueError: options that are no :class:`Servers`, or a pooling layer other than the last.
         BackendError: a server that cannot be reached, or has another model.
+        CheckpointError: the servers have no room for the checkpoint's longest text.
     """
     try:
         servers = Servers.model_validate(dict(options))
@@ -69,6 +71,7 @@ def load(checkpoint: Checkpoint, *, stop_ids: Sequence[int], options: Mapping[st
     engine = RemoteEngine(servers, stop_ids)
     try:
         room = loop.run(engine.check(checkpoint))
+        check_room(checkpoint, room)
     except BaseException:
         loop.run(engine.close())
         loop.close()

@@ -183,16 +183,19 @@ def _close(engine: Engine, loop: EventLoop) -> None:
 
 
 async def _each(work: Callable[[Any], Coroutine[Any, Any, T]], items: Sequence[Any], at_once: int) -> list[T]:
-    """The results in order; the first failure cancels what is still under way."""
-    gate = asyncio.Semaphore(at_once)
+    """The results in order; the first failure ends what is still under way."""
+    results: list[Any] = [None] * len(items)
+    ahead = iter(enumerate(items))
 
-    async def one(item: Any) -> T:  # noqa: ANN401
-        async with gate:
-            return await work(item)
+    async def take() -> None:
+        for index, item in ahead:
+            results[index] = await work(item)
 
-    tasks = [asyncio.ensure_future(one(item)) for item in items]
+    tasks = [asyncio.ensure_future(take()) for _ in range(min(at_once, len(items)))]
     try:
-        return await asyncio.gather(*tasks)
+        await asyncio.gather(*tasks)
     finally:
         for task in tasks:
             task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    return results

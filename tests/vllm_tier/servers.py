@@ -15,7 +15,7 @@ import httpx
 
 GENERATE = ("--runner", "generate")
 EMBED = ("--runner", "pooling", "--convert", "embed", "--pooler-config", '{"pooling_type": "LAST"}')
-PATIENCE = 240.0
+PATIENCE = 400.0
 """Seconds for a server to start: on two busy cores they were seen to take 90."""
 
 

@@ -7,7 +7,7 @@ import pytest
 from t1_vectorstore import T1Embedder
 from tests.backend_contract import BackendContract
 
-pytestmark = [pytest.mark.vllm, pytest.mark.filterwarnings("default")]
+pytestmark = [pytest.mark.vllm, pytest.mark.filterwarnings("default"), pytest.mark.timeout(900)]
 
 
 @pytest.fixture(scope="module", params=["in_process", "over_http"])

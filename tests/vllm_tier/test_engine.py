@@ -19,7 +19,7 @@ from tests.backend_contract import QUERIES, TEXTS, cosines
 from tests.checkpoints import save_checkpoint
 from tests.vllm_tier.conftest import ENGINE_OPTIONS
 
-pytestmark = [pytest.mark.vllm, pytest.mark.filterwarnings("default")]
+pytestmark = [pytest.mark.vllm, pytest.mark.filterwarnings("default"), pytest.mark.timeout(900)]
 
 LOADING = "t1_vectorstore.backends.vllm.loading"
 

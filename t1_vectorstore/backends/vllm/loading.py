@@ -24,6 +24,7 @@ from t1_vectorstore.backends.vllm.engine import VLLMEngine, call_workers
 from t1_vectorstore.callers import frames_to_the_caller
 from t1_vectorstore.checkpoint import Checkpoint
 from t1_vectorstore.errors import CheckpointError
+from t1_vectorstore.thinking import check_room
 
 TESTED = ("0.32",)
 """The versions of vLLM on which the tests of this backend are run."""
@@ -83,7 +84,13 @@ def load(
             f"{' '.join(str(error).split())}. "
             "What its processes say is above, on stderr; VLLM_LOGGING_LEVEL=INFO lets them say more."
         ) from error
-    return ServedBackend(engine, loop, stop_ids=stop_ids, max_positions=engine.max_positions)
+    backend = ServedBackend(engine, loop, stop_ids=stop_ids, max_positions=engine.max_positions)
+    try:
+        check_room(checkpoint, engine.max_positions)
+    except (ValueError, CheckpointError):
+        backend.close()
+        raise
+    return backend
 
 
 async def _start(arguments: dict[str, Any], stop_ids: Sequence[int]) -> VLLMEngine:
