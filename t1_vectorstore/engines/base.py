@@ -159,6 +159,9 @@ class Engine(Protocol):
     def indexing(self) -> Indexing | None:
         """What the optimizer is doing, where there is one."""
 
+    def optimize(self) -> None:
+        """Make searches of many points faster, where the engine does not do so by itself."""
+
     def close(self) -> None:
         """Release everything; calling it twice is harmless."""
 

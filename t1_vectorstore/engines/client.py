@@ -42,6 +42,9 @@ class ClientEngine:
         """Remove points, and wait until they are gone."""
         completed(self._call("delete", points_selector=models.PointIdsList(points=list(ids)), wait=True))
 
+    def optimize(self) -> None:
+        """Nothing to do: memory has no graph, and a server builds its own."""
+
     def nearest(self, query: Nearest) -> list[Scored]:
         """The rows that answer a query, best first."""
         return scored(self._call("query_points", **query_arguments(query, search_params(self.schema.storage))))

@@ -23,6 +23,7 @@ import qdrant_edge as edge
 from t1_vectorstore.engines import generations
 from t1_vectorstore.engines.base import SPARSE, EngineKind, FilterJSON, Nearest, Row, Scored, WithoutOptimizer
 from t1_vectorstore.engines.edge_filters import edge_filter
+from t1_vectorstore.engines.edge_optimizing import adopt_copy, copy_shard, optimize_copy
 from t1_vectorstore.engines.edge_queries import array, edge_query, sparse_vector
 from t1_vectorstore.engines.edge_shard import check_storage, create_shard, search_params
 from t1_vectorstore.engines.folder import IndexFolder
@@ -44,6 +45,7 @@ class EmbeddedEngine(WithoutOptimizer):
         self._folder = folder
         self._pid = os.getpid()
         self._lock = threading.Lock()
+        self._writing = threading.Lock()  # taken before the other one, and kept while the index is optimised
         self._flushed = time.monotonic()
         found = folder.schema()
         with _translated(folder.path):
@@ -72,7 +74,7 @@ class EmbeddedEngine(WithoutOptimizer):
     def write(self, rows: Sequence[Row]) -> None:
         """Insert or replace rows; the write-ahead log has them when this returns."""
         points = [edge.Point(row.id, _vectors(row), row.payload) for row in rows]
-        with self._use() as shard:
+        with self._writing, self._use() as shard:
             self._folder.demand_space(sum(row.size for row in rows))
             shard.update(edge.UpdateOperation.upsert_points(points))
             self._flush_now_and_then(shard)
@@ -85,7 +87,7 @@ class EmbeddedEngine(WithoutOptimizer):
 
     def erase(self, ids: Sequence[PointId]) -> None:
         """Remove points."""
-        with self._use() as shard:
+        with self._writing, self._use() as shard:
             self._folder.demand_space()
             shard.update(edge.UpdateOperation.delete_points(list(ids)))
             self._flush_now_and_then(shard)
@@ -131,6 +133,19 @@ class EmbeddedEngine(WithoutOptimizer):
     def disk_bytes(self) -> int:
         """Bytes used on disk."""
         return self._folder.disk_bytes()
+
+    def optimize(self) -> None:
+        """Build a graph; see ``edge_optimizing.py``. Searches wait for the copy and for the exchange only."""
+        with self._writing:
+            with self.held(), _translated(self._folder.path):
+                copy = copy_shard(self._folder)
+            optimize_copy(copy)
+            with self._use():
+                self._shards.pop().close()
+                try:
+                    adopt_copy(self._folder, copy)
+                finally:
+                    self._shards.append(edge.EdgeShard.load(str(self._folder.shard)))
 
     @contextmanager
     def held(self) -> Iterator[Path]:

@@ -55,7 +55,7 @@ def drop_others(folder: IndexFolder) -> list[str]:
     record = folder.record()
     folder.describe(_without_previous(record))  # first: what a description names exists
     kept = _build_of(record)
-    others = [folder.path / "shard"] if kept is not None and (folder.path / "shard").exists() else []
+    others = sorted(folder.path.glob("shard*")) if kept is not None else []
     builds = folder.path / BUILDS
     others += [build for build in sorted(builds.iterdir()) if build.name != kept] if builds.exists() else []
     for other in others:
