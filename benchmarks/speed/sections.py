@@ -131,7 +131,7 @@ def search(folder: Path, options: argparse.Namespace) -> list[Row]:
     lines += [line.replace('{"id": "', '{"id": "again/', 1) for line in lines[: 2000 - len(lines)]]
     facts.write_text("\n".join(lines) + "\n", encoding="utf-8")
     t1 = [sys.executable, "-c", "from t1_vectorstore.cli import main; main()"]
-    subprocess.run([*t1, "index", str(facts), str(folder / "index")], check=True, capture_output=True)
+    subprocess.run([*t1, "index", str(facts), "--to", str(folder / "index")], check=True, capture_output=True)
     query = [*t1[1:], "search", str(folder / "index"), "what do the farms of the neighbour of Chad grow", "--json"]
     cpu, wall, imports = [], [], []
     for _ in range(options.rounds):
