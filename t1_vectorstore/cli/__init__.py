@@ -16,7 +16,7 @@ from t1_vectorstore.cli.demo import demo
 from t1_vectorstore.cli.errors import Commands
 from t1_vectorstore.cli.evaluate import evaluate
 from t1_vectorstore.cli.index import index
-from t1_vectorstore.cli.manage import delete, info
+from t1_vectorstore.cli.manage import delete, info, optimize
 from t1_vectorstore.cli.reindex import reindex
 from t1_vectorstore.cli.search import search
 from t1_vectorstore.cli.snapshots import pull, restore, snapshot
@@ -31,7 +31,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (demo, index, search, info, delete, verify, reindex, snapshot, restore, pull):
+for command in (demo, index, search, info, delete, verify, reindex, snapshot, restore, pull, optimize):
     app.command()(command)
 app.command("eval")(evaluate)
 app.command()(tune)
