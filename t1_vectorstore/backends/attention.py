@@ -19,6 +19,9 @@ from t1_vectorstore.backends.cache import SlotCache
 _BLOCK = 128
 """Queries of one product where attention is computed by products of whole matrices."""
 
+_STEPS = 8
+"""Sequences from which on their steps are computed so."""
+
 
 class Attention(Protocol):
     """One forward pass's way to attend."""
@@ -106,6 +109,8 @@ class Steps:
         keys, values = self._cache.read(layer, 0, len(queries), self._tokens)
         # The heads that share keys are queries of one head: nothing is repeated.
         grouped = queries.view(len(queries), keys.shape[1], -1, queries.shape[-1])
+        if _products_are_faster(queries, len(queries), _STEPS):
+            return _of_steps_by_products(grouped, keys, values, self._seen).flatten(1, 2)
         return scaled_dot_product_attention(grouped, keys, values, attn_mask=self._seen).flatten(1, 2)
 
 
@@ -118,7 +123,7 @@ def causal(queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> t
         values: as the keys.
     """
     n, m = queries.shape[2], keys.shape[2]
-    if queries.device.type == "cpu" and queries.dtype == torch.bfloat16 and n >= _BLOCK // 4:
+    if _products_are_faster(queries, n, _BLOCK // 4):
         return _by_products(queries, keys, values)
     grouped = queries.shape[1] != keys.shape[1]
     if n in (1, m):
@@ -127,8 +132,13 @@ def causal(queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> t
     return scaled_dot_product_attention(queries, keys, values, attn_mask=seen, enable_gqa=grouped)
 
 
+def _products_are_faster(queries: torch.Tensor, count: int, least: int) -> bool:
+    """On a CPU in bfloat16, whole matrix products take half the time of torch's fused kernel, if they are large."""
+    return queries.device.type == "cpu" and queries.dtype == torch.bfloat16 and count >= least
+
+
 def _by_products(queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
-    """The same by whole matrix products, which on a CPU are twice as fast in bfloat16 as torch's fused kernel."""
+    """The same by whole matrix products, for a block of queries at a time and only what these may see."""
     sequences, heads, n, size = queries.shape
     kv_heads, m = keys.shape[1:3]
     keys, values = keys.flatten(0, 1), values.flatten(0, 1)
@@ -143,3 +153,14 @@ def _by_products(queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor
         block = torch.bmm(scores.softmax(-1), values[:, :seen])
         out[:, start:stop] = block.view(sequences, heads, -1, size).transpose(1, 2)
     return out.transpose(1, 2)
+
+
+def _of_steps_by_products(
+    queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, seen: torch.Tensor | None
+) -> torch.Tensor:
+    """Attention of ``(slots, kv_heads, group, head_dim)`` where each slot has its own length."""
+    scores = torch.bmm(queries.flatten(0, 1), keys.flatten(0, 1).mT).view(*queries.shape[:3], -1)
+    scores *= queries.shape[-1] ** -0.5
+    if seen is not None:
+        scores.masked_fill_(~seen, float("-inf"))
+    return torch.bmm(scores.softmax(-1).flatten(0, 1), values.flatten(0, 1)).view(queries.shape)

@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 
 from t1_vectorstore import T1Embedder
 from t1_vectorstore.backends import local
-from t1_vectorstore.backends.attention import causal
+from t1_vectorstore.backends.attention import _of_steps_by_products, causal
 from t1_vectorstore.backends.lean import LeanModel
 from t1_vectorstore.backends.local import LocalBackend, load_local
 from t1_vectorstore.backends.sampling import next_tokens
@@ -93,6 +93,14 @@ def test_bfloat16_is_as_close_to_float32_as_transformers_is(tmp_path: Path, name
     exact = load(folder, lean=False).encode(PROMPTS)
     error = [1 - cosines(load(folder, lean=lean, dtype="bfloat16").encode(PROMPTS), exact).mean() for lean in (1, 0)]
     assert error[0] <= 1.1 * error[1]
+
+
+def test_bfloat16_thoughts_have_the_vectors_of_encoding_them_again(tiny: Path) -> None:
+    backend = load(tiny, dtype="bfloat16")
+    thoughts = backend.think(PROMPTS, DECODING)  # more than _STEPS at first, fewer at the end
+    whole = [[*prompt, *thought.ids, 4] for prompt, thought in zip(PROMPTS, thoughts, strict=True)]
+    assert cosines(states(thoughts), load(tiny, lean=False).encode(whole)).min() >= 0.998
+    assert cosines(states(thoughts), backend.encode(whole)).min() >= 0.998
 
 
 def test_batches_slots_and_prefills_change_nothing(tiny: Path) -> None:
@@ -197,6 +205,15 @@ def test_attention_of_the_last_tokens(dtype: torch.dtype) -> None:
         whole = torch.nn.functional.scaled_dot_product_attention(queries, keys, values, is_causal=True, enable_gqa=True)
         found = causal(queries[:, :, m - n :].to(dtype), keys.to(dtype), values.to(dtype)).float()
         assert torch.allclose(found, whole[:, :, m - n :], atol=1e-5 if dtype == torch.float32 else 0.05)
+
+
+@pytest.mark.parametrize("equal", [True, False])
+def test_steps_by_products_are_steps(equal: bool) -> None:
+    torch.manual_seed(0)
+    queries, keys, values = torch.randn(9, 2, 3, 16), torch.randn(9, 2, 40, 16), torch.randn(9, 2, 40, 16)
+    seen = None if equal else torch.arange(40) <= torch.randint(5, 40, (9, 1, 1, 1))
+    expected = torch.nn.functional.scaled_dot_product_attention(queries, keys, values, attn_mask=seen)
+    assert torch.allclose(_of_steps_by_products(queries, keys, values, seen), expected, atol=1e-5)
 
 
 def test_sampling_follows_transformers_warpers() -> None:
