@@ -71,8 +71,8 @@ def load(
 ) -> LoadReport:
     """Bring documents into a collection: encode and write what is new or changed, and nothing else.
 
-    A document replaces an earlier one of the same id as a whole: chunks that its new text no longer has are deleted. A
-    document that cannot be stored is reported and takes no other along. Of several documents with one id in the same
+    A document replaces an earlier one of the same id as a whole: chunks that its new text no longer has are deleted
+    (where some were deleted by hand, ``prune`` finds those behind the gap, too). A document that cannot be stored is reported and takes no other along. Of several documents with one id in the same
     load the first is kept; the others are reported, unless they are the same. Others may load other documents into the
     same collection meanwhile.
 
@@ -115,7 +115,7 @@ def load(
         seen, proof = stack.enter_context(closing(Seen())), stack.enter_context(closing(Proof()))
         told = _Teller(tally, on_progress)
         try:
-            steps = Steps(embedder, collection, tally, proof)
+            steps = Steps(embedder, collection, seen, tally, proof)
             pieces = partial(cut, chunker=chunker or chunker_for(embedder), collection=collection)
             run = _Load(steps, pieces, seen, tally, told, batch_chunks)
             run.read(documents if isinstance(documents, Iterable) else documents(on_error=run.unreadable))

@@ -42,7 +42,7 @@ def prune(documents: Iterable[Document], collection: Collection, *, filter: Filt
 
 
 def delete_unseen(seen: Seen, collection: Collection, filter: FilterLike | None) -> Iterator[int]:
-    """Delete the chunks of documents that were not seen; yield how many, batch by batch."""
+    """Delete the chunks that the source does not have; yield how many, batch by batch."""
     for chunks in batched(collection.scroll(filter), BATCH_POINTS):
-        unseen = [chunk.id for chunk in chunks if chunk.document_id not in seen]
+        unseen = [chunk.id for chunk in chunks if not seen.wants(chunk)]
         yield collection.delete(collection.content_hashes(unseen)) if unseen else 0

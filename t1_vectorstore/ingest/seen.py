@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import sqlite3
+import threading
 from collections.abc import Iterable, Sequence
 
 from t1_vectorstore.ingest.cutting import Piece
+from t1_vectorstore.types import Chunk
 
 _FAILED = b""
 
@@ -14,11 +16,13 @@ _FAILED = b""
 class Seen:
     """The ids of a source's documents and chunks, in a temporary database that moves to the disk when it is large.
 
-    It is gone with the load, and nothing is resumed from it. For use in one thread.
+    It is gone with the load, and nothing is resumed from it. Thread-safe.
     """
 
     def __init__(self) -> None:
-        self._database = sqlite3.connect("", isolation_level=None)  # private, and deleted by whoever closes it
+        self._lock = threading.Lock()
+        # Private, and deleted by whoever closes it.
+        self._database = sqlite3.connect("", isolation_level=None, check_same_thread=False)
         self._database.execute("PRAGMA journal_mode = OFF")
         self._database.execute("CREATE TABLE seen (id BLOB PRIMARY KEY, content BLOB) WITHOUT ROWID")
         self._database.execute("BEGIN")
@@ -35,22 +39,31 @@ class Seen:
         name = pieces[0].origin.name
         ids = [_digest(taken) for taken in dict.fromkeys((name, *(piece.chunk.id for piece in pieces)))]
         content = _digest(*(piece.content_hash for piece in pieces), name)
-        found = {self._content(key) for key in ids} - {None, _FAILED}
-        if found == {content}:
-            return False
-        if found:
-            raise ValueError("another document of this load has this id and came first; give each its own")
-        self._database.executemany("REPLACE INTO seen VALUES (?, ?)", ((key, content) for key in ids))
-        return True
+        with self._lock:
+            found = {self._content(key) for key in ids} - {None, _FAILED}
+            if found == {content}:
+                return False
+            if found:
+                raise ValueError("another document of this load has this id and came first; give each its own")
+            self._database.executemany("REPLACE INTO seen VALUES (?, ?)", ((key, content) for key in ids))
+            return True
 
     def add_failed(self, name: object) -> None:
         """Remember that the source has a document of this name, which cannot be stored as it is."""
         if isinstance(name, str):
-            self._database.execute("INSERT OR IGNORE INTO seen VALUES (?, ?)", (_digest(name), _FAILED))
+            with self._lock:
+                self._database.execute("INSERT OR IGNORE INTO seen VALUES (?, ?)", (_digest(name), _FAILED))
 
-    def __contains__(self, name: str) -> bool:
-        """Whether a document or chunk of this id was there."""
-        return self._content(_digest(name)) is not None
+    def refuse(self, name: str) -> None:
+        """What was added under this name cannot be stored, after all."""
+        with self._lock:
+            self._database.execute("REPLACE INTO seen VALUES (?, ?)", (_digest(name), _FAILED))
+
+    def wants(self, chunk: Chunk) -> bool:
+        """Whether the source has a chunk of this id; all of a document that cannot be stored as it is are wanted."""
+        with self._lock:
+            document = self._content(_digest(chunk.document_id))
+            return document is not None and document in (_FAILED, self._content(_digest(chunk.id)))
 
     def close(self) -> None:
         """Forget everything."""

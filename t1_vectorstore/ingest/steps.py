@@ -13,6 +13,7 @@ from t1_vectorstore.errors import WriteRefused
 from t1_vectorstore.ingest.cutting import Origin, Piece
 from t1_vectorstore.ingest.proof import Proof
 from t1_vectorstore.ingest.report import TruncatedChunk
+from t1_vectorstore.ingest.seen import Seen
 from t1_vectorstore.ingest.tally import Tally
 from t1_vectorstore.store import Collection
 from t1_vectorstore.types import Point, Vector
@@ -44,11 +45,13 @@ class Steps:
         self,
         embedder: T1Embedder,
         collection: Collection,
+        seen: Seen,
         tally: Tally,
         proof: Proof,
     ) -> None:
         self._embedder = embedder
         self._collection = collection
+        self._seen = seen
         self._tally = tally
         self._proof = proof
         self.go_on: Callable[[], None] = lambda: None
@@ -139,6 +142,7 @@ class Steps:
     def _refuse(self, origin: Origin, error: Exception) -> None:
         if not origin.refused:
             origin.refused = True
+            self._seen.refuse(origin.name)  # what an earlier version has stored is then left alone
             self._tally.fail(origin.name, str(error), origin.document)
 
 

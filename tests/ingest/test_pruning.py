@@ -64,6 +64,30 @@ def test_a_document_whose_new_version_fails_keeps_the_old_one(collection: Collec
     assert (report.pruned, report.failed) == (1, 1)
 
 
+def test_chunks_behind_a_gap_are_deleted_with_the_longer_version(collection: Collection) -> None:
+    run([Document(LONG, "a")], collection)
+    collection.delete(["a#chunk-2", "a#chunk-3"])  # by hand: no load leaves gaps
+    run([Document(LONG[:150], "a")], collection, prune=True)
+    assert {chunk.id for chunk in collection.scroll()} == {"a#chunk-0", "a#chunk-1"}
+
+
+def test_a_version_that_the_model_refuses_leaves_every_chunk_of_the_old_one(
+    collection: Collection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run([Document(LONG, "a")], collection)
+    embed = T1Embedder.embed_documents
+
+    def refuse(self: T1Embedder, texts: Any, **options: Any) -> Any:
+        if "refused" in texts:
+            raise ValueError("not this one")
+        return embed(self, texts, **options)
+
+    monkeypatch.setattr(T1Embedder, "embed_documents", refuse)
+    report = run([Document("refused", "a"), Document("b", "b")], collection, prune=True)
+    assert (report.failed, report.pruned) == (1, 0)
+    assert len(list(collection.scroll())) == 12 + 1
+
+
 def test_points_of_another_package_stay(collection: Collection) -> None:
     run([Document("a", "a")], collection)
     client = collection._engine._client  # type: ignore[attr-defined]

@@ -25,8 +25,10 @@ def test_the_same_document_is_not_new_and_another_of_its_id_is_refused() -> None
         for other in (Document("two", "a"), Document("one", "a", {"k": 1}), Document("one " * 20, "a")):
             with pytest.raises(ValueError, match="came first"):
                 seen.add(pieces(other))
-        assert "a" in seen
-        assert "b" not in seen
+        [piece] = pieces(Document("other text of the same chunk", "a"), 100)
+        assert seen.wants(piece.chunk)
+        [piece] = pieces(Document("one", "b"))
+        assert not seen.wants(piece.chunk)
 
 
 def test_chunks_take_their_ids_too() -> None:
@@ -42,7 +44,9 @@ def test_a_document_that_failed_may_still_come_right() -> None:
         seen.add_failed("a")
         seen.add_failed(7)
         seen.add_failed("\ud800")
-        assert "a" in seen
+        older = pieces(Document("one two three four five six", "a"))
+        assert all(seen.wants(piece.chunk) for piece in older)
         assert seen.add(pieces(Document("one", "a")))
+        assert not any(seen.wants(piece.chunk) for piece in older)
         seen.add_failed("a")
         assert not seen.add(pieces(Document("one", "a")))
