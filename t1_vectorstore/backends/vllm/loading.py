@@ -21,6 +21,7 @@ from vllm.v1.engine.async_llm import AsyncLLM
 
 from t1_vectorstore.backends.serving import EventLoop, ServedBackend
 from t1_vectorstore.backends.vllm.engine import VLLMEngine, call_workers
+from t1_vectorstore.backends.vllm.weights import check_weights
 from t1_vectorstore.callers import frames_to_the_caller
 from t1_vectorstore.checkpoint import Checkpoint
 from t1_vectorstore.errors import CheckpointError
@@ -66,7 +67,7 @@ def load(
     Raises:
         ValueError: an option that vLLM does not have or that is decided here, a value that it does not take, or a
             pooling layer other than the last.
-        CheckpointError: a checkpoint that vLLM cannot serve.
+        CheckpointError: a checkpoint that vLLM cannot serve, or of which weights are missing.
     """
     arguments = _arguments(checkpoint, max(stop_ids), dtype, remote_code, options)
     if vllm.__version__.rpartition(".")[0] not in TESTED:
@@ -74,6 +75,7 @@ def load(
             f"vLLM {vllm.__version__} is not among the versions that this backend is tested with: {', '.join(TESTED)}",
             stacklevel=frames_to_the_caller(),
         )
+    check_weights(checkpoint, remote_code=remote_code)
     loop = EventLoop()
     try:
         engine = loop.run(_start(arguments, stop_ids))
