@@ -29,8 +29,8 @@ def cluster(address: str, cpus: float) -> Iterator[None]:
     """Be connected to Ray; what was begun here is ended here.
 
     Args:
-        address: ``local`` (on 127.0.0.1 only, unless ray was imported before), or of a cluster: ``auto``, ``host:port``,
-            ``ray://host:port``. A process that is connected already stays where it is.
+        address: ``local`` (on 127.0.0.1 only, unless ray was imported before), or of a cluster: ``auto``,
+            ``host:port``, ``ray://host:port``. A process that is connected already stays where it is.
         cpus: how many CPUs a local one offers to workers; they are places, not a limit on what a worker uses.
 
     Raises:

@@ -72,9 +72,9 @@ def load(
     """Bring documents into a collection: encode and write what is new or changed, and nothing else.
 
     A document replaces an earlier one of the same id as a whole: chunks that its new text no longer has are deleted
-    (where some were deleted by hand, ``prune`` finds those behind the gap, too). A document that cannot be stored is reported and takes no other along. Of several documents with one id in the same
-    load the first is kept; the others are reported, unless they are the same. Others may load other documents into the
-    same collection meanwhile.
+    (where some were deleted by hand, ``prune`` finds those behind the gap, too). A document that cannot be stored is
+    reported and takes no other along. Of several documents with one id in the same load the first is kept; the others
+    are reported, unless they are the same. Others may load other documents into the same collection meanwhile.
 
     Args:
         documents: any iterable, or a function that gives one and reports what it cannot read, such as
