@@ -16,6 +16,9 @@ from t1_vectorstore.backends.cache import SlotCache
 from t1_vectorstore.backends.decoder import Decoder
 from t1_vectorstore.backends.decoding import Chooser, Row
 
+_WORTH_A_PASS = 64
+"""How many tokens must be saved by reading the shared start once: doing so is a forward pass of its own."""
+
 
 class SlotLoop:
     """Thinks about all prompts of one call."""
@@ -42,8 +45,7 @@ class SlotLoop:
     def run(self, rows: Sequence[Row]) -> None:
         """Bring every row to its end."""
         waiting = deque(rows)
-        if len(rows) > 1:
-            self._share([row.prompt for row in rows])
+        self._share([row.prompt for row in rows])
         while waiting or self._rows:
             while waiting and len(self._rows) < self._cache.slots:
                 self._admit(waiting)
@@ -51,10 +53,11 @@ class SlotLoop:
 
     def _share(self, prompts: Sequence[Sequence[int]]) -> None:
         """Put what all prompts begin with into every slot; of each prompt, the last token at least is left."""
-        self._shared = shared_start(prompts)
-        if self._shared:
-            self._prefill([prompts[0][: self._shared]], start=0, slots=[0])
-            self._cache.share(self._shared)
+        shared = shared_start(prompts)
+        if shared * (len(prompts) - 1) >= _WORTH_A_PASS:
+            self._shared = shared
+            self._prefill([prompts[0][:shared]], start=0, slots=[0])
+            self._cache.share(shared)
 
     def _admit(self, waiting: deque[Row]) -> None:
         """Read as many waiting prompts as fit in free slots and one forward pass."""

@@ -19,6 +19,7 @@ from safetensors.torch import load_file, save_file
 from t1_vectorstore import T1Embedder
 from t1_vectorstore.backends import local
 from t1_vectorstore.backends.attention import _of_steps_by_products, causal
+from t1_vectorstore.backends.decoder import Decoder
 from t1_vectorstore.backends.lean import LeanModel
 from t1_vectorstore.backends.local import LocalBackend, load_local
 from t1_vectorstore.backends.sampling import next_tokens
@@ -230,6 +231,19 @@ def test_sampling_follows_transformers_warpers() -> None:
         chosen = next_tokens(logits.expand(2000, -1), decoding, draws).bincount(minlength=12) / 2000
         assert torch.allclose(chosen, warped.softmax(-1)[0], atol=0.05)
         assert not chosen[warped[0].isinf()].any()
+
+
+def test_the_shared_start_is_read_once(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    backend, read = load(tiny), []
+    forward = Decoder.__call__
+    monkeypatch.setattr(
+        Decoder, "__call__", lambda self, ids, *a, **k: read.append(len(ids)) or forward(self, ids, *a, **k)
+    )
+    backend.think(PROMPTS, Decoding(max_tokens=0))
+    assert read == [12, sum(map(len, PROMPTS)) - 12 * len(PROMPTS), len(PROMPTS)]
+    read.clear()
+    backend.think(PROMPTS[:2], Decoding(max_tokens=0))  # too little to save
+    assert read == [sum(map(len, PROMPTS[:2])), 2]
 
 
 def test_shared_start() -> None:
