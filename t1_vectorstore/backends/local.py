@@ -13,7 +13,7 @@ import torch
 
 from t1_vectorstore.backends.decoding import Chooser, Row
 from t1_vectorstore.backends.devices import find_device, find_dtype
-from t1_vectorstore.backends.lean import LeanModel, lean_shape
+from t1_vectorstore.backends.lean.model import LeanModel, lean_shape
 from t1_vectorstore.backends.memory import TokenBudget
 from t1_vectorstore.checkpoint import Checkpoint, Decoding
 from t1_vectorstore.errors import CheckpointError

@@ -18,13 +18,13 @@ from safetensors.torch import load_file, save_file
 
 from t1_vectorstore import T1Embedder
 from t1_vectorstore.backends import local
-from t1_vectorstore.backends.attention import _of_steps_by_products, causal
-from t1_vectorstore.backends.decoder import Decoder
-from t1_vectorstore.backends.lean import LeanModel
+from t1_vectorstore.backends.lean.attention import _of_steps_by_products, causal
+from t1_vectorstore.backends.lean.decoder import Decoder
+from t1_vectorstore.backends.lean.model import LeanModel
+from t1_vectorstore.backends.lean.shape import DecoderShape
+from t1_vectorstore.backends.lean.slots import shared_start
 from t1_vectorstore.backends.local import LocalBackend, load_local
 from t1_vectorstore.backends.sampling import next_tokens
-from t1_vectorstore.backends.shape import DecoderShape
-from t1_vectorstore.backends.slots import shared_start
 from t1_vectorstore.checkpoint import Checkpoint, Decoding
 from t1_vectorstore.errors import CheckpointError
 from tests.checkpoints import save_checkpoint

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from t1_vectorstore import T1Embedder
-from t1_vectorstore.backends.lean import LeanModel
-from t1_vectorstore.backends.shape import FAMILIES
+from t1_vectorstore.backends.lean.model import LeanModel
+from t1_vectorstore.backends.lean.shape import FAMILIES
 from t1_vectorstore.embedder import TruncationWarning
 from t1_vectorstore.errors import InvalidText, TextTooLong
 from tests.checkpoints import save_checkpoint

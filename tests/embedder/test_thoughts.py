@@ -11,7 +11,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from t1_vectorstore import T1Embedder
-from t1_vectorstore.backends.decoder import Decoder
+from t1_vectorstore.backends.lean.decoder import Decoder
 from t1_vectorstore.checkpoint import Checkpoint, Decoding
 from t1_vectorstore.prompts import Prompter
 from t1_vectorstore.types import Trajectory

@@ -14,7 +14,7 @@ from typing import Protocol
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 
-from t1_vectorstore.backends.cache import SlotCache
+from t1_vectorstore.backends.lean.cache import SlotCache
 
 _BLOCK = 128
 """Queries of one product where attention is computed by products of whole matrices."""

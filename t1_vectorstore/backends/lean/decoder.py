@@ -1,8 +1,8 @@
 """The forward pass of the Llama kind of decoders, in plain torch: no padding, no logits nobody asked for.
 
-It is what transformers computes for the families of :mod:`t1_vectorstore.backends.shape`, to rounding. Tokens of all
-sequences lie end to end in one row; only attention knows where one ends. In the last layer only the tokens whose states
-are wanted go through the feed-forward part.
+It is what transformers computes for the families of :mod:`t1_vectorstore.backends.lean.shape`, to rounding. Tokens of
+all sequences lie end to end in one row; only attention knows where one ends. In the last layer only the tokens whose
+states are wanted go through the feed-forward part.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from typing import NamedTuple
 import torch
 from torch.nn.functional import rms_norm, silu
 
-from t1_vectorstore.backends.attention import Attention
-from t1_vectorstore.backends.rope import rotate, rotations
-from t1_vectorstore.backends.shape import DecoderShape
-from t1_vectorstore.backends.weights import DecoderWeights, LayerWeights
+from t1_vectorstore.backends.lean.attention import Attention
+from t1_vectorstore.backends.lean.rope import rotate, rotations
+from t1_vectorstore.backends.lean.shape import DecoderShape
+from t1_vectorstore.backends.lean.weights import DecoderWeights, LayerWeights
 
 
 class States(NamedTuple):

@@ -1,7 +1,7 @@
 """Which decoders the lean path computes, read from ``config.json``: what it does not know exactly, it refuses.
 
 Refusing costs nothing but speed: transformers then runs the model. So a configuration is taken only when every key of
-it is known, either to change nothing here or to have a value that :mod:`t1_vectorstore.backends.decoder` computes.
+it is known, either to change nothing here or to have a value that :mod:`t1_vectorstore.backends.lean.decoder` computes.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from t1_vectorstore.backends.rope import Rope
+from t1_vectorstore.backends.lean.rope import Rope
 
 FAMILIES = frozenset({"qwen2", "qwen3", "llama"})
 """Model types whose lean forward pass the tests prove equal to transformers'."""

@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 
-from t1_vectorstore.backends.linear import Linear, make_linear
-from t1_vectorstore.backends.rope import interleaved
-from t1_vectorstore.backends.shape import DecoderShape
+from t1_vectorstore.backends.lean.linear import Linear, make_linear
+from t1_vectorstore.backends.lean.rope import interleaved
+from t1_vectorstore.backends.lean.shape import DecoderShape
 from t1_vectorstore.errors import CheckpointError
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"

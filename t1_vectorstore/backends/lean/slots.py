@@ -11,10 +11,10 @@ from collections.abc import Sequence
 
 import torch
 
-from t1_vectorstore.backends.attention import Prompts, Steps
-from t1_vectorstore.backends.cache import SlotCache
-from t1_vectorstore.backends.decoder import Decoder
 from t1_vectorstore.backends.decoding import Chooser, Row
+from t1_vectorstore.backends.lean.attention import Prompts, Steps
+from t1_vectorstore.backends.lean.cache import SlotCache
+from t1_vectorstore.backends.lean.decoder import Decoder
 
 _WORTH_A_PASS = 64
 """How many tokens must be saved by reading the shared start once: doing so is a forward pass of its own."""

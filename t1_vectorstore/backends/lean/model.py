@@ -6,13 +6,13 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from t1_vectorstore.backends.attention import Documents
-from t1_vectorstore.backends.cache import SlotCache
-from t1_vectorstore.backends.decoder import Decoder
 from t1_vectorstore.backends.decoding import Chooser, Row
-from t1_vectorstore.backends.shape import DecoderShape
-from t1_vectorstore.backends.slots import SlotLoop
-from t1_vectorstore.backends.weights import load_weights
+from t1_vectorstore.backends.lean.attention import Documents
+from t1_vectorstore.backends.lean.cache import SlotCache
+from t1_vectorstore.backends.lean.decoder import Decoder
+from t1_vectorstore.backends.lean.shape import DecoderShape
+from t1_vectorstore.backends.lean.slots import SlotLoop
+from t1_vectorstore.backends.lean.weights import load_weights
 from t1_vectorstore.checkpoint import Checkpoint
 
 DEVICES = frozenset({"cpu", "cuda"})

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import torch
 
-from t1_vectorstore.backends.shape import DecoderShape
+from t1_vectorstore.backends.lean.shape import DecoderShape
 
 
 class SlotCache:
