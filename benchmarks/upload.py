@@ -55,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     }
     seconds: dict[str, list[float]] = {way: [] for way in ways}
     with ExitStack() as stack:
-        url = options.url or stack.enter_context(running_server(fetch()))
+        url = options.url or stack.enter_context(running_server(fetch())).url
         admin = QdrantClient(url=url, check_compatibility=False)
         stack.callback(admin.close)
         for _ in range(options.rounds):

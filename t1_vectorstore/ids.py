@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import uuid
+from functools import lru_cache
 from typing import TypeAlias
 
 from t1_vectorstore.errors import InvalidText
@@ -39,6 +40,11 @@ def point_id(chunk_id: str) -> PointId:
     if _INTEGER.fullmatch(chunk_id) and (number := int(chunk_id)) < 2**64:
         return number
     try:
-        return str(uuid.uuid5(_NAMESPACE, chunk_id))
+        return _uuid(chunk_id)
     except UnicodeEncodeError as error:
         raise InvalidText(f"the id {chunk_id!r} holds a lone surrogate and cannot be written as UTF-8") from error
+
+
+@lru_cache(maxsize=4096)  # a load asks for each id several times: to check, to look up, to write, to prove
+def _uuid(chunk_id: str) -> str:
+    return str(uuid.uuid5(_NAMESPACE, chunk_id))

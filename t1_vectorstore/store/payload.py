@@ -25,6 +25,8 @@ MAX_DEPTH = 16
 PROOF = (f"{OWN_KEY}.id", f"{OWN_KEY}.content_hash")
 """The part of a payload that says which point it is and what is in it."""
 _INT64 = 2**63
+_SHORT, _LONG = 1e-100, 1e100
+"""Vectors of a length in between have squares that neither vanish nor overflow."""
 _NUMBER_BYTES = 12  # about what a float takes in JSON
 
 
@@ -90,6 +92,10 @@ def to_vector(given: object, dimension: int, where: str) -> Vector:
             f"{where} has a vector of shape {vector.shape}; this collection holds vectors of {dimension} dimensions"
         )
     exact = vector.astype(np.float64)
+    with np.errstate(over="ignore"):
+        length = math.sqrt(float(exact @ exact))
+    if _SHORT < length < _LONG:
+        return (exact / length).astype(np.float32)
     largest = float(np.abs(exact).max())
     if not math.isfinite(largest):
         position = int(np.flatnonzero(~np.isfinite(exact))[0])
@@ -99,8 +105,7 @@ def to_vector(given: object, dimension: int, where: str) -> Vector:
     if largest == 0.0:
         raise ValueError(f"{where} has a vector of zeros, which has no direction and so no cosine")
     exact /= largest
-    unit: Vector = (exact / math.sqrt(float(exact @ exact))).astype(np.float32)
-    return unit
+    return (exact / math.sqrt(float(exact @ exact))).astype(np.float32)
 
 
 def to_chunk(row: Row, schema: Schema) -> Chunk:
