@@ -1,11 +1,12 @@
 """The ``t1`` command: the only place that prints or exits.
 
 Results go to standard output, everything else to standard error. Exit codes: 0 done, 1 failed, 2 wrong usage, 130
-interrupted. What is heavy (the model, the engines) is imported by the command that needs it.
+interrupted, by a key or by SIGTERM. What is heavy (the model, the engines) is imported by the command that needs it.
 """
 
 from __future__ import annotations
 
+import signal
 import sys
 from typing import Annotated
 
@@ -56,4 +57,6 @@ def t1(
 def main() -> None:
     """Run the command of this process."""
     sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr] # what a terminal cannot show
+    # As Ctrl-C does: what is under way is ended and tidied up. A container's first process would not even end without.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     app()

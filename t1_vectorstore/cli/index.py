@@ -91,7 +91,7 @@ def index(
     """Index documents; run it again to add what is new or changed, or to complete what was interrupted.
 
     Exit code 0: all is stored. 1: something was not read or not stored, or the index or the model failed. 2: a mistake
-    in the command; nothing was done. 130: interrupted.
+    in the command; nothing was done. 130: interrupted, also by SIGTERM.
     """
     from t1_vectorstore.chunking import Chunker
     from t1_vectorstore.corpora import Fields, check, read, total_bytes
@@ -178,6 +178,7 @@ def _check_outputs(paths: list[Path], *outputs: Path | None) -> None:
 def _load(
     collection: Collection, run: Callable[..., LoadReport], listeners: Sequence[Callable[[LoadProgress], None]]
 ) -> LoadReport:
+    from t1_vectorstore.errors import T1Error
     from t1_vectorstore.ingest import LoadProgress
 
     reached = LoadProgress()
@@ -188,12 +189,18 @@ def _load(
         for tell in listeners:
             tell(progress)
 
+    def how_far() -> str:
+        stored = f"{counted(reached.stored, 'chunk')} stored, and there to be searched"
+        return f"{stored}; the same command again goes on from there"
+
     try:
         with collection.bulk():
             return run(on_progress=on_progress)
     except KeyboardInterrupt:
-        how_far = f"{counted(reached.stored, 'chunk')} stored, and there to be searched"
-        raise KeyboardInterrupt(f"{how_far}; the same command again goes on from there") from None
+        raise KeyboardInterrupt(how_far()) from None
+    except T1Error:
+        note(f"not finished: {how_far()}")
+        raise
 
 
 def _print(report: LoadReport, held: int, to: str, skipped: _Complaints) -> None:

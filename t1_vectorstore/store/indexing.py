@@ -35,7 +35,8 @@ class Indexer:
             try:
                 self._end()
             except StoreError as error:  # the load's own error is the one to be seen
-                warnings.warn(f"{self._location} still defers its indexing ({error}); restore_indexing()", stacklevel=3)
+                remedy = "the next load restores it, as do restore_indexing() and t1 optimize"
+                warnings.warn(f"{self._location} still defers its indexing ({error}); {remedy}", stacklevel=3)
             raise
         self._end()
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from t1_vectorstore.errors import StoreUnavailable
 from t1_vectorstore.store import Collection
 
 ROOT = Path(__file__).parents[2]
@@ -127,15 +128,32 @@ def test_a_kill_in_the_middle_is_mended_by_the_same_command(run: Any, corpus: An
     assert held("idx") == {record["id"]: record["text"] for record in records}
 
 
-def test_an_interruption_says_how_far_it_got_and_leaves_a_usable_index(run: Any, corpus: Any) -> None:
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_an_interruption_says_how_far_it_got_and_leaves_a_usable_index(run: Any, corpus: Any, name: str) -> None:
     corpus(*({"id": str(n), "text": f"text number {n}"} for n in range(3000)))  # more than can be under way
-    interrupted = stopped("SIGINT", 1, "index", "corpus.jsonl", "--to", "idx")
+    interrupted = stopped(name, 1, "index", "corpus.jsonl", "--to", "idx", "--log", "log.jsonl")
     assert interrupted.returncode == 130
     assert "interrupted: " in interrupted.stderr
     assert "the same command again goes on from there" in interrupted.stderr
     assert "Traceback" not in interrupted.stderr
     assert 256 <= len(held("idx")) < 3000
+    assert json.loads(Path("log.jsonl").read_text().splitlines()[-1])["event"] == "error"
     assert run("search", "idx", "text number 3").stdout
+
+
+def test_a_failure_of_the_engine_says_how_far_it_got(run: Any, corpus: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    corpus(*({"id": str(n), "text": f"text number {n}"} for n in range(300)))
+    upsert = Collection.upsert
+
+    def fails_later(self: Collection, points: Any) -> int:
+        if self.count():
+            raise StoreUnavailable("the server is gone")
+        return upsert(self, points)
+
+    monkeypatch.setattr(Collection, "upsert", fails_later)
+    failed = run("index", "corpus.jsonl", "--to", "idx", code=1)
+    assert "256 chunks stored, and there to be searched; the same command again goes on from there" in failed.stderr
+    assert failed.stderr.endswith("error: the server is gone\n")
 
 
 def test_an_index_that_is_open_elsewhere_is_refused(run: Any, corpus: Any) -> None:
