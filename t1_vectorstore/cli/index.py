@@ -149,7 +149,7 @@ def index(
         print_json({**asdict(report), "held": held, "skipped": skipped.count, "skips": skipped.lines})
     else:
         _print(report, held, to, skipped)
-    if not report.complete:
+    if not report.complete or (skipped.count and not report.documents):
         raise typer.Exit(FAILED)
 
 
@@ -213,6 +213,8 @@ def _print(report: LoadReport, held: int, to: str, skipped: _Complaints) -> None
     _complain("stored, but the model read only their beginning (a smaller --chunk-size helps)", cuts, report.truncated)
     if report.not_pruned:
         note(f"not pruned: {report.not_pruned}")
+    if not report.documents:
+        note("the sources have no document")
     output().print(styled(f"{_summary(report)}\n{to} holds {counted(held, 'chunk')}"))
 
 

@@ -74,11 +74,16 @@ def verify(
             allow_extra=allow_extra,
         )
     if json:
-        print_json({"equal": found.equal and not unread, **asdict(found), "unread": unread, "skipped": skipped})
+        print_json({"equal": _proven(found, unread, skipped), **asdict(found), "unread": unread, "skipped": skipped})
     else:
         _print(found, index, unread, skipped)
-    if unread or not found.equal:
+    if not _proven(found, unread, skipped):
         raise typer.Exit(FAILED)
+
+
+def _proven(found: Verification, unread: list[str], skipped: list[str]) -> bool:
+    """Whether all of the source is there, and all of it was read: a folder of which nothing is proves nothing."""
+    return found.equal and not unread and not (skipped and not found.documents)
 
 
 def _print(found: Verification, index: str, unread: list[str], skipped: list[str]) -> None:
@@ -91,7 +96,7 @@ def _print(found: Verification, index: str, unread: list[str], skipped: list[str
         _list(f"{differences.count} {kind} ({KINDS[kind]})", lines, differences.count)
     different = sum(differences.count for differences in found.differences.values())
     if found.equal:
-        verdict = "equal, as far as the source could be read" if unread else "equal"
+        verdict = "equal" if _proven(found, unread, skipped) else "equal, as far as the source could be read"
     else:
         verdict = counted(different, "difference")
     compared = f", {counted(found.vectors, 'vector')} encoded anew" if found.vectors else ""

@@ -8,7 +8,14 @@ from pathlib import Path
 from t1_vectorstore.corpora.html import read_html
 from t1_vectorstore.corpora.lines import OnBytes, OnError, ignore_bytes, kind, raise_error, warn
 from t1_vectorstore.corpora.pdf import read_pdf
-from t1_vectorstore.corpora.sources import FOLDER_SUFFIXES, HTML_SUFFIXES, PDF_SUFFIXES, files, size
+from t1_vectorstore.corpora.sources import (
+    FOLDER_SUFFIXES,
+    HTML_SUFFIXES,
+    PDF_SUFFIXES,
+    RECORD_SUFFIXES,
+    files,
+    size,
+)
 from t1_vectorstore.corpora.texts import read_text
 from t1_vectorstore.errors import CorpusError
 from t1_vectorstore.types import Document
@@ -42,7 +49,13 @@ def read_folder(
             yield from read_file(path, path.relative_to(folder).as_posix(), on_error, on_skip)
             on_bytes(size(path))
         else:
-            on_skip(CorpusError(f"{path}: not read: a folder is read for {', '.join(FOLDER_SUFFIXES)} only"))
+            on_skip(CorpusError(f"{path}: not read: {_why_not(path)}"))
+
+
+def _why_not(path: Path) -> str:
+    if kind(path) in RECORD_SUFFIXES:
+        return "a folder is read for documents; name the file itself to have its records read"
+    return f"a folder is read for {', '.join(FOLDER_SUFFIXES)} only"
 
 
 def read_file(path: Path, id: str | None, on_error: OnError, on_skip: OnError) -> Iterator[Document]:  # noqa: A002

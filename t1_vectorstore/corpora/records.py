@@ -44,9 +44,14 @@ class Fields:
             ValueError: the record does not have these fields, or they hold something else.
         """
         rest = {name: value for name, value in record.items() if name != REASON}
-        text = _take(rest, self.text or "text")
+        name = self.text or "text"
+        if name not in rest and REASON in record:
+            raise ValueError(f"a dead letter without a document, to be mended in its source: {record[REASON]}")
+        if name not in rest and self.text is None:
+            raise ValueError(f"{_lacks(rest, name)}; say which one holds the text (--text-field)")
+        text = _take(rest, name)
         if not isinstance(text, str):
-            raise ValueError(f"field {self.text or 'text'!r} must be a string, got {type(text).__name__}")
+            raise ValueError(f"field {name!r} must be a string, got {type(text).__name__}")
         title = rest.get("title")
         if self.text is None and isinstance(title, str):
             text = f"{title} {text}".strip()
@@ -69,8 +74,12 @@ class Fields:
 
 def _take(record: dict[str, Any], name: str) -> Any:  # noqa: ANN401 - whatever the file holds
     if name not in record:
-        raise ValueError(f"no field {name!r}; the record has {', '.join(map(repr, record)) or 'none'}")
+        raise ValueError(_lacks(record, name))
     return record.pop(name)
+
+
+def _lacks(record: Mapping[str, Any], name: str) -> str:
+    return f"no field {name!r}; the record has {', '.join(map(repr, record)) or 'none'}"
 
 
 def read_jsonl(
@@ -162,7 +171,8 @@ def read_csv(
 def _complaint(header: list[str], fields: Fields) -> str | None:
     for name in (fields.text or "text", fields.id):
         if name is not None and name not in header:
-            return f"no column {name!r}; the header has {', '.join(map(repr, header))}"
+            remedy = "" if name == fields.id else "; say which one holds the text (--text-field)"
+            return f"no column {name!r}; the header has {', '.join(map(repr, header))}{remedy}"
     if twice := {name for name in header if header.count(name) > 1}:
         return f"column {min(twice)!r} stands twice in the header"
     return None

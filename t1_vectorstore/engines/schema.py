@@ -170,7 +170,10 @@ class Expected:
             (self.storage, found.storage, "storage"),
         ):
             if wanted is not None and wanted != has:
-                raise CollectionMismatch(f"{where} was made with {what}={has!r} and is opened with {wanted!r}")
+                raise CollectionMismatch(
+                    f"{where} was made with {what}={has!r} and is opened with {wanted!r}; leave {what} out to take it "
+                    "as it is, or make another one"
+                )
         if self.shard_key is not None and found.uid and self.shard_key not in found.storage.shard_keys:
             made = list(found.storage.shard_keys)
             raise CollectionMismatch(f"{where} was made with shard_keys={made!r} and is opened for {self.shard_key!r}")

@@ -123,7 +123,7 @@ def _translated(error: Exception, where: str) -> StoreError:
             return StoreUnavailable(f"{where} asks to be left alone for {asked:g} s: {reason}; try again then")
         return StoreUnavailable(f"{where} does not answer: {reason}; is it running, and is the address right?")
     if status in _UNAUTHORISED:
-        return StoreError(f"{where} does not accept the API key: {reason}")
+        return StoreError(f"{where} does not accept the API key: {reason}; give another (api_key=, QDRANT_API_KEY)")
     if status in _NOT_FOUND:
         return CollectionNotFound(f"{where} has no such collection: {reason}")
     if status is not None:

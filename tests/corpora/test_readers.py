@@ -124,7 +124,7 @@ def test_bad_lines_are_reported_and_the_others_read(tmp_path: Path) -> None:
     reasons = [
         "FILE:1: not JSON: ",
         "FILE:2: a line must hold a JSON object, got list",
-        "FILE:3: no field 'text'; the record has 'body'",
+        "FILE:3: no field 'text'; the record has 'body'; say which one holds the text (--text-field)",
         "FILE:4: field 'text' must be a string, got int",
         "FILE:5: field 'id' must be a string or an integer, got float",
         "FILE:6: field 'id' must be a string or an integer, got bool",
