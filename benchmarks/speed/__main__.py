@@ -2,6 +2,7 @@
 
     python -m benchmarks.speed                 all of it, in an environment that has the rivals: make bench
     python -m benchmarks.speed --quick         the same path in a few minutes, printed and not written
+    python -m benchmarks.speed --plan          what would be measured, and what that took the last time
     python -m benchmarks.speed --render        only the tables again, from the results that lie there
 
 A contender that is not installed is left out, and the tables say so.
@@ -15,10 +16,20 @@ import os
 import platform
 import sys
 import tempfile
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks.speed import sections, tables
+from benchmarks.speed import plan, sections, tables, use
+
+SECTIONS: dict[str, Callable[[Path, argparse.Namespace], list[dict[str, Any]]]] = {
+    "documents": sections.documents,
+    "thoughts": sections.thoughts,
+    "memory": use.memory,
+    "search": use.search,
+    "accelerator": sections.accelerator,
+}
 
 RESULTS = Path(__file__).parents[1] / "results" / "speed.json"
 README = Path(__file__).parents[1] / "README.md"
@@ -27,33 +38,44 @@ README = Path(__file__).parents[1] / "README.md"
 def main() -> None:
     """Do what the command line asks."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--models", nargs="+", default=["t1-mini", "46M", "300M"])
-    parser.add_argument("--sections", nargs="+", default=list(sections.SECTIONS), choices=list(sections.SECTIONS))
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--documents", type=int, default=96)
+    parser.add_argument("--models", nargs="+", default=["t1-mini", "46M", "300M"], choices=list(plan.PLAN))
+    parser.add_argument("--sections", nargs="+", default=list(SECTIONS), choices=list(SECTIONS))
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--memory-tokens", type=int, default=1_000_000)
     parser.add_argument("--without", nargs="+", default=[], help="contenders to leave out, such as vllm-pooling")
-    parser.add_argument("--quick", action="store_true", help="t1-mini and 46M, one round, print only")
+    parser.add_argument("--quick", action="store_true", help="a quarter of the documents, one round, print only")
+    parser.add_argument("--plan", action="store_true", help="say what would be measured")
     parser.add_argument("--render", action="store_true", help="write the README's tables from the results")
     options = parser.parse_args()
+    options.share = 4 if options.quick else 1
     if options.quick:
-        options.rounds, options.documents, options.memory_tokens = 1, 32, 20_000
-        options.models = [model for model in options.models if model != "300M"]
+        options.rounds, options.memory_tokens = 1, 20_000
+    last = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.is_file() else {}
+    if options.plan:
+        sys.stdout.write(plan.describe(options.models, options.sections, options.rounds, last) + "\n")
+        return
     if not options.render:
-        results = {"machine": machine(options.threads), "rounds": options.rounds}
-        with tempfile.TemporaryDirectory() as folder:
-            for name in options.sections:
-                results[name] = sections.SECTIONS[name](Path(folder), options)
+        results = measure(options)
         if options.quick:
             sys.stdout.write(json.dumps(results, indent=1) + "\n" + "\n\n".join(tables.render(results).values()) + "\n")
             return
-        if RESULTS.is_file():  # a run of some sections keeps the others
-            results = json.loads(RESULTS.read_text(encoding="utf-8")) | results
+        last |= results | {"seconds": last.get("seconds", {}) | results["seconds"]}  # a part keeps the others
         RESULTS.parent.mkdir(exist_ok=True)
-        RESULTS.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-    results = json.loads(RESULTS.read_text(encoding="utf-8"))
-    README.write_text(tables.insert(README.read_text(encoding="utf-8"), tables.render(results)), encoding="utf-8")
+        RESULTS.write_text(json.dumps(last, indent=1) + "\n", encoding="utf-8")
+    README.write_text(tables.insert(README.read_text(encoding="utf-8"), tables.render(last)), encoding="utf-8")
+
+
+def measure(options: argparse.Namespace) -> dict[str, Any]:
+    """The rows of each section that was asked for, and the seconds it took."""
+    results: dict[str, Any] = {"machine": machine(options.threads), "rounds": options.rounds, "seconds": {}}
+    with tempfile.TemporaryDirectory() as folder:
+        for name in options.sections:
+            started = time.perf_counter()
+            results[name] = SECTIONS[name](Path(folder), options)
+            results["seconds"][name] = round(time.perf_counter() - started, 1)
+            sys.stderr.write(f"{name}: {results['seconds'][name]:.0f} s\n")
+    return results
 
 
 def machine(threads: int) -> dict[str, Any]:

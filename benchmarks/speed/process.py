@@ -11,6 +11,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -22,8 +23,12 @@ SETTINGS = {
     "VLLM_CPU_OMP_THREADS_BIND": "nobind",
     "VLLM_CPU_KVCACHE_SPACE": "1",
     "VLLM_LOGGING_LEVEL": "ERROR",
+    "TORCHINDUCTOR_COMPILE_THREADS": "1",  # compiled when it starts, beside the other contenders
     "TOKENIZERS_PARALLELISM": "false",
 }
+
+LONGEST = 600
+"""Seconds that loading a model, or one round, may take."""
 
 
 class Unavailable(Exception):
@@ -34,7 +39,7 @@ class Process:
     """The near end."""
 
     def __init__(self, kind: str, workload: Path, *, dtype: str, threads: int, device: str = "cpu") -> None:
-        """Start a contender, and wait until its model is loaded.
+        """Start a contender; :meth:`ready` waits until its model is loaded, so that several can load at a time.
 
         Args:
             kind: a name in ``contenders.CONTENDERS``.
@@ -42,9 +47,6 @@ class Process:
             dtype: that it computes in.
             threads: that it may use on a CPU.
             device: where it computes.
-
-        Raises:
-            Unavailable: it cannot run here.
         """
         self._arrays = workload.with_name(f"{kind}-{dtype}.npz")
         command = [sys.executable, "-m", "benchmarks.speed.process", kind, str(workload), dtype, device]
@@ -52,7 +54,14 @@ class Process:
         self._process = subprocess.Popen(
             [*command, str(self._arrays)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, text=True
         )
-        self.about = self._answer()
+
+    def ready(self) -> dict[str, Any]:
+        """What it says of itself once it can work.
+
+        Raises:
+            Unavailable: it cannot run here.
+        """
+        return self._answer()
 
     def ask(self, what: str, **arguments: object) -> dict[str, Any]:
         """Have it do one thing: what it says of it, and the seconds (``cpu`` and ``wall``) that it took.
@@ -83,8 +92,12 @@ class Process:
 
     def _answer(self) -> dict[str, Any]:
         assert self._process.stdout is not None
+        limit = threading.Timer(LONGEST, self._process.kill)
+        limit.start()
         line = self._process.stdout.readline()
-        answer: dict[str, Any] = json.loads(line) if line else {"error": "its process ended"}
+        limit.cancel()
+        ended = f"its process ended, or took longer than {LONGEST} seconds"
+        answer: dict[str, Any] = json.loads(line) if line else {"error": ended}
         if "error" in answer:
             self.close()
             raise Unavailable(answer["error"])

@@ -3,22 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import os
-import subprocess
-import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from benchmarks.speed.plan import DOCUMENTS, PLAN, THOUGHTS
 from benchmarks.speed.process import Process, Unavailable
-from benchmarks.speed.workload import FACTS, THOUGHT_TOKENS, Workload, prepare
+from benchmarks.speed.workload import THOUGHT_TOKENS, Workload, prepare
 
-DTYPES = ("bfloat16", "float32")
-BATCHES = (32, 8, 1)
 INSTRUCTION_TOKENS = 448
 Row = dict[str, Any]
 Jobs = list[tuple[Process, Row]]
@@ -28,8 +21,8 @@ def documents(folder: Path, options: argparse.Namespace) -> list[Row]:
     """Documents of mixed lengths."""
     rows: list[Row] = []
     for work, file in _workloads(folder, options):
-        kinds = ("t1", "sentence-transformers", "vllm-pooling", "gemm")
-        with _running(file, [(k, d) for d in DTYPES for k in kinds], options, rows, model=work.model) as jobs:
+        kinds = [(kind, dtype) for dtype in PLAN[work.model].dtypes for kind in DOCUMENTS]
+        with _running(file, kinds, options, rows, model=work.model) as jobs:
             _documents(jobs, work, file, options)
     return rows
 
@@ -49,17 +42,15 @@ def thoughts(folder: Path, options: argparse.Namespace) -> list[Row]:
     """Thoughts of 64 tokens at several batch sizes, alone and behind a long instruction that all prompts share."""
     rows: list[Row] = []
     for work, file in _workloads(folder, options):
-        if work.model == "t1-mini":
-            continue  # it closes its thoughts itself, so that no two contenders would do the same work
-        instruction = (work.queries[0] * INSTRUCTION_TOKENS)[:INSTRUCTION_TOKENS]
-        cases = [(f"{batch}", work.queries[:batch]) for batch in BATCHES]
-        cases.append(
-            (f"32, same {INSTRUCTION_TOKENS} tokens before", [instruction + query for query in work.queries[:32]])
-        )
-        for dtype in DTYPES:
-            kinds = [(kind, dtype) for kind in ("t1", "transformers", "vllm-generate", "bandwidth")]
+        part = PLAN[work.model]
+        for dtype in part.dtypes if part.batches else ():
+            cases = [(f"{batch}", work.queries[:batch]) for batch in part.batches]
+            if part.shared and dtype == part.dtypes[0]:
+                instruction = (work.queries[0] * INSTRUCTION_TOKENS)[:INSTRUCTION_TOKENS]
+                shared = [instruction + query for query in work.queries[:32]]
+                cases.append((f"32, same {INSTRUCTION_TOKENS} tokens before", shared))
             started: list[Row] = []
-            with _running(file, kinds, options, started, model=work.model) as jobs:
+            with _running(file, [(kind, dtype) for kind in THOUGHTS], options, started, model=work.model) as jobs:
                 rows += [row for row in started if "skipped" in row]
                 for case, prompts in cases:
                     rows += _thoughts(jobs, prompts, case, options)
@@ -95,6 +86,7 @@ def _vector_cost(jobs: Jobs, work: Workload, options: argparse.Namespace) -> Ite
 def _check_thoughts(file: Path, options: argparse.Namespace, jobs: Jobs, work: Workload, rows: list[Row]) -> None:
     """The vectors against the slow path's for the same thoughts, and the tokens against the likeliest ones."""
     slow = Process("transformers", file, dtype="float32", threads=options.threads)
+    slow.ready()
     for process, row in jobs:
         if row["contender"] == "bandwidth" or "skipped" in row:
             continue
@@ -113,44 +105,6 @@ def _check_thoughts(file: Path, options: argparse.Namespace, jobs: Jobs, work: W
     slow.close()
 
 
-def memory(folder: Path, options: argparse.Namespace) -> list[Row]:
-    """The most that embedding a large corpus takes beyond the loaded model."""
-    rows: list[Row] = []
-    options = argparse.Namespace(**vars(options) | {"models": [m for m in options.models if m == "46M"]})
-    for work, file in _workloads(folder, options):
-        with _running(file, [("t1", "bfloat16")], options, rows, model=work.model) as jobs:
-            for process, row in jobs:
-                row |= process.ask("memory", tokens=options.memory_tokens)
-    return rows
-
-
-def search(folder: Path, options: argparse.Namespace) -> list[Row]:
-    """``t1 search`` with t1-mini on 2,000 documents, from the start of its process to its end."""
-    facts = folder / "facts.jsonl"
-    lines = subprocess.run(["gzip", "-dc", FACTS], capture_output=True, check=True, text=True).stdout.splitlines()
-    lines += [line.replace('{"id": "', '{"id": "again/', 1) for line in lines[: 2000 - len(lines)]]
-    facts.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    t1 = [sys.executable, "-c", "from t1_vectorstore.cli import main; main()"]
-    subprocess.run([*t1, "index", str(facts), "--to", str(folder / "index")], check=True, capture_output=True)
-    query = [*t1[1:], "search", str(folder / "index"), "what do the farms of the neighbour of Chad grow", "--json"]
-    cpu, wall, imports = [], [], []
-    for _ in range(options.rounds):
-        started = time.perf_counter()
-        process = subprocess.Popen([sys.executable, *query], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-        assert process.stdout is not None
-        found = process.stdout.read()
-        _, status, used = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        if process.returncode or b"score" not in found:
-            raise RuntimeError(f"t1 search failed: {found[:300]!r}")
-        wall.append(time.perf_counter() - started)
-        cpu.append(used.ru_utime + used.ru_stime)
-        timed = subprocess.run([sys.executable, "-X", "importtime", *query], capture_output=True, text=True, check=True)
-        own = [line.split("|")[0] for line in timed.stderr.splitlines() if line.startswith("import time:")]
-        imports.append(sum(int(part.split(":")[1]) for part in own[1:]) / 1e6)
-    return [{"contender": "t1", "cpu": cpu, "wall": wall, "imports": imports, "documents": len(lines)}]
-
-
 def accelerator(folder: Path, options: argparse.Namespace) -> list[Row]:
     """The real model's shape on a GPU: documents, and thoughts of 64 queries."""
     import torch
@@ -158,7 +112,7 @@ def accelerator(folder: Path, options: argparse.Namespace) -> list[Row]:
     if not torch.cuda.is_available():
         return [{"skipped": "this machine has no GPU"}]
     rows: list[Row] = []
-    options = argparse.Namespace(**vars(options) | {"models": ["4B"], "documents": 2048, "device": "cuda"})
+    options = argparse.Namespace(**vars(options) | {"models": ["4B"], "device": "cuda", "share": 1})
     for work, file in _workloads(folder, options):
         with _running(file, [("t1", "bfloat16"), ("gemm", "bfloat16")], options, rows, model="4B") as jobs:
             _documents(jobs, work, file, options)
@@ -172,7 +126,7 @@ def _workloads(folder: Path, options: argparse.Namespace) -> Iterator[tuple[Work
     for model in options.models:
         file = folder / f"{model}.json"
         if not file.is_file():
-            prepare(model, folder, documents=options.documents).write(file)
+            prepare(model, folder, documents=PLAN[model].documents // options.share).write(file)
         yield Workload.read(file), file
 
 
@@ -182,16 +136,18 @@ def _running(
 ) -> Iterator[Jobs]:
     """A process and a row of results for each contender; one that cannot run here gets only the row."""
     jobs: Jobs = []
+    started: Jobs = []
+    device = getattr(options, "device", "cpu")
     for kind, dtype in ((kind, dtype) for kind, dtype in kinds if kind not in options.without):
         row: Row = {"model": model, "contender": kind, "dtype": dtype, "cpu": [], "wall": []}
         rows.append(row)
+        started.append((Process(kind, file, dtype=dtype, threads=options.threads, device=device), row))
+    for process, row in started:
         try:
-            device = getattr(options, "device", "cpu")
-            process = Process(kind, file, dtype=dtype, threads=options.threads, device=device)
+            row["version"] = process.ready()["version"]
         except Unavailable as reason:
             row["skipped"] = str(reason)
             continue
-        row["version"] = process.about["version"]
         jobs.append((process, row))
     try:
         yield jobs
@@ -203,6 +159,7 @@ def _running(
 def _read(file: Path, options: argparse.Namespace, prompts: Sequence[Sequence[int]]) -> Any:  # noqa: ANN401
     device = getattr(options, "device", "cpu")
     process = Process("transformers", file, dtype="float32", threads=options.threads, device=device)
+    process.ready()
     process.ask("read", prompts=prompts)
     process.close()
     return process.arrays()["vectors"]
@@ -220,17 +177,3 @@ def _note(row: Row, ask: Callable[[], Row], *, count: bool) -> None:
     for key in ("cpu", "wall") if count else ():
         row[key].append(answer.pop(key))
     row |= {key: value for key, value in answer.items() if key not in ("cpu", "wall")}
-
-
-SECTIONS: dict[str, Callable[[Path, argparse.Namespace], list[Row]]] = {
-    "documents": documents,
-    "thoughts": thoughts,
-    "memory": memory,
-    "search": search,
-    "accelerator": accelerator,
-}
-
-
-def median(values: Sequence[float]) -> float:
-    """The middle of what the rounds gave."""
-    return float(np.median(values))

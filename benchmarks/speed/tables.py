@@ -7,7 +7,9 @@ from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Any
 
-Row = Mapping[str, Any]
+from benchmarks.speed.rows import LEAST_COSINE, Row, ratio_of, same_work
+from benchmarks.speed.targets import targets
+
 NAMES = {
     "t1": "**this package**",
     "vllm-pooling": "vLLM, pooling",
@@ -17,14 +19,13 @@ NAMES = {
     "bandwidth": "reading the weights once a token",
 }
 
+ALWAYS = ("machine", "targets")
 LIMITS = ("gemm", "bandwidth")
-LEAST_COSINE = 0.98
-"""Below it, something other than rounding is at work, and speed means nothing."""
 
 
 def render(results: Mapping[str, Any]) -> dict[str, str]:
     """A table in Markdown for each section of the results."""
-    return {name: table(results) for name, table in TABLES.items() if name in results or name == "machine"}
+    return {name: table(results) for name, table in TABLES.items() if name in results or name in ALWAYS}
 
 
 def insert(readme: str, rendered: Mapping[str, str]) -> str:
@@ -51,12 +52,26 @@ def _machine(results: Mapping[str, Any]) -> str:
     )
 
 
+def _targets(results: Mapping[str, Any]) -> str:
+    lines = targets(results)
+    return _table(
+        ["", "measured", "target", ""],
+        [
+            [
+                *(line.what, f"{line.value:.2f}{line.unit}"),
+                *(f"{'≤' if line.most else '≥'} {line.goal}{line.unit}", "met" if line.met else "**missed**"),
+            ]
+            for line in lines
+        ],
+    )
+
+
 def _documents(results: Mapping[str, Any]) -> str:
     rows = results["documents"]
     return _table(
         ["model", "dtype", "", "tokens per CPU second", "this package is", "least cosine"],
         [
-            [row["model"], row["dtype"], _name(row), *_speed(row, _ours(rows, row)), _number(row.get("cosine"), 5)]
+            [row["model"], row["dtype"], _name(row), *_speed(row, same_work(rows, row)), _number(row.get("cosine"), 5)]
             for row in rows
         ],
     )
@@ -78,7 +93,13 @@ def _thoughts(results: Mapping[str, Any]) -> str:
             ],
             [
                 [
-                    *(row["model"], row["dtype"], row.get("case", "any"), _name(row), *_speed(row, _ours(rows, row))),
+                    *(
+                        row["model"],
+                        row["dtype"],
+                        row.get("case", "any"),
+                        _name(row),
+                        *_speed(row, same_work(rows, row)),
+                    ),
                     *(_number(row.get("cosine"), 5), _number(row.get("regret"), 3)),
                 ]
                 for row in rows
@@ -126,14 +147,6 @@ def _accelerator(results: Mapping[str, Any]) -> str:
     )
 
 
-def _ours(rows: Sequence[Row], row: Row) -> Row | None:
-    """This package's row for the same work."""
-    same = {key: row.get(key) for key in ("model", "dtype", "case")}
-    return next(
-        (r for r in rows if r["contender"] == "t1" and same.items() <= ({"case": None} | dict(r)).items()), None
-    )
-
-
 def _speed(row: Row, ours: Row | None) -> list[str]:
     """Tokens per CPU second, and by how much this package is faster: the median of the rounds' own ratios."""
     if "skipped" in row:
@@ -147,11 +160,6 @@ def _speed(row: Row, ours: Row | None) -> list[str]:
     return [speed, f"at {ratio:.0%} of this limit" if row["contender"] in LIMITS else f"{ratio:.2f} x as fast"]
 
 
-def ratio_of(row: Row, ours: Row) -> float:
-    """How many times as long as this package a contender took."""
-    return median(theirs / mine for theirs, mine in zip(row["cpu"], ours["cpu"], strict=True))
-
-
 def _name(row: Row) -> str:
     return NAMES.get(row["contender"], row["contender"])
 
@@ -161,7 +169,7 @@ def _number(value: float | None, digits: int) -> str:
 
 
 def _rows(results: Mapping[str, Any]) -> list[Row]:
-    return [row for name in TABLES if name != "machine" for row in results.get(name, [])]
+    return [row for name in TABLES if name not in ALWAYS for row in results.get(name, [])]
 
 
 def _table(head: Sequence[str], body: Sequence[Sequence[str]]) -> str:
@@ -171,6 +179,7 @@ def _table(head: Sequence[str], body: Sequence[Sequence[str]]) -> str:
 
 TABLES = {
     "machine": _machine,
+    "targets": _targets,
     "documents": _documents,
     "thoughts": _thoughts,
     "memory": _memory,

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.speed import tables, workload
+from benchmarks.speed import plan, tables, workload
 from benchmarks.speed.__main__ import README, RESULTS
 from benchmarks.speed.contenders import Ours, Transformers
 from benchmarks.speed.limits import Bandwidth, Gemm
@@ -52,6 +52,30 @@ def test_ratios_are_taken_round_by_round() -> None:
     assert "| 100 | at 50% of this limit |" in table
 
 
+def test_a_target_is_met_or_missed_by_what_was_measured() -> None:
+    ours = {"contender": "t1", "model": "46M", "dtype": "bfloat16", "tokens": 100, "cpu": [1.0]}
+    rows = [
+        ours,
+        ours | {"contender": "sentence-transformers", "cpu": [1.7]},
+        ours | {"contender": "vllm-pooling", "cpu": [0.9]},
+        ours | {"contender": "gemm", "cpu": [0.5], "skipped": "it ended in the second round"},
+    ]
+    table = tables.render({"documents": rows, "machine": MACHINE, "rounds": 1})["targets"]
+    assert [line.split(" | ")[1:] for line in table.splitlines()[2:]] == [
+        ["1.70 x", "≥ 1.6 x", "met |"],
+        ["0.90 x", "≥ 1.0 x", "**missed** |"],
+    ]
+
+
+def test_the_plan_names_what_each_model_does_and_how_long_it_took() -> None:
+    told = plan.describe(["t1-mini", "300M"], ["documents", "thoughts"], 3, {"seconds": {"documents": 90.0}})
+    assert "documents: 1.5 minutes the last time\n    t1-mini: 64 documents in bfloat16 and float32" in told
+    assert told.splitlines()[-2:] == [
+        "thoughts: not timed yet",
+        "    300M: batches of 32, 8, 1 in bfloat16, of t1, transformers, vllm-generate, bandwidth",
+    ]
+
+
 def test_contenders_do_the_same_work(work: workload.Workload) -> None:
     ours, theirs = Ours(work, "float32", "cpu"), Transformers(work, "float32", "cpu")
     read = theirs.read(work.documents)["vectors"]
@@ -80,8 +104,9 @@ def test_limits_are_of_the_models_own_shapes(work: workload.Workload) -> None:
 def test_a_contender_that_is_not_there_says_so(work: workload.Workload, tmp_path: Path) -> None:
     work.write(tmp_path / "work.json")
     with pytest.raises(Unavailable, match="KeyError: 'nobody'"):
-        Process("nobody", tmp_path / "work.json", dtype="float32", threads=1)
+        Process("nobody", tmp_path / "work.json", dtype="float32", threads=1).ready()
     process = Process("t1", tmp_path / "work.json", dtype="float32", threads=1)
+    process.ready()
     assert process.ask("documents")["cpu"] > 0
     assert process.arrays()["vectors"].shape == (len(work.texts), 64)
     with pytest.raises(Unavailable, match="AttributeError"):

@@ -6,10 +6,12 @@ import os
 import resource
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 HEAVY = ("torch", "transformers", "tokenizers", "qdrant_client", "qdrant_edge", "langchain_core", "numpy", "pydantic")
+UNUSED_BY_SEARCH = ("transformers", "qdrant_client", "pandas", "scipy", "sympy", "torch._dynamo", "torch._inductor")
 
 IMPORT = "import t1_vectorstore"
 HELP = """
@@ -28,6 +30,18 @@ def test_nothing_heavy_is_loaded(code: str) -> None:
     report = f"\nimport sys; print('LOADED', *sorted({set(HEAVY)!r} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code + report], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "LOADED"
+
+
+def test_a_search_loads_what_it_uses(tmp_path: Path) -> None:
+    (tmp_path / "corpus.jsonl").write_text('{"id": "a", "text": "Llamas live in Peru."}\n', encoding="utf-8")
+    search = "import sys; from t1_vectorstore.cli import main; sys.argv[0] = 't1'; main()"
+    for arguments in (["index", "corpus.jsonl", "--to", "index"], ["search", "index", "llamas"]):
+        code = f"import atexit, sys; atexit.register(lambda: print('LOADED', *sys.modules)); {search}"
+        command = [sys.executable, "-c", code, *arguments]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    loaded = done.stdout.splitlines()[-1].split()
+    assert "torch" in loaded
+    assert not set(UNUSED_BY_SEARCH) & set(loaded)
 
 
 @pytest.mark.parametrize(("code", "limit"), [(IMPORT, 0.1), (HELP, 0.4)], ids=["import", "help"])

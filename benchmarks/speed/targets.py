@@ -1,0 +1,90 @@
+"""What the package is meant to reach, beside what was measured."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+from benchmarks.speed.rows import Row, fit, ratio_of, same_work
+
+THOUGHTS = {"transformers": {"32": 2.0, "8": 2.0, "1": 1.5}, "vllm-generate": {"32": 1.0, "8": 1.0, "1": 1.0}}
+
+
+@dataclass(frozen=True)
+class Target:
+    """One line: the measured value is to be at least, or with ``most`` at most, the goal."""
+
+    what: str
+    value: float
+    goal: float
+    unit: str = " x"
+    most: bool = False
+
+    @property
+    def met(self) -> bool:
+        """Whether it is reached, by the figure as it is shown."""
+        value = round(self.value, 2)
+        return value <= self.goal if self.most else value >= self.goal
+
+
+def targets(results: Mapping[str, Any]) -> list[Target]:
+    """Every target whose figures are there, in the README's order."""
+    found: list[Target] = []
+    for section, lines in LINES.items():
+        found += lines(results.get(section, []))
+    return found
+
+
+def _documents(rows: Sequence[Row]) -> Iterator[Target]:
+    goals = {"sentence-transformers": 1.6, "vllm-pooling": 1.0}
+    for row in rows:
+        if (ours := _against(rows, row)) is None:
+            continue
+        if row["contender"] in goals:
+            what = f"documents, {row['model']} {row['dtype']}, against {row['contender']}"
+            yield Target(what, ratio_of(row, ours), goals[row["contender"]])
+        if row["contender"] == "gemm":
+            what = f"documents, {row['model']} {row['dtype']}, share of the linear layers' limit"
+            yield Target(what, ratio_of(row, ours), 0.7, "")
+        best = same_work(rows, {**row, "dtype": "bfloat16"})
+        if row["contender"] == "sentence-transformers" and row["dtype"] == "float32" and best and fit(best):
+            what = f"documents, {row['model']} bfloat16, against sentence-transformers in float32"
+            yield Target(what, ratio_of(row, best), 4.0)
+
+
+def _thoughts(rows: Sequence[Row]) -> Iterator[Target]:
+    for row in rows:
+        goal = THOUGHTS.get(row["contender"], {}).get(row.get("case", ""))
+        if goal is not None and (ours := _against(rows, row)) is not None:
+            what = f"thoughts, {row['model']} {row['dtype']}, batch {row['case']}, against {row['contender']}"
+            yield Target(what, ratio_of(row, ours), goal)
+        if row.get("case") == "vector":
+            what = f"the vector after the thought, {row['model']} {row['dtype']}"
+            yield Target(what, median(row["steps"]), 1.0, " steps", most=True)
+
+
+def _memory(rows: Sequence[Row]) -> Iterator[Target]:
+    for row in rows:
+        yield Target(f"memory of {row['tokens']:,} tokens, {row['model']}", row["bytes"] / 1e9, 1.5, " GB", most=True)
+
+
+def _search(rows: Sequence[Row]) -> Iterator[Target]:
+    for row in rows:
+        yield Target("first search, CPU time", median(row["cpu"]), 2.5, " s", most=True)
+        yield Target("first search, of which imports", median(row["imports"]), 1.5, " s", most=True)
+
+
+def _against(rows: Sequence[Row], row: Row) -> Row | None:
+    """This package's row for the same work, where both did it to the end, and right."""
+    ours = same_work(rows, row)
+    return ours if ours is not None and all(fit(each) for each in (ours, row)) else None
+
+
+LINES: dict[str, Callable[[Sequence[Row]], Iterator[Target]]] = {
+    "documents": _documents,
+    "thoughts": _thoughts,
+    "memory": _memory,
+    "search": _search,
+}
