@@ -5,12 +5,13 @@
 
 A script to copy from. Run it again after an interruption, or with a newer corpus: what is stored and unchanged is not
 encoded again. What could not be read or stored is named, and takes nothing else along; the dead letters, once mended,
-are a corpus themselves.
+are a corpus themselves. A server's API key is taken from QDRANT_API_KEY.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from functools import partial
@@ -37,11 +38,14 @@ def main(argv: Sequence[str], *, embedder: T1Embedder | None = None) -> int:
     try:
         check(options.files)  # before the model is loaded
         embedder = embedder or T1Embedder.load(options.model, truncation="allow")
-        with T1VectorStore.open(options.to, embedder, name=options.name, hybrid=options.hybrid or None) as store:
-            with store.collection.bulk():  # a server puts its indexing off until the load has ended
+        hybrid, api_key = options.hybrid or None, os.environ.get("QDRANT_API_KEY")
+        with T1VectorStore.open(options.to, embedder, name=options.name, hybrid=hybrid, api_key=api_key) as store:
+            chunker = chunker_for(embedder, size=options.chunk_size)
+            # Whether it came to its end is remembered, and a server puts its indexing off until then.
+            with store.collection.loading(chunker), store.collection.bulk():
                 report = store.add(
                     partial(read, options.files, fields=Fields(options.text_field, options.id_field)),
-                    chunker=chunker_for(embedder, size=options.chunk_size),
+                    chunker=chunker,
                     dead_letters=options.dead_letters,
                     prune=options.prune,
                     on_progress=_progress if sys.stderr.isatty() else None,
@@ -52,7 +56,8 @@ def main(argv: Sequence[str], *, embedder: T1Embedder | None = None) -> int:
         print(f"error: {one_line(str(error))}", file=sys.stderr)
         return 1
     for failure in report.failures:
-        print(f"failed: {one_line(f'{failure.id}: {failure.reason}')}", file=sys.stderr)
+        name = "" if failure.id is None else f"{failure.id}: "  # the reason says where it stands
+        print(f"failed: {one_line(f'{name}{failure.reason}')}", file=sys.stderr)
     print(
         f"{report.documents} documents in {report.seconds:.1f} s: {report.stored} chunks stored, {report.unchanged} "
         f"unchanged, {report.removed + report.pruned} stale removed, {report.failed + report.unread} failures; the "

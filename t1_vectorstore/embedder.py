@@ -170,7 +170,7 @@ class T1Embedder:
 
     def excess_tokens(self, text: str) -> int:
         """How many tokens at the end of a document would be left out; 0 where all of it is read. Runs no model."""
-        return 0 if self._prompter.surely_fits(text) else self._prompter.documents([text])[0].dropped
+        return self._prompter.excess_tokens(text)
 
     def embed_documents(
         self,

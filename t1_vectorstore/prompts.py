@@ -128,6 +128,10 @@ class Prompter:
             return self._normalizers <= _KEEPING
         return self._normalizers <= {"NFC"} and unicodedata.is_normalized("NFC", text)
 
+    def excess_tokens(self, text: str) -> int:
+        """How many tokens at the end of a document would be left out."""
+        return 0 if self.surely_fits(text) else self.documents([text])[0].dropped
+
     def queries(self, texts: Sequence[str], *, think: bool, task: str | None = None) -> list[Prompt]:
         """The prompt of each query, in order: up to where its thought begins, or closed with the emb token.
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from t1_vectorstore.floats import settled
+from t1_vectorstore.loads import LatestLoad
 
 if TYPE_CHECKING:
     import numpy as np
@@ -253,6 +254,7 @@ class CollectionInfo:
         points: how many points there are.
         disk_bytes: bytes used on disk, where known.
         indexing: what a server's optimizer is doing; the other engines have none.
+        load: what is remembered of the latest load, if one was noted.
     """
 
     name: str
@@ -262,6 +264,7 @@ class CollectionInfo:
     points: int
     disk_bytes: int | None
     indexing: Indexing | None = None
+    load: LatestLoad | None = None
 
 
 @dataclass(frozen=True, slots=True)

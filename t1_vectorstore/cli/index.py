@@ -17,16 +17,19 @@ from t1_vectorstore.cli.errors import FAILED
 from t1_vectorstore.cli.load_log import LoadLog
 from t1_vectorstore.cli.options import (
     ApiKey,
+    ChunkSize,
     IndexFields,
     Json,
     Model,
     Name,
     OnDisk,
+    Overlap,
     Overrides,
     Preset,
     Quantized,
     Replicas,
     Shards,
+    how_to_cut,
     parse_indexes,
     parse_overrides,
     parse_storage,
@@ -35,6 +38,7 @@ from t1_vectorstore.cli.progress import load_bar, settling
 from t1_vectorstore.cli.stores import Making, load_model, open_for_model
 
 if TYPE_CHECKING:
+    from t1_vectorstore.chunking import Chunker
     from t1_vectorstore.errors import CorpusError
     from t1_vectorstore.ingest import LoadProgress, LoadReport
     from t1_vectorstore.store import Collection
@@ -60,8 +64,8 @@ def index(
     name: Name = "t1",
     text_field: Annotated[str | None, typer.Option(help="Field of the text.  [default: text, after title]")] = None,
     id_field: Annotated[str | None, typer.Option(help="Field of the id.  [default: id or _id]")] = None,
-    chunk_size: Annotated[int, typer.Option(help="Characters in a chunk at most.")] = 1600,
-    overlap: Annotated[int, typer.Option(help="Characters that a chunk repeats of the one before.")] = 0,
+    chunk_size: ChunkSize = None,
+    overlap: Overlap = None,
     hybrid: Annotated[
         bool | None,
         typer.Option("--hybrid/--no-hybrid", help="Whether a new index holds the words, too.  [default: no]"),
@@ -93,12 +97,11 @@ def index(
     Exit code 0: all is stored. 1: something was not read or not stored, or the index or the model failed. 2: a mistake
     in the command; nothing was done. 130: interrupted, also by SIGTERM.
     """
-    from t1_vectorstore.chunking import Chunker
     from t1_vectorstore.corpora import Fields, check, read, total_bytes
     from t1_vectorstore.ingest import chunker_for
 
     check(paths)
-    Chunker(chunk_size, overlap)  # refuses what cannot work
+    how_to_cut(chunk_size, overlap)  # refuses what cannot work
     if to == ":memory:":
         raise ValueError("an index in :memory: is gone when this command ends; name a folder or a URL")
     _check_outputs(paths, dead_letters, log)
@@ -118,6 +121,7 @@ def index(
     )
     with ExitStack() as stack:
         stack.enter_context(collection)
+        cut = how_to_cut(chunk_size, overlap, collection)
         store = load_model(collection, make_embedder) if team is None else None
         kept = stack.enter_context(LoadLog(log)) if log else None
         with load_bar(None if store is None else total_bytes(paths)) as bar:
@@ -131,15 +135,15 @@ def index(
                     workers=team,
                     address=ray,
                     fields=fields,
-                    chunk_size=chunk_size,
-                    overlap=overlap,
+                    chunk_size=cut.size,
+                    overlap=cut.overlap,
                 )
             else:
                 source = partial(read, paths, fields=fields, on_skip=skipped, on_bytes=bar.read)
-                chunker = chunker_for(store.embedder, size=chunk_size, overlap=overlap)
+                chunker = chunker_for(store.embedder, size=cut.size, overlap=cut.overlap)
                 run = partial(store.add, source, chunker=chunker, prune=prune)
             listeners = [bar.show, kept.progress] if kept else [bar.show]
-            report = _load(collection, partial(run, dead_letters=dead_letters), listeners)
+            report = _load(collection, cut, partial(run, dead_letters=dead_letters), listeners)
         with settling() as show:
             collection.settle(on_progress=show)
         held = collection.count()
@@ -176,7 +180,10 @@ def _check_outputs(paths: list[Path], *outputs: Path | None) -> None:
 
 
 def _load(
-    collection: Collection, run: Callable[..., LoadReport], listeners: Sequence[Callable[[LoadProgress], None]]
+    collection: Collection,
+    cut: Chunker,
+    run: Callable[..., LoadReport],
+    listeners: Sequence[Callable[[LoadProgress], None]],
 ) -> LoadReport:
     from t1_vectorstore.errors import T1Error
     from t1_vectorstore.ingest import LoadProgress
@@ -194,7 +201,7 @@ def _load(
         return f"{stored}; the same command again goes on from there"
 
     try:
-        with collection.bulk():
+        with collection.loading(cut), collection.bulk():
             return run(on_progress=on_progress)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(how_far()) from None

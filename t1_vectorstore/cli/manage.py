@@ -15,6 +15,7 @@ from t1_vectorstore.cli.progress import busy
 from t1_vectorstore.cli.stores import open_collection
 
 if TYPE_CHECKING:
+    from t1_vectorstore.loads import LatestLoad
     from t1_vectorstore.store import Collection
     from t1_vectorstore.types import Indexing
 
@@ -37,11 +38,19 @@ def info(where: Where, name: Name = "t1", api_key: ApiKey = None, json: Json = F
         "chunks": f"{facts.points:,}",
         "on disk": size,
     }
+    if facts.load is not None:
+        lines["latest load"] = _load(facts.load)
     if facts.indexing is not None:
         lines["indexing"] = _indexing(facts.indexing)
     console = output()
     for what, value in lines.items():
         console.print(styled(f"{what:<12}", "bold"), styled(value), sep="")
+
+
+def _load(found: LatestLoad) -> str:
+    state = "finished" if found.finished else "under way, or cut off: run it again"
+    overlap = f", overlapping by {found.overlap:,}" if found.overlap else ""
+    return f"{state}; began {found.began[:19]}Z, chunks of {counted(found.chunk_size, 'character')}{overlap}"
 
 
 def _indexing(found: Indexing) -> str:

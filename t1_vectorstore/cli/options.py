@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Annotated, Any, get_args
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
 from t1_vectorstore.storage import Storage
 from t1_vectorstore.types import IndexKind
+
+if TYPE_CHECKING:
+    from t1_vectorstore.chunking import Chunker
+    from t1_vectorstore.store import Collection
 
 Where = Annotated[str, typer.Argument(metavar="DIR|URL", help="An index folder, or the URL of a Qdrant server.")]
 Name = Annotated[str, typer.Option(help="The collection's name.")]
@@ -44,8 +48,13 @@ IndexFields = Annotated[
         help="Metadata to filter by in a new index, and what it is: keyword, integer, float, bool, datetime or text.",
     ),
 ]
-
-
+ChunkSize = Annotated[
+    int | None, typer.Option(help="Characters in a chunk at most.  [default: as in the latest load, else 1600]")
+]
+Overlap = Annotated[
+    int | None,
+    typer.Option(help="Characters that a chunk repeats of the one before.  [default: as in the latest load, else 0]"),
+]
 OnDisk = Annotated[
     bool | None, typer.Option("--on-disk", help="A new index reads its vectors from disk.", show_default=False)
 ]
@@ -57,6 +66,20 @@ Quantized = Annotated[
 ]
 Shards = Annotated[int | None, typer.Option(help="Parts of a new index, to be spread over a cluster of servers.")]
 Replicas = Annotated[int | None, typer.Option(help="On how many servers of a cluster each part of a new index is.")]
+
+
+def how_to_cut(size: int | None, overlap: int | None, collection: Collection | None = None) -> Chunker:
+    """What the options say; without either, what the collection remembers of its latest load.
+
+    Raises:
+        ValueError: sizes that cannot work.
+    """
+    from t1_vectorstore.chunking import DEFAULT_SIZE, Chunker
+
+    latest = collection.latest_load if collection and size is overlap is None else None
+    if latest is not None:
+        return Chunker(latest.chunk_size, latest.overlap)
+    return Chunker(DEFAULT_SIZE if size is None else size, overlap or 0)
 
 
 def parse_storage(**given: Any) -> Storage | None:  # noqa: ANN401 - checked by Storage

@@ -15,6 +15,7 @@ from t1_vectorstore.types import IndexKind
 
 if TYPE_CHECKING:
     from t1_vectorstore.embedder import T1Embedder
+    from t1_vectorstore.prompts import Prompter
     from t1_vectorstore.store import Collection
     from t1_vectorstore.vectorstore import T1VectorStore
 
@@ -28,6 +29,14 @@ class Making(TypedDict, total=False):
     indexes: Mapping[str, IndexKind] | None
     tenant: str | None
     storage: Storage | None
+
+
+class ModelSource(TypedDict):
+    """Where a model comes from; without a ``model`` it is the collection's own."""
+
+    model: str | None
+    preset: str | None
+    overrides: Mapping[str, Any] | None
 
 
 def open_collection(where: str, *, name: str, api_key: str | None) -> Collection:
@@ -83,6 +92,17 @@ def load_model(collection: Collection, make_embedder: Callable[[], T1Embedder]) 
     except BaseException:
         collection.close()
         raise
+
+
+def load_prompter(
+    collection: Collection, *, model: str | None, preset: str | None, overrides: Mapping[str, Any] | None
+) -> Prompter:
+    """What knows how much of a text a collection's model reads, without the model."""
+    from t1_vectorstore.checkpoint import Checkpoint
+    from t1_vectorstore.prompts import Prompter
+
+    name = _lasting_name(model or collection.identity.model)
+    return Prompter.load(Checkpoint.load(name, preset=preset, overrides=overrides))
 
 
 def open_for_model(

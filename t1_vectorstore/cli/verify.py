@@ -10,9 +10,20 @@ import typer
 
 from t1_vectorstore.cli.console import counted, note, one_line, output, print_json, styled
 from t1_vectorstore.cli.errors import FAILED
-from t1_vectorstore.cli.options import ApiKey, Json, Model, Name, Overrides, Preset, parse_overrides
+from t1_vectorstore.cli.options import (
+    ApiKey,
+    ChunkSize,
+    Json,
+    Model,
+    Name,
+    Overlap,
+    Overrides,
+    Preset,
+    how_to_cut,
+    parse_overrides,
+)
 from t1_vectorstore.cli.progress import busy
-from t1_vectorstore.cli.stores import open_store
+from t1_vectorstore.cli.stores import ModelSource, load_prompter, open_for_model
 
 if TYPE_CHECKING:
     from t1_vectorstore.lifecycle.verify import Verification
@@ -38,20 +49,19 @@ def verify(
     name: Name = "t1",
     text_field: Annotated[str | None, typer.Option(help="As for t1 index.")] = None,
     id_field: Annotated[str | None, typer.Option(help="As for t1 index.")] = None,
-    chunk_size: Annotated[int, typer.Option(help="As for t1 index.")] = 1600,
-    overlap: Annotated[int, typer.Option(help="As for t1 index.")] = 0,
+    chunk_size: ChunkSize = None,
+    overlap: Overlap = None,
     api_key: ApiKey = None,
     json: Json = False,
 ) -> None:
     """Prove that an index holds its source, all of it and nothing else; exit code 1 where it does not."""
-    from t1_vectorstore.chunking import Chunker
     from t1_vectorstore.corpora import Fields, check, read
     from t1_vectorstore.ingest import chunker_for
     from t1_vectorstore.lifecycle.verify import LEAST_COSINE
     from t1_vectorstore.lifecycle.verify import verify as compare
 
     check(paths)
-    Chunker(chunk_size, overlap)  # refuses what cannot work
+    how_to_cut(chunk_size, overlap)  # refuses what cannot work
     unread: list[str] = []
     skipped: list[str] = []
     documents = read(
@@ -60,14 +70,16 @@ def verify(
         on_error=lambda error: unread.append(str(error)),
         on_skip=lambda error: skipped.append(str(error)),
     )
-    overrides = parse_overrides(override)
-    opened = open_store(index, model=model, preset=preset, overrides=overrides, name=name, api_key=api_key)
-    with opened as store, busy("verifying"):
+    source: ModelSource = {"model": model, "preset": preset, "overrides": parse_overrides(override)}
+    collection, make_embedder = open_for_model(index, **source, name=name, api_key=api_key, making=None)
+    with collection, busy("verifying"):
+        cut = how_to_cut(chunk_size, overlap, collection)
+        embedder = make_embedder() if vectors else None
         found = compare(
             documents,
-            store.collection,
-            chunker_for(store.embedder, size=chunk_size, overlap=overlap),
-            embedder=store.embedder,
+            collection,
+            chunker_for(embedder or load_prompter(collection, **source), size=cut.size, overlap=cut.overlap),
+            embedder=embedder,
             vectors=vectors,
             least_cosine=LEAST_COSINE if least_cosine is None else least_cosine,
             seed=seed,

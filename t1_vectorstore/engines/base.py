@@ -13,6 +13,7 @@ from typing import Any, Literal, Protocol, TypeAlias
 
 from t1_vectorstore.engines.schema import Schema
 from t1_vectorstore.ids import PointId
+from t1_vectorstore.loads import LatestLoad
 from t1_vectorstore.storage import Quantization
 from t1_vectorstore.types import Fusion, Indexing, Vector
 
@@ -158,6 +159,12 @@ class Engine(Protocol):
 
     def indexing(self) -> Indexing | None:
         """What the optimizer is doing, where there is one."""
+
+    def latest_load(self) -> LatestLoad | None:
+        """What was noted last, by whomever."""
+
+    def note_load(self, load: LatestLoad) -> None:
+        """Remember a load in the collection; one that is not of this package's making is left alone."""
 
     def optimize(self) -> None:
         """Make searches of many points faster, where the engine does not do so by itself."""

@@ -13,6 +13,7 @@ import time
 import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,9 +28,10 @@ from t1_vectorstore.engines.edge_optimizing import adopt_copy, copy_shard, optim
 from t1_vectorstore.engines.edge_queries import array, edge_query, sparse_vector
 from t1_vectorstore.engines.edge_shard import check_storage, create_shard, search_params
 from t1_vectorstore.engines.folder import IndexFolder
-from t1_vectorstore.engines.schema import Expected, Schema
+from t1_vectorstore.engines.schema import LOAD_KEY, Expected, Schema
 from t1_vectorstore.errors import CollectionNotFound, StoreError, StoreUnavailable
 from t1_vectorstore.ids import PointId
+from t1_vectorstore.loads import LatestLoad
 
 _FLUSH_SECONDS = 5.0
 _OUT_OF_ORDER = ("no space left", "not enough space", "disk full", "read-only", "permission denied", "input/output")
@@ -133,6 +135,16 @@ class EmbeddedEngine(WithoutOptimizer):
     def disk_bytes(self) -> int:
         """Bytes used on disk."""
         return self._folder.disk_bytes()
+
+    def latest_load(self) -> LatestLoad | None:
+        """What was noted last; nobody else can have the folder open."""
+        return self.schema.load
+
+    def note_load(self, load: LatestLoad) -> None:
+        """Write it into the description."""
+        with self._writing, self._use():
+            self._folder.describe({**self._folder.record(), LOAD_KEY: load.to_json()})
+            self.schema = replace(self.schema, load=load)
 
     def optimize(self) -> None:
         """Build a graph; see ``edge_optimizing.py``. Searches wait for the copy and for the exchange only."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from typing import Any
 
 from qdrant_client import QdrantClient
@@ -11,6 +12,7 @@ from t1_vectorstore.engines.base import EngineKind, WithoutOptimizer
 from t1_vectorstore.engines.client import ClientEngine, vector_params
 from t1_vectorstore.engines.schema import Expected
 from t1_vectorstore.errors import CollectionNotFound, StoreError
+from t1_vectorstore.loads import LatestLoad
 
 
 class MemoryEngine(WithoutOptimizer, ClientEngine):
@@ -38,6 +40,14 @@ class MemoryEngine(WithoutOptimizer, ClientEngine):
     def disk_bytes(self) -> None:
         """Nothing is on disk."""
         return
+
+    def latest_load(self) -> LatestLoad | None:
+        """What was noted last."""
+        return self.schema.load
+
+    def note_load(self, load: LatestLoad) -> None:
+        """Remember a load."""
+        self.schema = replace(self.schema, load=load)
 
     def close(self) -> None:
         """Forget everything."""

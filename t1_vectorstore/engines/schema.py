@@ -10,6 +10,7 @@ from typing import Any, get_args
 
 from t1_vectorstore.errors import CollectionMismatch, StoreError
 from t1_vectorstore.filters import field_path
+from t1_vectorstore.loads import LatestLoad
 from t1_vectorstore.storage import Storage
 from t1_vectorstore.types import IndexKind, ModelIdentity
 
@@ -20,6 +21,9 @@ OWN_KEY = "t1"
 
 DOCUMENT_PATH = f"{OWN_KEY}.document_id"
 """Where a payload says which document its chunk was cut from."""
+
+LOAD_KEY = "load"
+"""The description's key for the latest load."""
 
 CONTENT_KEY = "page_content"
 METADATA_KEY = "metadata"
@@ -44,6 +48,7 @@ class Schema:
         by_document: whether the document of each chunk is indexed, too, so that deleting documents need not read every
             point. Collections of an earlier version are not, and stay so: opening them must not make them wait.
         uid: random; tells whether two connections see the same collection.
+        load: what is remembered of the latest load, as it was when this was read.
     """
 
     name: str
@@ -57,6 +62,7 @@ class Schema:
     storage: Storage = field(default_factory=Storage)
     by_document: bool = False
     uid: str = field(default_factory=lambda: uuid.uuid4().hex)
+    load: LatestLoad | None = None
 
     def __post_init__(self) -> None:
         """Refuse payload names that cannot stand in a filter's path or that clash."""
@@ -84,6 +90,8 @@ class Schema:
         record = asdict(self)
         identity = record.pop("identity")
         record["storage"] = self.storage.asked()
+        if self.load is None:
+            del record[LOAD_KEY]
         version = _HYBRID_FORMAT if self.hybrid else _PLAIN_FORMAT
         return {"format": version, "name": record.pop("name"), **identity, **record}
 
@@ -109,6 +117,7 @@ class Schema:
                 tenant=record.get("tenant"),
                 by_document=bool(record.get("by_document", False)),
                 storage=Storage(**record.get("storage", {})),
+                load=LatestLoad.from_json(record.get(LOAD_KEY)),
                 **{name: str(record[name]) for name in names},
             )
         except (KeyError, TypeError, ValueError) as error:

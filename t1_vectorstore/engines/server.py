@@ -26,10 +26,11 @@ from t1_vectorstore.engines.server_admin import aliased
 from t1_vectorstore.engines.server_async import AsyncConnection
 from t1_vectorstore.engines.server_errors import apatiently, is_about_content, patiently
 from t1_vectorstore.engines.server_features import demand
-from t1_vectorstore.engines.server_opening import Opening
+from t1_vectorstore.engines.server_opening import NOTED_LOAD, Opening, noted_load
 from t1_vectorstore.engines.server_storage import search_params
 from t1_vectorstore.errors import CollectionNotFound, StoreError, WriteRefused
 from t1_vectorstore.ids import PointId
+from t1_vectorstore.loads import LatestLoad
 from t1_vectorstore.types import Indexing
 
 _Result = TypeVar("_Result")
@@ -121,6 +122,15 @@ class ServerEngine(ClientEngine):
     def indexing(self) -> Indexing:
         """What the optimizer is doing."""
         return server_indexing.indexing(self._call)
+
+    def latest_load(self) -> LatestLoad | None:
+        """What was noted last, perhaps by another client."""
+        return noted_load(self._call("get_collection"))
+
+    def note_load(self, load: LatestLoad) -> None:
+        """Write it into the collection's metadata."""
+        if self.schema.uid:
+            self._call("update_collection", metadata={NOTED_LOAD: load.to_json()})
 
     def close(self) -> None:
         """Close the connections."""

@@ -15,9 +15,17 @@ from t1_vectorstore.engines.server_errors import patiently, status_of
 from t1_vectorstore.engines.server_features import demand
 from t1_vectorstore.engines.server_storage import check_cluster, storage_arguments
 from t1_vectorstore.errors import CollectionMismatch, CollectionNotFound, StoreError
+from t1_vectorstore.loads import LatestLoad
 from t1_vectorstore.types import ModelIdentity
 
 _Result = TypeVar("_Result")
+NOTED_LOAD = "t1_load"
+"""The key in a collection's metadata of what is remembered of the latest load."""
+
+
+def noted_load(found: models.CollectionInfo) -> LatestLoad | None:
+    """What a collection remembers of its latest load."""
+    return LatestLoad.from_json((found.config.metadata or {}).get(NOTED_LOAD))
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +65,8 @@ class Opening:
             identity = ModelIdentity("(not recorded)", "", vectors.size)
             schema = replace(self.expected.schema(identity), uid="")
         else:
-            schema = replace(Schema.from_json(record, f"the metadata of {where}"), name=name)
+            schema = Schema.from_json(record, f"the metadata of {where}")
+            schema = replace(schema, name=name, load=noted_load(found))
         identity = replace(schema.identity, dimension=vectors.size)
         return replace(schema, identity=identity, distance=vectors.distance.value.lower())
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from t1_vectorstore.chunking import DEFAULT_SIZE, Chunker
 from t1_vectorstore.embedder import T1Embedder
 from t1_vectorstore.ids import point_id
+from t1_vectorstore.prompts import Prompter
 from t1_vectorstore.store import Collection
 from t1_vectorstore.types import Chunk, Document
 
@@ -48,13 +49,13 @@ class Piece:
         return self.chunk.index == self.origin.chunks - 1
 
 
-def chunker_for(embedder: T1Embedder, *, size: int = DEFAULT_SIZE, overlap: int = 0) -> Chunker:
-    """Chunks of at most ``size`` characters, and never of more tokens than the model reads."""
+def chunker_for(model: T1Embedder | Prompter, *, size: int = DEFAULT_SIZE, overlap: int = 0) -> Chunker:
+    """Chunks of at most ``size`` characters, and never of more tokens than the model, or its prompter, reads."""
 
     def length(text: str) -> int:
         if len(text) > size:
             return len(text)
-        excess = embedder.excess_tokens(text) if text else 0
+        excess = model.excess_tokens(text) if text else 0
         return size + excess if excess else len(text)
 
     return Chunker(size, overlap, length)

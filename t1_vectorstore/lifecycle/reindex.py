@@ -109,6 +109,8 @@ def reindex(
         new = stack.enter_context(closing(home.build(build, embedder.identity, settings)))
         with new.bulk():
             passes = _until_equal(old, new, model, on_progress)
+        if (latest := old.latest_load) is not None:
+            new._engine.note_load(latest)
         new.settle()
         late = _switch(home, old, new, build, model, passes)
     written = sum(done.written for done in passes)

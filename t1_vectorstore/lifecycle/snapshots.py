@@ -136,7 +136,7 @@ def pull(
         raise ValueError(f"only a server's index is pulled into a folder, and {collection.location!r} is none")
     target = Path(folder).expanduser()
     _check_target(target, overwrite)
-    made = collection._schema
+    made = replace(collection._schema, load=collection.latest_load)
     alone = replace(made.storage, shards=None, replicas=None, write_consistency=None, shard_keys=())
     schema = replace(made, storage=alone, uid=uuid.uuid4().hex)
     target.parent.mkdir(parents=True, exist_ok=True)

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
+from datetime import datetime, timezone
 from types import TracebackType
 
+from t1_vectorstore.chunking import Chunker
 from t1_vectorstore.engines import DOCUMENT_PATH, Engine, Expected, Retry, open_engine
 from t1_vectorstore.errors import CollectionMismatch
 from t1_vectorstore.filters import FilterLike
 from t1_vectorstore.ids import point_id
+from t1_vectorstore.loads import LatestLoad
 from t1_vectorstore.storage import Storage
 from t1_vectorstore.store.indexing import Indexer
 from t1_vectorstore.store.payload import PROOF, stored_hash, to_payload
@@ -197,6 +201,21 @@ class Collection(Reader):
         engine and ``:memory:`` put nothing off.
         """
         return self._indexer.bulk()
+
+    @contextmanager
+    def loading(self, chunker: Chunker) -> Iterator[None]:
+        """For the length of a ``with`` block: a load of a source is under way, whose documents are cut in this way.
+
+        The collection remembers how they are cut, for reruns and for ``verify``, and once the block has come to its
+        end without an error, that the load is finished: ``latest_load`` tells. Of loads that overlap it is the one that
+        began last. A collection that another package made is left alone.
+        """
+        began = datetime.now(timezone.utc).isoformat()
+        load = LatestLoad(chunker.size, chunker.overlap, began, finished=False)
+        self._engine.note_load(load)
+        yield
+        if self.latest_load == load:
+            self._engine.note_load(replace(load, finished=True))
 
     def restore_indexing(self) -> None:
         """Turn indexing on again where a bulk load was cut off; otherwise change nothing."""

@@ -7,9 +7,10 @@ from typing import Literal, overload
 
 from typing_extensions import Unpack
 
-from t1_vectorstore.engines import Engine, EngineKind, FilterJSON, Row
+from t1_vectorstore.engines import Engine, EngineKind, FilterJSON, Row, Schema
 from t1_vectorstore.filters import FilterLike, compile_filter
 from t1_vectorstore.ids import PointId, point_id
+from t1_vectorstore.loads import LatestLoad
 from t1_vectorstore.store.options import Searching, check_search, whole
 from t1_vectorstore.store.payload import PROOF, stored_hash, stored_id, to_chunk, to_vector
 from t1_vectorstore.store.search import Search, Steps, arun, find, run
@@ -31,7 +32,10 @@ class Reader:
         self.uid: str = engine.schema.uid
         self.metadata_key: str = engine.schema.metadata_key
         self._engine = engine
-        self._schema = engine.schema
+
+    @property
+    def _schema(self) -> Schema:
+        return self._engine.schema
 
     def search(
         self,
@@ -134,6 +138,11 @@ class Reader:
             return (to_chunk(row, self._schema) for row in rows)
         return (Point(to_chunk(row, self._schema), row.vector) for row in rows if row.vector is not None)
 
+    @property
+    def latest_load(self) -> LatestLoad | None:
+        """What is remembered of the load that began last; ``None`` where none was noted: see ``loading``."""
+        return self._engine.latest_load()
+
     def info(self) -> CollectionInfo:
         """What the collection is and how large."""
         return CollectionInfo(
@@ -144,6 +153,7 @@ class Reader:
             points=self._engine.count(None),
             disk_bytes=self._engine.disk_bytes(),
             indexing=self._engine.indexing(),
+            load=self.latest_load,
         )
 
     def __repr__(self) -> str:

@@ -39,6 +39,8 @@ def test_every_record_is_stored_once(write: Any, tmp_path: Path, capsys: pytest.
     assert "0 chunks stored, 5 unchanged" in capsys.readouterr().out
     with T1VectorStore.open(index, T1Embedder.fake()) as store:
         assert store.search("Document number 3.", filter={"i": 3}).hits[0].id == "d3"
+        assert store.collection.latest_load is not None
+        assert store.collection.latest_load.finished
 
 
 def test_what_fails_is_named_and_written_down(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -49,7 +51,8 @@ def test_what_fails_is_named_and_written_down(tmp_path: Path, capsys: pytest.Cap
     assert main(arguments, embedder=T1Embedder.fake()) == 1
     told = capsys.readouterr()
     assert "2 failures; the collection holds 5 chunks" in told.out
-    assert "the text is empty" in told.err
+    assert "failed: empty: the text is empty" in told.err
+    assert "None" not in told.err.replace("NoneType", "")
     written = [json.loads(line) for line in dead.read_text().splitlines()]
     assert {entry.get("id") for entry in written} == {None, "empty"}
     assert any("row 7" in entry["t1_failure"] for entry in written)

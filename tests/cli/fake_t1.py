@@ -14,6 +14,7 @@ from typing import Any
 
 from t1_vectorstore.checkpoint import Checkpoint
 from t1_vectorstore.embedder import T1Embedder
+from t1_vectorstore.prompts import Prompter
 from t1_vectorstore.store import Collection
 from t1_vectorstore.types import Point
 
@@ -24,6 +25,7 @@ def use_fake_model(patch: Callable[[Any, str, Any], None]) -> None:
     """Make every model name mean the fake; ``patch`` sets an attribute."""
     embedder = T1Embedder.fake(DIMENSION, truncation="allow")  # as the command loads every model
     patch(T1Embedder, "load", lambda *_, **__: embedder)
+    patch(Prompter, "load", lambda *_: embedder._prompter)
     patch(Checkpoint, "load", lambda *_, **__: SimpleNamespace(identity=embedder.identity))
 
 

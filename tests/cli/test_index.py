@@ -123,6 +123,7 @@ def test_a_kill_in_the_middle_is_mended_by_the_same_command(run: Any, corpus: An
     corpus(*records)
     killed = stopped("SIGKILL", 2, "index", "corpus.jsonl", "--to", "idx")
     assert killed.returncode == -signal.SIGKILL
+    assert "latest load under way, or cut off: run it again" in run("info", "idx").stdout
     report = json.loads(run("index", "corpus.jsonl", "--to", "idx", "--json").stdout)
     assert (report["unchanged"], report["stored"], report["failed"]) == (512, 188, 0)
     assert held("idx") == {record["id"]: record["text"] for record in records}

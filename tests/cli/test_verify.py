@@ -8,6 +8,9 @@ from typing import Any
 
 import pytest
 
+from t1_vectorstore.embedder import T1Embedder
+from t1_vectorstore.errors import BackendError
+
 
 def test_an_index_is_proven_equal_to_its_source(run: Any, corpus: Any) -> None:
     name = corpus({"id": "a", "text": "one"}, {"id": "b", "text": "two"})
@@ -44,6 +47,29 @@ def test_a_source_that_cannot_be_read_proves_nothing(run: Any, folder: Path) -> 
     result = run("verify", "bad.jsonl", "--index", "idx", code=1)
     assert "equal, as far as the source could be read" in result.stdout
     assert "1 unreadable" in result.stderr
+
+
+def test_only_a_comparison_of_vectors_loads_the_model(run: Any, corpus: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = corpus({"id": "a", "text": "one"})
+    run("index", name, "--to", "idx")
+
+    def refuse(*_: object, **__: object) -> None:
+        raise BackendError("the weights are being loaded")
+
+    monkeypatch.setattr(T1Embedder, "load", refuse)
+    run("verify", name, "--index", "idx")
+    assert "weights" in run("verify", name, "--index", "idx", "--vectors", "1", code=1).stderr
+
+
+def test_documents_are_cut_as_in_the_latest_load(run: Any, folder: Path) -> None:
+    (folder / "long.txt").write_text("\n\n".join(f"Paragraph {n}." for n in range(40)))
+    run("index", "long.txt", "--to", "idx", "--chunk-size", "100", "--overlap", "20")
+    run("verify", "long.txt", "--index", "idx")
+    assert " 0 stored" in run("index", "long.txt", "--to", "idx").stdout
+    assert "finished; began 2" in run("info", "idx").stdout
+    assert "chunks of 100 characters, overlapping by 20" in run("info", "idx").stdout
+    run("index", "long.txt", "--to", "idx", "--chunk-size", "90")
+    assert "1 chunk " not in run("verify", "long.txt", "--index", "idx").stdout
 
 
 def test_other_chunk_sizes_are_hinted_at(run: Any, folder: Path) -> None:

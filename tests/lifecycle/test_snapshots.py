@@ -354,3 +354,24 @@ def test_a_servers_index_is_pulled_into_a_folder(served: Collection, tmp_path: P
 def test_a_snapshot_of_a_folder_is_not_for_a_server(saved: Path, server_url: str) -> None:  # noqa: F811
     with pytest.raises(ValueError, match="restore it into a folder"):
         restore(saved, server_url)
+
+
+def test_the_latest_load_is_remembered_through_moves(index: Collection, tmp_path: Path) -> None:
+    with index.loading(Chunker(800, 100)):
+        pass
+    load = index.latest_load
+    snapshot(index, tmp_path / "saved.tar.gz")
+    restore(tmp_path / "saved.tar.gz", tmp_path / "copy")
+    reindex(index, NEW)
+    for place in ("index", "copy"):
+        with Collection.open(tmp_path / place, create=False) as moved:
+            assert moved.latest_load == load is not None
+
+
+@pytest.mark.server
+def test_the_latest_load_comes_with_a_pulled_index(served: Collection, tmp_path: Path) -> None:
+    with served.loading(Chunker(800, 100)):
+        pass
+    pull(served, tmp_path / "pulled")
+    with Collection.open(tmp_path / "pulled", name=served.name, create=False) as pulled:
+        assert pulled.latest_load == served.latest_load is not None

@@ -15,6 +15,7 @@ FLOORS = {
     "callers": 0,
     "errors": 0,
     "floats": 0,
+    "loads": 0,
     "storage": 0,
     "types": 0,
     "batching": 1,
