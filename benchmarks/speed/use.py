@@ -56,7 +56,7 @@ def search(folder: Path, options: argparse.Namespace) -> list[dict[str, Any]]:
         raise RuntimeError(f"t1 search found nothing: {found[:300]!r}")
     modules = [name for name in loaded.splitlines()[-1].split() if name != "__main__"]
     rounds = []
-    for _ in range(options.rounds):
+    for _ in range(3 * options.rounds):  # short ones, of which many are cheap
         bare = _finish(["-c", "pass"])[0]
         rounds.append((*_finish(query)[:2], _finish(["-c", IMPORT, *modules])[0] - bare))
     cpu, wall, imports = (list(column) for column in zip(*rounds, strict=True))
