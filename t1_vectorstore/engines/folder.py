@@ -51,7 +51,7 @@ class IndexFolder:
             self._check(create)
             path.mkdir(parents=True, exist_ok=True)
             self.demand_space()
-            self._lock = _lock(path / _LOCK)
+            self._lock = lock(path / _LOCK)
         except OSError as error:
             raise StoreUnavailable(
                 f"cannot open an index in {path}: {error.strerror or error}; an index is locked by writing to its "
@@ -138,7 +138,11 @@ class IndexFolder:
             if unfinished.exists():
                 shutil.rmtree(unfinished)  # of a creation that was interrupted: nothing was ever stored in it
             unfinished.mkdir()
-            fill(unfinished)
+            try:
+                fill(unfinished)
+            except BaseException:
+                shutil.rmtree(unfinished, ignore_errors=True)
+                raise
             _write_atomically(self.path / _DESCRIPTION, self.path / _NEW_DESCRIPTION, schema.to_json())
             unfinished.rename(self.shard)
             _sync_folder(self.path)
@@ -179,8 +183,8 @@ class IndexFolder:
         self._lock.close()
 
 
-def _lock(file: Path) -> IO[bytes]:
-    """Take the lock, or raise ``CollectionLocked``. The operating system gives it back when the process dies."""
+def lock(file: Path) -> IO[bytes]:
+    """Lock a file, or raise ``CollectionLocked``. The operating system gives the lock back when the process dies."""
     handle = file.open("ab+", buffering=0)
     try:
         _take(handle)

@@ -9,10 +9,8 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-import tempfile
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,6 +23,7 @@ from t1_vectorstore.engines.server_snapshots import ServerSnapshots
 from t1_vectorstore.errors import StoreError
 from t1_vectorstore.lifecycle import archive
 from t1_vectorstore.lifecycle.archive import Header
+from t1_vectorstore.lifecycle.scratch import scratch
 from t1_vectorstore.store import Collection
 from t1_vectorstore.store.audit import Proof, prove
 
@@ -140,8 +139,8 @@ def pull(
     alone = replace(made.storage, shards=None, replicas=None, write_consistency=None, shard_keys=())
     schema = replace(made, storage=alone, uid=uuid.uuid4().hex)
     target.parent.mkdir(parents=True, exist_ok=True)
-    with _scratch(target.parent) as scratch:
-        file = scratch / "shard.snapshot"
+    with scratch(target.parent) as room:
+        file = room / "shard.snapshot"
 
         def save(server: ServerSnapshots) -> None:
             server.save_only_shard(_real_name(collection), file)
@@ -162,7 +161,11 @@ def _make(path: Path, schema: Schema, fill: Callable[[Path], None], saved: Proof
     build = f"restored-{uuid.uuid4().hex[:12]}"
     held = IndexFolder(path, create=False)
     try:
-        _build(generations.build_path(path, build), schema, fill, saved)
+        try:
+            _build(generations.build_path(path, build), schema, fill, saved)
+        except BaseException:
+            shutil.rmtree(generations.build_path(path, build), ignore_errors=True)
+            raise
         generations.switch(held, build)
     finally:
         held.close()
@@ -179,9 +182,7 @@ def _build(path: Path, schema: Schema, fill: Callable[[Path], None], saved: Proo
 
 
 def _check_target(path: Path, overwrite: bool) -> None:
-    there = path.exists() and (
-        not path.is_dir() or any(entry.name not in ("lock", "shard.new") for entry in path.iterdir())
-    )
+    there = path.exists() and (not path.is_dir() or any(entry.name not in _UNFINISHED for entry in path.iterdir()))
     if there and not overwrite:
         raise ValueError(f"{path} is there already and not empty; choose a new folder, or overwrite it (--overwrite)")
     if there and not (path / "t1.json").exists():
@@ -197,8 +198,8 @@ def _check_proof(found: Proof, saved: Proof | None, where: str) -> None:
 
 
 def _save_server(collection: Collection, target: Path, overwrite: bool, api_key: str | None) -> Header:
-    with _scratch(target.parent) as scratch:
-        file = scratch / _WHOLE
+    with scratch(target.parent) as room:
+        file = room / _WHOLE
 
         def save(server: ServerSnapshots) -> None:
             server.save(_real_name(collection), file)
@@ -232,9 +233,9 @@ def _restore_server(
             raise ValueError(f"{target!r} at {url} is an alias, not a collection; restore under another --name")
         if target in server.collections() and not overwrite:
             raise ValueError(f"{url} has a collection {target!r}; give another --name, or overwrite it (--overwrite)")
-        with _scratch(source.parent) as scratch:
-            archive.unpack(source, scratch)
-            file = scratch / _WHOLE
+        with scratch(source.parent) as room:
+            archive.unpack(source, room)
+            file = room / _WHOLE
             with file.open("rb") as stream:
                 digest = hashlib.sha256()
                 while block := stream.read(2**20):
@@ -255,13 +256,3 @@ def _files(folder: Path, under: str) -> Iterator[tuple[str, Path]]:
     """Everything below a folder, with its names inside a snapshot, in order."""
     for path in sorted(folder.rglob("*")):
         yield f"{under}/{path.relative_to(folder).as_posix()}", path
-
-
-@contextmanager
-def _scratch(beside: Path) -> Iterator[Path]:
-    """A folder for a while, on the same disk as what is made of it."""
-    folder = Path(tempfile.mkdtemp(prefix=".t1-", dir=beside))
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)

@@ -25,6 +25,7 @@ from t1_vectorstore.lifecycle import archive
 from t1_vectorstore.lifecycle.archive import Header
 from t1_vectorstore.lifecycle.homes import home_of
 from t1_vectorstore.lifecycle.reindex import reindex
+from t1_vectorstore.lifecycle.scratch import scratch
 from t1_vectorstore.lifecycle.snapshots import pull, restore, snapshot
 from t1_vectorstore.lifecycle.verify import verify
 from t1_vectorstore.store import Collection
@@ -285,8 +286,33 @@ def test_a_disk_that_is_too_small_is_told_before_it_is_full(
     )
     with pytest.raises(StoreUnavailable, match="is too small: 0 MiB are left"):
         restore(saved, tmp_path / "back")
+    assert [path.name for path in (tmp_path / "back").iterdir()] == ["lock"]
     monkeypatch.undo()
     restore(saved, tmp_path / "back")
+
+
+def test_a_restore_that_fails_leaves_nothing_in_the_index_that_stays(index: Collection, tmp_path: Path) -> None:
+    snapshot(index, tmp_path / "saved.tar.gz")
+    index.close()
+    cut = tmp_path / "cut.tar.gz"
+    cut.write_bytes((tmp_path / "saved.tar.gz").read_bytes()[:-200])
+    before = sorted((tmp_path / "index").rglob("*"))
+    with pytest.raises(StoreError, match="cut off"):
+        restore(cut, tmp_path / "index", overwrite=True)
+    assert sorted(path for path in (tmp_path / "index").rglob("*") if path.name != "builds") == before
+
+
+def test_scratch_folders_of_dead_processes_are_removed(tmp_path: Path) -> None:
+    code = "import os, sys, pathlib, t1_vectorstore.lifecycle.scratch as s; held = s.scratch(pathlib.Path(sys.argv[1]))"
+    command = [sys.executable, "-c", f"{code}; held.__enter__(); os._exit(1)", str(tmp_path)]
+    subprocess.run(command, cwd=Path(__file__).parents[2], check=False)
+    (left,) = tmp_path.iterdir()
+    (tmp_path / "mine").mkdir()
+    with scratch(tmp_path) as first, scratch(tmp_path) as second:
+        assert not left.exists()
+        assert first.exists()
+        assert sorted(tmp_path.iterdir()) == sorted([first, second, tmp_path / "mine"])
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
 
 
 def test_memory_has_nothing_to_save(tmp_path: Path) -> None:
