@@ -37,10 +37,11 @@ class LoadBar:
         """Draw on ``bar``; ``total`` bytes are to be read, if that is known."""
         self._bar = bar
         self._task = bar.add_task("", total=total, more="")
+        self._read = 0
 
     def read(self, more: int) -> None:
         """So many more bytes of the source have been read."""
-        self._bar.advance(self._task, more)
+        self._read += more
 
     def show(self, progress: LoadProgress) -> None:
         """The load has come so far."""
@@ -54,7 +55,9 @@ class LoadBar:
             f"{progress.tokens / seconds:,.0f} tokens/s",
             f"{progress.stored / seconds:,.0f} points/s",
         ]
-        self._bar.update(self._task, more=", ".join(filter(None, parts)))
+        # A small source is read at once, long before the model is done with it.
+        done = (progress.unchanged + progress.stored) / progress.chunks if progress.chunks else 1.0
+        self._bar.update(self._task, completed=self._read * done, more=", ".join(filter(None, parts)))
 
 
 @contextmanager
