@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
+from pydantic import BaseModel, ValidationError
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
 from t1_vectorstore.errors import BackendError
+from t1_vectorstore.specification import one_line
+
+Answer = TypeVar("Answer", bound=BaseModel)
 
 _BUSY = (429, 502, 503, 504)
 """Answers after which the same request may succeed."""
@@ -20,6 +24,15 @@ _REMEDIES = {
     403: "pass an api_key that may use the model",
     404: "is this the base URL of a vLLM server (without /v1), started with the runner for this purpose?",
 }
+
+
+class _Card(BaseModel):
+    id: str
+    max_model_len: int | None = None
+
+
+class _Cards(BaseModel):
+    data: list[_Card]
 
 
 class Endpoint:
@@ -58,20 +71,19 @@ class Endpoint:
             BackendError: the server cannot be reached, or does not serve the model.
         """
         response = await self._send("GET", "/v1/models")
-        served = {card["id"]: card.get("max_model_len") for card in self._read(response)["data"]}
+        served = {card.id: card.max_model_len for card in self._read(response, _Cards).data}
         if self._model is None and len(served) == 1:
             [self._model] = served
         if self._model not in served:
             raise BackendError(f"{self.url} serves {sorted(served)}, not {self._model!r}; name one of them")
-        room: int | None = served[self._model]
-        return room
+        return served[self._model]
 
-    async def post(self, path: str, asked: Mapping[str, Any]) -> Any:  # noqa: ANN401
-        """An answer as JSON."""
-        return self._read(await self._send("POST", path, {"model": self._model, **asked}))
+    async def post(self, path: str, asked: Mapping[str, Any], kind: type[Answer]) -> Answer:
+        """An answer of this kind."""
+        return self._read(await self._send("POST", path, {"model": self._model, **asked}), kind)
 
-    async def stream(self, path: str, asked: Mapping[str, Any]) -> AsyncIterator[Any]:
-        """The parts of an answer that comes as server-sent events."""
+    async def stream(self, path: str, asked: Mapping[str, Any], kind: type[Answer]) -> AsyncIterator[Answer]:
+        """The parts, each of this kind, of an answer that comes as server-sent events."""
         response = await self._send("POST", path, {"model": self._model, **asked, "stream": True}, stream=True)
         try:
             async for line in response.aiter_lines():
@@ -79,8 +91,8 @@ class Endpoint:
                     part = json.loads(line.removeprefix("data: "))
                     if "error" in part:
                         raise BackendError(f"{self.url}{path} broke off: {_message(part)}")
-                    yield part
-        except httpx.HTTPError as error:
+                    yield self._checked(part, kind, path)
+        except (httpx.HTTPError, json.JSONDecodeError) as error:
             raise BackendError(f"{self.url}{path} broke off: {type(error).__name__} {error}") from error
         finally:
             await response.aclose()
@@ -120,11 +132,21 @@ class Endpoint:
         await response.aclose()
         raise httpx.HTTPStatusError("not a success", request=request, response=response)
 
-    def _read(self, response: httpx.Response) -> Any:  # noqa: ANN401
+    def _read(self, response: httpx.Response, kind: type[Answer]) -> Answer:
         try:
-            return response.json()
+            content = response.json()
         except ValueError as error:
             raise BackendError(f"{response.url} did not answer in JSON: {response.text!r:.100}") from error
+        return self._checked(content, kind, response.url.path)
+
+    def _checked(self, content: Any, kind: type[Answer], path: str) -> Answer:  # noqa: ANN401
+        try:
+            return kind.model_validate(content)
+        except ValidationError as error:
+            raise BackendError(
+                f"{self.url}{path} did not answer as vLLM does: {one_line(error):.300}; is it a vLLM server, and not "
+                "an old one?"
+            ) from error
 
 
 def _passing(error: BaseException) -> bool:

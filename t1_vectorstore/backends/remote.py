@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import Base64Bytes, BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
 from t1_vectorstore.backends.endpoint import Endpoint
 from t1_vectorstore.backends.serving import EventLoop, ServedBackend
@@ -68,9 +67,9 @@ def load(checkpoint: Checkpoint, *, stop_ids: Sequence[int], options: Mapping[st
             "use backend='transformers'"
         )
     loop = EventLoop()
-    engine = RemoteEngine(servers, stop_ids)
+    engine = RemoteEngine(servers, checkpoint, stop_ids)
     try:
-        room = loop.run(engine.check(checkpoint))
+        room = loop.run(engine.check())
         check_room(checkpoint, room)
     except BaseException:
         loop.run(engine.close())
@@ -79,11 +78,30 @@ def load(checkpoint: Checkpoint, *, stop_ids: Sequence[int], options: Mapping[st
     return ServedBackend(engine, loop, stop_ids=stop_ids, max_positions=room)
 
 
+class _Choice(BaseModel):
+    text: str = ""
+    token_ids: list[int] | None = None
+
+
+class _Completion(BaseModel):
+    choices: list[_Choice]
+
+
+class _Embedding(BaseModel):
+    index: int
+    embedding: Base64Bytes
+
+
+class _Embeddings(BaseModel):
+    data: list[_Embedding]
+
+
 class RemoteEngine:
     """Requests to both servers over one pool of connections."""
 
-    def __init__(self, servers: Servers, stop_ids: Sequence[int]) -> None:
+    def __init__(self, servers: Servers, checkpoint: Checkpoint, stop_ids: Sequence[int]) -> None:
         """Prepare; nothing is sent yet."""
+        self._checkpoint = checkpoint
         self.group = servers.batch
         self.in_flight = servers.in_flight
         self._servers = servers
@@ -91,31 +109,27 @@ class RemoteEngine:
         self._generator = self._endpoint(servers.generate_url, servers.generate_model)
         self._pooler = self._endpoint(servers.embed_url, servers.embed_model)
 
-    async def check(self, checkpoint: Checkpoint) -> int | None:
+    async def check(self) -> int | None:
         """The longest prompt that both take, after a look at their vocabulary and the length of their states."""
         rooms = await asyncio.gather(self._generator.check(), self._pooler.check())
-        token, emb_id = checkpoint.spec.emb_token, self._stop_ids[0]
+        name, token, emb_id = self._checkpoint.name, self._checkpoint.spec.emb_token, self._stop_ids[0]
         asked = {"prompt": [emb_id], "max_tokens": 1, "echo": True, "skip_special_tokens": False}
-        answer = await self._generator.post("/v1/completions", asked)
-        if not (text := answer["choices"][0]["text"]).startswith(token):
+        answer = await self._generator.post("/v1/completions", asked, _Completion)
+        text = "".join(choice.text for choice in answer.choices)
+        if not text.startswith(token):
             raise BackendError(
-                f"{self._generator.url} reads token {emb_id} as {text!r:.40}, but in {checkpoint.name!r} it is "
+                f"{self._generator.url} reads token {emb_id} as {text!r:.40}, but in {name!r} it is "
                 f"{token!r}: the server has another tokenizer"
             )
         [state] = await self.embed([[emb_id]])
-        if len(state) != checkpoint.hidden_size:
-            raise BackendError(
-                f"{self._pooler.url} gives vectors of length {len(state)}, but {checkpoint.name!r} has hidden states "
-                f"of length {checkpoint.hidden_size}: the server has another model"
-            )
         [same] = await self._embed(token)
         if not np.allclose(state, same, atol=0.05 * np.abs(state).max()):
             raise BackendError(
-                f"{self._pooler.url} does not read {token!r} as token {emb_id}, as {checkpoint.name!r} does: "
+                f"{self._pooler.url} does not read {token!r} as token {emb_id}, as {name!r} does: "
                 "the server has another tokenizer"
             )
         generated, pooled = rooms
-        limits = [limit for limit in (generated and generated - 1, pooled, checkpoint.max_positions) if limit]
+        limits = [limit for limit in (generated and generated - 1, pooled, self._checkpoint.max_positions) if limit]
         return min(limits, default=None)
 
     async def embed(self, prompts: Sequence[Sequence[int]], *, thought: int | None = None) -> Vectors:
@@ -141,12 +155,13 @@ class RemoteEngine:
             "skip_special_tokens": False,
             "include_stop_str_in_output": True,
         }
-        if not streamed:
-            yield (await self._generator.post("/v1/completions", asked))["choices"][0]["token_ids"]
+        if streamed:
+            async for part in self._generator.stream("/v1/completions", asked, _Completion):
+                for choice in part.choices:
+                    yield choice.token_ids or []
             return
-        async for part in self._generator.stream("/v1/completions", asked):
-            if part["choices"]:
-                yield part["choices"][0]["token_ids"] or []
+        for choice in (await self._generator.post("/v1/completions", asked, _Completion)).choices:
+            yield choice.token_ids or []
 
     async def close(self) -> None:
         """Close the connections."""
@@ -162,9 +177,16 @@ class RemoteEngine:
 
     async def _embed(self, content: Any) -> Vectors:  # noqa: ANN401
         asked = {"input": content, "encoding_format": "base64", "use_activation": False, "add_special_tokens": False}
-        answer = await self._pooler.post("/v1/embeddings", asked)
-        rows = sorted(answer["data"], key=lambda row: row["index"])
+        answer = await self._pooler.post("/v1/embeddings", asked, _Embeddings)
+        rows = {row.index: row.embedding for row in answer.data}
         expected = 1 if isinstance(content, str) else len(content)
-        if len(rows) != expected:
-            raise BackendError(f"{self._pooler.url} gave {len(rows)} vectors for {expected} prompts")
-        return np.stack([np.frombuffer(base64.b64decode(row["embedding"]), "<f4") for row in rows])
+        if len(answer.data) != expected or set(rows) != set(range(expected)):
+            raise BackendError(f"{self._pooler.url} gave {len(answer.data)} vectors for {expected} prompts")
+        length = self._checkpoint.hidden_size
+        for row in rows.values():
+            if len(row) != 4 * length:
+                raise BackendError(
+                    f"{self._pooler.url} gives vectors of length {len(row) / 4:g}, but {self._checkpoint.name!r} has "
+                    f"hidden states of length {length}: the server has another model"
+                )
+        return np.frombuffer(b"".join(rows[index] for index in range(expected)), "<f4").reshape(expected, length)

@@ -18,6 +18,7 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 
 from t1_vectorstore.checkpoint import Decoding
+from t1_vectorstore.errors import BackendError
 from t1_vectorstore.types import StopReason, Trajectory, Vectors
 
 T = TypeVar("T")
@@ -142,6 +143,11 @@ class ServedBackend:
             late = True
         if ids and ids[-1] in self._stop_ids:
             return ids[:-1], "emb_token" if ids[-1] == self._emb_id else "end_token"
+        if not late and len(ids) < closable.max_tokens:
+            raise BackendError(
+                f"the engine broke a thought off: {len(ids)} tokens, none of which closes it, of a budget of "
+                f"{decoding.max_tokens}; does the server return token ids?"
+            )
         return ids[: decoding.max_tokens], "deadline" if late else "budget"
 
 
@@ -162,8 +168,20 @@ class EventLoop:
         self._thread.start()
         started.wait()
 
+    @property
+    def running(self) -> bool:
+        """Whether the thread lives, in this process."""
+        return self._thread.is_alive() and not self._end.is_set()
+
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """Wait for a coroutine; whatever ends the waiting, Ctrl-C for one, cancels it."""
+        """Wait for a coroutine; whatever ends the waiting, Ctrl-C for one, cancels it.
+
+        Raises:
+            BackendError: the loop is closed, or its thread is in the process from which this one was forked.
+        """
+        if not self.running:
+            coroutine.close()
+            raise BackendError("this embedder is closed, or is another process's; load it again")
         future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
         try:
             return future.result()
@@ -178,8 +196,9 @@ class EventLoop:
 
 
 def _close(engine: Engine, loop: EventLoop) -> None:
-    loop.run(engine.close())
-    loop.close()
+    if loop.running:  # in a process forked from the one that holds the engine, there is nothing to end
+        loop.run(engine.close())
+        loop.close()
 
 
 async def _each(work: Callable[[Any], Coroutine[Any, Any, T]], items: Sequence[Any], at_once: int) -> list[T]:

@@ -65,7 +65,7 @@ class TransformersModel:
         mask = torch.tensor([[0] * pad + [1] * (width - pad) for pad in pads])
         tokens, mask = tokens.to(self._device), mask.to(self._device)
         positions = (mask.cumsum(1) - 1).clamp(min=0)
-        cache = DynamicCache()
+        cache = DynamicCache(config=self._decoder.config)
         while alive:
             pooled, last = self._states(
                 input_ids=tokens, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True

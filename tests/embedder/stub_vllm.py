@@ -36,14 +36,14 @@ class Stub:
         if asked.get("echo"):
             return []
         decoding = Decoding(
-            max_tokens=asked["max_tokens"] - 1,
+            max_tokens=asked["max_tokens"],
             temperature=asked["temperature"],
             top_p=asked["top_p"],
             top_k=asked["top_k"],
             seed=0 if asked["seed"] is None else asked["seed"],
         )
         [thought] = self.embedder._backend.think([asked["prompt"]], decoding)
-        return [*thought.ids, *([4] if thought.stop == "emb_token" else [])]
+        return [*thought.ids, *([4] if thought.stop == "emb_token" else [])][: asked["max_tokens"]]
 
     def embeddings(self, asked: dict[str, Any]) -> list[dict[str, Any]]:
         prompts = [[4]] if isinstance(asked["input"], str) else asked["input"]

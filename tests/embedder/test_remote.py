@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import base64
+import json
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from t1_vectorstore import T1Embedder
@@ -101,6 +105,72 @@ def test_errors_name_server_status_and_remedy(
     assert stub.url in str(caught.value)
     assert len(stub.asked) == asked
     assert len(embedder.embed_documents(["a"]).vectors) == 1  # and it can be used again
+
+
+def vectors(*states: tuple[int, bytes]) -> bytes:
+    rows = [{"index": index, "embedding": base64.b64encode(state).decode()} for index, state in states]
+    return json.dumps({"data": rows}).encode()
+
+
+STATE = np.ones(64, "<f4").tobytes()
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (b"{}", "/v1/embeddings did not answer as vLLM does: data: Field required"),
+        (b"[]", "did not answer as vLLM does"),
+        (b'{"data": [{"index": 0, "embedding": [1.0]}]}', "did not answer as vLLM does: data.0.embedding"),
+        (b'{"data": [{"index": 0, "embedding": "abcde"}]}', "did not answer as vLLM does: data.0.embedding"),
+        (vectors((0, STATE)), "gave 1 vectors for 2 prompts"),
+        (vectors((0, STATE), (0, STATE)), "gave 2 vectors for 2 prompts"),
+        (vectors((0, STATE), (1, STATE[:12])), "gives vectors of length 3, but .* of length 64"),
+    ],
+)
+def test_vectors_that_are_none(tiny: Path, stub: Stub, opened: list[T1Embedder], answer: bytes, message: str) -> None:
+    embedder = load(tiny, stub, opened)
+    stub.failures.append((200, answer))
+    with pytest.raises(BackendError, match=message):
+        embedder.embed_documents(["a", "b"])
+
+
+@pytest.mark.parametrize("deadline", [None, 60.0])
+@pytest.mark.parametrize(
+    ("choices", "message"),
+    [
+        ([{"token_ids": [7, 8]}], "broke a thought off: 2 tokens, none of which closes it, of a budget of 9"),
+        ([{"text": "of an old server"}], "broke a thought off: 0 tokens.*does the server return token ids"),
+        ([], "broke a thought off: 0 tokens"),
+        ([{"token_ids": ["a"]}], "/v1/completions did not answer as vLLM does: choices.0.token_ids.0"),
+    ],
+)
+def test_thoughts_that_are_none(
+    tiny: Path, stub: Stub, opened: list[T1Embedder], choices: list[Any], message: str, deadline: float | None
+) -> None:
+    embedder = load(tiny, stub, opened)
+    answer = json.dumps({"choices": choices}).encode()
+    stub.failures.append((200, b"data: " + answer + b"\n\n" if deadline else answer))
+    with pytest.raises(BackendError, match=message):
+        embedder.embed_query("why", budget=9, deadline=deadline)
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_closed_embedder_and_one_of_another_process(tiny: Path, stub: Stub, opened: list[T1Embedder]) -> None:
+    embedder = load(tiny, stub, opened)
+    child = os.fork()
+    if child == 0:
+        try:
+            embedder.embed_documents(["a"])
+        except BackendError as error:
+            embedder.close()  # ends nothing, and waits for nobody
+            os._exit(0 if "another process's" in str(error) else 1)
+        os._exit(2)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert len(embedder.embed_documents(["a"]).vectors) == 1
+    embedder.close()
+    embedder.close()
+    with pytest.raises(BackendError, match="is closed"):
+        embedder.embed_query("why")
 
 
 def test_a_stream_that_breaks_off(tiny: Path, stub: Stub, opened: list[T1Embedder]) -> None:
