@@ -96,10 +96,20 @@ class Checkpoint:
     @cached_property
     def hidden_size(self) -> int:
         """Length of the model's hidden states."""
-        config = self.config.get("text_config", self.config)
-        size = config.get("hidden_size")
+        return self._size("hidden_size")
+
+    @cached_property
+    def layers(self) -> int:
+        """How many layers the model has."""
+        return self._size("num_hidden_layers")
+
+    def _size(self, name: str) -> int:
+        size = self.config.get("text_config", self.config).get(name)
         if not isinstance(size, int):
-            raise CheckpointError(f"{self.path / 'config.json'} states no hidden_size: not a causal language model?")
+            raise CheckpointError(
+                f"{self.path / 'config.json'} states no {name}: not a causal language model, or one of a family that "
+                "gives it another name"
+            )
         return size
 
     @cached_property

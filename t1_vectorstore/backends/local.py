@@ -199,8 +199,8 @@ def load_local(
 
 def _depth(checkpoint: Checkpoint) -> int:
     """The specification's pooling layer, counted from 0, the embeddings."""
-    layers = checkpoint.config.get("text_config", checkpoint.config)["num_hidden_layers"]
+    layers = checkpoint.layers
     layer = checkpoint.spec.pooling_layer
     if not -layers - 1 <= layer <= layers:
         raise ValueError(f"pooling_layer={layer}, but {checkpoint.name!r} has {layers} layers")
-    return int(layer % (layers + 1))
+    return layer % (layers + 1)

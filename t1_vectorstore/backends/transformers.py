@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, DynamicCache
+from transformers.cache_utils import DynamicLayer
 from transformers.utils import logging
 
 from t1_vectorstore.backends.decoding import Chooser, Row
@@ -20,13 +22,14 @@ class TransformersModel:
 
     padded = True
 
-    def __init__(self, model: Any, *, depth: int, layers: int, device: torch.device) -> None:  # noqa: ANN401
+    def __init__(self, model: Any, *, depth: int, device: torch.device) -> None:  # noqa: ANN401
         """Take a model of transformers apart, and which of its states are pooled."""
         self._decoder = model.get_decoder()
         self._to_logits: Callable[[torch.Tensor], torch.Tensor] = model.get_output_embeddings()
         self.vocabulary: int = model.get_input_embeddings().weight.shape[0]
         self._device = device
-        self._layer = None if depth == layers else depth
+        self._layer = None if depth == self._decoder.config.num_hidden_layers else depth
+        self._keeps_keys = _keeps_keys(model)
 
     @classmethod
     def load(
@@ -38,25 +41,21 @@ class TransformersModel:
             CheckpointError: weights that do not load.
         """
         model = _load(checkpoint, dtype, remote_code).to(device).eval()
-        layers = checkpoint.config.get("text_config", checkpoint.config)["num_hidden_layers"]
-        return cls(model, depth=depth, layers=layers, device=device)
+        return cls(model, depth=depth, device=device)
 
     def ends(self, rows: Sequence[Sequence[int]]) -> torch.Tensor:
         """The pooled state at the last token of each sequence, ``(rows, hidden)``."""
-        # Padded on the right, where a causal model never looks: neither a mask nor position ids are needed.
-        width = max(map(len, rows))
-        ids = torch.tensor([[*row, *[0] * (width - len(row))] for row in rows], device=self._device)
-        ends = torch.tensor([len(row) - 1 for row in rows], device=self._device)
-        pooled, _ = self._states(input_ids=ids, use_cache=False)
-        return pooled[torch.arange(len(rows), device=self._device), ends]
+        pooled, _ = self._read(rows)
+        return pooled
 
     def think(self, rows: Sequence[Row], chooser_of: Callable[..., Chooser], *, at_once: int, prefill: int) -> None:
         """Bring every row to its end, in left-padded batches of prompts of similar length."""
         del prefill  # a batch's prompts are one rectangle
         chooser = chooser_of(self._to_logits)
         ordered = sorted(rows, key=lambda row: -len(row.prompt))
+        think = self._think if self._keeps_keys else self._think_anew
         for start in range(0, len(ordered), at_once):
-            self._think(ordered[start : start + at_once], chooser)
+            think(ordered[start : start + at_once], chooser)
 
     def _think(self, alive: Sequence[Row], chooser: Chooser) -> None:
         width = max(len(row.prompt) for row in alive)
@@ -65,7 +64,7 @@ class TransformersModel:
         mask = torch.tensor([[0] * pad + [1] * (width - pad) for pad in pads])
         tokens, mask = tokens.to(self._device), mask.to(self._device)
         positions = (mask.cumsum(1) - 1).clamp(min=0)
-        cache = DynamicCache(config=self._decoder.config)
+        cache = DynamicCache()
         while alive:
             pooled, last = self._states(
                 input_ids=tokens, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True
@@ -83,11 +82,46 @@ class TransformersModel:
                 mask = torch.cat([mask, mask.new_ones(len(alive), 1)], dim=1)
                 positions = positions[:, -1:] + 1
 
+    def _think_anew(self, alive: Sequence[Row], chooser: Chooser) -> None:
+        """Without a cache: right whatever a model remembers, and slow, since each step reads all tokens again."""
+        read = [list(row.prompt) for row in alive]
+        while alive:
+            pooled, last = self._read(read)
+            for row, state in zip(alive, pooled, strict=True):
+                if row.stop is not None:
+                    row.state = state
+            going = [at for at, row in enumerate(alive) if row.state is None]
+            alive = [alive[at] for at in going]
+            if alive:
+                tokens = chooser(alive, last[going])
+                read = [[*read[at], token] for at, token in zip(going, tokens, strict=True)]
+
+    def _read(self, rows: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]:
+        """The states that are pooled and the last ones, at the last token of each sequence, ``(rows, hidden)``."""
+        # Padded on the right, where a causal model never looks: neither a mask nor position ids are needed.
+        width = max(map(len, rows))
+        ids = torch.tensor([[*row, *[0] * (width - len(row))] for row in rows], device=self._device)
+        each = torch.arange(len(rows), device=self._device)
+        ends = torch.tensor([len(row) - 1 for row in rows], device=self._device)
+        pooled, last = self._states(input_ids=ids, use_cache=False)
+        return pooled[each, ends], last[each, ends]
+
     def _states(self, **inputs: Any) -> tuple[torch.Tensor, torch.Tensor]:  # noqa: ANN401 - the decoder's own
         """The states that are pooled and the last ones, each ``(rows, tokens, hidden)``."""
         output = self._decoder(**inputs, output_hidden_states=self._layer is not None)
         last: torch.Tensor = output.last_hidden_state
         return (last if self._layer is None else output.hidden_states[self._layer]), last
+
+
+def _keeps_keys(model: Any) -> bool:  # noqa: ANN401
+    """Whether all that the model remembers of a sequence are its keys and values, which :class:`DynamicCache` holds.
+
+    A recurrent model has a state that takes the padding in, or knows nothing of this cache and begins anew each step.
+    """
+    decoder = model.get_decoder()
+    layers = DynamicCache(config=decoder.config).layers
+    known = "past_key_values" in inspect.signature(decoder.forward).parameters
+    return known and not model._is_stateful and all(isinstance(layer, DynamicLayer) for layer in layers)
 
 
 def _load(checkpoint: Checkpoint, dtype: torch.dtype, remote_code: bool) -> Any:  # noqa: ANN401
@@ -112,4 +146,6 @@ def _load(checkpoint: Checkpoint, dtype: torch.dtype, remote_code: bool) -> Any:
         raise CheckpointError(
             f"{checkpoint.path} lacks weights its config.json asks for: {absent[:3]} ({len(absent)} in all)"
         )
+    if getattr(model.config.get_text_config(), "attn_logit_softcapping", None):
+        model.set_attn_implementation("eager")  # torch's fused kernel, the default, leaves Gemma 2's soft cap out
     return model

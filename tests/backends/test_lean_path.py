@@ -8,6 +8,7 @@ import random
 import shutil
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM
 
 from t1_vectorstore import T1Embedder
 from t1_vectorstore.backends import local
@@ -177,12 +179,36 @@ def test_what_is_not_proven_is_refused(tiny: Path, change: dict[str, Any]) -> No
     assert DecoderShape.read(config | change) is None
 
 
-@pytest.mark.parametrize("family", ["mistral", "gemma2", "gemma3_text", "phi3"])
-def test_other_families_take_the_plain_path(tmp_path: Path, family: str) -> None:
-    folder = save_checkpoint(tmp_path, model_type=family)
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"model_type": "mistral", "sliding_window": 16},
+        {"model_type": "gemma2", "sliding_window": 16, "query_pre_attn_scalar": 16},  # with a soft cap
+        {"model_type": "gemma3_text", "sliding_window": 16},
+        {"model_type": "phi3"},
+        {"model_type": "mamba"},
+        {"model_type": "recurrent_gemma"},
+        {"model_type": "lfm2", "layer_types": ["conv", "full_attention"]},
+    ],
+    ids=lambda config: config["model_type"],
+)
+def test_other_families_take_the_plain_path(tmp_path: Path, config: dict[str, Any]) -> None:
+    folder = save_checkpoint(tmp_path, closes=1.5, **config)
     backend = load(folder)
     assert not isinstance(backend.model, LeanModel)
-    assert len(backend.think(PROMPTS[:3], Decoding(max_tokens=2))) == 3
+    thoughts = backend.think(PROMPTS[:6], DECODING)
+    model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    with suppress(ValueError):  # where there is no attention
+        model.set_attn_implementation("eager")
+    read = [[*prompt, *thought.ids, 4] for prompt, thought in zip(PROMPTS, thoughts, strict=False)]
+    with torch.no_grad():
+        plain = [model(torch.tensor([ids]), output_hidden_states=True, use_cache=False) for ids in read]
+    ends = np.stack([output.hidden_states[-1][0, -1].numpy() for output in plain])
+    assert cosines(states(thoughts), ends).min() >= 0.9999
+    assert cosines(backend.encode(read), ends).min() >= 0.9999
+    for prompt, thought, output in zip(PROMPTS, thoughts, plain, strict=False):
+        greedy = output.logits[0, len(prompt) - 1 : -1].argmax(-1).tolist()
+        assert greedy == [*thought.ids, 4] if thought.stop == "emb_token" else greedy[:-1] == thought.ids
 
 
 def test_other_devices_take_the_plain_path(tiny: Path) -> None:
