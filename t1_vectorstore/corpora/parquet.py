@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import date, time
+from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 from t1_vectorstore.corpora.lines import OnBytes, OnError, ignore_bytes, raise_error
 from t1_vectorstore.corpora.records import Fields
@@ -22,6 +25,9 @@ def read_parquet(
     on_bytes: OnBytes = ignore_bytes,
 ) -> Iterator[Document]:
     """Read one document from each row; some hundred rows are in memory at a time, however large the row groups.
+
+    Dates and times become ISO 8601 strings, as a ``datetime`` index of the field takes them, and decimals their digits:
+    metadata is JSON.
 
     Args:
         path: the file.
@@ -45,7 +51,7 @@ def read_parquet(
                 for record in batch.to_pylist():
                     number += 1
                     try:
-                        document = fields.document(record)
+                        document = fields.document(_plain(record))
                     except ValueError as error:
                         on_error(CorpusError(f"{path}, row {number}: {error}"))
                     else:
@@ -55,3 +61,13 @@ def read_parquet(
                 told = reached
     except (ArrowException, OSError) as error:
         on_error(CorpusError(f"{path} cannot be read as Parquet: {error}"))
+
+
+def _plain(value: Any) -> Any:  # noqa: ANN401 - whatever a column holds
+    if isinstance(value, dict):
+        return {name: _plain(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_plain(inner) for inner in value]
+    if isinstance(value, date | time):  # a datetime is a date
+        return value.isoformat()
+    return str(value) if isinstance(value, Decimal) else value

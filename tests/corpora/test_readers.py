@@ -8,6 +8,8 @@ import io
 import json
 import sys
 import tracemalloc
+from datetime import datetime
+from decimal import Decimal
 from itertools import islice
 from pathlib import Path
 from types import SimpleNamespace
@@ -239,6 +241,21 @@ def test_reading_is_lazy_and_takes_constant_memory(tmp_path: Path) -> None:
         tracemalloc.stop()
     assert peak < 2_000_000
     assert [d.id for d in islice(read(path), 2)] == ["0", "1"]
+
+
+def test_dates_and_decimals_in_parquet_become_json(tmp_path: Path) -> None:
+    moment = datetime(2020, 1, 2, 3, 4, 5)
+    record = {
+        "text": "a",
+        "when": moment,
+        "days": [moment.date()],
+        "more": {"at": moment.time()},
+        "price": Decimal("1.50"),
+    }
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist([record]), tmp_path / "a.parquet")
+    (document,) = read(tmp_path / "a.parquet")
+    iso = {"when": "2020-01-02T03:04:05", "days": ["2020-01-02"], "more": {"at": "03:04:05"}, "price": "1.50"}
+    assert document.metadata == iso
 
 
 def test_parquet_takes_constant_memory_however_large_its_row_groups(tmp_path: Path) -> None:
