@@ -4,6 +4,7 @@
 #   make test-server  install, then the tests against a real Qdrant server
 #   make test-faults  install, then 200 loads that are killed or cut off, to the same end each time
 #   make test-ray     install, with Ray in an environment of its own, then loads by several workers
+#   make test-train   install, with TRL in an environment of its own, then the training stages on tiny models
 #   make test-vllm    install vLLM's CPU build into an environment of its own (3.5 GB), then the tests of its backend
 #   make bench        install the rivals too (several gigabytes), then measure the model's speed against them
 #   make lint         install, then only the quick checks
@@ -18,7 +19,7 @@ PYTEST_ARGS ?=
 export OMP_NUM_THREADS ?= 1
 
 .DELETE_ON_ERROR:
-.PHONY: demo test test-server test-faults test-ray test-vllm bench lint clean
+.PHONY: demo test test-server test-faults test-ray test-train test-vllm bench lint clean
 
 demo: $(VENV)/.local
 	$(BIN)/t1 demo
@@ -45,6 +46,10 @@ test-ray: $(VENV)-ray/.ray
 	$(BIN)/python -m tests.store.qdrant_binary
 	PYTHONPATH=$(CURDIR) T1_REQUIRE_SERVER=1 $(VENV)-ray/bin/python -m pytest tests/distributed -m ray $(PYTEST_ARGS)
 
+# accelerate, peft and trl change what transformers does where they are installed: so they are laid over, as Ray is.
+test-train: $(VENV)-train/.train
+	PYTHONPATH=$(CURDIR) $(VENV)-train/bin/python -m pytest tests/training -m train $(PYTEST_ARGS)
+
 test-vllm: $(VENV)-vllm/.vllm
 	VLLM_CPU_KVCACHE_SPACE=1 T1_REQUIRE_VLLM=1 $(VENV)-vllm/bin/python -m pytest tests/vllm_tier -m vllm $(PYTEST_ARGS)
 
@@ -52,7 +57,7 @@ bench: $(VENV)-vllm/.bench
 	$(VENV)-vllm/bin/python -m benchmarks.speed $(BENCH_ARGS)
 
 clean:
-	rm -rf $(VENV) $(VENV)-ray $(VENV)-vllm .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-ray $(VENV)-train $(VENV)-vllm .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 # torch goes first and pinned: left to the resolver, pip tries builds of several gigabytes.
 $(VENV)/.local: pyproject.toml constraints.txt
@@ -69,6 +74,12 @@ $(VENV)-ray/.ray: $(VENV)/.dev
 	$(PYTHON) -m venv $(VENV)-ray
 	$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' > "$$($(VENV)-ray/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/under.pth"
 	$(VENV)-ray/bin/python -m pip --disable-pip-version-check --quiet install -c constraints.txt 'ray[data]'
+	touch $@
+
+$(VENV)-train/.train: $(VENV)/.dev
+	$(PYTHON) -m venv $(VENV)-train
+	$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' > "$$($(VENV)-train/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/under.pth"
+	$(VENV)-train/bin/python -m pip --disable-pip-version-check --quiet install -c constraints.txt accelerate datasets peft tensorboard trl
 	touch $@
 
 # vLLM decides the versions of much that constraints.txt pins, so only torch is pinned. The three that are thrown out are

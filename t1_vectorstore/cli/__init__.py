@@ -21,6 +21,7 @@ from t1_vectorstore.cli.manage import delete, info, optimize
 from t1_vectorstore.cli.reindex import reindex
 from t1_vectorstore.cli.search import search
 from t1_vectorstore.cli.snapshots import pull, restore, snapshot
+from t1_vectorstore.cli.train import add_token, data, train
 from t1_vectorstore.cli.tune import tune
 from t1_vectorstore.cli.verify import verify
 
@@ -36,6 +37,9 @@ for command in (demo, index, search, info, delete, verify, reindex, snapshot, re
     app.command()(command)
 app.command("eval")(evaluate)
 app.command()(tune)
+app.command()(train)
+app.command()(add_token)
+app.add_typer(data, name="data")
 
 
 def _version(wanted: bool) -> None:

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from t1_vectorstore.demo.factbook import LINK_FIELDS, Country, Entity, World
-from t1_vectorstore.demo.wording import DOCUMENTS, FACETS, QUESTIONS, STARTS, STEPS, THOUGHTS
+from t1_vectorstore.demo.wording import DOCUMENTS, FACETS, PLAIN, THOUGHTS, Wording
 
 MAX_HOPS = 4
 UNSEEN_ONE_IN = 5
@@ -102,7 +102,9 @@ def walk(world: World, relations: int) -> list[Path]:
     return paths
 
 
-def make_example(world: World, path: Path, entity: Entity | None, facet: str, rng: random.Random) -> Example:
+def make_example(
+    world: World, path: Path, entity: Entity | None, facet: str, rng: random.Random, wording: Wording = PLAIN
+) -> Example:
     """Word a chain as a query with its thought.
 
     Args:
@@ -111,18 +113,19 @@ def make_example(world: World, path: Path, entity: Entity | None, facet: str, rn
         entity: What stands for the first country; None names the country itself.
         facet: A facet that the last country has.
         rng: Chooses among the templates.
+        wording: The templates of queries.
     """
     countries = [world.countries[code] for code in path.codes]
     description = countries[0].name
     steps = []
     if entity is not None:
-        description = rng.choice(STARTS[entity.kind]).format(e=entity.name)
+        description = rng.choice(wording.starts[entity.kind]).format(e=entity.name)
         steps.append(THOUGHTS[entity.kind].format(a=entity.name, b=countries[0].name))
     for relation, before, after in zip(path.relations, countries, countries[1:], strict=False):
-        description = rng.choice(STEPS[relation]).format(x=description)
+        description = rng.choice(wording.steps[relation]).format(x=description)
         steps.append(THOUGHTS[relation].format(a=before.name, b=after.name))
     steps.append(f"{countries[-1].name}: {FACETS[facet]}.")
-    query = rng.choice(QUESTIONS[facet]).format(x=description)
+    query = rng.choice(wording.questions[facet]).format(x=description)
     traps = [document_id(country, facet) for country in countries[:-1] if facet in country.facets]
     traps += [document_id(countries[-1], other) for other in countries[-1].facets if other != facet]
     positive = document_id(countries[-1], facet)
@@ -137,14 +140,14 @@ class Sampler:
     others: each with weight one over the square root of the number of chains that end there.
     """
 
-    def __init__(self, world: World) -> None:
-        """Enumerate the chains of one to four hops."""
-        self._world = world
+    def __init__(self, world: World, *, max_hops: int = MAX_HOPS, wording: Wording = PLAIN) -> None:
+        """Enumerate the chains of up to ``max_hops`` hops, to be worded by ``wording``."""
+        self._world, self._max_hops, self._wording = world, max_hops, wording
         self._entities: Mapping[str, Sequence[Entity]] = entities_by_country(world)
         self._links = walk(world, 1)
         self._composed: dict[int, list[Path]] = {}
         self._weights: dict[int, list[float]] = {}
-        for hops in range(2, MAX_HOPS + 1):
+        for hops in range(2, max_hops + 1):
             paths = [p for p in walk(world, hops - 1) if p.codes[0] in self._entities and part_of(p) == "train"]
             ends = Counter(path.codes[-1] for path in paths)
             self._composed[hops] = paths
@@ -154,10 +157,10 @@ class Sampler:
         """Draw ``count`` examples of ``hops`` facts (0: a named country; 1: half entities, half links).
 
         Raises:
-            ValueError: ``hops`` is not between 0 and ``MAX_HOPS``, or the facts allow no such chain.
+            ValueError: ``hops`` is not between 0 and the longest enumerated, or the facts allow no such chain.
         """
-        if not 0 <= hops <= MAX_HOPS:
-            raise ValueError(f"cannot draw chains of {hops!r} hops: between 0 and {MAX_HOPS} are built")
+        if not 0 <= hops <= self._max_hops:
+            raise ValueError(f"cannot draw chains of {hops!r} hops: between 0 and {self._max_hops} are built")
         if hops > 1 and not self._composed[hops]:
             raise ValueError(f"no chain of {hops} hops can be made of these facts: use a larger file")
         examples = []
@@ -174,11 +177,13 @@ class Sampler:
                 path = rng.choices(self._composed[hops], weights=self._weights[hops])[0]
                 entity = rng.choice(self._entities[path.codes[0]])
             facet = rng.choice(list(self._world.countries[path.codes[-1]].facets))
-            examples.append(make_example(self._world, path, entity, facet, rng))
+            examples.append(make_example(self._world, path, entity, facet, rng, self._wording))
         return examples
 
 
-def build_split(world: World, part: Part | None, hops: int, count: int, seed: int = 0) -> list[Example]:
+def build_split(
+    world: World, part: Part | None, hops: int, count: int, seed: int = 0, wording: Wording = PLAIN
+) -> list[Example]:
     """Build the evaluation queries of one split: ``hops`` facts from an entity, spread evenly over target countries.
 
     Args:
@@ -187,6 +192,7 @@ def build_split(world: World, part: Part | None, hops: int, count: int, seed: in
         hops: Number of facts.
         count: Number of queries; fewer are returned if the facts allow no more.
         seed: Of the choice.
+        wording: The templates of queries.
 
     Raises:
         ValueError: The facts allow no such chain.
@@ -205,7 +211,7 @@ def build_split(world: World, part: Part | None, hops: int, count: int, seed: in
             path = rng.choice(by_target[target])
             entity = rng.choice(entities[path.codes[0]])
             facet = rng.choice(list(world.countries[target].facets))
-            example = make_example(world, path, entity, facet, rng)
+            example = make_example(world, path, entity, facet, rng, wording)
             examples.setdefault(example.query, example)
             if len(examples) == count:
                 return list(examples.values())

@@ -7,6 +7,7 @@ facet share no word, so that words alone find nothing. Thoughts have one wording
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 # {c} is the country, {v} the comma-separated values.
 DOCUMENTS: Mapping[str, tuple[str, ...]] = {
@@ -133,6 +134,19 @@ STEPS: Mapping[str, tuple[str, ...]] = {
         "the first vendor to {x}",
     ),
 }
+
+
+@dataclass(frozen=True)
+class Wording:
+    """The templates of queries: ways to ask for a facet, to name a start, to follow a link."""
+
+    questions: Mapping[str, tuple[str, ...]]
+    starts: Mapping[str, tuple[str, ...]]
+    steps: Mapping[str, tuple[str, ...]]
+
+
+PLAIN = Wording(QUESTIONS, STARTS, STEPS)
+"""The wording of the demo and of the first t1-mini."""
 
 # One step of a thought: {a} is what is known, {b} the country it leads to.
 THOUGHTS: Mapping[str, str] = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import random
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -10,9 +10,10 @@ from itertools import groupby
 import torch
 from torch import Tensor
 
-from t1_vectorstore.demo.chains import Example
-from t1_vectorstore.prompts import Prompter
+from t1_vectorstore.errors import TrainingFailed
+from t1_vectorstore.prompts import Prompt, Prompter
 
+log = logging.getLogger(__name__)
 PAD_ID = 0
 MULTIPLE = 4  # fewer distinct lengths make fewer, larger attention calls
 
@@ -53,14 +54,15 @@ class Packed:
     predicted: Tensor
     owners: Tensor
 
+    @property
+    def labels(self) -> Tensor:
+        """(N,) the tokens that are predicted."""
+        return self.ids[0, self.predicted]
 
-@dataclass(frozen=True)
-class Batch:
-    """One step: query sequences, the distinct documents they are ranked against, and each query's right document."""
-
-    queries: list[Tokens]
-    documents: list[Tokens]
-    positives: Tensor
+    def to(self, device: torch.device | str) -> Packed:
+        """The same on another device."""
+        moved = (self.ids.to(device), self.positions.to(device), self.groups, self.ends.to(device))
+        return Packed(*moved, self.predicted.to(device), self.owners.to(device))
 
 
 class Encoder:
@@ -68,52 +70,48 @@ class Encoder:
 
     def __init__(self, prompter: Prompter) -> None:
         """Use the prompts of ``prompter``."""
-        self._prompter = prompter
+        self.prompter = prompter
+        self._told: set[str] = set()
 
     def documents(self, texts: Sequence[str]) -> list[Tokens]:
         """Encode documents."""
-        return [Tokens(prompt.ids, len(prompt.ids)) for prompt in self._prompter.documents(texts)]
+        prompts = self.prompter.documents(texts)
+        self._tell_cut("document", prompts)
+        return [Tokens(prompt.ids, len(prompt.ids)) for prompt in prompts]
 
     def queries(self, texts: Sequence[str], thoughts: Sequence[str | None]) -> list[Tokens]:
-        """Encode queries, each with its thought if there is one."""
-        thinking = self._prompter.queries(texts, think=True)
-        closed = self._prompter.queries(texts, think=False)
+        """Encode queries, each with its thought if there is one.
+
+        Raises:
+            TrainingFailed: A thought is longer than the specification lets the model think.
+        """
+        thinking = self.prompter.queries(texts, think=True)
+        closed = self.prompter.queries(texts, think=False)
+        self._tell_cut("query", thinking)
         sequences = []
         for before, whole, thought in zip(thinking, closed, thoughts, strict=True):
             if thought is None:
                 sequences.append(Tokens(whole.ids, len(whole.ids)))
             else:
-                sequences.append(Tokens([*before.ids, *self._prompter.thought_ids(thought)], len(before.ids)))
+                sequences.append(Tokens([*before.ids, *self._thought(thought)], len(before.ids)))
         return sequences
 
+    def _thought(self, thought: str) -> list[int]:
+        ids = self.prompter.thought_ids(thought)
+        budget = self.prompter.spec.decoding.max_tokens
+        if len(ids) - 1 > budget:
+            raise TrainingFailed(
+                f"the thought {thought!r:.60} has {len(ids) - 1} tokens, and the model may think {budget}: raise "
+                "decoding.max_tokens of its specification, or shorten the thought"
+            )
+        return ids
 
-def make_batch(
-    examples: Sequence[Example],
-    documents: Mapping[str, Tokens],
-    encoder: Encoder,
-    think_share: float,
-    trap_share: float,
-    rng: random.Random,
-) -> Batch:
-    """Choose which queries think and which traps join the in-batch negatives, and encode.
-
-    Args:
-        examples: The queries of the step.
-        documents: Id to encoded document, of the whole corpus.
-        encoder: Of the queries.
-        think_share: Probability that a query has its thought.
-        trap_share: Probability that one of a query's negatives is added.
-        rng: Makes the choices.
-    """
-    thoughts = [example.thought if rng.random() < think_share else None for example in examples]
-    queries = encoder.queries([example.query for example in examples], thoughts)
-    ids = {example.positive: None for example in examples}
-    for example in examples:
-        if example.negatives and rng.random() < trap_share:
-            ids[rng.choice(example.negatives)] = None
-    rows = {identifier: row for row, identifier in enumerate(ids)}
-    positives = torch.tensor([rows[example.positive] for example in examples])
-    return Batch(queries, [documents[identifier] for identifier in ids], positives)
+    def _tell_cut(self, what: str, prompts: Sequence[Prompt]) -> None:
+        cut = sum(prompt.dropped > 0 for prompt in prompts)
+        if cut and what not in self._told:
+            self._told.add(what)
+            log.warning("some texts are longer than max_%s_tokens, as %d of %d here: only their beginning is "
+                        "trained on", what, cut, len(prompts))  # fmt: skip
 
 
 def pack(sequences: Sequence[Tokens]) -> Packed:
@@ -133,3 +131,68 @@ def pack(sequences: Sequence[Tokens]) -> Packed:
     groups = tuple((len(list(group)), length) for length, group in groupby(lengths[i] for i in order))
     where, owners = torch.tensor(predicted, dtype=torch.long).reshape(-1, 2).unbind(1)
     return Packed(torch.tensor([ids]), torch.tensor([positions]), groups, torch.tensor(ends), where, owners)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One step of one process.
+
+    Attributes:
+        passes: The sequences, queries first and then documents, in the packs that one forward pass takes each.
+        queries: How many of the sequences are queries.
+        positives: (Q,) the row of each query's right document among the documents.
+        documents: (D,) number of each document in the corpus, by which other processes know it.
+        relevant: (Q, P) the numbers of all right documents of each query, filled up with -1.
+        teacher: (Q, D) the teacher's cosines, if there is one.
+    """
+
+    passes: tuple[Packed, ...]
+    queries: int
+    positives: Tensor
+    documents: Tensor
+    relevant: Tensor
+    teacher: Tensor | None = None
+
+    def to(self, device: torch.device | str, **_: object) -> Batch:
+        """The same on another device."""
+        return Batch(
+            tuple(packed.to(device) for packed in self.passes),
+            self.queries,
+            self.positives.to(device),
+            self.documents.to(device),
+            self.relevant.to(device),
+            None if self.teacher is None else self.teacher.to(device),
+        )
+
+
+def make_batch(
+    queries: Sequence[Tokens],
+    targets: Sequence[int],
+    relevant: Sequence[Sequence[int]],
+    documents: Mapping[int, Tokens],
+    *,
+    at_once: int | None = None,
+    teacher: Tensor | None = None,
+) -> Batch:
+    """Lay out one step.
+
+    Args:
+        queries: The encoded queries.
+        targets: The number of the document that each query is to find.
+        relevant: The numbers of all right documents of each query.
+        documents: The encoded documents by number, each query's target among them; the others are negatives.
+        at_once: Sequences of a forward pass; all by default.
+        teacher: (Q, D) a teacher's cosines.
+    """
+    rows = {number: row for row, number in enumerate(documents)}
+    sequences = [*queries, *documents.values()]
+    at_once = at_once or len(sequences)
+    widest = max(len(numbers) for numbers in relevant)
+    return Batch(
+        tuple(pack(sequences[start : start + at_once]) for start in range(0, len(sequences), at_once)),
+        len(queries),
+        torch.tensor([rows[number] for number in targets]),
+        torch.tensor(list(documents)),
+        torch.tensor([[*numbers, *[-1] * (widest - len(numbers))] for numbers in relevant]),
+        teacher,
+    )

@@ -11,32 +11,19 @@ import pytest
 from t1_vectorstore.demo.chains import Example
 from t1_vectorstore.evaluation import factbook as evaluation
 from t1_vectorstore.evaluation.thoughts import Probe
-from t1_vectorstore.training import model as models
-from t1_vectorstore.training.stage1 import Stage1Config
-from t1_vectorstore.training.stage1 import main as train
-
-TINY = models.Shape(hidden=32, layers=1, heads=2, key_value_heads=1, intermediate=32)
+from t1_vectorstore.training.beginnings import begin
+from t1_vectorstore.training.examples import read_data
+from tests.training.small_recipes import built, recipe
 
 
 @pytest.fixture(scope="module")
 def trained(factbook: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[bool, Path]:
-    """A model that thinks and its static twin."""
-    return {
-        static: train(
-            Stage1Config(
-                data=factbook,
-                out=tmp_path_factory.mktemp("run"),
-                static=static,
-                seconds=None,
-                steps=4,
-                shape=TINY,
-                vocab_size=400,
-                tokenizer_draws=20,
-                batch=(1, 2, 1, 1, 1),
-            )
-        )
-        for static in (False, True)
-    }
+    """A model that thinks and its static twin, as they are before they are trained."""
+    folder = tmp_path_factory.mktemp("models")
+    data = read_data(built(factbook, folder / "data"))
+    for static in (False, True):
+        begin(recipe(thinks=not static), data, folder / str(static))
+    return {static: folder / str(static) for static in (False, True)}
 
 
 def test_measure_by_hand() -> None:

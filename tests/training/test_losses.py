@@ -39,3 +39,20 @@ def test_triplet_margin_takes_the_hardest_negative() -> None:
 def test_a_temperature_that_is_not_positive_is_refused(temperature: float) -> None:
     with pytest.raises(ValueError, match="temperature"):
         losses.info_nce(QUERIES, DOCUMENTS, POSITIVES, temperature)
+
+
+def test_another_right_document_is_no_negative() -> None:
+    ignored = torch.tensor([[False, True, False], [False, False, True]])
+    first = -math.log(math.exp(2.0) / (math.exp(2.0) + math.exp(0.0)))
+    second = -math.log(math.exp(1.6) / (math.exp(0.0) + math.exp(1.6)))
+    nce = losses.info_nce(QUERIES, DOCUMENTS, POSITIVES, 0.5, ignored).item()
+    assert nce == pytest.approx((first + second) / 2, abs=1e-6)
+    assert losses.triplet_margin(QUERIES, DOCUMENTS, POSITIVES, 0.3, ignored).item() == 0.0
+
+
+def test_distillation_is_nothing_for_a_pupil_that_ranks_as_its_teacher() -> None:
+    own = QUERIES @ DOCUMENTS.T
+    assert losses.distillation(QUERIES, DOCUMENTS, own, 0.1).item() == pytest.approx(0.0, abs=1e-6)
+    p, q = (torch.softmax(scores / 0.5, -1) for scores in (own.flip(1), own))
+    expected = (p * (p / q).log()).sum(-1).mean().item()
+    assert losses.distillation(QUERIES, DOCUMENTS, own.flip(1), 0.5).item() == pytest.approx(expected, abs=1e-6)

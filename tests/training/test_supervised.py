@@ -1,0 +1,246 @@
+"""Stages 1 and 2 on real, very small models; run by make test-train."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from t1_vectorstore.checkpoint import Checkpoint
+from t1_vectorstore.embedder import T1Embedder
+from t1_vectorstore.errors import TrainingFailed
+from t1_vectorstore.training import running
+from t1_vectorstore.training.configs import Recipe
+from t1_vectorstore.training.examples import write_data
+from t1_vectorstore.training.figures import read_history
+from tests.training.small_recipes import SFT, recipe
+
+pytestmark = pytest.mark.train
+
+CONTRASTIVE = {
+    "stage": "contrastive",
+    "steps": 4,
+    "queries": 8,
+    "learning_rate": 1e-2,
+    "log_every": 1,
+    "warmup_steps": 0,
+}
+
+
+def losses(out: Path) -> list[dict[str, Any]]:
+    return [record for record in read_history(out) if "loss" in record]
+
+
+def weights(out: Path, stage: str = "1-sft") -> dict[str, torch.Tensor]:
+    last = max((out / stage).glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
+    state: dict[str, torch.Tensor] = torch.load(last / "trained.pt", weights_only=True)
+    return state
+
+
+@pytest.fixture(scope="module")
+def trained(chains: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("run")
+    running.train(recipe(SFT | {"steps": 30, "probes": ["dev"], "probe_every": 10}), chains, out)
+    return out
+
+
+def test_the_loss_falls_and_everything_is_written(trained: Path) -> None:
+    reports = losses(trained / "1-sft")
+    assert len(reports) == 30
+    assert sum(r["loss"] for r in reports[-3:]) < 0.85 * sum(r["loss"] for r in reports[:3])
+    assert {"lm", "nce", "triplet"} <= reports[0].keys()
+    assert sum("exact/dev" in record for record in read_history(trained / "1-sft")) == 3
+    assert (trained / "training.png").stat().st_size > 1000
+    assert list((trained / "1-sft" / "runs").rglob("events.out.tfevents.*"))
+    assert T1Embedder.load(trained / "model").embed_query("where", budget=4).thoughts
+
+
+def interrupted(patch: pytest.MonkeyPatch, at: int) -> None:
+    """Ends a run in the middle of a step, as a kill would."""
+    from t1_vectorstore.training.trainer import T1Trainer
+
+    whole = T1Trainer.training_step
+
+    def step(self: Any, *arguments: Any) -> torch.Tensor:
+        if self.state.global_step == at:
+            raise KeyboardInterrupt
+        return whole(self, *arguments)
+
+    patch.setattr(T1Trainer, "training_step", step)
+
+
+@pytest.mark.parametrize("optimizer", ["muon", "adamw"])
+def test_an_interrupted_run_continues_to_the_same_model(optimizer: str, chains: Path, tmp_path: Path) -> None:
+    wanted = recipe(SFT | {"optimizer": optimizer})
+    running.train(wanted, chains, tmp_path / "whole")
+    with pytest.MonkeyPatch.context() as patch:
+        interrupted(patch, at=8)
+        with pytest.raises(KeyboardInterrupt):
+            running.train(wanted, chains, tmp_path / "parts")
+    damaged = tmp_path / "parts" / "1-sft" / "checkpoint-7"  # killed while it was written: without its state
+    damaged.mkdir()
+    (damaged / "trained.pt").write_bytes(b"")
+    assert losses(tmp_path / "parts" / "1-sft")[-1]["step"] == 5
+    running.train(wanted, chains, tmp_path / "parts")
+    one, other = weights(tmp_path / "whole"), weights(tmp_path / "parts")
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    a, b = (Checkpoint.load(tmp_path / name / "model").identity.fingerprint for name in ("whole", "parts"))
+    assert a == b
+
+
+def test_a_run_that_is_done_is_not_run_again(trained: Path, chains: Path) -> None:
+    before = (trained / "1-sft" / "model" / "model.safetensors").stat().st_mtime_ns
+    wanted = SFT | {"steps": 30, "probes": ["dev"], "probe_every": 10, "threads": 2}  # what does not touch the weights
+    running.train(recipe(wanted), chains, trained)
+    assert (trained / "1-sft" / "model" / "model.safetensors").stat().st_mtime_ns == before
+
+
+def test_a_folder_of_another_run_is_refused(trained: Path, chains: Path, tmp_path: Path) -> None:
+    with pytest.raises(TrainingFailed, match="another seed"):
+        running.train(recipe(SFT | {"steps": 30, "probes": ["dev"], "probe_every": 10}, seed=1), chains, trained)
+    (tmp_path / "notes.txt").touch()
+    with pytest.raises(TrainingFailed, match="is not empty"):
+        running.train(recipe(), chains, tmp_path)
+
+
+def test_the_static_twin_has_no_thoughts(chains: Path, tmp_path: Path) -> None:
+    folder = running.train(recipe(SFT | {"steps": 3}, thinks=False), chains, tmp_path)
+    assert not Checkpoint.load(folder).spec.thinks
+    assert all(report["lm"] == 0.0 for report in losses(tmp_path / "1-sft"))
+
+
+def test_a_trained_model_is_trained_on(chains: Path, trained: Path, tmp_path: Path) -> None:
+    running.train(recipe(SFT | {"steps": 2}, path=str(trained / "model")), chains, tmp_path)
+    assert losses(tmp_path / "1-sft")[0]["loss"] < losses(trained / "1-sft")[0]["loss"]
+
+
+def test_a_loss_that_is_no_number_stops_the_run(chains: Path, tmp_path: Path) -> None:
+    with pytest.raises(TrainingFailed, match="nan at step 0"):
+        running.train(recipe(SFT | {"margin": float("nan")}), chains, tmp_path)
+    assert not (tmp_path / "model").exists()
+
+
+def test_too_little_memory_is_refused(chains: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import psutil
+
+    class Little:
+        available = 0
+
+    monkeypatch.setattr(psutil, "virtual_memory", Little)
+    with pytest.raises(TrainingFailed, match="GiB are free: train adapters"):
+        running.train(recipe(), chains, tmp_path)
+
+
+def test_memory_that_runs_out_is_told(chains: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from t1_vectorstore.training.trainer import T1Trainer
+
+    def full(*_: Any) -> None:
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes.")
+
+    monkeypatch.setattr(T1Trainer, "training_step", full)
+    with pytest.raises(TrainingFailed, match="lower queries"):
+        running.train(recipe(), chains, tmp_path)
+
+
+def test_a_part_the_data_lacks_is_refused(chains: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no part 'hop9'; its parts are: hop0, "):
+        running.train(recipe(SFT | {"queries": {"hop9": 3}}), chains, tmp_path)
+
+
+def first_gradients(stage: dict[str, Any], data: Path, out: Path, patch: pytest.MonkeyPatch) -> dict[str, torch.Tensor]:
+    """The gradients of a run's first step."""
+    from t1_vectorstore.training import trainer as trainers
+
+    found: dict[str, torch.Tensor] = {}
+    whole = trainers.T1Trainer.training_step
+
+    def step(self: Any, model: Any, *arguments: Any) -> torch.Tensor:
+        loss = whole(self, model, *arguments)
+        found.update({name: p.grad.clone() for name, p in model.named_parameters()} | {"loss": loss})
+        raise KeyboardInterrupt
+
+    patch.setattr(trainers.T1Trainer, "training_step", step)
+    with pytest.raises(KeyboardInterrupt):
+        running.train(recipe(stage), data, out)
+    patch.undo()
+    return found
+
+
+def test_cached_gradients_are_those_of_the_whole_batch(
+    chains: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage = CONTRASTIVE | {"precision": "fp32", "mining": None, "lm_weight": 0.5}
+    whole = first_gradients(stage, chains, tmp_path / "whole", monkeypatch)
+    parts = first_gradients(stage | {"at_once": 3}, chains, tmp_path / "parts", monkeypatch)
+    assert whole["loss"] > 0
+    for name, gradient in whole.items():
+        assert torch.allclose(gradient, parts[name], atol=1e-6, rtol=1e-4), name
+
+
+def test_stage_two_mines_negatives_and_heeds_a_teacher(
+    chains: Path, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sentence_transformers.SentenceTransformer", BagOfLetters)
+    stage = CONTRASTIVE | {"at_once": 6, "mining": {"depth": 12, "keep": 3, "below": 2.0}, "teacher": "letters"}
+    running.train(recipe(stage, path=str(trained / "model")), chains, tmp_path)
+    lines = [json.loads(line) for line in (tmp_path / "1-contrastive" / "negatives.jsonl").read_text().splitlines()]
+    examples = [json.loads(line) for line in (chains / "train.jsonl").read_text().splitlines()]
+    right = {example["query"]: example["positives"] for example in examples}
+    assert {query for query, _ in lines} == right.keys()
+    assert all(len(found) <= 3 and not set(found) & set(right[query]) for query, found in lines)
+    assert sum(bool(found) for _, found in lines) > len(lines) / 2
+    assert losses(tmp_path / "1-contrastive")[0]["distillation"] > 0
+
+
+class BagOfLetters:
+    """A teacher that knows letters."""
+
+    def __init__(self, name: str) -> None:
+        assert name == "letters"
+
+    def encode(self, texts: list[str], **_: Any) -> Any:
+        import numpy as np
+
+        counts = np.array([[text.count(chr(97 + i)) + 0.1 for i in range(26)] for text in texts], np.float32)
+        return counts / np.linalg.norm(counts, axis=1, keepdims=True)
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_adapters_are_merged_into_the_model(chains: Path, trained: Path, tmp_path: Path, checkpointing: bool) -> None:
+    stage = SFT | {"lora": {"rank": 4}, "optimizer": "adamw", "gradient_checkpointing": checkpointing}
+    wanted = recipe(stage, path=str(trained / "model"))
+    folder = running.train(wanted, chains, tmp_path)
+    assert T1Embedder.load(folder).embed_query("where", budget=4).vector.shape == (32,)
+    assert not list(folder.glob("adapter*"))
+    assert all("lora" in name or "token_adapter" in name or "delta" in name for name in weights(tmp_path))
+    before, after = (Checkpoint.load(path).identity.fingerprint for path in (trained / "model", folder))
+    assert before != after
+
+
+def test_one_recipe_may_have_several_stages(chains: Path, tmp_path: Path) -> None:
+    wanted: Recipe = recipe(SFT | {"steps": 2}, CONTRASTIVE | {"steps": 2, "mining": None}, SFT | {"steps": 1})
+    running.train(wanted, chains, tmp_path)
+    assert [path.name for path in sorted(tmp_path.glob("[0-9]*"))] == ["0-begin", "1-sft", "2-contrastive", "3-sft"]
+
+
+def test_overfitting_a_toy_finds_its_document(tmp_path: Path) -> None:
+    from t1_vectorstore.training.examples import Example
+
+    documents = {str(n): f"{word} is here" for n, word in enumerate(["red", "green", "blue", "grey"])}
+    asked = ["rose", "grass", "sky", "fog"]
+    train = [
+        Example(f"the {q}", f"{d.split()[0]}.", (str(n),))
+        for n, (q, d) in enumerate(zip(asked, documents.values(), strict=True))
+    ]
+    write_data(tmp_path / "data", documents, {"train": train, "dev": train})
+    stage = SFT | {"steps": 60, "queries": 12, "probes": ["dev"], "probe_every": 60, "save_every": 60}
+    folder = running.train(recipe(stage), tmp_path / "data", tmp_path / "run")
+    embedder = T1Embedder.load(folder, dtype="float32")
+    vectors = embedder.embed_documents(list(documents.values())).vectors
+    for row, example in enumerate(train):
+        [embedded] = embedder.embed_queries([example.query])
+        assert embedded.thoughts[0].text == example.thought
+        assert int((vectors @ embedded.vector).argmax()) == row
