@@ -11,15 +11,18 @@ def find_device(name: str) -> torch.device:
     """A device; ``auto`` takes a GPU where there is one.
 
     Raises:
+        TypeError: no name.
         ValueError: it is not on this machine.
     """
     if name == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda")
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    if not isinstance(name, str):
+        raise TypeError(f"device must be a name such as 'cpu' or 'cuda:0', got {name!r}")
     try:
         device = torch.device(name)
-        torch.empty(1, device=device)
+        torch.zeros(1, device=device).item()  # 'meta' makes tensors, but none that hold numbers
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise ValueError(f"device {name!r} is not on this machine: {error}".splitlines()[0]) from error
     return device

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -76,6 +77,7 @@ class LocalBackend:
         self.device = device
         self._emb_id, self._stop_ids = emb_id, frozenset(stop_ids)
         self._threads = threads
+        self._process = os.getpid()
         tokens = batch_tokens or BATCH_TOKENS.get(device.type, 8192)
         self._budget = TokenBudget(tokens, device)
         self._thoughts = TokenBudget(tokens * CACHE_TOKENS.get(device.type, 2), device)
@@ -134,11 +136,13 @@ class LocalBackend:
         """One call at a time, without gradients."""
         with self._lock, torch.inference_mode():
             before = torch.get_num_threads()
-            torch.set_num_threads(self._threads or before)
+            # In a forked process the threads of its parent are not there, and waiting for them would be for ever.
+            torch.set_num_threads(1 if os.getpid() != self._process else self._threads or before)
             try:
                 yield
             finally:
-                torch.set_num_threads(before)
+                if os.getpid() == self._process:
+                    torch.set_num_threads(before)
 
 
 def load_local(
@@ -169,15 +173,20 @@ def load_local(
         lean: take the lean path where it is proven; without it always transformers, its reference.
 
     Raises:
-        ValueError: a device or dtype that this machine does not have, a batch size or number of threads below 1.
+        ValueError: a device or dtype that this machine does not have, a batch size below 1,
+            a number of threads below 1 or far above that of the CPUs.
+        TypeError: a device that is no name.
         CheckpointError: weights that do not load, or have no row for the emb token.
         ModuleNotFoundError: transformers is needed and not installed.
     """
     place = find_device(device)
     number = find_dtype(dtype, place)
     for name, count in (("batch_tokens", batch_tokens), ("threads", threads)):
-        if count is not None and not (isinstance(count, int) and count >= 1):
+        if count is not None and (not isinstance(count, int) or isinstance(count, bool) or count < 1):
             raise ValueError(f"{name} must be a whole number of at least 1, got {count!r}")
+    most = 4 * (os.cpu_count() or 64)
+    if threads is not None and threads > most:  # of very many torch dies without a word
+        raise ValueError(f"threads={threads}, but more than {most}, four for each CPU here, only wait for each other")
     depth = _depth(checkpoint)
     shape = lean_shape(checkpoint, place) if lean else None
     model: LocalModel

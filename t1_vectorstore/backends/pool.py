@@ -67,7 +67,7 @@ class DevicePool:
         if not devices or "auto" in devices:
             raise ValueError(f"devices must name each device, such as ['cuda:0', 'cuda:1'], got {list(devices)!r}")
         load = partial(load, sharing=sum(device.startswith("cpu") for device in devices))
-        self._closed = False
+        self._closed, self._process = False, os.getpid()
         others = [_Lane(device, _one_process(), _encode) for device in devices[1:]]
         self._lanes = others
         try:
@@ -127,12 +127,16 @@ class DevicePool:
     def close(self) -> None:
         """End the processes, once what they are at is done; what is not collected is lost. Twice is once."""
         self._closed = True
+        if os.getpid() != self._process:
+            return
         for lane in self._lanes:
             lane.executor.shutdown(cancel_futures=True)
 
     def _check_open(self) -> None:
         if self._closed:
             raise BackendError("this embedder is closed, and its processes have ended; load it again")
+        if os.getpid() != self._process:
+            raise BackendError("this process was forked from the one whose devices these are; load the embedder here")
 
 
 def _one_process() -> ProcessPoolExecutor:

@@ -170,6 +170,12 @@ def test_devices_and_types_this_machine_lacks(tiny: Path) -> None:
         T1Embedder.load(tiny, batch_tokens=0)
     with pytest.raises(ValueError, match="threads must be a whole number of at least 1"):
         T1Embedder.load(tiny, threads=0)
+    with pytest.raises(ValueError, match="threads=100000, but more than"):
+        T1Embedder.load(tiny, threads=100_000)
+    with pytest.raises(ValueError, match="device 'meta' is not on this machine"):
+        T1Embedder.load(tiny, device="meta")
+    with pytest.raises(TypeError, match="device must be a name such as 'cpu'"):
+        T1Embedder.load(tiny, device=None)  # type: ignore[arg-type]
 
 
 def test_the_number_of_threads_is_given_back(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import random
+import signal
 import threading
 import warnings
 from pathlib import Path
@@ -176,3 +178,18 @@ def test_a_megabyte_of_text(tiny: Path) -> None:
     with pytest.warns(TruncationWarning):
         result = T1Embedder.load(tiny).embed_documents(["word " * 200_000])
     assert result.truncated[0].total_tokens == 1_000_000
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_forked_process_computes_too(tiny: Path) -> None:
+    embedder = T1Embedder.load(tiny, dtype="float32", threads=2)
+    expected = embedder.embed_documents(["a text " * 50] * 20).vectors  # torch's threads are there now
+    child = os.fork()
+    if child == 0:
+        signal.alarm(60)
+        try:
+            found = embedder.embed_documents(["a text " * 50] * 20).vectors
+            os._exit(0 if np.allclose(found, expected, atol=1e-5) else 1)
+        finally:
+            os._exit(2)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0

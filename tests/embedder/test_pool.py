@@ -95,6 +95,22 @@ def test_failures_and_interrupts_reach_the_caller(two: T1Embedder) -> None:
     assert two.embed_documents(TEXTS).vectors.shape == (len(TEXTS), two.dimension)
 
 
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_forked_process_has_no_part_in_the_pool(two: T1Embedder) -> None:
+    child = os.fork()
+    if child == 0:
+        signal.alarm(60)
+        try:
+            with pytest.raises(BackendError, match="forked"):
+                two.embed_documents(TEXTS)
+            two.close()  # ends nothing of its parent's
+            os._exit(0)
+        finally:
+            os._exit(2)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert two.embed_documents(TEXTS).vectors.shape == (len(TEXTS), two.dimension)
+
+
 def test_devices_that_cannot_be(tiny: Path) -> None:
     with pytest.raises(TypeError, match="must be a list of names, got 'cpu'"):
         T1Embedder.load(tiny, devices="cpu")
