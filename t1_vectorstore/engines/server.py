@@ -181,8 +181,8 @@ class ServerEngine(ClientEngine):
         return super().nearest(query)
 
     async def anearest(self, query: Nearest) -> list[Scored]:
-        """``nearest`` without holding up the event loop, and without a thread for each call but a first one."""
-        if self._version is None:
+        """``nearest`` without holding up the event loop, and without a thread but to ask a server's version, once."""
+        if self._version is None and _new_features(query):
             await asyncio.to_thread(self._demand, query)
         self._demand(query)
         arguments = {**query_arguments(query, search_params(self.schema.storage)), **self._shard("query_points")}
@@ -203,12 +203,10 @@ class ServerEngine(ClientEngine):
 
     def _demand(self, query: Nearest) -> None:
         """Refuse a query of which an older server would ignore a part; it is asked once how old it is."""
-        new = {"choose hits that differ": query.diversity, "fuse rankings as the other engines do": query.sparse}
-        for feature, asked in new.items():
-            if asked is not None:
-                if self._version is None:
-                    self._version = self._patiently(lambda client: client.info().version)
-                demand(feature, self._version, self._where)
+        for feature in _new_features(query):
+            if self._version is None:
+                self._version = self._patiently(lambda client: client.info().version)
+            demand(feature, self._version, self._where)
 
     def _shard(self, verb: str) -> dict[str, str]:
         """The argument that keeps a call to the collection's shard of one name, if it was opened for one."""
@@ -265,3 +263,9 @@ def _listening(host: str, port: int) -> bool:
             return True
     except OSError:
         return False
+
+
+def _new_features(query: Nearest) -> list[str]:
+    """What the query asks for that not every server has."""
+    new = {"choose hits that differ": query.diversity, "fuse rankings as the other engines do": query.sparse}
+    return [feature for feature, asked in new.items() if asked is not None]
