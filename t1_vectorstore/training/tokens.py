@@ -13,6 +13,8 @@ from t1_vectorstore.errors import CheckpointError
 from t1_vectorstore.specification import Decoding
 
 log = logging.getLogger(__name__)
+LENGTH, LEAST = 2048, 64
+"""Tokens of a query or a document, where the model takes as many; and the fewest that a query must be left."""
 INSTRUCTION = "Think step by step about what the question needs, then state what a passage that answers it would say."
 """The default query instruction of the chat prompt; ours, as no source of T1 tells the literal prompts."""
 
@@ -36,6 +38,7 @@ def add_token(
 
     Raises:
         CheckpointError: The model does not load, or has the token already; nothing is written.
+        ValueError: The budget leaves no room for queries.
         FileExistsError: ``out`` exists and is not empty.
     """
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -50,6 +53,11 @@ def add_token(
         raise CheckpointError(f"{source} does not load as a causal language model: {error}") from error
     if emb_token in tokenizer.get_vocab():
         raise CheckpointError(f"{source} has the token {emb_token!r} already: it needs no other")
+    positions = getattr(model.config.get_text_config(), "max_position_embeddings", None) or 2 * LENGTH
+    if (room := positions - max_thought_tokens - 1) < LEAST:
+        raise ValueError(
+            f"thoughts of {max_thought_tokens} tokens leave no room for queries: the model takes {positions}"
+        )
     ends = _ends(tokenizer, model)
     tokenizer.add_special_tokens({"additional_special_tokens": [emb_token]}, replace_extra_special_tokens=False)
     number = tokenizer.convert_tokens_to_ids(emb_token)
@@ -61,7 +69,8 @@ def add_token(
     with torch.no_grad():
         for weight in {id(part.weight): part.weight for part in (inputs, outputs)}.values():
             weight[number] = weight[:used].float().mean(0).to(weight.dtype)
-    spec = _specification(tokenizer, emb_token, ends, max_thought_tokens)
+    limits = {"max_query_tokens": min(LENGTH, room), "max_document_tokens": min(LENGTH, positions)}
+    spec = _specification(tokenizer, emb_token, ends, limits, max_thought_tokens)
     model.save_pretrained(out)
     tokenizer.save_pretrained(out)
     (out / SPEC_FILE).write_text(spec.model_dump_json(indent=2) + "\n", encoding="utf-8")
@@ -77,7 +86,13 @@ def _ends(tokenizer: Any, model: Any) -> tuple[str, ...]:  # noqa: ANN401 - tran
     return tuple(sorted(tokenizer.convert_ids_to_tokens(number) for number in known))
 
 
-def _specification(tokenizer: Any, emb_token: str, ends: tuple[str, ...], budget: int) -> CheckpointSpec:  # noqa: ANN401
+def _specification(
+    tokenizer: Any,  # noqa: ANN401 - transformers'
+    emb_token: str,
+    ends: tuple[str, ...],
+    limits: dict[str, int],
+    budget: int,
+) -> CheckpointSpec:
     if tokenizer.chat_template:
         turns = Message(role="system", content="{instruction}"), Message(role="user", content="{text}")
         prompts: dict[str, Any] = {"query_prompt": turns, "query_instruction": INSTRUCTION}
@@ -87,8 +102,7 @@ def _specification(tokenizer: Any, emb_token: str, ends: tuple[str, ...], budget
         emb_token=emb_token,
         thought_end=ends,
         document_prompt="{instruction}{text}",
-        max_query_tokens=2048,
-        max_document_tokens=2048,
         decoding=Decoding(max_tokens=budget),
+        **limits,
         **prompts,
     )
