@@ -90,7 +90,7 @@ def _specification(
     tokenizer: Any,  # noqa: ANN401 - transformers'
     emb_token: str,
     ends: tuple[str, ...],
-    limits: dict[str, int],
+    limits: dict[str, Any],
     budget: int,
 ) -> CheckpointSpec:
     if tokenizer.chat_template:
