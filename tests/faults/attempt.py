@@ -23,7 +23,7 @@ from tests.faults.corpus import CHUNK
 
 DIMENSION = 16
 GAVE_UP = 75  # EX_TEMPFAIL: the store failed, and the load said so
-CALLS = 70
+CALLS = 30
 """Any load of such a corpus calls the engine more often than this."""
 
 _VERBS = ("write", "erase", "read", "page", "defer_indexing", "restore_indexing", "close")

@@ -45,7 +45,7 @@ class Corpus:
     after: tuple[Document, ...]
 
 
-def draw(seed: int, documents: int = 150) -> Corpus:
+def draw(seed: int, documents: int = 75) -> Corpus:
     """The corpus of a seed."""
     random = Random(seed)
     before = [_document(random, number) for number in range(documents)]
