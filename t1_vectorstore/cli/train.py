@@ -119,6 +119,27 @@ def wordnet(
     _tell(build(source, out, candidates=candidates, queries=queries, seed=seed), out)
 
 
+@data.command()
+def own(
+    source: Annotated[Path, typer.Argument(metavar="SOURCE", help="Your documents, as t1 index takes them.")],
+    out: Out,
+    endpoint: Annotated[str, typer.Option(metavar="URL", help="An OpenAI-compatible server, up to /v1.")],
+    chat_model: Annotated[str, typer.Option(help="The chat model's name there.")],
+    calls: Annotated[int, typer.Option(min=1, help="Budget, with those of an interrupted run.")] = 200,
+    queries: Annotated[int, typer.Option(min=1, help="To ask for in a call.")] = 4,
+    at_once: Annotated[int, typer.Option(min=1, help="Calls at the same time.")] = 4,
+    seed: Seed = 0,
+    api_key: Annotated[
+        str | None, typer.Option(envvar="OPENAI_API_KEY", help="Of the server.", show_envvar=True)
+    ] = None,
+) -> None:
+    """Queries with thoughts, made of your own documents by a chat model, which you pay for."""
+    from t1_vectorstore.training.sources.own import Endpoint, build
+
+    asked = Endpoint(endpoint, chat_model, api_key)
+    _tell(build(source, out, asked, calls=calls, queries=queries, at_once=at_once, seed=seed), out)
+
+
 def _tell(counts: Mapping[str, int], out: Path) -> None:
     lines = [f"{count:>9,}  {name}" for name, count in counts.items()]
     output().print(styled("\n".join([*lines, f"in {out}"])))

@@ -1,0 +1,229 @@
+"""Training data from a user's own documents, written by any chat model behind an OpenAI-compatible endpoint.
+
+For a few documents at a time, a seed and those that share its rarest words, the model writes questions that need
+several of them, the chain of thought that leads there, and which document answers. What it writes is checked (ids that
+were shown, lengths, no question that copies its document) and kept only once. Every answer is appended to
+``answers.jsonl`` as it comes, so that an interrupted run goes on, and nothing is paid for twice.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import random
+import re
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from t1_vectorstore.corpora import read
+from t1_vectorstore.errors import CorpusError, T1Error
+from t1_vectorstore.training.examples import Example, write_data
+
+log = logging.getLogger(__name__)
+ANSWERS = "answers.jsonl"
+SHOWN = 4
+"""Documents that one call shows."""
+MOST_CHARACTERS = 1500
+"""Of a shown document."""
+COPIED = 0.6
+"""A question with a larger share of its words in its document is a copy: words alone would find it."""
+DEV_ONE_IN = 10
+PROMPT = """Here are {count} passages, each with an id.
+
+{passages}
+
+Write {queries} search queries that a user of this collection could ask. Each has one passage that answers it, in words
+that differ from the passage's; prefer queries that can be answered only by putting facts of several passages together.
+For each also write the thought: the short chain of facts that leads from the query to what the answering passage says.
+Reply with JSON alone: {{"queries": [{{"query": "...", "thought": "...", "positives": ["id"]}}]}}"""
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """An OpenAI-compatible server.
+
+    Attributes:
+        url: Up to ``/v1``.
+        model: The chat model's name there.
+        api_key: None where the server wants none.
+        timeout: Seconds for one answer.
+    """
+
+    url: str
+    model: str
+    api_key: str | None = None
+    timeout: float = 120.0
+
+
+class _Query(BaseModel):
+    model_config = ConfigDict(extra="ignore", strict=True)
+
+    query: str = Field(min_length=8, max_length=400)
+    thought: str = Field(min_length=4, max_length=1200)
+    positives: list[str] = Field(min_length=1)
+
+
+def build(
+    source: Path,
+    out: Path,
+    endpoint: Endpoint,
+    *,
+    calls: int = 200,
+    queries: int = 4,
+    at_once: int = 4,
+    seed: int = 0,
+    transport: httpx.BaseTransport | None = None,
+) -> dict[str, int]:
+    """Write the folder ``out``.
+
+    Args:
+        source: Documents: a folder, or a file of records, as ``t1 index`` takes them.
+        out: Folder to write; answers it has from an interrupted run are used.
+        endpoint: Who writes.
+        calls: Budget, those of earlier runs included.
+        queries: To ask for in a call.
+        at_once: Calls at the same time.
+        seed: Of the documents that are shown together.
+        transport: Of HTTP, for tests.
+
+    Returns:
+        What was written, as :func:`write_data` says it, with ``refused``: queries that were not kept.
+
+    Raises:
+        CorpusError: The documents cannot be read, or fewer than two can.
+        T1Error: The endpoint does not answer, or nothing that it writes can be used.
+    """
+    documents = {str(d.id or f"document-{n}"): d.text for n, d in enumerate(read(source)) if d.text.strip()}
+    if len(documents) < 2:
+        raise CorpusError(f"{source} holds {len(documents)} documents: chains need at least two")
+    out.mkdir(parents=True, exist_ok=True)
+    file = out / ANSWERS
+    answers = _read_answers(file)
+    shown = [group for group in _groups(documents, calls, seed) if json.dumps(group) not in answers]
+    headers = {"Authorization": f"Bearer {endpoint.api_key}"} if endpoint.api_key else {}
+    with (
+        httpx.Client(headers=headers, timeout=endpoint.timeout, transport=transport) as client,
+        file.open("a", encoding="utf-8") as kept,
+        ThreadPoolExecutor(at_once) as pool,
+    ):
+        for start in range(0, len(shown), at_once):
+            groups = shown[start : start + at_once]
+            for group, answer in zip(
+                groups, pool.map(lambda g: _ask(client, endpoint, documents, g, queries), groups), strict=True
+            ):
+                answers[json.dumps(group)] = answer
+                kept.write(json.dumps({"shown": group, "answer": answer}, ensure_ascii=False) + "\n")
+                kept.flush()
+    examples, refused = _checked(answers, documents)
+    if not examples:
+        raise T1Error(f"nothing that {endpoint.model} wrote can be used, of {refused} queries: see {file}")
+    dev = examples[::DEV_ONE_IN]
+    train = [example for number, example in enumerate(examples) if number % DEV_ONE_IN] or dev
+    return write_data(out, documents, {"train": train, "dev": dev}) | {"refused": refused}
+
+
+def _groups(documents: Mapping[str, str], calls: int, seed: int) -> list[list[str]]:
+    """Ids that are shown together: a seed, and the documents that share its rarest words."""
+    words = {name: set(re.findall(r"\w{4,}", text.casefold())) for name, text in documents.items()}
+    holders: dict[str, list[str]] = defaultdict(list)
+    for name, own in words.items():
+        for word in sorted(own):
+            holders[word].append(name)
+    names = sorted(documents)
+    order = random.Random(f"own/{seed}").sample(names, min(calls, len(names)))
+    groups = []
+    for name in order:
+        near: dict[str, float] = defaultdict(float)
+        for word in sorted(words[name], key=lambda w: (len(holders[w]), w))[:20]:
+            for other in holders[word][:50]:
+                near[other] += 1.0 / len(holders[word])
+        near.pop(name, None)
+        best = sorted(near, key=lambda other: (-near[other], other))[: SHOWN - 1]
+        groups.append([name, *best])
+    return groups
+
+
+def _ask(
+    client: httpx.Client, endpoint: Endpoint, documents: Mapping[str, str], group: Sequence[str], queries: int
+) -> str:
+    passages = "\n\n".join(f"[{name}] {documents[name][:MOST_CHARACTERS]}" for name in group)
+    prompt = PROMPT.format(count=len(group), passages=passages, queries=queries)
+    body = {"model": endpoint.model, "messages": [{"role": "user", "content": prompt}], "temperature": 0.7}
+    url = f"{endpoint.url.rstrip('/')}/chat/completions"
+    try:
+        response = client.post(url, json=body)
+        response.raise_for_status()
+        content = response.json()["choices"][0]["message"]["content"]
+    except (httpx.HTTPError, ValueError, KeyError, IndexError, TypeError) as error:
+        raise T1Error(
+            f"{url} gave no answer that can be read ({type(error).__name__}: {error}); what was answered before is "
+            "kept: run the same command again"
+        ) from error
+    return str(content)
+
+
+def _checked(answers: Mapping[str, str], documents: Mapping[str, str]) -> tuple[list[Example], int]:
+    """The examples that can be used, each query once; and how many could not."""
+    kept: dict[str, Example] = {}
+    refused = 0
+    for group, answer in answers.items():
+        shown = json.loads(group)
+        for item in _items(answer):
+            example = _example(item, shown, documents)
+            key = " ".join(re.findall(r"\w+", example.query.casefold())) if example else ""
+            if example is None or key in kept:
+                refused += 1
+            else:
+                kept[key] = example
+    return list(kept.values()), refused
+
+
+def _items(answer: str) -> list[Any]:
+    """The queries of an answer; one that holds no JSON counts as one that cannot be used."""
+    match = re.search(r"\{.*\}", answer, re.DOTALL)
+    try:
+        items = json.loads(match[0])["queries"] if match else None
+    except (ValueError, KeyError, TypeError):
+        items = None
+    return items if isinstance(items, list) else [None]
+
+
+def _example(item: object, shown: Sequence[str], documents: Mapping[str, str]) -> Example | None:
+    try:
+        query = _Query.model_validate(item)
+    except ValidationError:
+        return None
+    right = tuple(dict.fromkeys(query.positives))
+    if not set(right) <= set(shown):
+        return None  # it made an id up, or means a passage it was not shown
+    asked = set(re.findall(r"\w{4,}", query.query.casefold()))
+    there = set(re.findall(r"\w{4,}", " ".join(documents[name] for name in right).casefold()))
+    if not asked or len(asked & there) > COPIED * len(asked):
+        return None
+    wrong = tuple(name for name in shown if name not in right)
+    return Example(query.query.strip(), " ".join(query.thought.split()), right, wrong, "own")
+
+
+def _read_answers(file: Path) -> dict[str, str]:
+    """What an earlier run was answered; a last line that was cut off is asked for again."""
+    answers: dict[str, str] = {}
+    if file.is_file():
+        lines = file.read_text(encoding="utf-8").splitlines(keepends=True)
+        whole = [line for line in lines if line.endswith("\n")]
+        if len(whole) < len(lines):
+            file.write_text("".join(whole), encoding="utf-8")
+        try:
+            for line in whole:
+                record = json.loads(line)
+                answers[json.dumps(record["shown"])] = str(record["answer"])
+        except (ValueError, KeyError, TypeError):
+            where = f"{file}:{whole.index(line) + 1}"
+            raise CorpusError(f"{where}: no answer of an earlier run: remove the line") from None
+    return answers
