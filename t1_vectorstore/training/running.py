@@ -93,7 +93,7 @@ def _claim(recipe: Recipe, source: Path, out: Path) -> None:
             name for name in identity.keys() | before.keys() if identity.get(name) != before.get(name)
         ):
             raise TrainingFailed(
-                f"{out} is of a run with another {', '.join(changed[:5])}: give another folder, or remove it"
+                f"the folder {out} is of a run with another {', '.join(changed[:5])}: give another folder, or remove it"
             )
         return
     if out.is_dir() and any(out.iterdir()):
