@@ -235,12 +235,15 @@ def test_attention_of_the_last_tokens(dtype: torch.dtype) -> None:
 
 
 @pytest.mark.parametrize("equal", [True, False])
-def test_steps_by_products_are_steps(equal: bool) -> None:
+@pytest.mark.parametrize("shared", [0, 1, 5])
+def test_steps_by_products_are_steps(equal: bool, shared: int) -> None:
     torch.manual_seed(0)
     queries, keys, values = torch.randn(9, 2, 3, 16), torch.randn(9, 2, 40, 16), torch.randn(9, 2, 40, 16)
+    for held in (keys, values):
+        held[:, :, :shared] = held[:1, :, :shared]
     seen = None if equal else torch.arange(40) <= torch.randint(5, 40, (9, 1, 1, 1))
     expected = torch.nn.functional.scaled_dot_product_attention(queries, keys, values, attn_mask=seen)
-    assert torch.allclose(_of_steps_by_products(queries, keys, values, seen), expected, atol=1e-5)
+    assert torch.allclose(_of_steps_by_products(queries, keys, values, seen, shared), expected, atol=1e-5)
 
 
 def test_sampling_follows_transformers_warpers() -> None:

@@ -87,7 +87,14 @@ class Steps:
     """One token for each of the first slots."""
 
     def __init__(
-        self, cache: SlotCache, slots: torch.Tensor, positions: torch.Tensor, *, shortest: int, longest: int
+        self,
+        cache: SlotCache,
+        slots: torch.Tensor,
+        positions: torch.Tensor,
+        *,
+        shortest: int,
+        longest: int,
+        shared: int = 0,
     ) -> None:
         """Tell where the tokens stand.
 
@@ -97,8 +104,10 @@ class Steps:
             positions: of the tokens in their sequences, on the device.
             shortest: the least of these positions.
             longest: the largest of them.
+            shared: how many tokens all slots begin with.
         """
         self._cache, self._slots, self._positions, self._tokens = cache, slots, positions, longest + 1
+        self._shared = shared
         self._seen: torch.Tensor | None = None
         if shortest < longest:
             self._seen = torch.arange(self._tokens, device=slots.device) <= positions[:, None, None, None]
@@ -110,7 +119,7 @@ class Steps:
         # The heads that share keys are queries of one head: nothing is repeated.
         grouped = queries.view(len(queries), keys.shape[1], -1, queries.shape[-1])
         if _products_are_faster(queries, len(queries), _STEPS):
-            return _of_steps_by_products(grouped, keys, values, self._seen).flatten(1, 2)
+            return _of_steps_by_products(grouped, keys, values, self._seen, self._shared).flatten(1, 2)
         return scaled_dot_product_attention(grouped, keys, values, attn_mask=self._seen).flatten(1, 2)
 
 
@@ -156,11 +165,30 @@ def _by_products(queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor
 
 
 def _of_steps_by_products(
-    queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, seen: torch.Tensor | None
+    queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, seen: torch.Tensor | None, shared: int
 ) -> torch.Tensor:
-    """Attention of ``(slots, kv_heads, group, head_dim)`` where each slot has its own length."""
-    scores = torch.bmm(queries.flatten(0, 1), keys.flatten(0, 1).mT).view(*queries.shape[:3], -1)
+    """Attention of ``(slots, kv_heads, group, head_dim)`` where each slot has its own length.
+
+    The first ``shared`` tokens are the same in all slots: one product for the queries of all reads them once.
+    """
+    scores = _each(queries, keys[:, :, shared:].contiguous().mT)  # where they lie it takes twice the time
+    if shared:
+        scores = torch.cat([_all(queries, keys[0, :, :shared].mT), scores], dim=-1)
     scores *= queries.shape[-1] ** -0.5
     if seen is not None:
         scores.masked_fill_(~seen, float("-inf"))
-    return torch.bmm(scores.softmax(-1).flatten(0, 1), values.flatten(0, 1)).view(queries.shape)
+    weights = scores.softmax(-1)
+    out = _each(weights[..., shared:], values[:, :, shared:])
+    return out.add_(_all(weights[..., :shared], values[0, :, :shared])) if shared else out
+
+
+def _each(rows: torch.Tensor, matrices: torch.Tensor) -> torch.Tensor:
+    """``(slots, kv_heads, group, a)`` by a matrix ``(a, b)`` for each slot and head."""
+    return torch.bmm(rows.flatten(0, 1), matrices.flatten(0, 1)).view(*rows.shape[:3], -1)
+
+
+def _all(rows: torch.Tensor, matrices: torch.Tensor) -> torch.Tensor:
+    """``(slots, kv_heads, group, a)`` by a matrix ``(a, b)`` for each head."""
+    by_head = torch.bmm(rows.transpose(0, 1).flatten(1, 2), matrices)
+    slots, heads, group = rows.shape[:3]
+    return by_head.view(heads, slots, group, -1).transpose(0, 1)

@@ -12,7 +12,10 @@ from t1_vectorstore.backends.lean.shape import DecoderShape
 
 
 class SlotCache:
-    """``(layers, slots, 2 * kv_heads, tokens, head_dim)``; the keys' heads first."""
+    """``(layers, 2, slots, kv_heads, tokens, head_dim)``: keys, then values.
+
+    So those of neighbouring slots are one batch of matrices, as they lie.
+    """
 
     def __init__(
         self, shape: DecoderShape, *, slots: int, tokens: int, dtype: torch.dtype, device: torch.device
@@ -27,29 +30,30 @@ class SlotCache:
             device: where the decoder is.
         """
         self.slots = slots
-        self._kv_heads = shape.kv_heads
         # Zeros, not whatever was there: a masked token's weight is 0, and 0 times infinity is no number.
         self._memory = torch.zeros(
-            shape.layers, slots, 2 * shape.kv_heads, tokens, shape.head_dim, dtype=dtype, device=device
+            shape.layers, 2, slots, shape.kv_heads, tokens, shape.head_dim, dtype=dtype, device=device
         )
 
     def share(self, tokens: int) -> None:
         """Give every slot the first tokens of slot 0."""
-        self._memory[:, 1:, :, :tokens] = self._memory[:, :1, :, :tokens]
+        self._memory[:, :, 1:, :, :tokens] = self._memory[:, :, :1, :, :tokens]
 
     def move(self, source: int, target: int, tokens: int) -> None:
         """Copy the first tokens of one slot to another."""
-        self._memory[:, target, :, :tokens] = self._memory[:, source, :, :tokens]
+        self._memory[:, :, target, :, :tokens] = self._memory[:, :, source, :, :tokens]
 
     def write_run(self, layer: int, slot: int, start: int, keys_values: torch.Tensor) -> None:
         """Put neighbouring tokens ``(n, 2 * kv_heads, head_dim)`` into a slot, from ``start`` on."""
-        self._memory[layer, slot, :, start : start + len(keys_values)] = keys_values.transpose(0, 1)
+        room = self._memory[layer, :, slot, :, start : start + len(keys_values)]
+        room[:] = keys_values.view(len(keys_values), *room.shape[:2], -1).permute(1, 2, 0, 3)
 
     def write_each(self, layer: int, slots: torch.Tensor, positions: torch.Tensor, keys_values: torch.Tensor) -> None:
         """Put one token ``(2 * kv_heads, head_dim)`` into each of several slots."""
-        self._memory[layer][slots, :, positions] = keys_values
+        for memory, new in zip(self._memory[layer], keys_values.chunk(2, dim=1), strict=True):
+            memory[slots, :, positions] = new
 
     def read(self, layer: int, first: int, last: int, tokens: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Keys and values of the slots from ``first`` up to ``last``, each ``(slots, kv_heads, tokens, head_dim)``."""
-        held = self._memory[layer, first:last, :, :tokens]
-        return held[:, : self._kv_heads], held[:, self._kv_heads :]
+        keys, values = self._memory[layer, :, first:last, :, :tokens]
+        return keys, values

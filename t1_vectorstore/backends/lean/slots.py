@@ -89,7 +89,7 @@ class SlotLoop:
         at = [row.length - (row.stop is None) for row in rows]
         ids, positions = torch.tensor([self._tokens, at], device=self._device)
         slots = torch.arange(len(rows), device=self._device)
-        steps = Steps(self._cache, slots, positions, longest=max(at), shortest=min(at))
+        steps = Steps(self._cache, slots, positions, longest=max(at), shortest=min(at), shared=self._shared)
         states = self._decoder(ids, positions, steps, depth=self._depth)
         for slot, row in enumerate(rows):
             if row.stop is not None:
