@@ -38,12 +38,14 @@ class Checkpoint:
         path: the folder with weights, tokenizer and configuration.
         spec: its specification, the user's overrides applied.
         remote_code: whether its own Python code takes part.
+        known_fingerprint: that of the documents' role, where it was told; the weights are then not needed here.
     """
 
     name: str
     path: Path
     spec: CheckpointSpec
     remote_code: bool = False
+    known_fingerprint: str | None = None
 
     @classmethod
     def load(
@@ -55,7 +57,7 @@ class Checkpoint:
         token: str | None = None,
         overrides: Mapping[str, Any] | None = None,
         remote_code: bool = False,
-        weights: bool = True,
+        fingerprint: str | None = None,
     ) -> Checkpoint:
         """Find a checkpoint's folder and its specification; hub ids are downloaded to the hub's cache.
 
@@ -66,15 +68,16 @@ class Checkpoint:
             token: hub access token for gated models.
             overrides: specification fields to change.
             remote_code: also download the repository's Python files.
-            weights: also download the weights; what runs elsewhere needs only the rest.
+            fingerprint: of the documents' role, as told by who has the weights; they are then neither downloaded nor
+                read for :attr:`identity`.
 
         Raises:
             CheckpointError: nothing usable under that name; the message says what was looked for.
             ValueError: an override that does not fit.
         """
-        path = _find(str(name), revision=revision, token=token, remote_code=remote_code, weights=weights)
+        path = _find(str(name), revision=revision, token=token, remote_code=remote_code, weights=fingerprint is None)
         spec = _read_spec(path, preset or str(name), required=preset is not None)
-        return cls(str(name), path, spec.with_overrides(overrides or {}), remote_code)
+        return cls(str(name), path, spec.with_overrides(overrides or {}), remote_code, fingerprint)
 
     @cached_property
     def config(self) -> dict[str, Any]:
@@ -149,7 +152,7 @@ class Checkpoint:
     @cached_property
     def identity(self) -> ModelIdentity:
         """What a collection remembers of the model that filled it."""
-        return ModelIdentity(self.name, self.fingerprint(role="document"), self.dimension)
+        return ModelIdentity(self.name, self.known_fingerprint or self.fingerprint(role="document"), self.dimension)
 
     @cached_property
     def _files_digest(self) -> bytes:

@@ -14,7 +14,7 @@ import numpy as np
 from typing_extensions import Self
 
 from t1_vectorstore import thinking
-from t1_vectorstore.backends import Backend, load_backend
+from t1_vectorstore.backends import Backend, known_fingerprint, load_backend
 from t1_vectorstore.callers import frames_to_the_caller
 from t1_vectorstore.checkpoint import Checkpoint, CheckpointSpec
 from t1_vectorstore.errors import TextTooLong
@@ -110,7 +110,6 @@ class T1Embedder:
             ValueError: an option with a value it does not take, or a device this machine does not have.
         """
         _policy(truncation)
-        known = (engine_options or {}).get("fingerprint") if backend == "remote" else None
         checkpoint = Checkpoint.load(
             model,
             preset=preset,
@@ -118,12 +117,11 @@ class T1Embedder:
             token=token,
             overrides=overrides,
             remote_code=remote_code,
-            weights=known is None,
+            fingerprint=known_fingerprint(backend, engine_options),
         )
         thinking.check_room(checkpoint, checkpoint.max_positions)
         prompter = Prompter.load(checkpoint)
-        # Without a fingerprint it reads the weights: a damaged folder fails before torch is loaded.
-        identity = ModelIdentity(checkpoint.name, known, checkpoint.dimension) if known else checkpoint.identity
+        identity = checkpoint.identity  # reads the weights: a damaged folder fails before torch is loaded
         runner = load_backend(
             backend,
             checkpoint,

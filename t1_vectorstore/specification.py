@@ -135,6 +135,8 @@ class CheckpointSpec(BaseModel):
 def one_line(error: ValidationError) -> str:
     """What is wrong with which field, without pydantic's line breaks."""
     return "; ".join(
-        f"{'.'.join(map(str, item['loc'])) or 'specification'}: {item['msg']} (got {item['input']!r:.100})"
+        f"{'.'.join(map(str, item['loc'])) or 'specification'}: {item['msg']}"
+        # Where a field is missing, pydantic's input is all the others, a key to a server among them.
+        + ("" if item["type"] == "missing" else f" (got {item['input']!r:.100})")
         for item in error.errors()
     )

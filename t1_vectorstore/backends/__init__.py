@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, Protocol
 
@@ -40,6 +41,57 @@ class Backend(Protocol):
         ...
 
 
+def check_options(
+    name: BackendName,
+    *,
+    dtype: str = "auto",
+    engine_options: Mapping[str, Any] | None = None,
+    **local: Any,  # noqa: ANN401
+) -> None:
+    """Refuse what a backend cannot take, before anything is loaded.
+
+    Args: those of :func:`load_backend`.
+
+    Raises:
+        ValueError: no such backend, or an option that it does not have.
+    """
+    if name not in ("transformers", "vllm", "remote"):
+        raise ValueError(f"backend must be 'transformers', 'vllm' or 'remote', got {name!r}")
+    if name == "transformers":
+        if engine_options:
+            raise ValueError(f"engine_options={dict(engine_options)} are for the backends 'vllm' and 'remote'")
+        return
+    for option, value in local.items():
+        if value not in (None, "auto"):
+            raise ValueError(f"{option}={value!r} is for the backend 'transformers'; see engine_options for {name!r}")
+    if name == "remote":
+        if dtype != "auto":
+            raise ValueError(f"dtype={dtype!r} is chosen where the servers are started, not by backend='remote'")
+        from t1_vectorstore.backends.remote import Servers
+
+        Servers.read(engine_options or {})
+
+
+def check_devices(names: Sequence[str]) -> None:
+    """Refuse devices that are not on this machine.
+
+    Raises:
+        MissingExtraError: there are names, and torch is not installed.
+        ValueError: one is not on this machine.
+    """
+    if not names:
+        return
+    with _local_extra():
+        from t1_vectorstore.backends.devices import find_device
+    for name in names:
+        find_device(name)
+
+
+def known_fingerprint(name: BackendName, engine_options: Mapping[str, Any] | None) -> str | None:
+    """The checkpoint's fingerprint where the options tell it: weights on servers are not needed here."""
+    return (engine_options or {}).get("fingerprint") if name == "remote" else None
+
+
 def load_backend(
     name: BackendName,
     checkpoint: Checkpoint,
@@ -65,21 +117,13 @@ def load_backend(
         MissingExtraError: what the backend needs is not installed.
         ValueError: no such backend, or an option that it does not have.
     """
-    if name not in ("transformers", "vllm", "remote"):
-        raise ValueError(f"backend must be 'transformers', 'vllm' or 'remote', got {name!r}")
+    check_options(name, dtype=dtype, engine_options=engine_options, **local)
     if name == "transformers":
-        if engine_options:
-            raise ValueError(f"engine_options={dict(engine_options)} are for the backends 'vllm' and 'remote'")
         return load_transformers(
             checkpoint, emb_id=stop_ids[0], stop_ids=stop_ids, dtype=dtype, remote_code=remote_code, **local
         )
-    for option, value in local.items():
-        if value not in (None, "auto"):
-            raise ValueError(f"{option}={value!r} is for the backend 'transformers'; see engine_options for {name!r}")
     if name == "vllm":
         return _vllm(checkpoint, stop_ids=stop_ids, dtype=dtype, remote_code=remote_code, options=engine_options or {})
-    if dtype != "auto":
-        raise ValueError(f"dtype={dtype!r} is chosen where the servers are started, not by backend='remote'")
     from t1_vectorstore.backends.remote import load
 
     return load(checkpoint, stop_ids=stop_ids, options=engine_options or {})
@@ -115,7 +159,7 @@ def load_transformers(
         load = partial(load_transformers, checkpoint, emb_id=emb_id, stop_ids=stop_ids, dtype=dtype)
         load = partial(load, batch_tokens=batch_tokens, threads=threads, remote_code=remote_code)
         return DevicePool(load, devices)
-    try:
+    with _local_extra():
         from t1_vectorstore.backends.local import load_local
 
         return load_local(
@@ -129,6 +173,12 @@ def load_transformers(
             sharing=sharing,
             remote_code=remote_code,
         )
+
+
+@contextmanager
+def _local_extra() -> Iterator[None]:
+    try:
+        yield
     except ModuleNotFoundError as error:
         if (error.name or "").split(".")[0] in ("torch", "transformers", "safetensors"):
             raise MissingExtraError("local", "the local backend") from error

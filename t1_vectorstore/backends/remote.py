@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from pydantic import Base64Bytes, BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from typing_extensions import Self
 
 from t1_vectorstore.backends.endpoint import Endpoint
 from t1_vectorstore.backends.serving import EventLoop, ServedBackend
@@ -43,6 +44,18 @@ class Servers(BaseModel):
     fingerprint: str | None = Field(default=None, pattern="^[0-9a-f]{16}$")
     """``embedder.identity.fingerprint`` as it is where the weights are; with it, they are not needed here."""
 
+    @classmethod
+    def read(cls, options: Mapping[str, Any]) -> Self:
+        """The ``engine_options`` of an embedder.
+
+        Raises:
+            ValueError: they are no such fields.
+        """
+        try:
+            return cls.model_validate(dict(options))
+        except ValidationError as error:
+            raise ValueError(f"engine_options of backend='remote': {one_line(error)}") from error
+
 
 def load(checkpoint: Checkpoint, *, stop_ids: Sequence[int], options: Mapping[str, Any]) -> ServedBackend:
     """Connect to the servers, and see that they have the checkpoint's model as far as that can be seen.
@@ -57,10 +70,7 @@ def load(checkpoint: Checkpoint, *, stop_ids: Sequence[int], options: Mapping[st
         BackendError: a server that cannot be reached, or has another model.
         CheckpointError: the servers have no room for the checkpoint's longest text.
     """
-    try:
-        servers = Servers.model_validate(dict(options))
-    except ValidationError as error:
-        raise ValueError(f"engine_options of backend='remote': {one_line(error)}") from error
+    servers = Servers.read(options)
     if checkpoint.spec.pooling_layer != -1:
         raise ValueError(
             f"pooling_layer={checkpoint.spec.pooling_layer}, but vLLM gives only the last layer's states; "

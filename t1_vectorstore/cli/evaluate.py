@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -10,12 +11,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from typing_extensions import TypedDict
 
 from t1_vectorstore.cli.console import counted, note, output, print_json, styled
-from t1_vectorstore.cli.options import ApiKey, Json, Model, Name, Overrides, Preset, parse_overrides
+from t1_vectorstore.cli.model_source import ModelSource
+from t1_vectorstore.cli.options import (
+    ApiKey,
+    BackendOption,
+    Devices,
+    EngineOptions,
+    Json,
+    Model,
+    Name,
+    Overrides,
+    Preset,
+)
 from t1_vectorstore.cli.progress import busy, counting
-from t1_vectorstore.cli.stores import open_store
+from t1_vectorstore.cli.stores import Making, open_store
 
 if TYPE_CHECKING:
     from t1_vectorstore.evaluation.benchmark import Benchmark
@@ -24,16 +35,6 @@ if TYPE_CHECKING:
     from t1_vectorstore.vectorstore import T1VectorStore
 
 DEFAULT_SYSTEMS = "thinking,no-thinking,bm25"
-
-
-class Opening(TypedDict):
-    """How the index and its model are opened."""
-
-    model: str | None
-    preset: str | None
-    overrides: dict[str, Any]
-    name: str
-    api_key: str | None
 
 
 def evaluate(
@@ -57,6 +58,9 @@ def evaluate(
     model: Model = None,
     preset: Preset = None,
     override: Overrides = None,
+    device: Devices = None,
+    backend: BackendOption = "transformers",
+    engine_option: EngineOptions = None,
     name: Name = "t1",
     queries: Annotated[int | None, typer.Option(min=1, help="Only the first so many.")] = None,
     depth: Annotated[int, typer.Option(min=10, help="Documents of a ranking.")] = 1000,
@@ -73,23 +77,21 @@ def evaluate(
     from t1_vectorstore.evaluation.scoring import LONG_TRACK, MEASURES
 
     wanted = _names(systems)
-    opening: Opening = {
-        "model": model,
-        "preset": preset,
-        "overrides": parse_overrides(override),
-        "name": name,
-        "api_key": api_key,
-    }
+    source = ModelSource.parse(model, preset, override, device, backend, engine_option)
     with ExitStack() as stack:
         if labels is not None:
             if folder is not None or index is None:
                 raise ValueError("--labels is measured on an index that exists: give --index, and no FOLDER")
-            store = stack.enter_context(open_store(index, **opening))
+            store = stack.enter_context(open_store(index, source, name=name, api_key=api_key))
             benchmark = read_labels(labels, store.collection)
         else:
             benchmark = _benchmark(folder, split, bright, long)
             where = index or stack.enter_context(tempfile.TemporaryDirectory(prefix="t1-eval-"))
-            store = stack.enter_context(_index(benchmark, where, opening, hybrid="hybrid" in wanted))
+            if benchmark.instruction is not None:
+                source = source.overridden_below({"query_instruction": benchmark.instruction})
+            making: Making = {"hybrid": "hybrid" in wanted or None}
+            store = stack.enter_context(open_store(where, source, name=name, api_key=api_key, making=making))
+            _index(benchmark, store)
         if queries is not None:
             benchmark = benchmark.first(queries)
         compared = [_system(each, store, benchmark) for each in wanted]
@@ -103,7 +105,7 @@ def evaluate(
             )
         facts = {"model": store.embedder.identity.model, "fingerprint": store.embedder.identity.fingerprint[:16]}
     if report is not None:
-        write_report(measured, report, facts={**facts, "command": " ".join(["t1", *sys.argv[1:]])})
+        write_report(measured, report, facts={**facts, "command": _command()})
     if runs is not None:
         runs.mkdir(parents=True, exist_ok=True)
         for each in measured.outcomes.values():
@@ -115,6 +117,11 @@ def evaluate(
         output().print(styled(experiment.table(measured)))
     if report is not None:
         note(f"report: {report}")
+
+
+def _command() -> str:
+    """This command as it was given, but for keys to servers: a report is shown to others."""
+    return re.sub(r"(api[-_]key[= ])\S+", r"\1...", " ".join(["t1", *sys.argv[1:]]))
 
 
 def _names(systems: str) -> list[str]:
@@ -142,25 +149,17 @@ def _benchmark(folder: Path | None, split: str, bright: str | None, long: bool) 
     return read_beir(folder, split)
 
 
-def _index(benchmark: Benchmark, where: str, opening: Opening, *, hybrid: bool) -> T1VectorStore:
-    """Open the index of a benchmark and bring it up to date: each document whole, as benchmarks have it."""
+def _index(benchmark: Benchmark, store: T1VectorStore) -> None:
+    """Bring the index of a benchmark up to date: each document whole, as benchmarks have it."""
     from t1_vectorstore.chunking import Chunker
 
-    if benchmark.instruction is not None:
-        opening = {**opening, "overrides": {"query_instruction": benchmark.instruction, **opening["overrides"]}}
-    store = open_store(where, **opening, making={"hybrid": hybrid or None})
-    try:
-        with busy("indexing"):
-            loaded = store.add(benchmark.documents(), chunker=Chunker(sys.maxsize))
-    except BaseException:
-        store.close()
-        raise
+    with busy("indexing"):
+        loaded = store.add(benchmark.documents(), chunker=Chunker(sys.maxsize))
     if loaded.failed:
         first = loaded.failures[0]
         note(f"{counted(loaded.failed, 'document')} cannot be indexed, such as {first.id!r}: {first.reason}")
     if loaded.truncated:
         note(f"of {counted(loaded.truncated, 'document')} the model read only the beginning")
-    return store
 
 
 def _system(name: str, store: T1VectorStore, benchmark: Benchmark) -> System:

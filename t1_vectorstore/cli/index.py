@@ -15,9 +15,13 @@ from t1_vectorstore.cli import ray as on_ray
 from t1_vectorstore.cli.console import counted, note, one_line, output, print_json, styled
 from t1_vectorstore.cli.errors import FAILED
 from t1_vectorstore.cli.load_log import LoadLog
+from t1_vectorstore.cli.model_source import ModelSource
 from t1_vectorstore.cli.options import (
     ApiKey,
+    BackendOption,
     ChunkSize,
+    Devices,
+    EngineOptions,
     IndexFields,
     Json,
     Model,
@@ -31,7 +35,6 @@ from t1_vectorstore.cli.options import (
     Shards,
     how_to_cut,
     parse_indexes,
-    parse_overrides,
     parse_storage,
 )
 from t1_vectorstore.cli.progress import load_bar, settling
@@ -61,6 +64,9 @@ def index(
     model: Model = None,
     preset: Preset = None,
     override: Overrides = None,
+    device: Devices = None,
+    backend: BackendOption = "transformers",
+    engine_option: EngineOptions = None,
     name: Name = "t1",
     text_field: Annotated[str | None, typer.Option(help="Field of the text.  [default: text, after title]")] = None,
     id_field: Annotated[str | None, typer.Option(help="Field of the id.  [default: id or _id]")] = None,
@@ -107,22 +113,15 @@ def index(
     _check_outputs(paths, dead_letters, log)
     storage = parse_storage(on_disk=on_disk, quantization=quantization, shards=shards, replicas=replicas)
     made_with = Making(hybrid=hybrid, indexes=parse_indexes(index_field), tenant=tenant, storage=storage)
-    team = None if ray is None else on_ray.plan(paths, to, count=workers, gpus=worker_gpus, prune=prune)
+    team = None if ray is None else on_ray.plan(paths, to, device, count=workers, gpus=worker_gpus, prune=prune)
+    source = ModelSource.parse(model, preset, override, device, backend, engine_option, elsewhere=team is not None)
     skipped = _Complaints()
     fields = Fields(text_field, id_field)
-    collection, make_embedder = open_for_model(
-        to,
-        model=model,
-        preset=preset,
-        overrides=parse_overrides(override),
-        name=name,
-        api_key=api_key,
-        making=made_with,
-    )
+    collection, make_embedder = open_for_model(to, source, name=name, api_key=api_key, making=made_with)
     with ExitStack() as stack:
         stack.enter_context(collection)
         cut = how_to_cut(chunk_size, overlap, collection)
-        store = load_model(collection, make_embedder) if team is None else None
+        store = stack.enter_context(load_model(collection, make_embedder)) if team is None else None
         kept = stack.enter_context(LoadLog(log)) if log else None
         with load_bar(None if store is None else total_bytes(paths)) as bar:
             if store is None:
@@ -139,9 +138,9 @@ def index(
                     overlap=cut.overlap,
                 )
             else:
-                source = partial(read, paths, fields=fields, on_skip=skipped, on_bytes=bar.read)
+                documents = partial(read, paths, fields=fields, on_skip=skipped, on_bytes=bar.read)
                 chunker = chunker_for(store.embedder, size=cut.size, overlap=cut.overlap)
-                run = partial(store.add, source, chunker=chunker, prune=prune)
+                run = partial(store.add, documents, chunker=chunker, prune=prune)
             listeners = [bar.show, kept.progress] if kept else [bar.show]
             report = _load(collection, cut, partial(run, dead_letters=dead_letters), listeners)
         with settling() as show:

@@ -30,6 +30,25 @@ Overrides = Annotated[
         help="Another value for a field of the checkpoint's specification, such as truncate_dim=128; as for the index.",
     ),
 ]
+Devices = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--device",
+        metavar="NAME",
+        help="Where the model runs, such as cuda:1; repeated, documents are shared out.  [default: a GPU, else cpu]",
+    ),
+]
+BackendOption = Annotated[
+    str, typer.Option("--backend", metavar="NAME", help="What runs the model: transformers, vllm or remote.")
+]
+EngineOptions = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--engine-option",
+        metavar="KEY=VALUE",
+        help="For vllm, an engine argument such as max_model_len=8192; for remote, generate_url=URL and embed_url=URL.",
+    ),
+]
 ApiKey = Annotated[str | None, typer.Option(envvar="QDRANT_API_KEY", help="For a server.", show_envvar=True)]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else, to standard output.")]
 Filters = Annotated[
@@ -109,22 +128,24 @@ def parse_indexes(given: Sequence[str] | None) -> dict[str, IndexKind] | None:
     return indexes or None
 
 
-def parse_overrides(given: Sequence[str] | None) -> dict[str, Any]:
-    """Fields of a checkpoint's specification; a value that is not JSON is a string.
+def parse_fields(option: str, given: Sequence[str] | None) -> dict[str, Any]:
+    """What an option sets, each time that it is given; a value that is not JSON is a string.
 
     Raises:
-        ValueError: not ``field=value``.
+        ValueError: not ``field=value``, or a field twice.
     """
-    overrides: dict[str, Any] = {}
+    fields: dict[str, Any] = {}
     for text in given or ():
         field, equals, value = text.partition("=")
         if not equals or not field:
-            raise ValueError(f"--override {text!r} is not FIELD=VALUE")
+            raise ValueError(f"{option} {text!r} is not of the form name=value")
+        if field in fields:
+            raise ValueError(f"{option} {field}=... is given twice")
         try:
-            overrides[field] = json.loads(value)
+            fields[field] = json.loads(value)
         except json.JSONDecodeError:
-            overrides[field] = value
-    return overrides
+            fields[field] = value
+    return fields
 
 
 def parse_filters(given: Sequence[str] | None) -> dict[str, Any] | None:

@@ -23,12 +23,16 @@ Count = Annotated[int, typer.Option(min=1, help="With --ray: how many workers, e
 Gpus = Annotated[float, typer.Option(min=0, help="With --ray: GPUs for each worker, or a part of one.")]
 
 
-def plan(paths: Sequence[Path], to: str, *, count: int, gpus: float, prune: bool) -> Workers:
+def plan(
+    paths: Sequence[Path], to: str, devices: Sequence[str] | None, *, count: int, gpus: float, prune: bool
+) -> Workers:
     """The workers; what they cannot do is refused before anything is made.
 
     Raises:
-        ValueError: a folder, for documents or for the index, or pruning.
+        ValueError: a folder, for documents or for the index, several devices of a worker, or pruning.
     """
+    if devices and len(devices) > 1:
+        raise ValueError(f"a worker has one device, not {', '.join(devices)}: with --ray, more --workers use more")
     from t1_vectorstore.distributed import Workers, check_shards
 
     check_shards(paths)

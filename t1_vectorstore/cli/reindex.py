@@ -11,8 +11,12 @@ import typer
 
 from t1_vectorstore.cli.console import counted, note, output, print_json, styled
 from t1_vectorstore.cli.errors import FAILED
+from t1_vectorstore.cli.model_source import ModelSource
 from t1_vectorstore.cli.options import (
     ApiKey,
+    BackendOption,
+    Devices,
+    EngineOptions,
     IndexFields,
     Json,
     Model,
@@ -23,11 +27,10 @@ from t1_vectorstore.cli.options import (
     Quantized,
     Where,
     parse_indexes,
-    parse_overrides,
     parse_storage,
 )
 from t1_vectorstore.cli.progress import busy
-from t1_vectorstore.cli.stores import load_embedder, open_collection
+from t1_vectorstore.cli.stores import open_collection
 
 if TYPE_CHECKING:
     from t1_vectorstore.lifecycle.reindex import Reindexed
@@ -41,6 +44,9 @@ def reindex(
     model: Model = None,
     preset: Preset = None,
     override: Overrides = None,
+    device: Devices = None,
+    backend: BackendOption = "transformers",
+    engine_option: EngineOptions = None,
     hybrid: Annotated[
         bool | None,
         typer.Option("--hybrid/--no-hybrid", help="Whether the new index holds the words, too.  [default: as the old]"),
@@ -71,7 +77,10 @@ def reindex(
         raise ValueError(
             "say what is to change (--model, --hybrid, ...), or --rollback, or --drop-old, and only one of these"
         )
+    source = ModelSource.parse(model, preset, override, device, backend, engine_option)
     if rollback or drop_old:
+        if source.placed:
+            raise ValueError("--rollback and --drop-old load no model: leave --device, --backend, --engine-option out")
         _exchange(where, name, api_key, rollback=rollback, yes=yes)
         return
     from t1_vectorstore.lifecycle.reindex import name_to_move
@@ -80,8 +89,9 @@ def reindex(
     with open_collection(where, name=name, api_key=api_key) as old:
         name_to_move(old, alias, api_key=api_key)  # refused before the model is loaded
         new_model = model or old.identity.model
-        embedder = load_embedder(new_model, preset=preset, overrides=parse_overrides(override))
-        with busy(f"building with {new_model}"):
+        with busy(f"loading {new_model}"):
+            embedder = source.named(new_model).loader()()
+        with embedder, busy(f"building with {new_model}"):
             done = move(
                 old,
                 embedder,

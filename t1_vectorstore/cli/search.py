@@ -8,8 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from t1_vectorstore.cli.console import indented, note, one_line, output, print_json, styled
+from t1_vectorstore.cli.model_source import ModelSource
 from t1_vectorstore.cli.options import (
     ApiKey,
+    BackendOption,
+    Devices,
+    EngineOptions,
     Filters,
     Json,
     Model,
@@ -18,7 +22,6 @@ from t1_vectorstore.cli.options import (
     Preset,
     Where,
     parse_filters,
-    parse_overrides,
 )
 from t1_vectorstore.cli.progress import busy
 from t1_vectorstore.cli.stores import open_store
@@ -51,6 +54,9 @@ def search(
     model: Model = None,
     preset: Preset = None,
     override: Overrides = None,
+    device: Devices = None,
+    backend: BackendOption = "transformers",
+    engine_option: EngineOptions = None,
     name: Name = "t1",
     api_key: ApiKey = None,
     json: Json = False,
@@ -59,11 +65,11 @@ def search(
     from t1_vectorstore.filters import compile_filter
     from t1_vectorstore.prompts import check_texts
 
-    wanted, overrides = parse_filters(filter), parse_overrides(override)
+    wanted = parse_filters(filter)
     check_texts([query], "query")
     compile_filter(wanted, "metadata")  # refused before the model is loaded
-    opened = open_store(where, model=model, preset=preset, overrides=overrides, name=name, api_key=api_key)
-    with opened as store, busy("thinking"):
+    source = ModelSource.parse(model, preset, override, device, backend, engine_option)
+    with open_store(where, source, name=name, api_key=api_key) as store, busy("thinking"):
         result = store.search(
             query,
             limit=limit,

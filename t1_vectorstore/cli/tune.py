@@ -8,7 +8,18 @@ from typing import Annotated
 import typer
 
 from t1_vectorstore.cli.console import output, print_json, styled
-from t1_vectorstore.cli.options import ApiKey, Json, Model, Name, Overrides, Preset, parse_overrides
+from t1_vectorstore.cli.model_source import ModelSource
+from t1_vectorstore.cli.options import (
+    ApiKey,
+    BackendOption,
+    Devices,
+    EngineOptions,
+    Json,
+    Model,
+    Name,
+    Overrides,
+    Preset,
+)
 from t1_vectorstore.cli.progress import busy
 from t1_vectorstore.cli.stores import open_store
 
@@ -19,6 +30,9 @@ def tune(
     model: Model = None,
     preset: Preset = None,
     override: Overrides = None,
+    device: Devices = None,
+    backend: BackendOption = "transformers",
+    engine_option: EngineOptions = None,
     name: Name = "t1",
     seed: Annotated[int, typer.Option(help="Of the halves to choose and to report on.")] = 0,
     api_key: ApiKey = None,
@@ -28,10 +42,8 @@ def tune(
     from t1_vectorstore.evaluation import experiment, tuning
     from t1_vectorstore.evaluation.labels import read_labels
 
-    opened = open_store(
-        index, model=model, preset=preset, overrides=parse_overrides(override), name=name, api_key=api_key
-    )
-    with opened as store, busy("asking"):
+    source = ModelSource.parse(model, preset, override, device, backend, engine_option)
+    with open_store(index, source, name=name, api_key=api_key) as store, busy("asking"):
         found = tuning.tune(store, read_labels(labels, store.collection), seed=seed)
     if json:
         print_json(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,9 +11,13 @@ import typer
 
 from t1_vectorstore.cli.console import counted, note, one_line, output, print_json, styled
 from t1_vectorstore.cli.errors import FAILED
+from t1_vectorstore.cli.model_source import ModelSource
 from t1_vectorstore.cli.options import (
     ApiKey,
+    BackendOption,
     ChunkSize,
+    Devices,
+    EngineOptions,
     Json,
     Model,
     Name,
@@ -20,10 +25,9 @@ from t1_vectorstore.cli.options import (
     Overrides,
     Preset,
     how_to_cut,
-    parse_overrides,
 )
 from t1_vectorstore.cli.progress import busy
-from t1_vectorstore.cli.stores import ModelSource, load_prompter, open_for_model
+from t1_vectorstore.cli.stores import load_prompter, open_for_model
 
 if TYPE_CHECKING:
     from t1_vectorstore.lifecycle.verify import Verification
@@ -46,6 +50,9 @@ def verify(
     model: Model = None,
     preset: Preset = None,
     override: Overrides = None,
+    device: Devices = None,
+    backend: BackendOption = "transformers",
+    engine_option: EngineOptions = None,
     name: Name = "t1",
     text_field: Annotated[str | None, typer.Option(help="As for t1 index.")] = None,
     id_field: Annotated[str | None, typer.Option(help="As for t1 index.")] = None,
@@ -62,6 +69,9 @@ def verify(
 
     check(paths)
     how_to_cut(chunk_size, overlap)  # refuses what cannot work
+    source = ModelSource.parse(model, preset, override, device, backend, engine_option)
+    if source.placed and not vectors:
+        raise ValueError("--device, --backend and --engine-option run the model, which is loaded with --vectors only")
     unread: list[str] = []
     skipped: list[str] = []
     documents = read(
@@ -70,15 +80,16 @@ def verify(
         on_error=lambda error: unread.append(str(error)),
         on_skip=lambda error: skipped.append(str(error)),
     )
-    source: ModelSource = {"model": model, "preset": preset, "overrides": parse_overrides(override)}
-    collection, make_embedder = open_for_model(index, **source, name=name, api_key=api_key, making=None)
-    with collection, busy("verifying"):
+    collection, make_embedder = open_for_model(index, source, name=name, api_key=api_key, making=None)
+    with ExitStack() as stack:
+        stack.enter_context(collection)
+        stack.enter_context(busy("verifying"))
         cut = how_to_cut(chunk_size, overlap, collection)
-        embedder = make_embedder() if vectors else None
+        embedder = stack.enter_context(make_embedder()) if vectors else None
         found = compare(
             documents,
             collection,
-            chunker_for(embedder or load_prompter(collection, **source), size=cut.size, overlap=cut.overlap),
+            chunker_for(embedder or load_prompter(collection, source), size=cut.size, overlap=cut.overlap),
             embedder=embedder,
             vectors=vectors,
             least_cosine=LEAST_COSINE if least_cosine is None else least_cosine,

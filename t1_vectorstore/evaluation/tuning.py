@@ -43,7 +43,7 @@ def tune(
     seed: int = 0,
     on_progress: Callable[[str, int], None] | None = None,
 ) -> Tuned:
-    """Choose whether and how long to think, how many steps to refine, and whether to rank by words as well.
+    """Choose whether and how long to think, and whether to rank by words as well.
 
     Of all candidates that are not worse than the best one for sure (the 95% interval of the difference holds 0), the
     fastest is taken: what cannot be told apart is not worth waiting for.

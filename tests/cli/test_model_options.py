@@ -1,0 +1,133 @@
+"""``--device``, ``--backend`` and ``--engine-option``: what they hand to the model, and what is refused before it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from t1_vectorstore.cli import app
+from t1_vectorstore.cli.model_source import ModelSource
+from t1_vectorstore.embedder import T1Embedder
+
+REMOTE = ["--backend", "remote", "--engine-option", "generate_url=http://127.0.0.1:9"]
+COMMANDS = [
+    ["index", "corpus.jsonl", "--to", "idx"],
+    ["search", "idx", "llamas"],
+    ["verify", "corpus.jsonl", "--index", "idx", "--vectors", "1"],
+    ["reindex", "idx", "--hybrid"],
+    ["eval", "--labels", "labels.jsonl", "--index", "idx", "--systems", "no-thinking"],
+    ["tune", "--labels", "labels.jsonl", "--index", "idx"],
+]
+
+
+@pytest.fixture
+def loads(run: Any, corpus: Any, folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """An index, judgements to measure by, and the options of every model that is loaded from now on."""
+    run("index", corpus(*({"id": f"{n}", "text": f"text {n}"} for n in range(20))), "--to", "idx")
+    labels = [json.dumps({"query": f"text {n}", "positives": [f"{n}"]}) for n in range(20)]
+    (folder / "labels.jsonl").write_text("\n".join(labels))
+    given: list[dict[str, Any]] = []
+    fake = T1Embedder.load
+
+    def load(*names: str, **options: Any) -> T1Embedder:
+        given.append(options)
+        return fake(*names, **options)
+
+    monkeypatch.setattr(T1Embedder, "load", load)
+    return given
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command[0])
+def test_every_command_hands_them_to_the_model(run: Any, loads: list[dict[str, Any]], command: list[str]) -> None:
+    run(*command, "--backend", "vllm", "--engine-option", "max_model_len=512", "--engine-option", "tokenizer_mode=slow")
+    run(*(["reindex", "idx", "--no-hybrid"] if command[0] == "reindex" else command), "--device", "cpu")
+    on_vllm, on_cpu = loads
+    assert on_vllm["backend"] == "vllm"
+    assert on_vllm["engine_options"] == {"max_model_len": 512, "tokenizer_mode": "slow"}
+    assert "device" not in on_vllm
+    assert (on_cpu["backend"], on_cpu["engine_options"], on_cpu["device"]) == ("transformers", {}, "cpu")
+
+
+WRONG = [
+    (["--device", "cuda:99"], "device 'cuda:99' is not on this machine"),
+    (["--device", "cpu", "--device", "meta"], "device 'meta' is not on this machine"),
+    (["--backend", "llama.cpp"], "backend must be 'transformers', 'vllm' or 'remote', got 'llama.cpp'"),
+    (["--backend", "vllm", "--device", "cpu"], "device='cpu' is for the backend 'transformers'"),
+    (["--engine-option", "max_model_len=512"], "are for the backends 'vllm' and 'remote'"),
+    (["--backend", "vllm", "--engine-option", "max_model_len"], "--engine-option 'max_model_len' is not of the form"),
+    (["--backend", "vllm", "--engine-option", "a=1", "--engine-option", "a=2"], "a=... is given twice"),
+    (REMOTE, "embed_url: Field required"),
+    ([*REMOTE, "--engine-option", "embed_url=gpu-1"], "embed_url: String should match"),
+    ([*REMOTE, "--engine-option", "embed_url=http://h", "--engine-option", "fingerprint=12"], "valid string (got 12)"),
+]
+
+
+@pytest.mark.parametrize(("options", "says"), WRONG)
+def test_what_cannot_be_is_refused_before_an_index_is_made(
+    run: Any, folder: Path, corpus: Any, options: list[str], says: str
+) -> None:
+    refused = run("index", corpus({"id": "a", "text": "one"}), "--to", "idx", *options, code=2)
+    assert says in refused.stderr
+    assert not (folder / "idx").exists()
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command[0])
+def test_every_command_refuses_them_before_the_model(run: Any, loads: list[dict[str, Any]], command: list[str]) -> None:
+    assert "is not on this machine" in run(*command, "--device", "cuda:99", code=2).stderr
+    assert not loads
+
+
+def test_a_command_that_loads_no_model_refuses_a_place_for_it(run: Any, loads: list[dict[str, Any]]) -> None:
+    verified = run("verify", "corpus.jsonl", "--index", "idx", "--device", "cpu", code=2)
+    assert "with --vectors only" in verified.stderr
+    assert "load no model" in run("reindex", "idx", "--rollback", "--backend", "vllm", code=2).stderr
+    assert not loads
+
+
+def test_a_worker_on_ray_has_one_device_that_need_not_be_here(run: Any, corpus: Any) -> None:
+    on_ray = ["index", corpus({"text": "one"}), "--to", "http://127.0.0.1:9", "--ray", "local"]
+    assert "a worker has one device" in run(*on_ray, "--device", "cuda:0", "--device", "cuda:1", code=2).stderr
+    source = ModelSource.parse(None, None, None, ["cuda:99"], "transformers", None, elsewhere=True)
+    assert source.devices == ("cuda:99",)
+
+
+def test_a_missing_option_does_not_show_the_key(run: Any, corpus: Any) -> None:
+    command = ["index", corpus({"text": "one"}), "--to", "idx", *REMOTE, "--engine-option", "api_key=secret"]
+    assert "secret" not in run(*command, code=2).output
+
+
+@pytest.mark.parametrize("key", [["--api-key", "secret"], ["--api-key=secret"], ["--engine-option", "api_key=secret"]])
+def test_a_report_does_not_show_a_key(
+    run: Any, loads: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch, key: list[str]
+) -> None:
+    command = [*COMMANDS[4], "--report", "report.html"]
+    monkeypatch.setattr(sys, "argv", ["t1", *command, *key])
+    run(*command)
+    report = Path("report.html").read_text()
+    assert "t1 eval --labels" in report
+    assert "secret" not in report
+
+
+def test_t1_mini_on_a_named_device(folder: Path, corpus: Any) -> None:
+    """Nothing is faked here, and two devices have their processes ended: the command would hang otherwise."""
+    source = corpus({"id": "a", "text": "Llamas live in the Andes."}, {"id": "b", "text": "Snow is white."})
+    for command in (
+        ["index", source, "--to", "idx", "--device", "cpu", "--device", "cpu"],
+        ["verify", source, "--index", "idx", "--vectors", "2", "--device", "cpu"],
+        ["search", "idx", "llamas", "--budget", "8", "--device", "cpu"],
+    ):
+        result = CliRunner().invoke(app, command)
+        assert result.exit_code == 0, result.output
+    assert "Llamas live" in result.stdout
+
+
+def test_remote_servers_that_are_not_there_are_named(folder: Path, corpus: Any) -> None:
+    urls = [*REMOTE, "--engine-option", "embed_url=http://127.0.0.1:9", "--engine-option", "attempts=1"]
+    result = CliRunner().invoke(app, ["index", corpus({"id": "a", "text": "one"}), "--to", "idx", *urls])
+    assert result.exit_code == 1
+    assert "http://127.0.0.1:9" in result.output
