@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from typer.testing import CliRunner
 from t1_vectorstore.cli import app
 from t1_vectorstore.cli.model_source import ModelSource
 from t1_vectorstore.embedder import T1Embedder
+from tests.embedder.stub_vllm import stub_vllm
 
 REMOTE = ["--backend", "remote", "--engine-option", "generate_url=http://127.0.0.1:9"]
 COMMANDS = [
@@ -51,6 +53,16 @@ def test_every_command_hands_them_to_the_model(run: Any, loads: list[dict[str, A
     assert on_vllm["engine_options"] == {"max_model_len": 512, "tokenizer_mode": "slow"}
     assert "device" not in on_vllm
     assert (on_cpu["backend"], on_cpu["engine_options"], on_cpu["device"]) == ("transformers", {}, "cpu")
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command[0])
+def test_every_command_ends_what_runs_the_model(
+    run: Any, loads: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch, command: list[str]
+) -> None:
+    closed: list[T1Embedder] = []
+    monkeypatch.setattr(T1Embedder, "close", lambda self: closed.append(self))
+    run(*command)
+    assert len(closed) == len(loads) == 1
 
 
 WRONG = [
@@ -131,3 +143,24 @@ def test_remote_servers_that_are_not_there_are_named(folder: Path, corpus: Any) 
     result = CliRunner().invoke(app, ["index", corpus({"id": "a", "text": "one"}), "--to", "idx", *urls])
     assert result.exit_code == 1
     assert "http://127.0.0.1:9" in result.output
+
+
+def test_servers_have_the_weights(tiny: Path, folder: Path, corpus: Any) -> None:
+    """With the fingerprint they are not needed here; another one is another model."""
+    source = corpus({"id": "a", "text": "Llamas live in the Andes."})
+    light = shutil.copytree(tiny, folder / "light")
+    (light / "model.safetensors").unlink()
+    local = T1Embedder.load(tiny, dtype="float32")
+    made = CliRunner().invoke(app, ["index", source, "--to", "idx", "--model", str(tiny)])
+    assert made.exit_code == 0, made.output
+    with stub_vllm(local) as stub:
+        options = ["--backend", "remote", "--model", str(light)]
+        options += ["--engine-option", f"generate_url={stub.url}", "--engine-option", f"embed_url={stub.url}"]
+        search = ["search", "idx", "llamas", "--budget", "4", *options, "--engine-option"]
+        found = CliRunner().invoke(app, [*search, f'fingerprint="{local.identity.fingerprint}"'])
+        assert found.exit_code == 0, found.output
+        assert "Llamas live" in found.stdout
+        assert any("max_tokens" in asked for _, asked in stub.asked)
+        other = CliRunner().invoke(app, [*search, f'fingerprint="{"0" * 16}"'])
+        assert other.exit_code == 1
+        assert "holds vectors of" in other.output
