@@ -155,9 +155,9 @@ def _ratios(rounds: Sequence[dict[str, float]]) -> dict[str, float]:
 
 def _embedder(model: str, folder: Path) -> T1Embedder:
     if model == "46M":
-        from benchmarks.document_throughput import random_qwen3
+        from benchmarks.speed.workload import SHAPES, random_qwen3
 
-        return T1Embedder.load(random_qwen3(folder / "46M"), truncation="allow")
+        return T1Embedder.load(random_qwen3(folder / "46M", SHAPES["46M"]), truncation="allow")
     return T1Embedder.load(model, truncation="allow")
 
 
