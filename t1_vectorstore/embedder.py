@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,11 +14,10 @@ from typing_extensions import Self
 
 from t1_vectorstore import thinking
 from t1_vectorstore.backends import Backend, known_fingerprint, load_backend
-from t1_vectorstore.callers import frames_to_the_caller
 from t1_vectorstore.checkpoint import Checkpoint, CheckpointSpec
-from t1_vectorstore.errors import TextTooLong
 from t1_vectorstore.pooling import to_vectors
 from t1_vectorstore.prompts import Prompt, Prompter, check_texts
+from t1_vectorstore.truncation import check_policy, truncated
 from t1_vectorstore.types import (
     BackendName,
     DocumentEmbeddings,
@@ -30,10 +28,6 @@ from t1_vectorstore.types import (
     Truncated,
     Truncation,
 )
-
-
-class TruncationWarning(UserWarning):
-    """A text was longer than the checkpoint's limit; what did not fit was left out."""
 
 
 class T1Embedder:
@@ -56,7 +50,7 @@ class T1Embedder:
         Raises:
             ValueError: an unknown truncation policy.
         """
-        self._truncation = _policy(truncation)
+        self._truncation = check_policy(truncation)
         self._prompter = prompter
         self._backend = backend
         self._max_positions = max_positions
@@ -109,7 +103,7 @@ class T1Embedder:
             MissingExtraError: what the backend needs is not installed.
             ValueError: an option with a value it does not take, or a device this machine does not have.
         """
-        _policy(truncation)
+        check_policy(truncation)
         checkpoint = Checkpoint.load(
             model,
             preset=preset,
@@ -195,12 +189,12 @@ class T1Embedder:
         started = time.perf_counter()
         texts = check_texts(texts, "document")
         prompts = self._prompter.documents(texts)
-        truncated = self._truncated(prompts, "document", truncation)
+        cuts = self._truncated(prompts, "document", truncation)
         if not prompts:
             return DocumentEmbeddings(np.empty((0, self.dimension), np.float32), 0, 0.0)
         states = self._backend.encode([prompt.ids for prompt in prompts], on_done=on_done)
         tokens = sum(len(prompt.ids) for prompt in prompts)
-        return DocumentEmbeddings(to_vectors(states, self.spec), tokens, time.perf_counter() - started, truncated)
+        return DocumentEmbeddings(to_vectors(states, self.spec), tokens, time.perf_counter() - started, cuts)
 
     def embed_query(
         self,
@@ -255,7 +249,7 @@ class T1Embedder:
         )
         texts = check_texts(texts, "query")
         prompts = self._prompter.queries(texts, think=decided.enabled, task=task)
-        truncated = {cut.index: cut for cut in self._truncated(prompts, "query", truncation)}
+        cuts = {cut.index: cut for cut in self._truncated(prompts, "query", truncation)}
         if not prompts:
             return []
         thoughts: list[list[Thought]] = [[] for _ in prompts]
@@ -269,28 +263,10 @@ class T1Embedder:
         vectors = to_vectors(states, self.spec)
         seconds = time.perf_counter() - started
         return [
-            QueryEmbedding(text, vector, tuple(thought), seconds, truncated.get(index))
+            QueryEmbedding(text, vector, tuple(thought), seconds, cuts.get(index))
             for index, (text, vector, thought) in enumerate(zip(texts, vectors, thoughts, strict=True))
         ]
 
-    def _truncated(self, prompts: Sequence[Prompt], role: Role, truncation: Truncation | None) -> list[Truncated]:
-        """The prompts that were cut, after doing what the policy asks."""
-        policy = self._truncation if truncation is None else _policy(truncation)
-        cuts = [Truncated(i, prompt.dropped, prompt.text_tokens) for i, prompt in enumerate(prompts) if prompt.dropped]
-        if cuts and policy != "allow":
-            limit = self.spec.max_query_tokens if role == "query" else self.spec.max_document_tokens
-            message = (
-                f"{len(cuts)} of {len(prompts)} {role} texts are over the limit of {limit} tokens; "
-                f"text {cuts[0].index} loses {cuts[0].dropped_tokens} of {cuts[0].total_tokens}. Split it, or raise "
-                f"max_{role}_tokens"
-            )
-            if policy == "raise":
-                raise TextTooLong(message)
-            warnings.warn(message, TruncationWarning, stacklevel=frames_to_the_caller())
-        return cuts
-
-
-def _policy(truncation: Truncation) -> Truncation:
-    if truncation not in ("raise", "warn", "allow"):
-        raise ValueError(f"truncation must be 'raise', 'warn' or 'allow', got {truncation!r}")
-    return truncation
+    def _truncated(self, prompts: Sequence[Prompt], role: Role, policy: Truncation | None) -> list[Truncated]:
+        """The prompts that were cut, after doing what the policy, or else the embedder's own, asks."""
+        return truncated(prompts, role, self._truncation if policy is None else check_policy(policy), self.spec)

@@ -10,10 +10,11 @@ from typing import Any, TypeAlias
 from langchain_core.documents import Document as LangChainDocument
 
 from t1_vectorstore.chunking import Chunker
-from t1_vectorstore.embedder import T1Embedder, TruncationWarning
+from t1_vectorstore.embedder import T1Embedder
 from t1_vectorstore.errors import TextTooLong
 from t1_vectorstore.ingest import LoadReport
 from t1_vectorstore.langchain.progress import ProgressBar
+from t1_vectorstore.truncation import TruncationWarning
 from t1_vectorstore.types import Chunk, Document, Truncation
 from t1_vectorstore.vectorstore import T1VectorStore
 

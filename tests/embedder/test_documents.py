@@ -15,8 +15,8 @@ import pytest
 from t1_vectorstore import T1Embedder
 from t1_vectorstore.backends.lean.model import LeanModel
 from t1_vectorstore.backends.lean.shape import FAMILIES
-from t1_vectorstore.embedder import TruncationWarning
 from t1_vectorstore.errors import InvalidText, TextTooLong
+from t1_vectorstore.truncation import TruncationWarning
 from tests.checkpoints import save_checkpoint
 from tests.embedder.test_thoughts import cosines, plain_states
 

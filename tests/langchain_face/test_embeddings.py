@@ -23,9 +23,9 @@ from pydantic import ValidationError
 
 from t1_vectorstore import T1Embedder
 from t1_vectorstore.backends.fake import FakeBackend
-from t1_vectorstore.embedder import TruncationWarning
 from t1_vectorstore.errors import InvalidText, TextTooLong
 from t1_vectorstore.langchain import T1Embeddings, T1QdrantVectorStore
+from t1_vectorstore.truncation import TruncationWarning
 from tests.langchain_face.conftest import DOCUMENTS
 
 

@@ -13,10 +13,10 @@ from qdrant_client import models
 
 from t1_vectorstore import Document as T1Document
 from t1_vectorstore import T1Embedder, T1VectorStore
-from t1_vectorstore.embedder import TruncationWarning
 from t1_vectorstore.errors import CollectionLocked, CollectionMismatch, CollectionNotFound
 from t1_vectorstore.langchain import T1Embeddings, T1QdrantVectorStore
 from t1_vectorstore.langchain.options import Place
+from t1_vectorstore.truncation import TruncationWarning
 from tests.langchain_face.conftest import DOCUMENTS
 
 

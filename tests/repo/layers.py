@@ -31,6 +31,7 @@ FLOORS = {
     "prompts": 1,
     "specification": 1,
     "thinking": 1,
+    "truncation": 1,
     "backends": 2,
     "engines": 2,
     "evaluation.metrics": 2,
