@@ -6,17 +6,18 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from typing_extensions import TypedDict, Unpack
+from typing_extensions import Unpack
 
 from t1_vectorstore.filters import FilterLike
 from t1_vectorstore.store import Collection, Searching
+from t1_vectorstore.thinking import ThinkingOptions, settled
 from t1_vectorstore.types import Fusion, Hit, SearchResult, Timings, Truncation, Vector
 
 if TYPE_CHECKING:
     from t1_vectorstore.embedder import T1Embedder
 
 
-class Asking(TypedDict, total=False):
+class Asking(ThinkingOptions, total=False):
     """The options of ``T1VectorStore.search``, for who passes them on."""
 
     limit: int
@@ -29,10 +30,6 @@ class Asking(TypedDict, total=False):
     diversity: float | None
     candidates: int | None
     group: bool
-    think: bool | None
-    budget: int | None
-    deadline: float | None
-    task: str | None
     truncation: Truncation | None
 
 
@@ -47,7 +44,9 @@ class Question:
             ValueError: an option of the search with a value that it does not take.
         """
         if unknown := sorted(set(options) - set(Asking.__annotations__)):
-            raise TypeError(f"a search has no option {unknown[0]!r}; it has {', '.join(Asking.__annotations__)}")
+            raise TypeError(
+                f"a search has no option {unknown[0]!r}; it has {', '.join(sorted(Asking.__annotations__))}"
+            )
         for name in ("hybrid", "thought_terms"):
             if not isinstance(options.get(name), bool | None):
                 raise TypeError(
@@ -76,12 +75,7 @@ class Question:
         """Think about the query; its words, and those of its thoughts, are what to search by from here on."""
         options = self._options
         self._embedding = self._embedder.embed_query(
-            self.query,
-            think=options.get("think"),
-            budget=options.get("budget"),
-            deadline=options.get("deadline"),
-            task=options.get("task"),
-            truncation=options.get("truncation"),
+            self.query, truncation=options.get("truncation"), **settled(options)
         )
         self._embedded = time.perf_counter()
         if self.searching["text"] is not None and options.get("thought_terms", True):

@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from typing_extensions import Self
+from typing_extensions import Self, Unpack
 
 from t1_vectorstore import thinking
 from t1_vectorstore.backends import Backend, known_fingerprint, load_backend
 from t1_vectorstore.checkpoint import Checkpoint, CheckpointSpec
 from t1_vectorstore.pooling import to_vectors
 from t1_vectorstore.prompts import Prompt, Prompter, check_texts
+from t1_vectorstore.thinking import ThinkingOptions
 from t1_vectorstore.truncation import check_policy, truncated
 from t1_vectorstore.types import (
     BackendName,
@@ -200,18 +201,13 @@ class T1Embedder:
         self,
         text: str,
         *,
-        think: bool | None = None,
-        budget: int | None = None,
-        deadline: float | None = None,
-        task: str | None = None,
         truncation: Truncation | None = None,
+        **options: Unpack[ThinkingOptions],
     ) -> QueryEmbedding:
         """Think about a query, then embed it; see :meth:`embed_queries`."""
         if not isinstance(text, str):
             raise TypeError(f"expected one query, got {type(text).__name__}; embed_queries takes a list")
-        [embedding] = self.embed_queries(
-            [text], think=think, budget=budget, deadline=deadline, task=task, truncation=truncation
-        )
+        [embedding] = self.embed_queries([text], truncation=truncation, **options)
         return embedding
 
     def embed_queries(

@@ -2,11 +2,45 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from numbers import Integral, Real
+from typing import Any, cast
+
+from typing_extensions import TypedDict
 
 from t1_vectorstore.checkpoint import Checkpoint, CheckpointSpec, Decoding
 from t1_vectorstore.errors import CheckpointError
+
+
+class ThinkingOptions(TypedDict, total=False):
+    """How a query is thought about; what is missing or ``None`` is left to whoever is asked next.
+
+    A retriever asks its model, and that the checkpoint.
+    """
+
+    think: bool | None
+    """On, off, or ``None`` for what the checkpoint was made for."""
+    budget: int | None
+    """Most tokens of the thought."""
+    deadline: float | None
+    """Seconds after which the thought is closed as it stands."""
+    task: str | None
+    """One of the checkpoint's task instructions."""
+
+
+def settled(*layers: Mapping[str, Any]) -> ThinkingOptions:
+    """The thinking options of one call: of each option the first that is given, from the nearest layer to the furthest.
+
+    A layer that turns thinking off also drops the limits for thoughts of the layers behind it.
+    """
+    chosen: dict[str, Any] = dict.fromkeys(ThinkingOptions.__annotations__)
+    for layer in layers:
+        off = chosen["think"] is False
+        for name in chosen:
+            if chosen[name] is None and not (off and name in ("budget", "deadline")):
+                chosen[name] = layer.get(name)
+    return cast(ThinkingOptions, chosen)
 
 
 @dataclass(frozen=True, slots=True)

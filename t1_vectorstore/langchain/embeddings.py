@@ -16,9 +16,9 @@ from typing_extensions import Self, Unpack
 
 from t1_vectorstore.asking import Asking
 from t1_vectorstore.embedder import T1Embedder
-from t1_vectorstore.langchain.options import Thinking, settled
 from t1_vectorstore.langchain.progress import ProgressBar
 from t1_vectorstore.prompts import check_texts
+from t1_vectorstore.thinking import ThinkingOptions, settled
 from t1_vectorstore.types import QueryEmbedding, Truncation
 
 _LOADING = ("preset", "revision", "overrides", "device", "dtype", "batch_tokens", "truncation", "remote_code")
@@ -125,7 +125,7 @@ class T1Embeddings(BaseModel, Embeddings):
         vector: list[float] = self.embed_query_with_thought(text).vector.tolist()
         return vector
 
-    def embed_query_with_thought(self, text: str, **options: Unpack[Thinking]) -> QueryEmbedding:
+    def embed_query_with_thought(self, text: str, **options: Unpack[ThinkingOptions]) -> QueryEmbedding:
         """The vector of one query and the thought it came from; options given here go before this object's.
 
         Raises:
@@ -143,11 +143,9 @@ class T1Embeddings(BaseModel, Embeddings):
         """``embed_query`` in a thread: the event loop goes on."""
         return await asyncio.to_thread(self.embed_query, text)
 
-    def thinking(self, given: Thinking | Asking) -> Thinking:
-        """The thinking options of one call: those given, else this object's; see ``options.settled``."""
-        return settled(
-            given, {"think": self.think, "budget": self.budget, "deadline": self.deadline, "task": self.task}
-        )
+    def thinking(self, given: ThinkingOptions | Asking) -> ThinkingOptions:
+        """The thinking options of one call: those given, else this object's; see ``thinking.settled``."""
+        return settled(given, {name: getattr(self, name) for name in ThinkingOptions.__annotations__})
 
 
 class _Models:

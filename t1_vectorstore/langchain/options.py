@@ -1,46 +1,16 @@
-"""The keyword arguments of this face: how the thinking ones are settled, and that none is misspelt."""
+"""The keyword arguments of this face, of which none is misspelt."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any
 
 from typing_extensions import TypedDict
 
 from t1_vectorstore.asking import Asking
 from t1_vectorstore.store import Searching
 from t1_vectorstore.types import IndexKind
-
-
-class Thinking(TypedDict, total=False):
-    """How a query is thought about; what is missing or ``None`` is left to whoever is asked next.
-
-    The retriever asks the store, the store its embeddings, and those the checkpoint.
-    """
-
-    think: bool | None
-    """On, off, or ``None`` for what the model was made for."""
-    budget: int | None
-    """Most tokens of the thought."""
-    deadline: float | None
-    """Seconds after which the thought is closed as it stands."""
-    task: str | None
-    """One of the checkpoint's task instructions."""
-
-
-def settled(*layers: Mapping[str, Any]) -> Thinking:
-    """The thinking options of one call: of each option the first that is given, from the nearest layer to the furthest.
-
-    A layer that turns thinking off also drops the limits for thoughts of the layers behind it.
-    """
-    chosen: dict[str, Any] = dict.fromkeys(Thinking.__annotations__)
-    for layer in layers:
-        off = chosen["think"] is False
-        for name in chosen:
-            if chosen[name] is None and not (off and name in ("budget", "deadline")):
-                chosen[name] = layer.get(name)
-    return cast(Thinking, chosen)
 
 
 def check_names(options: Mapping[str, Any], known: type[Asking] | type[Searching]) -> None:

@@ -16,14 +16,15 @@ from langchain_core.vectorstores import VectorStoreRetriever
 from pydantic import ConfigDict, Field, model_validator
 from typing_extensions import Self
 
-from t1_vectorstore.langchain.options import Thinking, settled
 from t1_vectorstore.langchain.searching import T1Searches, marginal, to_document
+from t1_vectorstore.thinking import ThinkingOptions, settled
 from t1_vectorstore.types import SearchResult
 
 THOUGHT_EVENT = "t1_thought"
 """Name of the custom event that each run with a thought sends to callbacks and to ``astream_events``."""
 
-_OPTIONS = ("k", "filter", "score_threshold", "hybrid", "diversity", "candidates", "group", *Thinking.__annotations__)
+_FINDING = ("k", "filter", "score_threshold", "hybrid", "diversity", "candidates", "group")
+_OPTIONS = (*_FINDING, *ThinkingOptions.__annotations__)
 
 
 class T1Retriever(VectorStoreRetriever):

@@ -6,7 +6,7 @@ import asyncio
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any
 
 import numpy as np
 from llama_index.core.base.embeddings.base import BaseEmbedding, Embedding
@@ -17,16 +17,8 @@ from t1_vectorstore.checkpoint import Checkpoint
 from t1_vectorstore.embedder import T1Embedder
 from t1_vectorstore.errors import CheckpointError
 from t1_vectorstore.llama_index.events import tell
+from t1_vectorstore.thinking import ThinkingOptions, settled
 from t1_vectorstore.types import ModelIdentity, QueryEmbedding, Truncation
-
-
-class ThinkingOptions(TypedDict):
-    """How queries are thought about, as ``T1Embedder.embed_query`` takes it."""
-
-    think: bool | None
-    budget: int | None
-    deadline: float | None
-    task: str | None
 
 
 class T1Embedding(BaseEmbedding):
@@ -134,7 +126,7 @@ class T1Embedding(BaseEmbedding):
     @property
     def thinking(self) -> ThinkingOptions:
         """The thinking options of this object, as the embedder takes them."""
-        return {"think": self.think, "budget": self.budget, "deadline": self.deadline, "task": self.task}
+        return settled({name: getattr(self, name) for name in ThinkingOptions.__annotations__})
 
     @property
     def embedder(self) -> T1Embedder:

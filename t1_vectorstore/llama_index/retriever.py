@@ -16,11 +16,12 @@ from llama_index.core.schema import NodeWithScore, QueryBundle
 from llama_index.core.vector_stores.types import MetadataFilters
 
 from t1_vectorstore.filters import FilterLike
-from t1_vectorstore.llama_index.embedding import T1Embedding, ThinkingOptions, mean_direction
+from t1_vectorstore.llama_index.embedding import T1Embedding, mean_direction
 from t1_vectorstore.llama_index.events import tell
 from t1_vectorstore.llama_index.filters import to_filter
 from t1_vectorstore.llama_index.nodes import to_node
 from t1_vectorstore.llama_index.vectorstore import T1QdrantVectorStore
+from t1_vectorstore.thinking import settled
 from t1_vectorstore.types import Hit, SearchResult, Thought, Timings
 from t1_vectorstore.vectorstore import T1VectorStore
 
@@ -111,7 +112,8 @@ class T1Retriever(BaseRetriever):
         self.thought_in_metadata = thought_in_metadata
         if not isinstance(embed_model, T1Embedding):
             raise TypeError(f"embed_model is a T1Embedding, got {type(embed_model).__name__}")
-        self.thinking = _merged({"think": think, "budget": budget, "deadline": deadline, "task": task}, embed_model)
+        given = {"think": think, "budget": budget, "deadline": deadline, "task": task}
+        self.thinking = settled(given, embed_model.thinking)
         self._vector_store = vector_store
         self._embed_model = embed_model
         vector_store.client.check_search(**self._finding(), text="any" if hybrid else None)
@@ -191,16 +193,3 @@ def _single_text(bundle: QueryBundle) -> str | None:
     """The one text that a bundle asks for, if it has no vector and no several phrasings."""
     texts = bundle.embedding_strs or [bundle.query_str]
     return texts[0] if bundle.embedding is None and len(texts) == 1 else None
-
-
-def _merged(given: ThinkingOptions, embed_model: T1Embedding) -> ThinkingOptions:
-    """The options given, else the model's; turning thinking off drops the model's limits for thoughts."""
-    own = embed_model.thinking
-    if given["think"] is False:
-        own = {**own, "budget": None, "deadline": None}
-    return {
-        "think": own["think"] if given["think"] is None else given["think"],
-        "budget": own["budget"] if given["budget"] is None else given["budget"],
-        "deadline": own["deadline"] if given["deadline"] is None else given["deadline"],
-        "task": own["task"] if given["task"] is None else given["task"],
-    }
