@@ -38,7 +38,7 @@ from t1_vectorstore.cli.options import (
     parse_storage,
 )
 from t1_vectorstore.cli.progress import load_bar, settling
-from t1_vectorstore.cli.stores import Making, load_model, open_for_model
+from t1_vectorstore.cli.stores import Making, open_for_model, open_store
 
 if TYPE_CHECKING:
     from t1_vectorstore.chunking import Chunker
@@ -117,11 +117,15 @@ def index(
     source = ModelSource.parse(model, preset, override, device, backend, engine_option, elsewhere=team is not None)
     skipped = _Complaints()
     fields = Fields(text_field, id_field)
-    collection, make_embedder = open_for_model(to, source, name=name, api_key=api_key, making=made_with)
     with ExitStack() as stack:
-        stack.enter_context(collection)
+        store = None
+        if team is None:
+            store = stack.enter_context(open_store(to, source, name=name, api_key=api_key, making=made_with))
+            collection = store.collection
+        else:  # the model is loaded by the workers
+            collection, make_embedder = open_for_model(to, source, name=name, api_key=api_key, making=made_with)
+            stack.enter_context(collection)
         cut = how_to_cut(chunk_size, overlap, collection)
-        store = stack.enter_context(load_model(collection, make_embedder)) if team is None else None
         kept = stack.enter_context(LoadLog(log)) if log else None
         with load_bar(None if store is None else total_bytes(paths)) as bar:
             if store is None:

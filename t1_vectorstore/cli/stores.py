@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 from typing_extensions import TypedDict
 
-from t1_vectorstore.cli.model_source import ModelSource
+from t1_vectorstore.cli.model_source import DEFAULT_MODEL, ModelSource
 from t1_vectorstore.cli.progress import busy
 from t1_vectorstore.storage import Storage
 from t1_vectorstore.types import IndexKind
@@ -47,6 +48,8 @@ def open_store(
 ) -> Iterator[T1VectorStore]:
     """Open a collection with its model; a mistake in either is found before the weights are loaded.
 
+    One that is not there yet is made once they are: where the model does not load, nothing has been made.
+
     Args:
         where: folder or URL.
         source: the model; without a name the one that the collection names.
@@ -54,19 +57,22 @@ def open_store(
         api_key: for a server.
         making: make a collection that is not there yet, in this way; one that is there must have been made so.
     """
-    collection, make_embedder = open_for_model(where, source, name=name, api_key=api_key, making=making)
-    with collection, load_model(collection, make_embedder) as store:
-        yield store
-
-
-@contextmanager
-def load_model(collection: Collection, make_embedder: Callable[[], T1Embedder]) -> Iterator[T1VectorStore]:
-    """Load the weights, join them with their collection, and end what runs them."""
+    from t1_vectorstore.errors import CollectionNotFound
     from t1_vectorstore.vectorstore import T1VectorStore
 
-    with busy(f"loading {collection.identity.model}"):
-        embedder = make_embedder()
-    with embedder:
+    opening = partial(open_for_model, where, source, name=name, api_key=api_key, making=making)
+    with ExitStack() as stack:
+        found, make_embedder = None, source.loader()
+        try:
+            collection, make_embedder = opening(create=False)
+            found = stack.enter_context(collection)
+        except CollectionNotFound:
+            if making is None:
+                raise
+        with busy(f"loading {found.identity.model if found else source.model or DEFAULT_MODEL}"):
+            embedder = stack.enter_context(make_embedder())
+        # Made now, and not before: a model that does not load leaves nothing behind.
+        collection = found or stack.enter_context(opening(create=True)[0])
         yield T1VectorStore(embedder, collection)
 
 
@@ -78,9 +84,13 @@ def load_prompter(collection: Collection, source: ModelSource) -> Prompter:
 
 
 def open_for_model(
-    where: str, source: ModelSource, *, name: str, api_key: str | None, making: Making | None
+    where: str, source: ModelSource, *, name: str, api_key: str | None, making: Making | None, create: bool = True
 ) -> tuple[Collection, Callable[[], T1Embedder]]:
-    """``open_store`` before the weights are loaded: the collection, and what loads its model, here or elsewhere."""
+    """``open_store`` without loading the weights: the collection, and what loads its model, here or elsewhere.
+
+    Args: those of ``open_store``, and
+        create: with ``making``, make a collection that is not there, rather than ask for one that was made so.
+    """
     from t1_vectorstore.errors import CheckpointError, CollectionNotFound
     from t1_vectorstore.store import Collection
 
@@ -102,6 +112,6 @@ def open_for_model(
         raise
     created: Making = {} if making is None else making
     collection = Collection.open(
-        where, name=name, identity=identity, create=making is not None, api_key=api_key, **created
+        where, name=name, identity=identity, create=create and making is not None, api_key=api_key, **created
     )
     return collection, source.loader()

@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from t1_vectorstore.cli import app
 from t1_vectorstore.cli.model_source import ModelSource
 from t1_vectorstore.embedder import T1Embedder
+from t1_vectorstore.errors import MissingExtraError
 from tests.embedder.stub_vllm import stub_vllm
 
 REMOTE = ["--backend", "remote", "--engine-option", "generate_url=http://127.0.0.1:9"]
@@ -164,3 +165,21 @@ def test_servers_have_the_weights(tiny: Path, folder: Path, corpus: Any) -> None
         other = CliRunner().invoke(app, [*search, f'fingerprint="{"0" * 16}"'])
         assert other.exit_code == 1
         assert "holds vectors of" in other.output
+
+
+def test_a_model_that_does_not_load_leaves_no_index_behind(
+    run: Any, folder: Path, corpus: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever stops it, such as a library that is not installed. An index that is there stays as it is."""
+    source = corpus({"id": "a", "text": "one"})
+    run("index", source, "--to", "idx")
+
+    def load(*_: str, **__: Any) -> T1Embedder:
+        raise MissingExtraError("vllm", "the vLLM backend")
+
+    monkeypatch.setattr(T1Embedder, "load", load)
+    for to in ("new", "idx"):
+        refused = run("index", source, "--to", to, "--backend", "vllm", code=1)
+        assert "pip install 't1-vectorstore[vllm]'" in refused.stderr
+    assert not (folder / "new").exists()
+    assert "chunks      1" in run("info", "idx").stdout
