@@ -140,6 +140,22 @@ def own(
     _tell(build(source, out, asked, calls=calls, queries=queries, at_once=at_once, seed=seed), out)
 
 
+@data.command()
+def join(
+    out: Out,
+    sources: Annotated[list[str], typer.Argument(metavar="NAME=FOLDER...", help="Data folders, each with a name.")],
+) -> None:
+    """Make one folder of several, for one model: parts and splits get their source's name, as in factbook-hop2."""
+    from t1_vectorstore.training.sources.joined import build
+
+    pairs = [source.partition("=") for source in sources]
+    if wrong := [source for source, (_, _, folder) in zip(sources, pairs, strict=True) if not folder]:
+        raise ValueError(f"expected NAME=FOLDER, got {wrong[0]!r}")
+    if len({name for name, _, _ in pairs}) < len(pairs):
+        raise ValueError(f"two sources have the same name: {', '.join(sources)}")
+    _tell(build({name: Path(folder) for name, _, folder in pairs}, out), out)
+
+
 def _tell(counts: Mapping[str, int], out: Path) -> None:
     lines = [f"{count:>9,}  {name}" for name, count in counts.items()]
     output().print(styled("\n".join([*lines, f"in {out}"])))

@@ -97,6 +97,11 @@ def read_corpus(folder: Path) -> dict[str, str]:
     return documents
 
 
+def has_split(folder: Path, split: str) -> bool:
+    """Whether the folder has a file of this split."""
+    return any((folder / name).is_file() for name in (f"{split}.jsonl", f"{split}.jsonl.gz"))
+
+
 def read_split(folder: Path, split: str, documents: Mapping[str, str]) -> list[Example]:
     """Read the examples of a split over these documents; raises as :func:`read_data`."""
     path = _file(folder, f"{split}.jsonl")

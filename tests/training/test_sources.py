@@ -14,7 +14,7 @@ from t1_vectorstore.demo.wording import DOCUMENTS, PLAIN
 from t1_vectorstore.errors import CorpusError
 from t1_vectorstore.evaluation.beir import read_beir
 from t1_vectorstore.training.examples import read_data
-from t1_vectorstore.training.sources import diseases, entailmentbank, wordnet
+from t1_vectorstore.training.sources import diseases, entailmentbank, joined, wordnet
 from t1_vectorstore.training.sources.paraphrases import UNSEEN, WIDE
 
 
@@ -77,7 +77,7 @@ def test_diseases(ontology: Path, tmp_path: Path) -> None:
     assert data.documents["disease3/spread"] == "Transmission of disease3 occurs by way0."
     assert data.documents["disease3/organ"] == "Site affected in disease3: organ3."
     assert data.documents["disease3/cause"] == "Agent behind disease3: Agent3."
-    composed = [e for e in data.examples if e.part == "train"]
+    composed = [e for e in data.examples if e.part == "chain"]
     unseen = read_data(tmp_path / "out", "ood").examples
     starts = [{str(e.thought).split(". ")[0] for e in part} for part in (composed, unseen)]
     assert starts[0]
@@ -180,3 +180,32 @@ def test_wordnet(tmp_path: Path) -> None:
     source.write_bytes(gzip.compress(b"{}\n"))
     with pytest.raises(CorpusError, match=r"synsets\.jsonl\.gz:1: no synset"):
         wordnet.build(source, tmp_path / "out")
+
+
+def test_joined_sources_keep_apart_what_has_the_same_name(chains: Path, ontology: Path, tmp_path: Path) -> None:
+    diseases.build(ontology, tmp_path / "diseases", examples=60, queries=8)
+    sources = {"facts": chains, "ills": tmp_path / "diseases"}
+    counts = joined.build(sources, tmp_path / "out")
+    alone = {name: read_data(folder) for name, folder in sources.items()}
+    together = read_data(tmp_path / "out")
+    assert counts["corpus"] == sum(len(data.documents) for data in alone.values())
+    assert counts.keys() == {"corpus", "train", "facts-dev", "ills-dev"}
+    for name, data in alone.items():
+        own = [e for e in together.examples if str(e.part).startswith(f"{name}-")]
+        assert [(e.query, e.thought) for e in own] == [(e.query, e.thought) for e in data.examples]
+        for ours, theirs in zip(own, data.examples, strict=True):
+            assert ours.part == f"{name}-{theirs.part}"
+            for new, old in ((ours.positives, theirs.positives), (ours.negatives, theirs.negatives)):
+                assert [together.documents[each] for each in new] == [data.documents[each] for each in old]
+    assert {e.part for e in read_data(tmp_path / "out", "ills-dev").examples} <= {"ills-comp", "ills-ood"}
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [(["a"], "two folders or more"), (["a", "b/c"], "got 'b/c'"), (["a", "out"], "one of the sources")],
+)
+def test_what_cannot_be_joined_is_refused(chains: Path, tmp_path: Path, names: list[str], said: str) -> None:
+    sources = {name: tmp_path / "out" if name == "out" else chains for name in names}
+    with pytest.raises(ValueError, match=said):
+        joined.build(sources, tmp_path / "out")
+    assert not (tmp_path / "out").exists()

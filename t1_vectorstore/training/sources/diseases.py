@@ -110,14 +110,14 @@ def build(source: Path, out: Path, *, examples: int = 40_000, queries: int = 250
     starts = find_starts(diseases)
     rng = random.Random(f"diseases/{seed}")
     chains = list(_chains(diseases, starts))
-    parts = {part: [chain for chain in chains if chain[0] == part] for part in ("train", "comp", "ood")}
+    parts = {part: [chain for chain in chains if chain[0] == part] for part in ("chain", "comp", "ood")}
     if not all(parts.values()):
         raise CorpusError(f"{source} allows no chains: use the complete files")
     single = [("single", None, d, facet, False) for d in diseases.values() for facet in d.facts]
     known = [("single", start, diseases[start.disease], "kind", False) for start in starts]
     known = [chain for chain in known if "kind" in chain[2].facts]
     drawn = [
-        _word(diseases, rng.choice(pool), rng) for pool in (single, known, parts["train"]) for _ in range(examples // 3)
+        _word(diseases, rng.choice(pool), rng) for pool in (single, known, parts["chain"]) for _ in range(examples // 3)
     ]
     splits = {"train": drawn}
     for name, wording in (("", False), ("-other-words", True)):
@@ -180,7 +180,7 @@ def _chains(diseases: Mapping[str, Disease], starts: list[Start]) -> Iterator[_C
                 if facet == start.kind and not up:
                     continue  # the answer would be in the question
                 held = _hash("path", disease.name, facet, str(up)) % HELD_OUT_ONE_IN == 0
-                yield "ood" if unseen else "comp" if held else "train", start, disease, facet, up
+                yield "ood" if unseen else "comp" if held else "chain", start, disease, facet, up
 
 
 def _word(diseases: Mapping[str, Disease], chain: _Chain, rng: random.Random, *, other: bool = False) -> Example:
