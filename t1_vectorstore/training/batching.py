@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import accumulate, groupby
 
 import torch
 from torch import Tensor
@@ -25,10 +25,19 @@ class Tokens:
     Attributes:
         ids: The token ids.
         predict_from: Index of the first token that the language model loss is on; ``len(ids)`` if none.
+        skips: Positions that are left out, as pairs of the index before which and how many.
     """
 
     ids: list[int]
     predict_from: int
+    skips: tuple[tuple[int, int], ...] = ()
+
+    def positions(self, length: int) -> list[int]:
+        """The first ``length`` positions; more than there are tokens, if some are padding."""
+        steps = [1] * length
+        for index, count in self.skips:
+            steps[index] += count
+        return [position - 1 for position in accumulate(steps)]
 
 
 @dataclass(frozen=True)
@@ -125,7 +134,7 @@ def pack(sequences: Sequence[Tokens]) -> Packed:
     for i in order:
         start, tokens = len(ids), sequences[i].ids
         ids += tokens + [PAD_ID] * (lengths[i] - len(tokens))
-        positions += range(lengths[i])
+        positions += sequences[i].positions(lengths[i])
         ends[i] = start + len(tokens) - 1
         predicted += [(start + offset, i) for offset in range(sequences[i].predict_from, len(tokens))]
     groups = tuple((len(list(group)), length) for length, group in groupby(lengths[i] for i in order))

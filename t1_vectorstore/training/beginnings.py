@@ -19,6 +19,8 @@ from t1_vectorstore.training.tokenizer import cut_wordpieces, specification, tra
 log = logging.getLogger(__name__)
 FEW = 40_000
 """Examples that the vocabulary is made from."""
+EVEN = 0.2
+"""Weight of the norms of queries and keys with which random ones attend to everything about equally."""
 
 
 def begin(recipe: Recipe, data: TrainingData, folder: Path) -> None:
@@ -42,6 +44,11 @@ def begin(recipe: Recipe, data: TrainingData, folder: Path) -> None:
     new = recipe.model
     if new.hidden % new.heads or new.heads % new.key_value_heads:
         raise ValueError(f"hidden={new.hidden} must be a multiple of heads={new.heads}, and those of key_value_heads")
+    if new.begin_as_mean and new.heads != new.key_value_heads:
+        raise ValueError(
+            f"begin_as_mean needs as many key_value_heads as heads={new.heads}, got {new.key_value_heads}: "
+            "fewer cannot hand on a whole embedding"
+        )
     torch.manual_seed(recipe.seed)
     if new.wordpieces is None:
         tokenizer = train_tokenizer(_texts(data), new.vocabulary)
@@ -50,6 +57,8 @@ def begin(recipe: Recipe, data: TrainingData, folder: Path) -> None:
         tokenizer, old = cut_wordpieces(new.wordpieces, _texts(data), new.vocabulary)
         model = _qwen3(new, tokenizer)
         _take_embeddings(model, new.wordpieces, old)
+    if new.begin_as_mean:
+        _begin_as_mean(model)
     log.info("a new model of %d parameters, %d tokens", model.num_parameters(), len(tokenizer))
     models.save(model, tokenizer, specification(thinks=recipe.thinks, thought_tokens=new.thought_tokens), folder)
 
@@ -93,8 +102,26 @@ def _take_embeddings(model: Any, folder: Path, old: list[int | None]) -> None:  
     if found is None:
         raise ValueError(f"{file} has no word embeddings, as the file of all-MiniLM-L6-v2 has")
     weight = model.get_input_embeddings().weight
-    if found.shape[1] != weight.shape[1]:
-        raise ValueError(f"the embeddings of {folder} have {found.shape[1]} dimensions: set hidden: {found.shape[1]}")
+    have, want = found.shape[1], weight.shape[1]
+    if have < want:
+        raise ValueError(f"the embeddings of {folder} have {have} dimensions: set hidden to {have} or less")
     rows = [row for row, number in enumerate(old) if number is not None]
+    taken = found[[number for number in old if number is not None]].float()
+    if have > want:
+        centred = taken - taken.mean(0)
+        taken = centred @ torch.linalg.eigh(centred.T @ centred).eigenvectors[:, -want:]
     with torch.no_grad():
-        weight[rows] = found[[number for number in old if number is not None]].float()
+        weight[rows] = taken
+
+
+def _begin_as_mean(model: Any) -> None:  # noqa: ANN401 - transformers'
+    """Let the last layer's attention hand on the mean of what came before, and all else add nothing."""
+    *_, last = layers = model.get_decoder().layers
+    with torch.no_grad():
+        for layer in layers:
+            layer.self_attn.o_proj.weight.zero_()
+            layer.mlp.down_proj.weight.zero_()
+        for even in (last.self_attn.q_norm, last.self_attn.k_norm):
+            even.weight.fill_(EVEN)
+        torch.nn.init.eye_(last.self_attn.v_proj.weight)
+        torch.nn.init.eye_(last.self_attn.o_proj.weight)

@@ -38,7 +38,11 @@ class NewModel(Frozen):
     """Tokens of a byte-level BPE; or the most that are kept of ``wordpieces``."""
     wordpieces: Path | None = None
     """Folder of a BERT-like model (``all-MiniLM-L6-v2``): its word pieces that occur in the data are the vocabulary,
-    and its embeddings of them the first weights. Its hidden size must be ``hidden``."""
+    and its embeddings of them the first weights; by principal components, if ``hidden`` is fewer than they have."""
+    begin_as_mean: bool = False
+    """Begin with vectors that are about the mean of the word embeddings, as a bag of words is; a default of ours that
+    keeps what ``wordpieces`` knows. Only the last layer adds something at first. It needs as many key-value heads as
+    heads."""
     thought_tokens: int = Field(default=128, ge=1)
     """Budget of a thought."""
 
@@ -86,6 +90,8 @@ class Stage(Frozen):
     optimizer: Literal["adamw", "muon"] = "adamw"
     """``muon``: Muon for the layers' matrices and AdamW for the rest, with which small models trained from scratch need
     a fraction of the steps."""
+    embedding_rate: float | None = Field(default=None, gt=0.0)
+    """Learning rate of the word embeddings, if not ``learning_rate``: less keeps what they know of another model."""
     precision: Literal["bf16", "fp32"] = "bf16"
     """Of the arithmetic; weights are float32."""
     gradient_checkpointing: bool = False
@@ -101,6 +107,9 @@ class Stage(Frozen):
 
     think_share: float = Field(default=0.8, ge=0.0, le=1.0)
     """Of the queries that have a thought; the others learn to do without."""
+    skip: int = Field(default=0, ge=0)
+    """The most positions left out at each of up to three places of a query and its thought, so that the model meets
+    distances longer than any of the data's and can go on to longer thoughts (after PoSE, 2309.10400)."""
     negatives_share: float = Field(default=0.4, ge=0.0, le=1.0)
     """Of the queries that add negatives of their own to those in the batch."""
     negatives: int = Field(default=1, ge=0)
@@ -181,6 +190,8 @@ class Grpo(Stage):
     replay_queries: int | dict[str, int] = 48
     refresh_every: int = Field(default=50, ge=1)
     """Steps after which the index is made anew."""
+    within: str = ""
+    """What the ids of the documents in the index begin with: of joined data one source, such as ``factbook/``."""
     collapse: float = Field(default=0.15, gt=0.0)
     """The run stops if exact thoughts fall this far below their best."""
     patience: int = Field(default=50, ge=1)

@@ -60,6 +60,8 @@ def train(stage: Grpo, start: Path, data: TrainingData, source: Path, out: Path,
     draw = Draw(data.examples, stage.queries, seed)
     drawn = [example for step in range(stage.steps * processes) for example in draw(step)[0]]
     per_step = len(drawn) // (stage.steps * processes)
+    if outside := next((n for e in drawn for n in e.positives if not n.startswith(stage.within)), None):
+        raise ValueError(f"within={stage.within!r} leaves out {outside!r}, which a query of the stage should find")
     settings.check_memory(language_model)
     if stage.gradient_checkpointing:
         language_model.gradient_checkpointing_enable({"use_reentrant": False})
@@ -130,8 +132,9 @@ class ThoughtTrainer(GRPOTrainer):  # type: ignore[misc]
         self.stage, self._drawn, self._replay = stage, drawn, replay
         self._prompter = encoder.prompter
         self.t1 = T1ForTraining(self.accelerator.unwrap_model(self.model), self._prompter.spec.truncate_dim)
-        self._index = Index(encoder, list(data.documents.values()))
-        self._rows = {name: row for row, name in enumerate(data.documents)}
+        searched = {name: text for name, text in data.documents.items() if name.startswith(stage.within)}
+        self._index = Index(encoder, list(searched.values()))
+        self._rows = {name: row for row, name in enumerate(searched)}
         self._judge = Judge(self.t1, self._prompter, self._index, stage.reward)
         self._watch = Watch(stage.collapse, stage.patience)
         self._fresh = False

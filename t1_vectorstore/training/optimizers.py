@@ -11,6 +11,8 @@ from torch import nn
 from t1_vectorstore.errors import TrainingFailed
 from t1_vectorstore.training.configs import Stage
 
+WORDS = "embed_tokens"
+
 
 def make_optimizer(model: nn.Module, stage: Stage) -> torch.optim.Optimizer:
     """Make the optimizer of a stage for the parameters that are trained.
@@ -20,15 +22,22 @@ def make_optimizer(model: nn.Module, stage: Stage) -> torch.optim.Optimizer:
     """
     trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
     rate, decay = stage.learning_rate, stage.weight_decay
-    if stage.optimizer == "adamw":
-        return torch.optim.AdamW(trained.values(), lr=rate, weight_decay=decay, betas=(0.9, 0.98))
-    if not hasattr(torch.optim, "Muon"):
+    words = [p for name, p in trained.items() if WORDS in name]
+    others = {name: p for name, p in trained.items() if WORDS not in name}
+    muon = stage.optimizer == "muon"
+    if muon and not hasattr(torch.optim, "Muon"):
         raise TrainingFailed(f"torch {torch.__version__} has no Muon optimizer: install torch 2.9, or take adamw")
-    matrices = [p for name, p in trained.items() if p.ndim == 2 and ".layers." in name]
-    others = [p for name, p in trained.items() if p.ndim != 2 or ".layers." not in name]
+    matrices = {name: p for name, p in others.items() if muon and p.ndim == 2 and ".layers." in name}
+    left = [p for name, p in others.items() if name not in matrices]
+    groups = [
+        {"params": words, "lr": rate if stage.embedding_rate is None else stage.embedding_rate},
+        {"params": left, "lr": rate},
+    ]
+    adamw = torch.optim.AdamW([g for g in groups if g["params"]], lr=rate, weight_decay=decay, betas=(0.9, 0.98))
+    if not muon:
+        return adamw
     return Together(
-        torch.optim.Muon(matrices, lr=rate, weight_decay=decay, adjust_lr_fn="match_rms_adamw"),
-        torch.optim.AdamW(others, lr=rate, weight_decay=decay, betas=(0.9, 0.98)),
+        torch.optim.Muon(matrices.values(), lr=rate, weight_decay=decay, adjust_lr_fn="match_rms_adamw"), adamw
     )
 
 

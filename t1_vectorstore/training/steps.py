@@ -15,6 +15,8 @@ from t1_vectorstore.training.configs import Contrastive, Stage
 from t1_vectorstore.training.examples import Example, TrainingData
 from t1_vectorstore.types import Vectors
 
+SKIPS = 3
+
 
 class Draw:
     """Draws examples: so many of all of them, or so many of each part."""
@@ -97,14 +99,22 @@ class Steps(torch.utils.data.Dataset[Batch]):
                 chosen = rng.sample(example.negatives, min(stage.negatives, len(example.negatives)))
                 numbers.update(dict.fromkeys(self._numbers[name] for name in chosen))
         documents = dict(zip(numbers, self._encoder.documents([self._texts[n] for n in numbers]), strict=True))
+        queries = self._encoder.queries([example.query for example in examples], thoughts)
+        if stage.skip:
+            queries = [replace(tokens, skips=_skips(len(tokens.ids), stage.skip, rng)) for tokens in queries]
         return make_batch(
-            self._encoder.queries([example.query for example in examples], thoughts),
+            queries,
             targets,
             [[self._numbers[name] for name in example.positives] for example in examples],
             documents,
             at_once=stage.at_once if isinstance(stage, Contrastive) else None,
             teacher=self._teacher(examples, list(numbers)) if self._teacher else None,
         )
+
+
+def _skips(length: int, most: int, rng: random.Random) -> tuple[tuple[int, int], ...]:
+    """Draw up to three places where positions are left out."""
+    return tuple((rng.randrange(length), rng.randint(1, most)) for _ in range(rng.randint(0, SKIPS)))
 
 
 class Teacher:

