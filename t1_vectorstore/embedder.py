@@ -17,6 +17,7 @@ from t1_vectorstore.backends import Backend, known_fingerprint, load_backend
 from t1_vectorstore.checkpoint import Checkpoint, CheckpointSpec
 from t1_vectorstore.pooling import to_vectors
 from t1_vectorstore.prompts import Prompt, Prompter, check_texts
+from t1_vectorstore.specification import Aggregation
 from t1_vectorstore.thinking import ThinkingOptions
 from t1_vectorstore.truncation import check_policy, truncated
 from t1_vectorstore.types import (
@@ -218,6 +219,8 @@ class T1Embedder:
         budget: int | None = None,
         deadline: float | None = None,
         task: str | None = None,
+        refine_steps: int | None = None,
+        refine: Aggregation | None = None,
         truncation: Truncation | None = None,
     ) -> list[QueryEmbedding]:
         """Think about each query, then embed it with its thought.
@@ -228,6 +231,10 @@ class T1Embedder:
             budget: most tokens of a thought; a thought that is cut still gives a vector, and says so.
             deadline: seconds for the call, after which thoughts are closed as they stand.
             task: one of the specification's task instructions.
+            refine_steps: passes in hidden space after the thought, or the query where there is none, each of which
+                costs what a token of a thought does; see :class:`~t1_vectorstore.specification.Refining`. 0 is the
+                plain vector, ``None`` what the checkpoint says. They come after a deadline, too.
+            refine: which of their states make the vector, ``last`` or ``mean``.
             truncation: another policy than the embedder's.
 
         Returns:
@@ -236,12 +243,18 @@ class T1Embedder:
         Raises:
             InvalidText: a text that is empty or not encodable.
             TextTooLong: a text over ``max_query_tokens`` under the ``raise`` policy.
-            ValueError: options that contradict each other or the checkpoint.
+            ValueError: options that contradict each other, the checkpoint or the backend.
             BackendError: the model failed.
         """
         started = time.perf_counter()
         decided = thinking.plan(
-            self.spec, think=think, budget=budget, deadline=deadline, max_positions=self._max_positions
+            self.spec,
+            think=think,
+            budget=budget,
+            deadline=deadline,
+            refine_steps=refine_steps,
+            refine=refine,
+            max_positions=self._max_positions,
         )
         texts = check_texts(texts, "query")
         prompts = self._prompter.queries(texts, think=decided.enabled, task=task)
@@ -251,11 +264,13 @@ class T1Embedder:
         thoughts: list[list[Thought]] = [[] for _ in prompts]
         if decided.enabled:
             until = None if decided.deadline is None else time.monotonic() + decided.deadline
-            trajectories = self._backend.think([p.ids for p in prompts], decided.decoding, deadline=until)
+            trajectories = self._backend.think(
+                [prompt.ids for prompt in prompts], decided.decoding, deadline=until, refining=decided.refining
+            )
             states = np.stack([trajectory.state for trajectory in trajectories])
             thoughts = [[Thought(self._prompter.thought_text(t.ids), len(t.ids), t.stop)] for t in trajectories]
         else:
-            states = self._backend.encode([prompt.ids for prompt in prompts])
+            states = self._backend.refine([prompt.ids for prompt in prompts], decided.refining)
         vectors = to_vectors(states, self.spec)
         seconds = time.perf_counter() - started
         return [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -24,6 +24,32 @@ class Decoding(BaseModel):
     """0 keeps all tokens."""
     seed: int = 0
     """Sampling draws from this seed and the row's prompt, so a batch's composition changes nothing."""
+
+
+MOST_REFINE_STEPS = 64
+"""Steps of a refinement at most; each takes as long as a token of a thought."""
+
+Aggregation: TypeAlias = Literal["last", "mean"]
+"""Which of the states of a refinement make the vector: that of the last step, or the mean of all, the plain one too."""
+
+
+class Refining(BaseModel):
+    """Refine Thought (RT): after its emb token a query passes through the model again, in hidden space, without text.
+
+    Our reading of arXiv:2511.13726: each step is one decode step, whose input is the hidden state of the step before
+    in place of a token's embedding, at the next position. What exactly is fed back and how the states are aggregated
+    are defaults of ours: fed back is the last layer's state after the final norm, as in arXiv:2412.06769.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    steps: int = Field(default=0, ge=0, le=MOST_REFINE_STEPS, strict=True)
+    """0 is the plain vector."""
+    aggregate: Aggregation = "last"
+    """Of the ``steps + 1`` states, as the checkpoint pools them."""
+
+
+UNREFINED = Refining()
 
 
 class Message(BaseModel):
@@ -79,6 +105,8 @@ class CheckpointSpec(BaseModel):
     max_document_tokens: int = Field(default=512, ge=8)
     """Limit of a document's whole prompt in tokens, the emb token included."""
     decoding: Decoding = Decoding()
+    refining: Refining = UNREFINED
+    """Of queries, after their thought or without one; documents are never refined."""
     unverified: tuple[str, ...] = ()
     """The fields whose values are defaults of ours that no source of this checkpoint states."""
 
@@ -104,7 +132,7 @@ class CheckpointSpec(BaseModel):
         return self
 
     def with_overrides(self, overrides: Mapping[str, Any]) -> CheckpointSpec:
-        """A copy with some fields changed; ``decoding`` may be given in part.
+        """A copy with some fields changed; ``decoding`` and ``refining`` may be given in part.
 
         Raises:
             TypeError: something other than a mapping.
@@ -116,8 +144,9 @@ class CheckpointSpec(BaseModel):
             name for name in self.unverified if name not in overrides
         )  # what a user says is no default of ours
         values = self.model_dump() | {"unverified": told} | dict(overrides)
-        if isinstance(overrides.get("decoding"), Mapping):
-            values["decoding"] = self.decoding.model_dump() | dict(overrides["decoding"])
+        for part in ("decoding", "refining"):
+            if isinstance(overrides.get(part), Mapping):
+                values[part] = getattr(self, part).model_dump() | dict(overrides[part])
         try:
             return type(self).model_validate(values)
         except ValidationError as error:

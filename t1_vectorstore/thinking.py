@@ -1,16 +1,17 @@
-"""How much a query is thought about: plain decisions, no model."""
+"""How much a query is thought about, and refined afterwards: plain decisions, no model."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from numbers import Integral, Real
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 from typing_extensions import TypedDict
 
 from t1_vectorstore.checkpoint import Checkpoint, CheckpointSpec, Decoding
 from t1_vectorstore.errors import CheckpointError
+from t1_vectorstore.specification import MOST_REFINE_STEPS, UNREFINED, Aggregation, Refining
 
 
 class ThinkingOptions(TypedDict, total=False):
@@ -27,19 +28,23 @@ class ThinkingOptions(TypedDict, total=False):
     """Seconds after which the thought is closed as it stands."""
     task: str | None
     """One of the checkpoint's task instructions."""
+    refine_steps: int | None
+    """Passes in hidden space after the thought; 0 is the plain vector. See ``specification.Refining``."""
+    refine: Aggregation | None
+    """How the states of the passes become the vector: ``last`` or ``mean``."""
 
 
 def settled(*layers: Mapping[str, Any]) -> ThinkingOptions:
     """The thinking options of one call: of each option the first that is given, from the nearest layer to the furthest.
 
-    A layer that turns thinking off also drops the limits for thoughts of the layers behind it.
+    A layer that turns thinking off also drops the limits for thoughts of the layers behind it; one that turns refining
+    off, how they refine.
     """
     chosen: dict[str, Any] = dict.fromkeys(ThinkingOptions.__annotations__)
     for layer in layers:
-        off = chosen["think"] is False
-        for name in chosen:
-            if chosen[name] is None and not (off and name in ("budget", "deadline")):
-                chosen[name] = layer.get(name)
+        dropped = {"budget", "deadline"} if chosen["think"] is False else set()
+        dropped |= {"refine"} if chosen["refine_steps"] == 0 else set()
+        chosen |= {name: layer.get(name) for name in chosen if chosen[name] is None and name not in dropped}
     return cast(ThinkingOptions, chosen)
 
 
@@ -51,11 +56,13 @@ class Thinking:
         enabled: whether thoughts are generated.
         decoding: with the budget in force.
         deadline: seconds from the start of the call after which thoughts are closed as they stand.
+        refining: what follows the thought, or the query where there is none.
     """
 
     enabled: bool
     decoding: Decoding
     deadline: float | None = None
+    refining: Refining = UNREFINED
 
 
 def plan(
@@ -64,6 +71,8 @@ def plan(
     think: bool | None = None,
     budget: int | None = None,
     deadline: float | None = None,
+    refine_steps: int | None = None,
+    refine: Aggregation | None = None,
     max_positions: int | None = None,
 ) -> Thinking:
     """Settle what the caller left open by the checkpoint's defaults.
@@ -73,11 +82,13 @@ def plan(
         think: on, off, or ``None`` for what the checkpoint was made for.
         budget: most tokens of a thought; ``None`` takes the checkpoint's.
         deadline: seconds for the whole call.
+        refine_steps: passes in hidden space; ``None`` takes the checkpoint's.
+        refine: how their states are aggregated; likewise.
         max_positions: the longest sequence the model was made for, in tokens.
 
     Raises:
         TypeError: an option of another type.
-        ValueError: options that contradict each other or the checkpoint, or a budget the model has no room for.
+        ValueError: options that contradict each other or the checkpoint, or more tokens than the model has room for.
     """
     if think is not None and not isinstance(think, bool):
         raise TypeError(f"think is True, False or None, got {think!r}")
@@ -95,13 +106,52 @@ def plan(
     if deadline is not None and not deadline > 0:
         raise ValueError(f"deadline must be more than 0 seconds, got {deadline!r}")
     decoding = spec.decoding if budget is None else spec.decoding.model_copy(update={"max_tokens": int(budget)})
-    room = None if max_positions is None else max_positions - spec.max_query_tokens - 1
-    if enabled and room is not None and decoding.max_tokens > room:
+    refining = _refining(spec, refine_steps, refine)
+    _check_positions(spec, decoding.max_tokens if enabled else None, refining.steps, max_positions)
+    return Thinking(enabled, decoding, deadline, refining)
+
+
+def _refining(spec: CheckpointSpec, steps: int | None, aggregate: Aggregation | None) -> Refining:
+    """What is refined, by the caller's word or else the checkpoint's."""
+    if steps is not None and (isinstance(steps, bool) or not isinstance(steps, Integral)):
+        raise TypeError(f"refine_steps is a whole number of passes, got {steps!r}")
+    steps = spec.refining.steps if steps is None else int(steps)
+    if not 0 <= steps <= MOST_REFINE_STEPS:
+        raise ValueError(f"refine_steps must be from 0 (no refining) to {MOST_REFINE_STEPS}, got {steps}")
+    if aggregate is None:
+        aggregate = spec.refining.aggregate
+    elif aggregate not in get_args(Aggregation):
+        raise ValueError(f"refine is one of {', '.join(get_args(Aggregation))}, got {aggregate!r}")
+    elif not steps:
+        raise ValueError(f"refine={aggregate!r} says what becomes of refined states, and refine_steps is 0; raise it")
+    return Refining(steps=steps, aggregate=aggregate)
+
+
+def refuse_refining(refining: Refining) -> None:
+    """What a backend says to a refinement that gets tokens only.
+
+    Raises:
+        ValueError: there are steps.
+    """
+    if refining.steps:
         raise ValueError(
-            f"a budget of {decoding.max_tokens} tokens does not fit: the model takes {max_positions} tokens, of which "
-            f"max_query_tokens={spec.max_query_tokens} are the query's. At most {max(room, 0)} are left"
+            f"refine_steps={refining.steps} feeds hidden states back to the model, and vLLM takes only tokens: leave "
+            "refining off, or use backend='transformers'"
         )
-    return Thinking(enabled, decoding, deadline)
+
+
+def _check_positions(spec: CheckpointSpec, budget: int | None, steps: int, positions: int | None) -> None:
+    """See that what follows the longest query fits the model; ``budget`` is ``None`` where nothing is thought."""
+    if positions is None or (budget is None and not steps):
+        return
+    closing = int(budget is not None)  # the emb token of a prompt without a thought is a part of it
+    left = positions - spec.max_query_tokens - closing
+    if (budget or 0) + steps > left:
+        wanted = [f"a budget of {budget} tokens"] * closing + [f"{steps} refine steps"] * bool(steps)
+        raise ValueError(
+            f"there is no room for {' and '.join(wanted)}: the model takes {positions} tokens, of which "
+            f"max_query_tokens={spec.max_query_tokens} are the query's. At most {max(left, 0)} are left"
+        )
 
 
 def check_room(checkpoint: Checkpoint, room: int | None) -> None:
@@ -113,7 +163,7 @@ def check_room(checkpoint: Checkpoint, room: int | None) -> None:
 
     Raises:
         CheckpointError: a limit on texts is higher.
-        ValueError: the budget of a thought does not fit behind the longest query.
+        ValueError: the budget of a thought, or the steps of a refinement, do not fit behind the longest query.
     """
     if room is None:
         return
@@ -121,5 +171,4 @@ def check_room(checkpoint: Checkpoint, room: int | None) -> None:
     for name in ("max_document_tokens", "max_query_tokens"):
         if getattr(spec, name) > room:
             raise CheckpointError(f"{name}={getattr(spec, name)}, but {checkpoint.name!r} takes only {room} tokens")
-    if spec.thinks:
-        plan(spec, max_positions=room)
+    plan(spec, max_positions=room)

@@ -15,6 +15,7 @@ from t1_vectorstore.embedder import T1Embedder
 from t1_vectorstore.errors import CollectionMismatch
 from t1_vectorstore.filters import FilterLike
 from t1_vectorstore.ingest import NAMED, LoadProgress, LoadReport, Reader, load
+from t1_vectorstore.specification import Aggregation
 from t1_vectorstore.storage import Storage
 from t1_vectorstore.store import Collection
 from t1_vectorstore.types import Document, Fusion, IndexKind, SearchResult, Truncation
@@ -172,6 +173,8 @@ class T1VectorStore:
         budget: int | None = None,
         deadline: float | None = None,
         task: str | None = None,
+        refine_steps: int | None = None,
+        refine: Aggregation | None = None,
         truncation: Truncation | None = None,
     ) -> SearchResult:
         """Think about a query, then search with its vector.
@@ -193,6 +196,8 @@ class T1VectorStore:
             budget: most tokens of the thought.
             deadline: seconds after which the thought is closed as it stands.
             task: one of the checkpoint's task instructions.
+            refine_steps: passes in hidden space after the thought; see ``T1Embedder.embed_queries``, also for the next.
+            refine: how their states become the vector, ``last`` or ``mean``.
             truncation: another policy than the embedder's for a query over the limit.
 
         Raises:
@@ -220,6 +225,8 @@ class T1VectorStore:
             budget=budget,
             deadline=deadline,
             task=task,
+            refine_steps=refine_steps,
+            refine=refine,
             truncation=truncation,
         )
         return question.answer(self.collection.search(question.embed(), **question.searching))

@@ -12,7 +12,9 @@ import numpy as np
 import pytest
 
 from t1_vectorstore import T1Embedder
+from t1_vectorstore.backends.serving import ServedBackend
 from t1_vectorstore.checkpoint import Decoding
+from t1_vectorstore.specification import Refining
 from tests.checkpoints import save_checkpoint
 
 _rng = random.Random(0)
@@ -61,6 +63,28 @@ class BackendContract:
         results = embedder.embed_queries(QUERIES, think=False)
         expected = reference.embed_queries(QUERIES, think=False)
         assert all(float(r.vector @ e.vector) >= 0.9999 for r, e in zip(results, expected, strict=True))
+
+    @pytest.mark.parametrize("refining", [Refining(steps=2), Refining(steps=3, aggregate="mean")], ids=str)
+    def test_refining(self, embedder: T1Embedder, reference: T1Embedder, refining: Refining) -> None:
+        """Another vector of the same thoughts; or a refusal, by a backend that takes nothing but tokens."""
+        how: dict[str, Any] = {"refine_steps": refining.steps, "refine": refining.aggregate}
+        for asked in ({"think": False}, {"budget": 9}):
+            if isinstance(embedder._backend, ServedBackend):
+                with pytest.raises(ValueError, match=rf"refine_steps={refining.steps} .* use backend='transformers'"):
+                    embedder.embed_queries(QUERIES, **asked, **how)  # type: ignore[arg-type]
+                continue
+            results = embedder.embed_queries(QUERIES, **asked, **how)  # type: ignore[arg-type]
+            expected = reference.embed_queries(QUERIES, **asked, **how)  # type: ignore[arg-type]
+            plain = reference.embed_queries(QUERIES, **asked)  # type: ignore[arg-type]
+            assert [r.thoughts for r in results] == [p.thoughts for p in plain]
+            assert all(float(r.vector @ e.vector) >= 0.9999 for r, e in zip(results, expected, strict=True))
+            assert all(float(r.vector @ p.vector) < 0.999 for r, p in zip(results, plain, strict=True))
+
+    def test_no_refining(self, embedder: T1Embedder) -> None:
+        for asked in ({"think": False}, {"budget": 9}):
+            plain = embedder.embed_queries(QUERIES, **asked)  # type: ignore[arg-type]
+            none = embedder.embed_queries(QUERIES, refine_steps=0, **asked)  # type: ignore[arg-type]
+            assert all(float(n.vector @ p.vector) >= 0.9999 for n, p in zip(none, plain, strict=True))
 
     def test_nothing(self, embedder: T1Embedder) -> None:
         assert embedder.embed_documents([]).vectors.shape == (0, embedder.dimension)

@@ -1,4 +1,4 @@
-"""The seam between T1 and whatever runs its model: two verbs, in token ids."""
+"""The seam between T1 and whatever runs its model: three verbs, in token ids."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import Any, Protocol
 
 from t1_vectorstore.checkpoint import Checkpoint, Decoding
 from t1_vectorstore.errors import BackendError, MissingExtraError
+from t1_vectorstore.specification import UNREFINED, Refining
+from t1_vectorstore.thinking import refuse_refining
 from t1_vectorstore.types import BackendName, Trajectory, Vectors
 
 
@@ -25,7 +27,12 @@ class Backend(Protocol):
         ...
 
     def think(
-        self, prompts: Sequence[Sequence[int]], decoding: Decoding, *, deadline: float | None = None
+        self,
+        prompts: Sequence[Sequence[int]],
+        decoding: Decoding,
+        *,
+        deadline: float | None = None,
+        refining: Refining = UNREFINED,
     ) -> list[Trajectory]:
         """Generate a thought for each prompt, and the hidden state at the emb token that closes it, in order.
 
@@ -33,6 +40,22 @@ class Backend(Protocol):
             prompts: token ids up to where the thought begins.
             decoding: budget and sampling.
             deadline: ``time.monotonic()`` after which thoughts are closed as they stand.
+            refining: passes in hidden space that follow the emb token.
+
+        Raises:
+            ValueError: this backend cannot refine.
+        """
+        ...
+
+    def refine(self, prompts: Sequence[Sequence[int]], refining: Refining) -> Vectors:
+        """What becomes of the states that ``encode`` gives, by passes in hidden space, float32 ``(n, hidden)``.
+
+        Args:
+            prompts: token ids, each ending with the emb token.
+            refining: the passes that follow it.
+
+        Raises:
+            ValueError: this backend cannot refine.
         """
         ...
 
@@ -46,14 +69,16 @@ def check_options(
     *,
     dtype: str = "auto",
     engine_options: Mapping[str, Any] | None = None,
+    refining: Refining = UNREFINED,
     **local: Any,  # noqa: ANN401
 ) -> None:
     """Refuse what a backend cannot take, before anything is loaded.
 
-    Args: those of :func:`load_backend`.
+    Args: those of :func:`load_backend`, and
+        refining: what will be asked of it.
 
     Raises:
-        ValueError: no such backend, or an option that it does not have.
+        ValueError: no such backend, or an option that it does not have, or something that it cannot do.
     """
     if name not in ("transformers", "vllm", "remote"):
         raise ValueError(f"backend must be 'transformers', 'vllm' or 'remote', got {name!r}")
@@ -61,6 +86,7 @@ def check_options(
         if engine_options:
             raise ValueError(f"engine_options={dict(engine_options)} are for the backends 'vllm' and 'remote'")
         return
+    refuse_refining(refining)
     for option, value in local.items():
         if value not in (None, "auto"):
             raise ValueError(f"{option}={value!r} is for the backend 'transformers'; see engine_options for {name!r}")
@@ -115,9 +141,11 @@ def load_backend(
 
     Raises:
         MissingExtraError: what the backend needs is not installed.
-        ValueError: no such backend, or an option that it does not have.
+        ValueError: no such backend, or an option that it does not have, or a specification that refines, which it
+            cannot.
     """
-    check_options(name, dtype=dtype, engine_options=engine_options, **local)
+    refining = checkpoint.spec.refining
+    check_options(name, dtype=dtype, engine_options=engine_options, refining=refining, **local)
     if name == "transformers":
         return load_transformers(
             checkpoint, emb_id=stop_ids[0], stop_ids=stop_ids, dtype=dtype, remote_code=remote_code, **local

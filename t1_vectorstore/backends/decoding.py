@@ -3,7 +3,7 @@
 A row that samples a closing token is fed the emb token in the next step, and the hidden state of that step is its
 vector. A row whose budget is spent is closed in the same way, so a cut thought costs no more than a finished one:
 one decode step after its last token. That last token itself is fed first, as every token is (it is never in the cache
-when it is sampled).
+when it is sampled). A query that is refined goes on from there: its state is fed back as the next input, step by step.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import torch
 
 from t1_vectorstore.backends.sampling import next_tokens
 from t1_vectorstore.checkpoint import Decoding
+from t1_vectorstore.specification import UNREFINED, Refining
 from t1_vectorstore.types import StopReason, Trajectory
 
 
@@ -26,38 +27,73 @@ class Row:
     Attributes:
         index: of the prompt in the call.
         prompt: its tokens.
-        ids: the thought so far.
         draws: a random number for each token that may come; empty where decoding is greedy.
-        stop: why the thought ended; set when its emb token is to be fed.
-        state: ``(hidden,)`` at the emb token; set when that has been fed.
+        refining: what follows the emb token.
+        ids: the thought so far.
+        read: how many inputs the model has got, tokens and states; the position of the next one.
+        stop: why the thought ended; set when its emb token is to be fed, or is the last of the prompt.
+        passes: ``(hidden,)`` each, the pooled states at the emb token and at what was fed back after it.
+        fed_back: ``(hidden,)`` each, the states that are inputs; the last of them is the next one.
+        state: ``(hidden,)``, what the vector is made of; set when nothing is left to be done.
     """
 
     index: int
     prompt: Sequence[int]
-    draws: Sequence[float]
+    draws: Sequence[float] = ()
+    refining: Refining = UNREFINED
     ids: list[int] = field(default_factory=list)
+    read: int = 0
     stop: StopReason | None = None
+    passes: list[torch.Tensor] = field(default_factory=list)
+    fed_back: list[torch.Tensor] = field(default_factory=list)
     state: torch.Tensor | None = None
 
     @classmethod
-    def begin(cls, index: int, prompt: Sequence[int], decoding: Decoding) -> Row:
+    def begin(cls, index: int, prompt: Sequence[int], decoding: Decoding, refining: Refining) -> Row:
         """A row's random numbers are its own, so that its thought does not depend on the batch it is in."""
         if decoding.temperature == 0:
-            return cls(index, prompt, ())
+            return cls(index, prompt, (), refining)
         generator = torch.Generator().manual_seed(hash((decoding.seed, tuple(prompt))) % 2**63)
         draws = torch.rand(decoding.max_tokens + 1, generator=generator, dtype=torch.float64)
-        return cls(index, prompt, draws.tolist())
+        return cls(index, prompt, draws.tolist(), refining)
 
-    @property
-    def length(self) -> int:
-        """Of prompt and thought, in tokens."""
-        return len(self.prompt) + len(self.ids)
+    @classmethod
+    def closed(cls, index: int, prompt: Sequence[int], refining: Refining) -> Row:
+        """A prompt that ends with the emb token: there is nothing to think, only to refine."""
+        return cls(index, prompt, refining=refining, stop="emb_token")
+
+    def take(self, pooled: torch.Tensor, final: torch.Tensor) -> None:
+        """Take what the model made of the emb token, or of the state that was fed back last.
+
+        Args:
+            pooled: ``(hidden,)``, of the layer that is pooled.
+            final: ``(hidden,)``, of the last layer, after the final norm.
+        """
+        self.passes.append(pooled.clone())  # not the whole batch's states with it
+        if len(self.passes) <= self.refining.steps:
+            self.fed_back.append(final.clone())
+            return
+        self.state = torch.stack(self.passes).float().mean(0) if self.refining.aggregate == "mean" else self.passes[-1]
+        self.passes, self.fed_back = [], []
 
     def trajectory(self) -> Trajectory:
         """What a closed row has come to."""
         assert self.stop is not None
         assert self.state is not None
         return Trajectory(self.ids, self.stop, self.state.float().cpu().numpy())
+
+
+def step_inputs(embedded: torch.Tensor, rows: Sequence[Row]) -> torch.Tensor:
+    """The inputs of a step: for rows that are refined their states, for all others their tokens' embeddings.
+
+    Args:
+        embedded: of the rows' tokens, ``(rows, hidden)``; changed in place.
+        rows: those of the step.
+    """
+    for at, row in enumerate(rows):
+        if row.fed_back:
+            embedded[at] = row.fed_back[-1]
+    return embedded
 
 
 @dataclass(frozen=True)
@@ -79,7 +115,16 @@ class Chooser:
     deadline: float | None
 
     def __call__(self, rows: Sequence[Row], last: torch.Tensor) -> list[int]:
-        """The next token of each row; a row that ends gets the emb token."""
+        """The next token of each row; a row that ends gets the emb token, as does one that needs none any more."""
+        thinking = [at for at, row in enumerate(rows) if row.stop is None]
+        tokens = [self.emb_id] * len(rows)
+        if thinking:
+            chosen = last if len(thinking) == len(rows) else last[torch.tensor(thinking, device=last.device)]
+            for at, token in zip(thinking, self._choose([rows[at] for at in thinking], chosen), strict=True):
+                tokens[at] = token
+        return tokens
+
+    def _choose(self, rows: Sequence[Row], last: torch.Tensor) -> list[int]:
         if self.deadline is not None and time.monotonic() >= self.deadline:
             for row in rows:
                 row.stop = "deadline"

@@ -16,9 +16,12 @@ import numpy.typing as npt
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from t1_vectorstore.checkpoint import CheckpointSpec, Decoding
+from t1_vectorstore.specification import UNREFINED, Refining
 from t1_vectorstore.types import Trajectory, Vectors
 
 SPECIAL_TOKENS = ("<pad>", "<query>", "<document>", "<think>", "<emb_token>")
+
+_FED_BACK = 1_000_000
 
 SPEC = CheckpointSpec(
     query_prompt="<query>{text}<think>",
@@ -63,7 +66,12 @@ class FakeBackend:
         return states
 
     def think(
-        self, prompts: Sequence[Sequence[int]], decoding: Decoding, *, deadline: float | None = None
+        self,
+        prompts: Sequence[Sequence[int]],
+        decoding: Decoding,
+        *,
+        deadline: float | None = None,
+        refining: Refining = UNREFINED,
     ) -> list[Trajectory]:
         """A thought made of the prompt's own tokens in reverse, cut at the budget."""
         trajectories = []
@@ -72,11 +80,23 @@ class FakeBackend:
             late = deadline is not None and time.monotonic() >= deadline
             ids = [] if late else text[: decoding.max_tokens]
             cut = "deadline" if late else "budget" if len(ids) < len(text) else "emb_token"
-            trajectories.append(Trajectory(ids, cut, self._state([*prompt, *ids, self._emb_id])))  # type: ignore[arg-type]
+            state = self._refined([*prompt, *ids, self._emb_id], refining)
+            trajectories.append(Trajectory(ids, cut, state))  # type: ignore[arg-type]
         return trajectories
+
+    def refine(self, prompts: Sequence[Sequence[int]], refining: Refining) -> Vectors:
+        """Another state for each step, as if a token that no tokenizer has came after the prompt."""
+        if not refining.steps:
+            return self.encode(prompts)
+        return np.stack([self._refined(prompt, refining) for prompt in prompts])
 
     def close(self) -> None:
         """Nothing runs."""
+
+    def _refined(self, ids: Sequence[int], refining: Refining) -> npt.NDArray[np.float32]:
+        passes = np.stack([self._state([*ids, *[_FED_BACK] * step]) for step in range(refining.steps + 1)])
+        state: npt.NDArray[np.float32] = passes.mean(0) if refining.aggregate == "mean" else passes[-1]
+        return state
 
     def _state(self, ids: Sequence[int]) -> npt.NDArray[np.float32]:
         groups = [tuple(ids[i : i + 4]) for i in range(max(1, len(ids) - 3))]

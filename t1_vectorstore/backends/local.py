@@ -18,6 +18,7 @@ from t1_vectorstore.backends.lean.model import LeanModel, lean_shape
 from t1_vectorstore.backends.memory import TokenBudget
 from t1_vectorstore.checkpoint import Checkpoint, Decoding
 from t1_vectorstore.errors import CheckpointError
+from t1_vectorstore.specification import UNREFINED, Refining
 from t1_vectorstore.types import Trajectory, Vectors
 
 BATCH_TOKENS = {"cpu": 1024, "cuda": 32_768, "mps": 8192}
@@ -105,7 +106,12 @@ class LocalBackend:
         return np.stack(states)
 
     def think(
-        self, prompts: Sequence[Sequence[int]], decoding: Decoding, *, deadline: float | None = None
+        self,
+        prompts: Sequence[Sequence[int]],
+        decoding: Decoding,
+        *,
+        deadline: float | None = None,
+        refining: Refining = UNREFINED,
     ) -> list[Trajectory]:
         """Generate a thought for each prompt, and the hidden state at the emb token that closes it, in order.
 
@@ -113,20 +119,52 @@ class LocalBackend:
             prompts: token ids up to where the thought begins.
             decoding: budget and sampling.
             deadline: ``time.monotonic()`` after which thoughts are closed as they stand.
+            refining: what follows the emb token.
         """
-        if not prompts:
+
+        def begin(index: int) -> Row:
+            return Row.begin(index, prompts[index], decoding, refining)
+
+        return self._end(begin, [len(prompt) for prompt in prompts], decoding, refining, deadline)
+
+    def refine(self, prompts: Sequence[Sequence[int]], refining: Refining) -> Vectors:
+        """What becomes of the hidden states at the prompts' last tokens, float32 ``(n, hidden)``, in order.
+
+        Args:
+            prompts: token ids, each ending with the emb token.
+            refining: what follows it.
+        """
+        if not refining.steps:
+            return self.encode(prompts)
+
+        def begin(index: int) -> Row:
+            return Row.closed(index, prompts[index], refining)
+
+        ended = self._end(begin, [len(prompt) for prompt in prompts], Decoding(max_tokens=0), refining)
+        return np.stack([trajectory.state for trajectory in ended])
+
+    def _end(
+        self,
+        begin: Callable[[int], Row],
+        lengths: Sequence[int],
+        decoding: Decoding,
+        refining: Refining,
+        deadline: float | None = None,
+    ) -> list[Trajectory]:
+        """Bring rows that begin with prompts of such lengths to their end."""
+        if not lengths:
             return []
 
         def chooser(to_logits: Callable[[torch.Tensor], torch.Tensor]) -> Chooser:
             return Chooser(to_logits, self._emb_id, self._stop_ids, decoding, deadline)
 
         def run(at_once: int) -> list[Trajectory]:
-            rows = [Row.begin(index, prompt, decoding) for index, prompt in enumerate(prompts)]
+            rows = [begin(index) for index in range(len(lengths))]
             with self._running():
                 self.model.think(rows, chooser, at_once=at_once, prefill=self._budget.tokens)
                 return [row.trajectory() for row in rows]
 
-        return self._thoughts.share([len(prompt) + decoding.max_tokens + 1 for prompt in prompts], run)
+        return self._thoughts.share([length + decoding.max_tokens + 1 + refining.steps for length in lengths], run)
 
     def close(self) -> None:
         """Nothing runs beside this process."""

@@ -29,6 +29,7 @@ import numpy as np
 from t1_vectorstore.batching import batches_by_tokens
 from t1_vectorstore.checkpoint import Decoding
 from t1_vectorstore.errors import BackendError
+from t1_vectorstore.specification import Refining
 from t1_vectorstore.types import Trajectory, Vectors
 
 SHARD_TOKENS = (8192, 262_144)
@@ -123,6 +124,12 @@ class DevicePool:
         self._check_open()
         thoughts: list[Trajectory] = self._first.think(prompts, decoding, **options)
         return thoughts
+
+    def refine(self, prompts: Ids, refining: Refining) -> Vectors:
+        """Refine on the first device; see :meth:`t1_vectorstore.backends.Backend.refine`."""
+        self._check_open()
+        states: Vectors = self._first.refine(prompts, refining)
+        return states
 
     def close(self) -> None:
         """End the processes, once what they are at is done; what is not collected is lost. Twice is once."""

@@ -19,6 +19,8 @@ import numpy as np
 
 from t1_vectorstore.checkpoint import Decoding
 from t1_vectorstore.errors import BackendError
+from t1_vectorstore.specification import UNREFINED, Refining
+from t1_vectorstore.thinking import refuse_refining
 from t1_vectorstore.types import StopReason, Trajectory, Vectors
 
 T = TypeVar("T")
@@ -101,7 +103,12 @@ class ServedBackend:
         return np.concatenate(self._loop.run(_each(embed, groups, self._engine.in_flight)))
 
     def think(
-        self, prompts: Sequence[Sequence[int]], decoding: Decoding, *, deadline: float | None = None
+        self,
+        prompts: Sequence[Sequence[int]],
+        decoding: Decoding,
+        *,
+        deadline: float | None = None,
+        refining: Refining = UNREFINED,
     ) -> list[Trajectory]:
         """Generate a thought for each prompt, and the hidden state at the emb token that closes it, in order.
 
@@ -109,7 +116,12 @@ class ServedBackend:
             prompts: token ids up to where the thought begins.
             decoding: budget and sampling.
             deadline: ``time.monotonic()`` after which thoughts are aborted and closed as they stand.
+            refining: none, since an engine takes nothing but tokens.
+
+        Raises:
+            ValueError: there is something to refine.
         """
+        refuse_refining(refining)
 
         async def think(prompt: Sequence[int]) -> Trajectory:
             number = next(self._numbers)
@@ -118,6 +130,15 @@ class ServedBackend:
             return Trajectory(ids, stop, state)
 
         return self._loop.run(_each(think, prompts, self._engine.in_flight))
+
+    def refine(self, prompts: Sequence[Sequence[int]], refining: Refining) -> Vectors:
+        """Refuse, unless there is nothing to refine.
+
+        Raises:
+            ValueError: there is.
+        """
+        refuse_refining(refining)
+        return self.encode(prompts)
 
     def close(self) -> None:
         """Stop the engine; the backend cannot be used any more."""

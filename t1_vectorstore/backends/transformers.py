@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
+from itertools import zip_longest
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ from transformers import AutoModelForCausalLM, DynamicCache
 from transformers.cache_utils import DynamicLayer
 from transformers.utils import logging
 
-from t1_vectorstore.backends.decoding import Chooser, Row
+from t1_vectorstore.backends.decoding import Chooser, Row, step_inputs
 from t1_vectorstore.checkpoint import Checkpoint
 from t1_vectorstore.errors import CheckpointError
 
@@ -26,6 +27,7 @@ class TransformersModel:
         """Take a model of transformers apart, and which of its states are pooled."""
         self._decoder = model.get_decoder()
         self._to_logits: Callable[[torch.Tensor], torch.Tensor] = model.get_output_embeddings()
+        self._embed: Callable[[torch.Tensor], torch.Tensor] = model.get_input_embeddings()
         self.vocabulary: int = model.get_input_embeddings().weight.shape[0]
         self._device = device
         self._layer = None if depth == self._decoder.config.num_hidden_layers else depth
@@ -65,20 +67,22 @@ class TransformersModel:
         tokens, mask = tokens.to(self._device), mask.to(self._device)
         positions = (mask.cumsum(1) - 1).clamp(min=0)
         cache = DynamicCache()
+        inputs = {"input_ids": tokens}
         while alive:
             pooled, last = self._states(
-                input_ids=tokens, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True
+                **inputs, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True
             )
-            for row, state in zip(alive, pooled[:, -1], strict=True):
-                if row.stop is not None:  # this step fed its emb token
-                    row.state = state
+            for row, state, end in zip(alive, pooled[:, -1], last[:, -1], strict=True):
+                if row.stop is not None:  # this step fed its emb token, or a state
+                    row.take(state, end)
             going = [at for at, row in enumerate(alive) if row.state is None]
             if len(going) < len(alive):
                 keep = torch.tensor(going, device=self._device, dtype=torch.long)
                 cache.batch_select_indices(keep)
                 alive, mask, positions, last = [alive[at] for at in going], mask[keep], positions[keep], last[keep]
             if alive:
-                tokens = torch.tensor(chooser(alive, last[:, -1]), device=self._device)[:, None]
+                tokens = torch.tensor(chooser(alive, last[:, -1]), device=self._device)
+                inputs = {"inputs_embeds": step_inputs(self._embed(tokens), alive)[:, None]}
                 mask = torch.cat([mask, mask.new_ones(len(alive), 1)], dim=1)
                 positions = positions[:, -1:] + 1
 
@@ -86,24 +90,40 @@ class TransformersModel:
         """Without a cache: right whatever a model remembers, and slow, since each step reads all tokens again."""
         read = [list(row.prompt) for row in alive]
         while alive:
-            pooled, last = self._read(read)
-            for row, state in zip(alive, pooled, strict=True):
+            pooled, last = self._read(read, [row.fed_back for row in alive])
+            for row, state, end in zip(alive, pooled, last, strict=True):
                 if row.stop is not None:
-                    row.state = state
+                    row.take(state, end)
             going = [at for at, row in enumerate(alive) if row.state is None]
             alive = [alive[at] for at in going]
             if alive:
                 tokens = chooser(alive, last[going])
-                read = [[*read[at], token] for at, token in zip(going, tokens, strict=True)]
+                read = [
+                    read[at] if row.fed_back else [*read[at], token]
+                    for at, row, token in zip(going, alive, tokens, strict=True)
+                ]
 
-    def _read(self, rows: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]:
-        """The states that are pooled and the last ones, at the last token of each sequence, ``(rows, hidden)``."""
+    def _read(
+        self, rows: Sequence[Sequence[int]], fed_back: Sequence[Sequence[torch.Tensor]] = ()
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The states that are pooled and the last ones, at the last input of each sequence, ``(rows, hidden)``.
+
+        A sequence's inputs are its tokens, and then the states that are fed back to it.
+        """
         # Padded on the right, where a causal model never looks: neither a mask nor position ids are needed.
-        width = max(map(len, rows))
+        lengths = [len(row) + len(states) for row, states in zip_longest(rows, fed_back, fillvalue=())]
+        width = max(lengths)
         ids = torch.tensor([[*row, *[0] * (width - len(row))] for row in rows], device=self._device)
+        inputs = {"input_ids": ids}
+        if any(fed_back):
+            embedded = self._embed(ids)
+            for sequence, row, states in zip(embedded, rows, fed_back, strict=True):
+                for at, state in enumerate(states, start=len(row)):
+                    sequence[at] = state
+            inputs = {"inputs_embeds": embedded}
         each = torch.arange(len(rows), device=self._device)
-        ends = torch.tensor([len(row) - 1 for row in rows], device=self._device)
-        pooled, last = self._states(input_ids=ids, use_cache=False)
+        pooled, last = self._states(**inputs, use_cache=False)
+        ends = torch.tensor(lengths, device=self._device) - 1
         return pooled[each, ends], last[each, ends]
 
     def _states(self, **inputs: Any) -> tuple[torch.Tensor, torch.Tensor]:  # noqa: ANN401 - the decoder's own

@@ -44,6 +44,7 @@ class Decoder:
         depth: int,
         through: bool = True,
         ends: torch.Tensor | None = None,
+        inputs: torch.Tensor | None = None,
     ) -> States:
         """Hidden states as transformers counts them: 0 are the embeddings, the last are those after the final norm.
 
@@ -54,8 +55,9 @@ class Decoder:
             depth: which states are pooled.
             through: go on to the last layer, which is needed for logits.
             ends: the tokens whose last states are wanted, one for each sequence; all where it is ``None``.
+            inputs: ``(tokens, hidden)``, in place of the tokens' embeddings.
         """
-        states = self._weights.embeddings[ids]
+        states = self.embed(ids) if inputs is None else inputs
         turns = rotations(self._frequencies, self.shape.rope.scale, positions)
         layers = self._weights.layers if through else self._weights.layers[:depth]
         pooled = states
@@ -66,7 +68,13 @@ class Decoder:
             states = states[ends]
         if len(layers) == self.shape.layers:
             states = self._norm(states, self._weights.norm)
-        return States(states if depth >= len(layers) else pooled, states)
+        if depth >= len(layers):
+            return States(states, states)
+        return States(pooled if ends is None else pooled[ends], states)
+
+    def embed(self, ids: torch.Tensor) -> torch.Tensor:
+        """The tokens' embeddings, ``(tokens, hidden)``."""
+        return self._weights.embeddings[ids]
 
     def logits(self, states: torch.Tensor) -> torch.Tensor:
         """Over the vocabulary, float32, of states after the final norm."""

@@ -58,7 +58,7 @@ class LeanModel:
     def think(self, rows: Sequence[Row], chooser_of: Callable[..., Chooser], *, at_once: int, prefill: int) -> None:
         """Bring every row to its end."""
         chooser = chooser_of(self.decoder.logits)
-        tokens = max(len(row.prompt) for row in rows) + chooser.decoding.max_tokens + 1
+        tokens = max(len(row.prompt) + row.refining.steps for row in rows) + chooser.decoding.max_tokens + 1
         cache = SlotCache(
             self.decoder.shape, slots=at_once, tokens=tokens, dtype=self._dtype, device=self.decoder.device
         )

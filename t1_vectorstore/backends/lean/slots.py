@@ -11,10 +11,10 @@ from collections.abc import Sequence
 
 import torch
 
-from t1_vectorstore.backends.decoding import Chooser, Row
+from t1_vectorstore.backends.decoding import Chooser, Row, step_inputs
 from t1_vectorstore.backends.lean.attention import Prompts, Steps
 from t1_vectorstore.backends.lean.cache import SlotCache
-from t1_vectorstore.backends.lean.decoder import Decoder
+from t1_vectorstore.backends.lean.decoder import Decoder, States
 
 _WORTH_A_PASS = 64
 """How many tokens must be saved by reading the shared start once: doing so is a forward pass of its own."""
@@ -30,7 +30,7 @@ class SlotLoop:
 
         Args:
             decoder: makes the steps.
-            cache: with room for the longest prompt and thought, and the emb token.
+            cache: with room for the longest prompt and thought, the emb token, and what is fed back.
             chooser: of the tokens.
             depth: the layer whose states are the vectors.
             prefill_tokens: of prompts in one forward pass, at most (one prompt may be longer).
@@ -69,45 +69,50 @@ class SlotLoop:
                 break
             coming.append(waiting.popleft())
         slots = range(first, first + len(coming))
-        last = self._prefill([row.prompt[self._shared :] for row in coming], start=self._shared, slots=slots)
+        states = self._prefill([row.prompt[self._shared :] for row in coming], start=self._shared, slots=slots)
+        for at, row in enumerate(coming):
+            row.read = len(row.prompt)
+            if row.stop is not None:
+                row.take(states.pooled[at], states.final[at])
         self._rows += coming
-        self._tokens += self._chooser(coming, last)
+        self._tokens += self._chooser(coming, states.final)
 
-    def _prefill(self, prompts: Sequence[Sequence[int]], *, start: int, slots: Sequence[int]) -> torch.Tensor:
+    def _prefill(self, prompts: Sequence[Sequence[int]], *, start: int, slots: Sequence[int]) -> States:
         """The states at the prompts' last tokens."""
         lengths = [len(prompt) for prompt in prompts]
         ids = torch.tensor([token for prompt in prompts for token in prompt], device=self._device)
         positions = torch.cat([torch.arange(start, start + length, device=self._device) for length in lengths])
         ends = torch.tensor(lengths, device=self._device).cumsum(0) - 1
         attention = Prompts(self._cache, slots, lengths, start=start)
-        return self._decoder(ids, positions, attention, depth=self._decoder.shape.layers, ends=ends).final
+        return self._decoder(ids, positions, attention, depth=self._depth, ends=ends)
 
     def _step(self) -> None:
-        """Feed each row its token, let the closed rows go, and choose the next tokens of the others."""
+        """Feed each row its token or state, let the finished rows go, and choose the next tokens of the others."""
         rows = self._rows
-        # The token that is fed is the thought's last, or the emb token after it.
-        at = [row.length - (row.stop is None) for row in rows]
+        at = [row.read for row in rows]
         ids, positions = torch.tensor([self._tokens, at], device=self._device)
         slots = torch.arange(len(rows), device=self._device)
         steps = Steps(self._cache, slots, positions, longest=max(at), shortest=min(at), shared=self._shared)
-        states = self._decoder(ids, positions, steps, depth=self._depth)
+        inputs = step_inputs(self._decoder.embed(ids), rows)
+        states = self._decoder(ids, positions, steps, depth=self._depth, inputs=inputs)
         for slot, row in enumerate(rows):
+            row.read += 1
             if row.stop is not None:
-                row.state = states.pooled[slot].clone()
+                row.take(states.pooled[slot], states.final[slot])
         last, going = states.final, self._close_ranks()
         if len(going) < len(rows):
             last = last[torch.tensor(going, dtype=torch.long, device=self._device)]
         self._tokens = self._chooser(self._rows, last) if self._rows else []
 
     def _close_ranks(self) -> list[int]:
-        """Let closed rows go and move the last ones to their slots; tells in which slot each row was."""
+        """Let finished rows go and move the last ones to their slots; tells in which slot each row was."""
         rows = self._rows
-        going = [slot for slot, row in enumerate(rows) if row.stop is None]
+        going = [slot for slot, row in enumerate(rows) if row.state is None]
         later = [slot for slot in going if slot >= len(going)]
-        order = [slot if rows[slot].stop is None else later.pop() for slot in range(len(going))]
+        order = [slot if rows[slot].state is None else later.pop() for slot in range(len(going))]
         for target, source in enumerate(order):
             if source != target:
-                self._cache.move(source, target, rows[source].length)
+                self._cache.move(source, target, rows[source].read)
         self._rows = [rows[slot] for slot in order]
         return order
 
