@@ -18,6 +18,7 @@ from t1_vectorstore.asking import Asking
 from t1_vectorstore.embedder import T1Embedder
 from t1_vectorstore.langchain.progress import ProgressBar
 from t1_vectorstore.prompts import check_texts
+from t1_vectorstore.specification import MOST_REFINE_STEPS, Aggregation
 from t1_vectorstore.thinking import ThinkingOptions, settled
 from t1_vectorstore.types import QueryEmbedding, Truncation
 
@@ -67,6 +68,10 @@ class T1Embeddings(BaseModel, Embeddings):
     """Seconds after which a thought is closed as it stands."""
     task: str | None = None
     """One of the checkpoint's task instructions."""
+    refine_steps: int | None = Field(default=None, ge=0, le=MOST_REFINE_STEPS, strict=True)
+    """Passes in hidden space after a thought; see ``T1Embedder.embed_queries``."""
+    refine: Aggregation | None = None
+    """How their states become the vector, ``last`` or ``mean``."""
     show_progress: bool = False
     """Show a bar on standard error while documents are embedded."""
 

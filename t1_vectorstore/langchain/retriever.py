@@ -17,6 +17,7 @@ from pydantic import ConfigDict, Field, model_validator
 from typing_extensions import Self
 
 from t1_vectorstore.langchain.searching import T1Searches, marginal, to_document
+from t1_vectorstore.specification import MOST_REFINE_STEPS, Aggregation
 from t1_vectorstore.thinking import ThinkingOptions, settled
 from t1_vectorstore.types import SearchResult
 
@@ -65,6 +66,10 @@ class T1Retriever(VectorStoreRetriever):
     """Seconds after which the thought is closed as it stands."""
     task: str | None = None
     """One of the checkpoint's task instructions."""
+    refine_steps: int | None = Field(default=None, ge=0, le=MOST_REFINE_STEPS, strict=True)
+    """Passes in hidden space after the thought; see ``T1Embedder.embed_queries``."""
+    refine: Aggregation | None = None
+    """How their states become the vector, ``last`` or ``mean``."""
     annotate: bool = False
     """Put score and thoughts into each document's metadata, under ``t1``. A prompt that prints metadata shows them."""
 

@@ -17,6 +17,7 @@ from t1_vectorstore.checkpoint import Checkpoint
 from t1_vectorstore.embedder import T1Embedder
 from t1_vectorstore.errors import CheckpointError
 from t1_vectorstore.llama_index.events import tell
+from t1_vectorstore.specification import MOST_REFINE_STEPS, Aggregation
 from t1_vectorstore.thinking import ThinkingOptions, settled
 from t1_vectorstore.types import ModelIdentity, QueryEmbedding, Truncation
 
@@ -71,6 +72,10 @@ class T1Embedding(BaseEmbedding):
     """Seconds after which a thought is closed as it stands."""
     task: str | None = None
     """One of the checkpoint's task instructions."""
+    refine_steps: int | None = Field(default=None, ge=0, le=MOST_REFINE_STEPS, strict=True)
+    """Passes in hidden space after a thought; see ``T1Embedder.embed_queries``."""
+    refine: Aggregation | None = None
+    """How their states become the vector, ``last`` or ``mean``."""
     embed_batch_size: int = Field(default=64, gt=0, le=2048)
     """Texts that LlamaIndex hands over at a time; the model packs them by their tokens."""
 

@@ -21,6 +21,7 @@ from t1_vectorstore.llama_index.events import tell
 from t1_vectorstore.llama_index.filters import to_filter
 from t1_vectorstore.llama_index.nodes import to_node
 from t1_vectorstore.llama_index.vectorstore import T1QdrantVectorStore
+from t1_vectorstore.specification import Aggregation
 from t1_vectorstore.thinking import settled
 from t1_vectorstore.types import Hit, SearchResult, Thought, Timings
 from t1_vectorstore.vectorstore import T1VectorStore
@@ -72,6 +73,8 @@ class T1Retriever(BaseRetriever):
         budget: int | None = None,
         deadline: float | None = None,
         task: str | None = None,
+        refine_steps: int | None = None,
+        refine: Aggregation | None = None,
         thought_in_metadata: bool = False,
         callback_manager: CallbackManager | None = None,
         object_map: dict[str, Any] | None = None,
@@ -93,6 +96,8 @@ class T1Retriever(BaseRetriever):
             budget: most tokens of the thought.
             deadline: seconds after which the thought is closed as it stands.
             task: one of the checkpoint's task instructions.
+            refine_steps: passes in hidden space after the thought; see ``T1Embedder.embed_queries``.
+            refine: how their states become the vector, ``last`` or ``mean``.
             thought_in_metadata: put the thought into each node's metadata, where no prompt shows it.
             callback_manager: the framework's.
             object_map: the framework's, for index nodes that lead to other retrievers.
@@ -112,8 +117,8 @@ class T1Retriever(BaseRetriever):
         self.thought_in_metadata = thought_in_metadata
         if not isinstance(embed_model, T1Embedding):
             raise TypeError(f"embed_model is a T1Embedding, got {type(embed_model).__name__}")
-        given = {"think": think, "budget": budget, "deadline": deadline, "task": task}
-        self.thinking = settled(given, embed_model.thinking)
+        thinking = {"think": think, "budget": budget, "deadline": deadline, "task": task}
+        self.thinking = settled({**thinking, "refine_steps": refine_steps, "refine": refine}, embed_model.thinking)
         self._vector_store = vector_store
         self._embed_model = embed_model
         vector_store.client.check_search(**self._finding(), text="any" if hybrid else None)

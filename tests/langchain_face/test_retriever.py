@@ -83,6 +83,17 @@ def test_thinking_options(store: T1QdrantVectorStore, fields: Any, call: Any, te
     assert run_id == watcher.runs[0]
 
 
+def test_refining_is_a_field_and_an_option_of_a_call(store: T1QdrantVectorStore) -> None:
+    def scores(retriever: T1Retriever, **call: Any) -> list[float]:
+        return [document.metadata["t1"]["score"] for document in retriever.invoke("capital", **call)]
+
+    refined = T1Retriever(vectorstore=store, annotate=True, refine_steps=2, refine="mean")
+    plain = T1Retriever(vectorstore=store, annotate=True)
+    expected = [hit.score for hit in store.find("capital", refine_steps=2, refine="mean").hits]
+    assert scores(refined) == scores(plain, refine_steps=2, refine="mean") == expected
+    assert scores(refined, refine_steps=0) == scores(plain) != expected
+
+
 @pytest.mark.parametrize(("fields", "call"), [({"budget": 3}, {"think": False}), ({"think": False}, {})])
 def test_a_run_without_a_thought_sends_no_event(store: T1QdrantVectorStore, fields: Any, call: Any) -> None:
     watcher = Watcher()

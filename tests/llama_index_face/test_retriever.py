@@ -100,6 +100,17 @@ def test_thinking_options_go_before_the_models(small: T1QdrantVectorStore, thoug
     assert [event.thoughts[0].text for event in thoughts] == ["ecna", "ec"]
 
 
+def test_refining_goes_before_the_models(small: T1QdrantVectorStore) -> None:
+    def scores(retriever: T1Retriever) -> list[float | None]:
+        return [node.score for node in retriever.retrieve(QUERY)]
+
+    plain = T1Embedding.from_embedder(T1Embedder.fake())
+    refined = T1Embedding.from_embedder(T1Embedder.fake(), refine_steps=2, refine="mean")
+    assert scores(T1Retriever(small, plain, refine_steps=2, refine="mean")) == scores(T1Retriever(small, refined))
+    assert scores(T1Retriever(small, refined, refine_steps=0)) == scores(T1Retriever(small, plain))
+    assert scores(T1Retriever(small, refined)) != scores(T1Retriever(small, plain))
+
+
 async def test_the_callers_query_stays_as_it_is(small: T1QdrantVectorStore, embedding: T1Embedding) -> None:
     retriever = T1Retriever(small, embedding)
     for bundle in (QueryBundle(QUERY), QueryBundle(QUERY, custom_embedding_strs=["wheat", "fields"])):
