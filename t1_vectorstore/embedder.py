@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -136,11 +134,10 @@ class T1Embedder:
     @classmethod
     def fake(cls, dimension: int = 64, *, truncation: Truncation = "warn") -> T1Embedder:
         """An embedder without a model: deterministic, instant, no proof of quality. For tests of what is around it."""
-        from t1_vectorstore.backends.fake import SPEC, FakeBackend, byte_tokenizer
+        from t1_vectorstore.backends.fake import SPEC, FakeBackend, byte_tokenizer, identity
 
-        fields = json.dumps([SPEC.identity_fields("document"), dimension], sort_keys=True)
-        identity = ModelIdentity("fake", hashlib.sha256(fields.encode()).hexdigest()[:16], dimension)
-        return cls(Prompter(byte_tokenizer(), SPEC), FakeBackend(dimension), identity, truncation=truncation)
+        prompter = Prompter(byte_tokenizer(), SPEC)
+        return cls(prompter, FakeBackend(dimension), identity(dimension), truncation=truncation)
 
     def close(self) -> None:
         """End the engine of a server, or the processes of several devices; a single local model has nothing to end."""
@@ -221,6 +218,7 @@ class T1Embedder:
         task: str | None = None,
         refine_steps: int | None = None,
         refine: Aggregation | None = None,
+        thoughts: Sequence[str] | None = None,
         truncation: Truncation | None = None,
     ) -> list[QueryEmbedding]:
         """Think about each query, then embed it with its thought.
@@ -235,6 +233,7 @@ class T1Embedder:
                 costs what a token of a thought does; see :class:`~t1_vectorstore.specification.Refining`. 0 is the
                 plain vector, ``None`` what the checkpoint says. They come after a deadline, too.
             refine: which of their states make the vector, ``last`` or ``mean``.
+            thoughts: one for each query, taken in place of the model's own: what if it had thought this?
             truncation: another policy than the embedder's.
 
         Returns:
@@ -242,7 +241,8 @@ class T1Embedder:
 
         Raises:
             InvalidText: a text that is empty or not encodable.
-            TextTooLong: a text over ``max_query_tokens`` under the ``raise`` policy.
+            TextTooLong: a text over ``max_query_tokens`` under the ``raise`` policy; a given thought the model has no
+                room for.
             ValueError: options that contradict each other, the checkpoint or the backend.
             BackendError: the model failed.
         """
@@ -257,26 +257,37 @@ class T1Embedder:
             max_positions=self._max_positions,
         )
         texts = check_texts(texts, "query")
+        given = None if thoughts is None else thinking.check_given(thoughts, len(texts), decided, budget)
         prompts = self._prompter.queries(texts, think=decided.enabled, task=task)
         cuts = {cut.index: cut for cut in self._truncated(prompts, "query", truncation)}
         if not prompts:
             return []
-        thoughts: list[list[Thought]] = [[] for _ in prompts]
-        if decided.enabled:
+        thought: list[list[Thought]] = [[] for _ in prompts]
+        if given is not None:
+            ends = [self._prompter.thought_ids(words) for words in given]
+            rows = [[*prompt.ids, *end] for prompt, end in zip(prompts, ends, strict=True)]
+            thinking.check_rows(rows, decided.refining, self._max_positions)
+            states = self._backend.refine(rows, decided.refining)
+            thought = [[Thought(self._prompter.thought_text(end), len(end) - 1, "given")] for end in ends]
+        elif decided.enabled:
             until = None if decided.deadline is None else time.monotonic() + decided.deadline
             trajectories = self._backend.think(
                 [prompt.ids for prompt in prompts], decided.decoding, deadline=until, refining=decided.refining
             )
             states = np.stack([trajectory.state for trajectory in trajectories])
-            thoughts = [[Thought(self._prompter.thought_text(t.ids), len(t.ids), t.stop)] for t in trajectories]
+            thought = [[Thought(self._prompter.thought_text(t.ids), len(t.ids), t.stop)] for t in trajectories]
         else:
             states = self._backend.refine([prompt.ids for prompt in prompts], decided.refining)
         vectors = to_vectors(states, self.spec)
         seconds = time.perf_counter() - started
         return [
-            QueryEmbedding(text, vector, tuple(thought), seconds, cuts.get(index))
-            for index, (text, vector, thought) in enumerate(zip(texts, vectors, thoughts, strict=True))
+            QueryEmbedding(text, vector, tuple(own), seconds, cuts.get(index))
+            for index, (text, vector, own) in enumerate(zip(texts, vectors, thought, strict=True))
         ]
+
+    def as_thought(self, text: str) -> str:
+        """The text as the model would write it in a thought, such as in lower case; for comparing thoughts."""
+        return self._prompter.thought_text(self._prompter.thought_ids(text))
 
     def _truncated(self, prompts: Sequence[Prompt], role: Role, policy: Truncation | None) -> list[Truncated]:
         """The prompts that were cut, after doing what the policy, or else the embedder's own, asks."""

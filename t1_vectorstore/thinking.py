@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any, cast, get_args
@@ -10,7 +10,8 @@ from typing import Any, cast, get_args
 from typing_extensions import TypedDict
 
 from t1_vectorstore.checkpoint import Checkpoint, CheckpointSpec, Decoding
-from t1_vectorstore.errors import CheckpointError
+from t1_vectorstore.errors import CheckpointError, TextTooLong
+from t1_vectorstore.prompts import check_texts
 from t1_vectorstore.specification import MOST_REFINE_STEPS, UNREFINED, Aggregation, Refining
 
 
@@ -152,6 +153,44 @@ def _check_positions(spec: CheckpointSpec, budget: int | None, steps: int, posit
             f"there is no room for {' and '.join(wanted)}: the model takes {positions} tokens, of which "
             f"max_query_tokens={spec.max_query_tokens} are the query's. At most {max(left, 0)} are left"
         )
+
+
+def check_given(thoughts: Sequence[str], queries: int, decided: Thinking, budget: int | None) -> list[str]:
+    """See that thoughts can be taken in place of those that a model would generate.
+
+    Args:
+        thoughts: what is given.
+        queries: for how many queries.
+        decided: what was decided for the call.
+        budget: what the caller asked for.
+
+    Raises:
+        TypeError: a single string in place of several, or an item that is no string.
+        InvalidText: a thought that is empty or not encodable.
+        ValueError: not one thought for each query, or nothing is to be thought, or a limit on what is not generated.
+    """
+    given = check_texts(thoughts, "thought")
+    if len(given) != queries:
+        raise ValueError(f"{queries} queries need a thought each, got {len(given)}")
+    if not decided.enabled:
+        raise ValueError("thoughts are given, and thinking is off; leave one of the two out")
+    if budget is not None or decided.deadline is not None:
+        raise ValueError(f"{budget=} and deadline={decided.deadline!r} limit what is generated, and thoughts are given")
+    return given
+
+
+def check_rows(rows: Sequence[Sequence[int]], refining: Refining, positions: int | None) -> None:
+    """See that the model has room for queries with given thoughts.
+
+    Raises:
+        TextTooLong: it has not.
+    """
+    for index, row in enumerate(rows):
+        if positions is not None and len(row) + refining.steps > positions:
+            raise TextTooLong(
+                f"query {index} and the thought given for it are {len(row)} tokens, with {refining.steps} refine steps "
+                f"to come, and the model takes {positions}; shorten the thought"
+            )
 
 
 def check_room(checkpoint: Checkpoint, room: int | None) -> None:

@@ -40,8 +40,9 @@ IndexKind: TypeAlias = Literal["keyword", "integer", "float", "bool", "datetime"
 
 _FLOAT = re.compile(r"\d[.e]")
 
-StopReason: TypeAlias = Literal["emb_token", "end_token", "budget", "deadline"]
-"""Why a thought ended: the model closed it with its emb token, ended its turn without one, or met a limit."""
+StopReason: TypeAlias = Literal["emb_token", "end_token", "budget", "deadline", "given"]
+"""Why a thought ended: the model closed it with its emb token, ended its turn without one, or met a limit; or it is not
+the model's own, but was given."""
 
 
 @dataclass(frozen=True, slots=True)

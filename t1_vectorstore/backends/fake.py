@@ -6,6 +6,8 @@ similar states, so that a search over them means something. It proves nothing ab
 
 from __future__ import annotations
 
+import hashlib
+import json
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -17,7 +19,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from t1_vectorstore.checkpoint import CheckpointSpec, Decoding
 from t1_vectorstore.specification import UNREFINED, Refining
-from t1_vectorstore.types import Trajectory, Vectors
+from t1_vectorstore.types import ModelIdentity, Trajectory, Vectors
 
 SPECIAL_TOKENS = ("<pad>", "<query>", "<document>", "<think>", "<emb_token>")
 
@@ -29,6 +31,12 @@ SPEC = CheckpointSpec(
     document_prompt="<document>{text}",
     decoding=Decoding(max_tokens=64),
 )
+
+
+def identity(dimension: int) -> ModelIdentity:
+    """What a collection remembers of it."""
+    fields = json.dumps([SPEC.identity_fields("document"), dimension], sort_keys=True)
+    return ModelIdentity("fake", hashlib.sha256(fields.encode()).hexdigest()[:16], dimension)
 
 
 def byte_tokenizer() -> Tokenizer:
