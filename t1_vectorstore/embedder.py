@@ -159,6 +159,11 @@ class T1Embedder:
         """Length of a vector."""
         return self.identity.dimension
 
+    @property
+    def refines(self) -> bool:
+        """Whether queries can be refined here: not by the backends that take only tokens."""
+        return self._backend.refines
+
     def excess_tokens(self, text: str) -> int:
         """How many tokens at the end of a document would be left out; 0 where all of it is read. Runs no model."""
         return self._prompter.excess_tokens(text)

@@ -107,20 +107,27 @@ def plan(
     if deadline is not None and not deadline > 0:
         raise ValueError(f"deadline must be more than 0 seconds, got {deadline!r}")
     decoding = spec.decoding if budget is None else spec.decoding.model_copy(update={"max_tokens": int(budget)})
-    refining = _refining(spec, refine_steps, refine)
+    refining = choose_refining(refine_steps, refine, default=spec.refining)
     _check_positions(spec, decoding.max_tokens if enabled else None, refining.steps, max_positions)
     return Thinking(enabled, decoding, deadline, refining)
 
 
-def _refining(spec: CheckpointSpec, steps: int | None, aggregate: Aggregation | None) -> Refining:
-    """What is refined, by the caller's word or else the checkpoint's."""
+def choose_refining(
+    steps: int | None, aggregate: Aggregation | None = None, *, default: Refining = UNREFINED
+) -> Refining:
+    """What is refined, by the caller's word or else the checkpoint's, which is the default.
+
+    Raises:
+        TypeError: steps that are no whole number.
+        ValueError: too many, or fewer than none; no such way to aggregate, or nothing to aggregate.
+    """
     if steps is not None and (isinstance(steps, bool) or not isinstance(steps, Integral)):
         raise TypeError(f"refine_steps is a whole number of passes, got {steps!r}")
-    steps = spec.refining.steps if steps is None else int(steps)
+    steps = default.steps if steps is None else int(steps)
     if not 0 <= steps <= MOST_REFINE_STEPS:
         raise ValueError(f"refine_steps must be from 0 (no refining) to {MOST_REFINE_STEPS}, got {steps}")
     if aggregate is None:
-        aggregate = spec.refining.aggregate
+        aggregate = default.aggregate
     elif aggregate not in get_args(Aggregation):
         raise ValueError(f"refine is one of {', '.join(get_args(Aggregation))}, got {aggregate!r}")
     elif not steps:

@@ -17,6 +17,9 @@ from t1_vectorstore.types import BackendName, Trajectory, Vectors
 class Backend(Protocol):
     """What an embedder needs of a model. Implementations are safe to call from several threads."""
 
+    refines: bool
+    """Whether it can feed hidden states back to the model."""
+
     def encode(self, prompts: Sequence[Sequence[int]], *, on_done: Callable[[int], None] | None = None) -> Vectors:
         """The hidden state at each prompt's last token, float32 ``(n, hidden)``, in order.
 

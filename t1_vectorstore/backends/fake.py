@@ -54,6 +54,8 @@ def byte_tokenizer() -> Tokenizer:
 class FakeBackend:
     """States from sums of hashed token groups; a thought repeats the words of its query backwards."""
 
+    refines = True
+
     def __init__(self, dimension: int = 64, *, emb_id: int = SPECIAL_TOKENS.index("<emb_token>")) -> None:
         """Choose the length of the states and the token that closes a thought."""
         if dimension < 2:

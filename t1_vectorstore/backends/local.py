@@ -54,6 +54,8 @@ class LocalModel(Protocol):
 class LocalBackend:
     """Runs a checkpoint with torch; one call at a time, so that it can be shared between threads."""
 
+    refines = True
+
     def __init__(
         self,
         model: LocalModel,

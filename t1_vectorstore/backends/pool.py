@@ -50,6 +50,8 @@ class _Lane:
 class DevicePool:
     """A backend over several devices; closing it ends its processes."""
 
+    refines = True
+
     def __init__(self, load: Callable[..., Any], devices: Sequence[str]) -> None:
         """Load the model on every device at the same time.
 

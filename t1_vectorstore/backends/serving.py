@@ -65,6 +65,8 @@ class Engine(Protocol):
 class ServedBackend:
     """A backend over an engine; calls from several threads are answered together."""
 
+    refines = False
+
     def __init__(
         self, engine: Engine, loop: EventLoop, *, stop_ids: Sequence[int], max_positions: int | None = None
     ) -> None:

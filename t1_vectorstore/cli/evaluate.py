@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 
 DEFAULT_SYSTEMS = "thinking,no-thinking,bm25"
 
+_ASKING: dict[str, dict[str, Any]] = {"thinking": {"think": True}, "no-thinking": {"think": False}, "hybrid": {}}
+"""The options of ``T1Embedder.embed_queries`` by a system's name."""
+
 
 def evaluate(
     folder: Annotated[
@@ -53,7 +56,11 @@ def evaluate(
     long: Annotated[bool, typer.Option("--long", help="BRIGHT's long track.")] = False,
     systems: Annotated[
         str,
-        typer.Option(help="What to compare: thinking, no-thinking, hybrid, bm25, st:MODEL. The first leads."),
+        typer.Option(
+            metavar="NAME,...",
+            help="What to compare: thinking, no-thinking, rt:STEPS (refined; or rt:STEPS:mean), hybrid, bm25, "
+            "st:MODEL. The first leads.",
+        ),
     ] = DEFAULT_SYSTEMS,
     model: Model = None,
     preset: Preset = None,
@@ -77,7 +84,8 @@ def evaluate(
     from t1_vectorstore.evaluation.scoring import LONG_TRACK, MEASURES
 
     wanted = _names(systems)
-    source = ModelSource.parse(model, preset, override, device, backend, engine_option)
+    steps = max(_refining(name).get("refine_steps", 0) for name in wanted)
+    source = ModelSource.parse(model, preset, override, device, backend, engine_option, refine_steps=steps)
     with ExitStack() as stack:
         if labels is not None:
             if folder is not None or index is None:
@@ -129,9 +137,17 @@ def _names(systems: str) -> list[str]:
     if not names or len(set(names)) < len(names):
         raise ValueError(f"--systems takes different names, such as {DEFAULT_SYSTEMS}; got {systems!r}")
     for name in names:
-        if name not in ("thinking", "no-thinking", "hybrid", "bm25") and not name.startswith("st:"):
-            raise ValueError(f"there is no system {name!r}; it is thinking, no-thinking, hybrid, bm25 or st:MODEL")
+        known = name in (*_ASKING, "bm25") or name.startswith("st:") or _refining(name)
+        if not known:
+            kinds = f"{', '.join(_ASKING)}, rt:STEPS, rt:STEPS:mean, bm25 or st:MODEL"
+            raise ValueError(f"there is no system {name!r}; it is {kinds}")
     return names
+
+
+def _refining(name: str) -> dict[str, Any]:
+    """The options of a system that refines; none of any other."""
+    found = re.fullmatch(r"rt:([1-9]\d*)(?::(last|mean))?", name)
+    return {"refine_steps": int(found[1]), "refine": found[2] or "last"} if found else {}
 
 
 def _benchmark(folder: Path | None, split: str, bright: str | None, long: bool) -> Benchmark:
@@ -170,14 +186,9 @@ def _system(name: str, store: T1VectorStore, benchmark: Benchmark) -> System:
         return Bm25System(_documents(benchmark, store))
     if kind == "st":
         return SentenceTransformerSystem(value, _documents(benchmark, store))
-    options: dict[str, dict[str, Any]] = {
-        "thinking": {"think": True},
-        "no-thinking": {"think": False},
-        "hybrid": {},
-    }
     if kind == "hybrid" and not store.collection.hybrid:
         raise ValueError("the index holds no words to rank by; make it with t1 index --hybrid, or leave hybrid out")
-    return T1System(name, store, options[kind], hybrid=kind == "hybrid")
+    return T1System(name, store, _refining(name) or _ASKING[kind], hybrid=kind == "hybrid")
 
 
 def _documents(benchmark: Benchmark, store: T1VectorStore) -> Iterator[Document]:

@@ -50,6 +50,7 @@ class ModelSource:
         backend: str,
         engine_option: Sequence[str] | None,
         *,
+        refine_steps: int | None = None,
         elsewhere: bool = False,
     ) -> Self:
         """What the options of these names say.
@@ -61,6 +62,7 @@ class ModelSource:
             device: each ``--device``.
             backend: ``--backend``.
             engine_option: each ``--engine-option``.
+            refine_steps: that queries will be asked with.
             elsewhere: the model is loaded on other machines, which may have other devices.
 
         Raises:
@@ -68,7 +70,9 @@ class ModelSource:
             ValueError: an option with a value that it, or the backend, does not take, or a device that is not here.
         """
         from t1_vectorstore.backends import check_devices, check_options
+        from t1_vectorstore.thinking import choose_refining
 
+        refining = choose_refining(refine_steps)
         source = cls(
             model=model,
             preset=preset,
@@ -77,7 +81,7 @@ class ModelSource:
             backend=cast(BackendName, backend),  # refused below if it is none
             engine_options=parse_fields("--engine-option", engine_option),
         )
-        check_options(source.backend, engine_options=source.engine_options, **source._placing)
+        check_options(source.backend, engine_options=source.engine_options, refining=refining, **source._placing)
         if not elsewhere:
             check_devices(source.devices)
         return source

@@ -40,6 +40,10 @@ def search(
         bool | None, typer.Option("--think/--no-think", help="Whether to think first.  [default: the model's]")
     ] = None,
     budget: Annotated[int | None, typer.Option(min=0, help="Tokens of the thought at most.")] = None,
+    refine_steps: Annotated[
+        int | None,
+        typer.Option(metavar="STEPS", help="Passes in hidden space after the thought.  [default: the model's]"),
+    ] = None,
     limit: Annotated[int, typer.Option(min=1, help="Hits at most.")] = 5,
     min_score: Annotated[float | None, typer.Option(help="The lowest cosine similarity to show.")] = None,
     filter: Filters = None,
@@ -68,7 +72,7 @@ def search(
     wanted = parse_filters(filter)
     check_texts([query], "query")
     compile_filter(wanted, "metadata")  # refused before the model is loaded
-    source = ModelSource.parse(model, preset, override, device, backend, engine_option)
+    source = ModelSource.parse(model, preset, override, device, backend, engine_option, refine_steps=refine_steps)
     with open_store(where, source, name=name, api_key=api_key) as store, busy("thinking"):
         result = store.search(
             query,
@@ -80,6 +84,7 @@ def search(
             group=group,
             think=think,
             budget=budget,
+            refine_steps=refine_steps,
         )
     if json:
         print_json({**asdict(result), "timings": {**asdict(result.timings), "total": result.timings.total}})

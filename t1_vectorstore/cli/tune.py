@@ -38,7 +38,7 @@ def tune(
     api_key: ApiKey = None,
     json: Json = False,
 ) -> None:
-    """Choose whether to think, how long, and whether to rank by words as well."""
+    """Choose whether to think, how long, whether to refine, and whether to rank by words as well."""
     from t1_vectorstore.evaluation import experiment, tuning
     from t1_vectorstore.evaluation.labels import read_labels
 

@@ -16,15 +16,19 @@ import argparse
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import numpy as np
+from typing_extensions import Unpack
 
 from t1_vectorstore.demo.chains import Example, FactDocument, build_corpus, build_split
 from t1_vectorstore.demo.factbook import World, read_world
 from t1_vectorstore.evaluation import metrics
 from t1_vectorstore.evaluation.thoughts import Probe
+from t1_vectorstore.specification import Aggregation
+from t1_vectorstore.thinking import ThinkingOptions
 
 if TYPE_CHECKING:
     from t1_vectorstore.embedder import T1Embedder
@@ -40,7 +44,7 @@ class Figures:
     Attributes:
         split: Name of the split.
         mode: ``thinking``, ``no thinking``, ``gold thought``, ``another's thought`` (the gold thought of the next
-            query) or ``static twin``.
+            query) or ``static twin``; the first two also with the steps of a refinement, as in ``thinking, 2 last``.
         queries: Number of queries.
         ndcg: Mean nDCG@10, with its standard error ``ndcg_se``; ``hit`` is hit@1 likewise.
         exact: Share of thoughts equal to the gold thought; None where none is generated.
@@ -65,9 +69,22 @@ def splits(world: World, count: int, seed: int) -> dict[str, list[Example]]:
 
 
 def evaluate(
-    model: Probe, twin: T1Embedder | None, corpus: Sequence[FactDocument], queries: Mapping[str, Sequence[Example]]
+    model: Probe,
+    twin: T1Embedder | None,
+    corpus: Sequence[FactDocument],
+    queries: Mapping[str, Sequence[Example]],
+    *,
+    refine: Sequence[int] = (),
 ) -> list[Figures]:
-    """Measure every split in every mode; without a twin, the twin's rows are missing."""
+    """Measure every split in every mode; without a twin, the twin's rows are missing.
+
+    Args:
+        model: what is measured.
+        twin: its control.
+        corpus: all documents.
+        queries: by split.
+        refine: steps of refinements (see ``specification.Refining``), each with both ways to aggregate.
+    """
     ids = [document.id for document in corpus]
     texts = [document.text for document in corpus]
     documents = model.embedder.embed_documents(texts).vectors
@@ -82,22 +99,25 @@ def evaluate(
         )
         modes = {
             "thinking": np.stack([embedding.vector for embedding in embedded]),
-            "no thinking": unthought(model.embedder, asked),
+            "no thinking": embedded_as(model.embedder, asked, think=False),
             "gold thought": model.embed_given(asked, gold),
             "another's thought": model.embed_given(asked, [*gold[1:], gold[0]]),
         }
+        for steps, how, think in product(refine, get_args(Aggregation), (True, False)):
+            mode = f"{'thinking' if think else 'no thinking'}, {steps} {how}"
+            modes[mode] = embedded_as(model.embedder, asked, think=think, refine_steps=steps, refine=how)
         for mode, rows in modes.items():
             share = exact if mode == "thinking" else None
             figures.append(measure(split, mode, rows, documents, ids, examples, share))
         if twin is not None and twin_documents is not None:
-            rows = unthought(twin, asked)
+            rows = embedded_as(twin, asked, think=False)
             figures.append(measure(split, "static twin", rows, twin_documents, ids, examples, None))
     return figures
 
 
-def unthought(embedder: T1Embedder, queries: Sequence[str]) -> Vectors:
-    """Return (n, dimension) vectors of queries embedded without thinking."""
-    return np.stack([embedding.vector for embedding in embedder.embed_queries(queries, think=False)])
+def embedded_as(embedder: T1Embedder, queries: Sequence[str], **options: Unpack[ThinkingOptions]) -> Vectors:
+    """Return (n, dimension) vectors of queries."""
+    return np.stack([embedding.vector for embedding in embedder.embed_queries(queries, **options)])
 
 
 def measure(
@@ -148,6 +168,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--queries", type=int, default=250, help="per split")
     parser.add_argument("--seed", type=int, default=0, help="of the splits' queries")
     parser.add_argument("--dtype", default="auto", help="of the weights")
+    parser.add_argument("--refine", type=int, nargs="+", default=[], metavar="STEPS", help="also refine the vectors")
     parser.add_argument("--json", type=Path, help="file to write the figures to")
     given = parser.parse_args(arguments)
     if given.queries < 1:
@@ -156,7 +177,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     model = Probe.load(given.model, dtype=given.dtype)
     twin = Probe.load(given.twin, dtype=given.dtype).embedder if given.twin else None
-    figures = evaluate(model, twin, build_corpus(world), splits(world, given.queries, given.seed))
+    asked = splits(world, given.queries, given.seed)
+    figures = evaluate(model, twin, build_corpus(world), asked, refine=given.refine)
     print(table(figures))  # noqa: T201 - the command's output
     if given.json:
         given.json.write_text(json.dumps([asdict(f) for f in figures], indent=1) + "\n", encoding="utf-8")

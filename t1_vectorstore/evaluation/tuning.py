@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 MEASURE = "nDCG@10"
 _LEAST = 10
 _SHARES = (0.5, 1.0)
+_REFINE_STEPS = (1, 2, 4)
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ def tune(
     seed: int = 0,
     on_progress: Callable[[str, int], None] | None = None,
 ) -> Tuned:
-    """Choose whether and how long to think, and whether to rank by words as well.
+    """Choose whether and how long to think, whether to refine, and whether to rank by words as well.
 
     Of all candidates that are not worse than the best one for sure (the 95% interval of the difference holds 0), the
     fastest is taken: what cannot be told apart is not worth waiting for.
@@ -79,6 +80,8 @@ def candidates(store: T1VectorStore, benchmark: Benchmark) -> list[dict[str, Any
         lengths = sorted(sum(t.tokens for t in e.thoughts) for e in store.embedder.embed_queries(asked))
         usual = lengths[len(lengths) // 2]
         found += [{"budget": max(1, round(usual * share))} for share in _SHARES if usual]
+    if store.embedder.refines:
+        found += [{"refine_steps": steps} for steps in _REFINE_STEPS]
     if store.collection.hybrid:
         found[0] = {"hybrid": False}
         found += [{"hybrid": True}, {"hybrid": True, "fusion": "dbsf"}]

@@ -18,6 +18,7 @@ from t1_vectorstore.errors import MissingExtraError
 from tests.embedder.stub_vllm import stub_vllm
 
 REMOTE = ["--backend", "remote", "--engine-option", "generate_url=http://127.0.0.1:9"]
+EMBED = ["--engine-option", "embed_url=http://127.0.0.1:9"]
 COMMANDS = [
     ["index", "corpus.jsonl", "--to", "idx"],
     ["search", "idx", "llamas"],
@@ -124,6 +125,21 @@ def test_a_report_does_not_show_a_key(
     report = Path("report.html").read_text()
     assert "t1 eval --labels" in report
     assert "secret" not in report
+
+
+@pytest.mark.parametrize("command", [["search", "idx", "llamas", "--refine-steps"], [*COMMANDS[4][:-1], "rt"]], ids=str)
+def test_steps_that_cannot_be_made_are_refused_before_a_model(
+    run: Any, loads: list[dict[str, Any]], command: list[str]
+) -> None:
+    def asked(steps: int) -> list[str]:
+        return [*command, f"{steps}"] if command[0] == "search" else [*command[:-1], f"rt:{steps}"]
+
+    run(*asked(2))
+    assert loads.pop()["backend"] == "transformers"
+    refused = [run(*asked(2), *options, code=2).stderr for options in (["--backend", "vllm"], [*REMOTE, *EMBED])]
+    assert all("refine_steps=2 feeds hidden states back" in each for each in refused)
+    assert "from 0 (no refining) to 64, got 65" in run(*asked(65), code=2).stderr
+    assert loads == []
 
 
 def test_t1_mini_on_a_named_device(folder: Path, corpus: Any) -> None:

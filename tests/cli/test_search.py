@@ -54,6 +54,13 @@ def test_json_is_all_there_is_on_standard_output(run: Any, index: str) -> None:
     assert result.stderr == ""
 
 
+def test_refining(run: Any, index: str) -> None:
+    asked = ([], ["--refine-steps", "0"], ["--refine-steps", "2"])
+    hits = [json.loads(run("search", index, "llamas", "--json", *options).stdout)["hits"] for options in asked]
+    plain, none, refined = ([hit["score"] for hit in each] for each in hits)
+    assert plain == none != refined
+
+
 @pytest.mark.parametrize(
     ("filters", "expected"),
     [

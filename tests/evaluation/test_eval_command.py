@@ -69,6 +69,14 @@ def test_thinking_is_compared_on_a_benchmark(questions: Path, tmp_path: Path) ->
     assert "thinking thought: " in page.text
 
 
+def test_refining_is_compared(questions: Path) -> None:
+    systems = "thinking,rt:1,rt:4:mean"
+    found = json.loads(t1("eval", questions, "--systems", systems, "--queries", "6", "--json").stdout)["systems"]
+    assert [row["system"] for row in found] == systems.split(",")
+    assert len({row["thought_tokens"] for row in found}) == 1  # thoughts are the same, vectors are not
+    assert found[1]["nDCG@10"] != found[0]["nDCG@10"]
+
+
 def test_the_table_is_for_people(questions: Path) -> None:
     output = t1("eval", questions, "--systems", "no-thinking", "--queries", "3").stdout
     assert "questions/test, 3 queries, t1-mini" in output
@@ -94,6 +102,7 @@ def test_the_best_way_of_asking_is_chosen_and_reported_on_other_queries(index: P
     tried: dict[str, Any] = {row["system"]: row for row in found["chosen_on"]}
     assert "think=False" in tried
     assert "hybrid=True" in tried
+    assert {"refine_steps=1", "refine_steps=2", "refine_steps=4"} < set(tried)
     assert any(name.startswith("budget=") for name in tried)
     assert found["options"].get("think") is not False  # these questions need a thought
     assert {row["queries"] for row in [*found["chosen_on"], *found["reported_on"]]} == {12}
@@ -103,6 +112,9 @@ def test_the_best_way_of_asking_is_chosen_and_reported_on_other_queries(index: P
     ("arguments", "words"),
     [
         (["--systems", "thinking,magic"], "no system 'magic'"),
+        (["--systems", "rt:0"], "no system 'rt:0'"),
+        (["--systems", "rt:2:max"], "no system 'rt:2:max'"),
+        (["--systems", "thinking,rt:65"], "refine_steps must be from 0 (no refining) to 64, got 65"),
         (["--systems", "thinking,thinking"], "different names"),
         (["--split", "dev"], "has no qrels/dev.tsv or qrels.dev.tsv"),
         (["--long"], "needs --bright TASK"),

@@ -48,6 +48,8 @@ def test_the_command_prints_every_split_and_mode(
         trained[True],
         "--queries",
         "4",
+        "--refine",
+        "1",
         "--json",
         out,
     ]
@@ -55,7 +57,8 @@ def test_the_command_prints_every_split_and_mode(
     printed = capsys.readouterr().out
     figures = json.loads(out.read_text(encoding="utf-8"))
     splits = ["hop1", "comp2", "comp3", "len4", "ood2", "ood3", "ood4"]
-    modes = ["thinking", "no thinking", "gold thought", "another's thought", "static twin"]
+    modes = ["thinking", "no thinking", "gold thought", "another's thought"]
+    modes += ["thinking, 1 last", "no thinking, 1 last", "thinking, 1 mean", "no thinking, 1 mean", "static twin"]
     assert [(f["split"], f["mode"]) for f in figures] == [(split, mode) for split in splits for mode in modes]
     assert all(f"| {split} | {mode} |" in printed for split in splits for mode in modes)
     assert all((f["exact"] is None) == (f["mode"] != "thinking") for f in figures)
