@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
-from torch.nn.functional import rms_norm, silu
+from torch.nn.functional import silu
 
 from t1_vectorstore.backends.lean.attention import Attention
 from t1_vectorstore.backends.lean.rope import rotate, rotations
@@ -67,7 +67,7 @@ class Decoder:
         if ends is not None and not layers:
             states = states[ends]
         if len(layers) == self.shape.layers:
-            states = self._norm(states, self._weights.norm)
+            states = self._weights.norm(states)
         if depth >= len(layers):
             return States(states, states)
         return States(pooled if ends is None else pooled[ends], states)
@@ -91,19 +91,18 @@ class Decoder:
         wanted: torch.Tensor | None,
     ) -> torch.Tensor:
         shape = self.shape
-        heads = layer.qkv(self._norm(states, layer.attention_norm)).view(len(states), -1, shape.head_dim)
+        heads = layer.qkv(layer.attention_norm(states)).view(len(states), -1, shape.head_dim)
         turning = shape.heads + shape.kv_heads
         turned = heads[:, :turning].float()
         if layer.qk_norm is not None:
-            turned = rms_norm(turned, turned.shape[-1:], None, shape.epsilon).mul_(layer.qk_norm)
-        heads[:, :turning] = rotate(turned, turns)
+            turned = layer.qk_norm.of_heads(turned)
+        rotate(turned, turns)
+        if turned.data_ptr() != heads.data_ptr():  # in float32 all of it may have been done in its place
+            heads[:, :turning] = turned
         queries, keys_values = heads[:, : shape.heads], heads[:, shape.heads :]
         if wanted is not None:
             queries, states = queries[wanted], states[wanted]
         seen = attention(at, queries, keys_values).flatten(1)
         states = layer.output.onto(states, seen)
-        gate, up = layer.gate_up(self._norm(states, layer.mlp_norm)).chunk(2, dim=-1)
+        gate, up = layer.gate_up(layer.mlp_norm(states)).chunk(2, dim=-1)
         return layer.down.onto(states, silu(gate).mul_(up))
-
-    def _norm(self, states: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-        return rms_norm(states, weight.shape, weight, self.shape.epsilon)

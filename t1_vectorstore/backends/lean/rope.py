@@ -99,10 +99,9 @@ def rotations(frequencies: torch.Tensor, scale: float, positions: torch.Tensor) 
     return torch.polar(torch.full_like(angles, scale), angles)[:, None]
 
 
-def rotate(heads: torch.Tensor, by: torch.Tensor) -> torch.Tensor:
-    """Rotate float32 ``(n, heads, head_dim)`` with interleaved halves."""
-    pairs = torch.view_as_complex(heads.view(*heads.shape[:-1], -1, 2))
-    return torch.view_as_real(pairs * by).flatten(-2)
+def rotate(heads: torch.Tensor, by: torch.Tensor) -> None:
+    """Rotate float32 ``(n, heads, head_dim)`` with interleaved halves, in its own place."""
+    torch.view_as_complex(heads.view(*heads.shape[:-1], -1, 2)).mul_(by)
 
 
 def interleaved(head_dim: int) -> torch.Tensor:

@@ -13,6 +13,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from t1_vectorstore.backends.lean.linear import Linear, make_linear
+from t1_vectorstore.backends.lean.norm import Norm
 from t1_vectorstore.backends.lean.rope import interleaved
 from t1_vectorstore.backends.lean.shape import DecoderShape
 from t1_vectorstore.errors import CheckpointError
@@ -24,11 +25,11 @@ SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 class LayerWeights:
     """One layer: queries, keys and values are one product, gate and up are another."""
 
-    attention_norm: torch.Tensor
+    attention_norm: Norm
     qkv: Linear
-    qk_norm: torch.Tensor | None
+    qk_norm: Norm | None
     output: Linear
-    mlp_norm: torch.Tensor
+    mlp_norm: Norm
     gate_up: Linear
     down: Linear
 
@@ -39,7 +40,7 @@ class DecoderWeights:
 
     embeddings: torch.Tensor
     layers: Sequence[LayerWeights]
-    norm: torch.Tensor
+    norm: Norm
     head: Linear | None
 
 
@@ -138,7 +139,7 @@ def _assemble(read: Callable[[str], torch.Tensor], shape: DecoderShape, *, head:
             _layer(lambda name, at=at: read(f"layers.{at}.{name}"), shape)  # type: ignore[misc]
             for at in range(shape.layers)
         ],
-        norm=read("norm.weight"),
+        norm=Norm(read("norm.weight"), shape.epsilon),
         head=make_linear(embeddings if shape.tied else read("lm_head.weight")) if head else None,
     )
 
@@ -155,18 +156,19 @@ def _layer(read: Callable[[str], torch.Tensor], shape: DecoderShape) -> LayerWei
         parts = [rotated(f"self_attn.{name}_proj.{kind}") for name in "qk"]
         return torch.cat([*parts, read(f"self_attn.v_proj.{kind}")])
 
-    def qk_norm() -> torch.Tensor:
+    def qk_norm() -> Norm:
         parts = zip("qk", (shape.heads, shape.kv_heads), strict=True)
-        return torch.cat([rotated(f"self_attn.{name}_norm.weight").expand(heads, -1) for name, heads in parts])
+        weights = [rotated(f"self_attn.{name}_norm.weight").expand(heads, -1) for name, heads in parts]
+        return Norm(torch.cat(weights).float(), shape.epsilon)
 
     return LayerWeights(
-        attention_norm=read("input_layernorm.weight"),
+        attention_norm=Norm(read("input_layernorm.weight"), shape.epsilon),
         qkv=make_linear(qkv("weight"), qkv("bias") if shape.qkv_bias else None),
-        qk_norm=qk_norm().float() if shape.qk_norm else None,
+        qk_norm=qk_norm() if shape.qk_norm else None,
         output=make_linear(
             read("self_attn.o_proj.weight"), read("self_attn.o_proj.bias") if shape.output_bias else None
         ),
-        mlp_norm=read("post_attention_layernorm.weight"),
+        mlp_norm=Norm(read("post_attention_layernorm.weight"), shape.epsilon),
         gate_up=make_linear(torch.cat([read("mlp.gate_proj.weight"), read("mlp.up_proj.weight")])),
         down=make_linear(read("mlp.down_proj.weight")),
     )
