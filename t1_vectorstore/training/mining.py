@@ -72,23 +72,32 @@ def _choose(mining: Mining, hits: Sequence[tuple[str, float]], right: set[str]) 
 
 
 def read_teacher(name: str, data: TrainingData, file: Path) -> Teacher:
-    """Let a sentence-transformers model embed every document and query, or read what it gave before.
+    """Let a sentence-transformers model embed the queries and the documents they may meet, or read what it gave before.
+
+    Args:
+        name: The model.
+        data: The queries that are asked, with all their negatives.
+        file: Where the vectors are kept.
 
     Raises:
         MissingExtraError: The ``eval`` extra, which has sentence-transformers, is not installed.
     """
     queries = list(dict.fromkeys(example.query for example in data.examples))
+    met = {name for example in data.examples for name in (*example.positives, *example.negatives)}
+    numbers = [number for number, name in enumerate(data.documents) if name in met]
     if not file.is_file():
         try:
             from sentence_transformers import SentenceTransformer
         except ModuleNotFoundError as error:
             raise MissingExtraError("eval", f"the teacher {name!r}") from error
         model = SentenceTransformer(name)
-        documents = model.encode(list(data.documents.values()), normalize_embeddings=True, show_progress_bar=False)
+        texts = list(data.documents.values())
+        log.info("the teacher embeds %d documents and %d queries", len(numbers), len(queries))
+        documents = model.encode([texts[n] for n in numbers], normalize_embeddings=True, show_progress_bar=False)
         asked = model.encode(queries, normalize_embeddings=True, show_progress_bar=False)
         partial = file.with_name("partial-" + file.name)
         file.parent.mkdir(parents=True, exist_ok=True)
         np.savez(partial, documents=documents, queries=asked)
         partial.replace(file)
     with np.load(file) as arrays:
-        return Teacher(arrays["documents"], arrays["queries"], queries)
+        return Teacher(arrays["documents"], numbers, arrays["queries"], queries)

@@ -44,6 +44,10 @@ class Draw:
         rng = random.Random(f"{self._seed}/{step}")
         return [rng.choice(pool) for pool, count in self._pools for _ in range(count)], rng
 
+    def all(self, steps: int) -> list[Example]:
+        """Return each example that is drawn in any of the first steps, once."""
+        return list({id(example): example for step in range(steps) for example in self(step)[0]}.values())
+
 
 class Steps(torch.utils.data.Dataset[Batch]):
     """Item *i* is the batch of step *i* of one process; deterministic in the seed and *i*.
@@ -118,17 +122,19 @@ def _skips(length: int, most: int, rng: random.Random) -> tuple[tuple[int, int],
 
 
 class Teacher:
-    """A teacher's vectors of all documents and of all queries of the training data."""
+    """A teacher's vectors of the documents and queries that a stage meets."""
 
-    def __init__(self, documents: Vectors, queries: Vectors, texts: Sequence[str]) -> None:
-        """Keep (n, dim) unit vectors: the documents' in the corpus's order, the queries' in that of ``texts``."""
+    def __init__(self, documents: Vectors, numbers: Sequence[int], queries: Vectors, texts: Sequence[str]) -> None:
+        """Keep (n, dim) unit vectors of the documents with these numbers, and of the queries with these texts."""
         self._documents, self._queries = documents, queries
+        self._document_rows = {number: row for row, number in enumerate(numbers)}
         self._rows = {text: row for row, text in enumerate(texts)}
 
     def __call__(self, examples: Sequence[Example], documents: Sequence[int]) -> torch.Tensor:
         """Cosines (Q, D) of the examples' queries and the documents with these numbers."""
         queries = self._queries[[self._rows[example.query] for example in examples]]
-        return torch.from_numpy(np.ascontiguousarray(queries @ self._documents[list(documents)].T))
+        found = self._documents[[self._document_rows[number] for number in documents]]
+        return torch.from_numpy(np.ascontiguousarray(queries @ found.T))
 
 
 def with_negatives(data: TrainingData, negatives: Mapping[str, Sequence[str]]) -> TrainingData:

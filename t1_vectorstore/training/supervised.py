@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,8 @@ from t1_vectorstore.training import model as models
 from t1_vectorstore.training import settings
 from t1_vectorstore.training.batching import Encoder, Packed, pack
 from t1_vectorstore.training.configs import Contrastive, Sft, Stage
-from t1_vectorstore.training.examples import TrainingData, read_split
-from t1_vectorstore.training.steps import Steps, Teacher, with_negatives
+from t1_vectorstore.training.examples import Example, TrainingData, read_split
+from t1_vectorstore.training.steps import Draw, Steps, Teacher, with_negatives
 from t1_vectorstore.training.trainer import Probes, T1Trainer
 
 log = logging.getLogger(__name__)
@@ -50,9 +51,10 @@ def train(stage: Sft | Contrastive, start: Path, data: TrainingData, source: Pat
 
     # 2. What each step sees.
     teacher = None
-    if isinstance(stage, Contrastive):
-        data, teacher = _harder(stage, start, data, out)
     processes = settings.several_processes()
+    if isinstance(stage, Contrastive):
+        drawn = Draw(data.examples, stage.queries, seed).all(stage.steps * processes)
+        data, teacher = _harder(stage, start, data, drawn, out)
     steps = Steps(data, encoder, stage, thinks=spec.thinks, seed=seed, processes=processes, teacher=teacher)
 
     # 3. Train, from the last checkpoint if there is one.
@@ -92,11 +94,15 @@ def probe_packs(stage: Stage, source: Path, data: TrainingData, encoder: Encoder
     return packs
 
 
-def _harder(stage: Contrastive, start: Path, data: TrainingData, out: Path) -> tuple[TrainingData, Teacher | None]:
+def _harder(
+    stage: Contrastive, start: Path, data: TrainingData, drawn: Sequence[Example], out: Path
+) -> tuple[TrainingData, Teacher | None]:
     """Mine negatives and read the teacher; both are kept in ``out``, so that a continued run has the same ones."""
     from t1_vectorstore.training import mining
 
+    asked = TrainingData(data.documents, tuple(drawn))
     if stage.mining is not None:
-        data = with_negatives(data, mining.mined(stage.mining, start, data, out / mining.FILE))
-    teacher = mining.read_teacher(stage.teacher, data, out / mining.TEACHER) if stage.teacher else None
+        negatives = mining.mined(stage.mining, start, asked, out / mining.FILE)
+        data, asked = with_negatives(data, negatives), with_negatives(asked, negatives)
+    teacher = mining.read_teacher(stage.teacher, asked, out / mining.TEACHER) if stage.teacher else None
     return data, teacher
