@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -30,14 +32,12 @@ from t1_vectorstore.cli.stores import Making, open_store
 
 if TYPE_CHECKING:
     from t1_vectorstore.evaluation.benchmark import Benchmark
-    from t1_vectorstore.evaluation.systems import System
+    from t1_vectorstore.evaluation.experiment import Experiment
+    from t1_vectorstore.evaluation.kinds import Parts
     from t1_vectorstore.types import Document
     from t1_vectorstore.vectorstore import T1VectorStore
 
 DEFAULT_SYSTEMS = "thinking,no-thinking,bm25"
-
-_ASKING: dict[str, dict[str, Any]] = {"thinking": {"think": True}, "no-thinking": {"think": False}, "hybrid": {}}
-"""The options of ``T1Embedder.embed_queries`` by a system's name."""
 
 
 def evaluate(
@@ -51,14 +51,17 @@ def evaluate(
         str | None,
         typer.Option(metavar="DIR|URL", help="Where the documents are indexed, and kept.  [default: a passing folder]"),
     ] = None,
-    split: Annotated[str, typer.Option(help="Of a benchmark in BEIR's format.")] = "test",
+    split: Annotated[
+        str, typer.Option(metavar="NAME,...", help="Of a benchmark in BEIR's format; several are measured one by one.")
+    ] = "test",
     bright: Annotated[str | None, typer.Option(metavar="TASK", help="The task, if FOLDER is a copy of BRIGHT.")] = None,
     long: Annotated[bool, typer.Option("--long", help="BRIGHT's long track.")] = False,
     systems: Annotated[
         str,
         typer.Option(
             metavar="NAME,...",
-            help="What to compare: thinking, no-thinking, rt:STEPS (refined; or rt:STEPS:mean), hybrid, bm25, "
+            help="What to compare: thinking, no-thinking, rt:STEPS (refined; or rt:STEPS:mean), hybrid, bm25, gold "
+            "(the right thoughts of what t1 data writes), swapped (another query's), t1:FOLDER (another checkpoint), "
             "st:MODEL. The first leads.",
         ),
     ] = DEFAULT_SYSTEMS,
@@ -77,54 +80,75 @@ def evaluate(
     json: Json = False,
 ) -> None:
     """Compare ways of retrieval on the same queries and documents, and say how sure the differences are."""
-    from t1_vectorstore.evaluation import experiment
+    from t1_vectorstore.evaluation import experiment, kinds
     from t1_vectorstore.evaluation.labels import read_labels
     from t1_vectorstore.evaluation.report import write_report
-    from t1_vectorstore.evaluation.runs import write_trec
     from t1_vectorstore.evaluation.scoring import LONG_TRACK, MEASURES
 
-    wanted = _names(systems)
-    steps = max(_refining(name).get("refine_steps", 0) for name in wanted)
+    wanted = kinds.check_names(systems.split(","))
+    steps = kinds.refine_steps(wanted)
     source = ModelSource.parse(model, preset, override, device, backend, engine_option, refine_steps=steps)
     with ExitStack() as stack:
         if labels is not None:
             if folder is not None or index is None:
                 raise ValueError("--labels is measured on an index that exists: give --index, and no FOLDER")
             store = stack.enter_context(open_store(index, source, name=name, api_key=api_key))
-            benchmark = read_labels(labels, store.collection)
+            tasks = _first(queries, [read_labels(labels, store.collection)])
         else:
-            benchmark = _benchmark(folder, split, bright, long)
-            where = index or stack.enter_context(tempfile.TemporaryDirectory(prefix="t1-eval-"))
-            if benchmark.instruction is not None:
-                source = source.overridden_below({"query_instruction": benchmark.instruction})
+            tasks = _first(queries, _benchmarks(folder, split, bright, long))
+            _check_thoughts(tasks, wanted)
+            where = index or _passing(stack)
+            if tasks[0].instruction is not None:
+                source = source.overridden_below({"query_instruction": tasks[0].instruction})
             making: Making = {"hybrid": "hybrid" in wanted or None}
             store = stack.enter_context(open_store(where, source, name=name, api_key=api_key, making=making))
-            _index(benchmark, store)
-        if queries is not None:
-            benchmark = benchmark.first(queries)
-        compared = [_system(each, store, benchmark) for each in wanted]
-        with counting(len(benchmark.queries) * len(compared)) as advance:
-            measured = experiment.run(
-                benchmark,
-                compared,
-                depth=depth,
-                measures={**LONG_TRACK, **MEASURES} if long else MEASURES,
-                on_progress=advance,
-            )
+        compared = kinds.make(wanted, _parts(tasks[0], store, source, stack))
+        if tasks[0].read is not None:
+            _index(tasks[0], store)
+        with counting(sum(len(task.queries) for task in tasks) * len(compared)) as advance:
+            measures = {**LONG_TRACK, **MEASURES} if long else MEASURES
+            measured = [
+                experiment.run(task, compared, depth=depth, measures=measures, on_progress=advance) for task in tasks
+            ]
         facts = {"model": store.embedder.identity.model, "fingerprint": store.embedder.identity.fingerprint[:16]}
     if report is not None:
         write_report(measured, report, facts={**facts, "command": _command()})
     if runs is not None:
-        runs.mkdir(parents=True, exist_ok=True)
-        for each in measured.outcomes.values():
-            write_trec(each.run, runs / f"{each.run.system.replace(':', '-').replace('/', '-')}.trec")
-    if json:
-        print_json({"benchmark": benchmark.name, **facts, "systems": measured.rows()})
-    else:
-        output().print(styled(f"{benchmark.name}, {len(benchmark.queries):,} queries, {facts['model']}\n"))
-        output().print(styled(experiment.table(measured)))
+        _write_runs(measured, runs)
+    _show(measured, facts, json=json)
     if report is not None:
         note(f"report: {report}")
+
+
+def _show(measured: Sequence[Experiment], facts: Mapping[str, str], *, json: bool) -> None:
+    from t1_vectorstore.evaluation.tables import markdown
+
+    if json:
+        tables = [
+            {
+                "benchmark": each.benchmark.name,
+                "queries": len(each.benchmark.queries),
+                "with_right_thoughts": len(each.benchmark.thoughts),
+                "systems": each.rows(),
+            }
+            for each in measured
+        ]
+        print_json({**facts, "benchmarks": tables})
+        return
+    for each in measured:
+        output().print(styled(f"{each.benchmark.name}, {len(each.benchmark.queries):,} queries, {facts['model']}\n"))
+        output().print(styled(f"{markdown(each)}\n"))
+
+
+def _write_runs(measured: Sequence[Experiment], folder: Path) -> None:
+    """One file for each system; of several splits, each in a folder of its name."""
+    from t1_vectorstore.evaluation.runs import write_trec
+
+    for each in measured:
+        into = folder if len(measured) == 1 else folder / each.benchmark.name.rpartition("/")[2]
+        into.mkdir(parents=True, exist_ok=True)
+        for outcome in each.outcomes.values():
+            write_trec(outcome.run, into / f"{outcome.run.system.replace(':', '-').replace('/', '-')}.trec")
 
 
 def _command() -> str:
@@ -132,25 +156,7 @@ def _command() -> str:
     return re.sub(r"(api[-_]key[= ])\S+", r"\1...", " ".join(["t1", *sys.argv[1:]]))
 
 
-def _names(systems: str) -> list[str]:
-    names = [name.strip() for name in systems.split(",") if name.strip()]
-    if not names or len(set(names)) < len(names):
-        raise ValueError(f"--systems takes different names, such as {DEFAULT_SYSTEMS}; got {systems!r}")
-    for name in names:
-        known = name in (*_ASKING, "bm25") or name.startswith("st:") or _refining(name)
-        if not known:
-            kinds = f"{', '.join(_ASKING)}, rt:STEPS, rt:STEPS:mean, bm25 or st:MODEL"
-            raise ValueError(f"there is no system {name!r}; it is {kinds}")
-    return names
-
-
-def _refining(name: str) -> dict[str, Any]:
-    """The options of a system that refines; none of any other."""
-    found = re.fullmatch(r"rt:([1-9]\d*)(?::(last|mean))?", name)
-    return {"refine_steps": int(found[1]), "refine": found[2] or "last"} if found else {}
-
-
-def _benchmark(folder: Path | None, split: str, bright: str | None, long: bool) -> Benchmark:
+def _benchmarks(folder: Path | None, split: str, bright: str | None, long: bool) -> list[Benchmark]:
     from t1_vectorstore.evaluation.beir import read_beir
     from t1_vectorstore.evaluation.bright import read_bright
 
@@ -159,10 +165,52 @@ def _benchmark(folder: Path | None, split: str, bright: str | None, long: bool) 
     if not folder.is_dir():
         raise ValueError(f"{folder} is no folder")
     if bright is not None:
-        return read_bright(folder, bright, long=long)
+        return [read_bright(folder, bright, long=long)]
     if long:
         raise ValueError("--long is BRIGHT's long track, and needs --bright TASK")
-    return read_beir(folder, split)
+    splits = [name.strip() for name in split.split(",") if name.strip()]
+    if not splits or len(set(splits)) < len(splits):
+        raise ValueError(f"--split takes different names, such as test,dev; got {split!r}")
+    tasks = [read_beir(folder, name) for name in splits]
+    for task in tasks[1:]:  # the first one's are read, and so proven, when they are indexed
+        deque(task.documents(), maxlen=0)
+    return tasks
+
+
+def _first(count: int | None, tasks: list[Benchmark]) -> list[Benchmark]:
+    return tasks if count is None else [task.first(count) for task in tasks]
+
+
+def _check_thoughts(tasks: Sequence[Benchmark], wanted: Sequence[str]) -> None:
+    """See that there are thoughts to give, and say how many there are not."""
+    from t1_vectorstore.evaluation.kinds import GIVEN
+
+    given = [name for name in wanted if name in GIVEN]
+    for task in tasks:
+        for name in given:
+            GIVEN[name](task)
+        if given and (unknown := len(task.queries) - len(task.thoughts)):
+            note(
+                f"{task.name}: no right thought is known for {unknown:,} of {len(task.queries):,} queries; "
+                f"{' and '.join(given)} embed them without one"
+            )
+
+
+def _passing(stack: ExitStack) -> str:
+    return stack.enter_context(tempfile.TemporaryDirectory(prefix="t1-eval-"))
+
+
+def _parts(task: Benchmark, store: T1VectorStore, source: ModelSource, stack: ExitStack) -> Parts:
+    from t1_vectorstore.evaluation.kinds import Parts
+
+    def other(model: str) -> T1VectorStore:
+        if task.read is None:
+            raise ValueError("another checkpoint is compared on a benchmark, which it indexes: leave t1:... out")
+        another = stack.enter_context(open_store(_passing(stack), source.named(model), making={}))
+        _index(task, another)
+        return another
+
+    return Parts(store, partial(_documents, task, store), other)
 
 
 def _index(benchmark: Benchmark, store: T1VectorStore) -> None:
@@ -176,19 +224,6 @@ def _index(benchmark: Benchmark, store: T1VectorStore) -> None:
         note(f"{counted(loaded.failed, 'document')} cannot be indexed, such as {first.id!r}: {first.reason}")
     if loaded.truncated:
         note(f"of {counted(loaded.truncated, 'document')} the model read only the beginning")
-
-
-def _system(name: str, store: T1VectorStore, benchmark: Benchmark) -> System:
-    from t1_vectorstore.evaluation.systems import Bm25System, SentenceTransformerSystem, T1System
-
-    kind, _, value = name.partition(":")
-    if kind == "bm25":
-        return Bm25System(_documents(benchmark, store))
-    if kind == "st":
-        return SentenceTransformerSystem(value, _documents(benchmark, store))
-    if kind == "hybrid" and not store.collection.hybrid:
-        raise ValueError("the index holds no words to rank by; make it with t1 index --hybrid, or leave hybrid out")
-    return T1System(name, store, _refining(name) or _ASKING[kind], hybrid=kind == "hybrid")
 
 
 def _documents(benchmark: Benchmark, store: T1VectorStore) -> Iterator[Document]:

@@ -39,8 +39,9 @@ def tune(
     json: Json = False,
 ) -> None:
     """Choose whether to think, how long, whether to refine, and whether to rank by words as well."""
-    from t1_vectorstore.evaluation import experiment, tuning
+    from t1_vectorstore.evaluation import tuning
     from t1_vectorstore.evaluation.labels import read_labels
+    from t1_vectorstore.evaluation.tables import markdown
 
     source = ModelSource.parse(model, preset, override, device, backend, engine_option)
     with open_store(index, source, name=name, api_key=api_key) as store, busy("asking"):
@@ -52,6 +53,6 @@ def tune(
         return
     console = output()
     console.print(styled(f"tried on {len(found.chosen_on.benchmark.queries)} queries\n"))
-    console.print(styled(experiment.table(found.chosen_on)))
+    console.print(styled(markdown(found.chosen_on)))
     console.print(styled(f"\nchosen: {tuning.describe(found.options)}; on the other half of the queries\n"))
-    console.print(styled(experiment.table(found.reported_on)))
+    console.print(styled(markdown(found.reported_on)))

@@ -1,15 +1,16 @@
 """Benchmarks in the format of BEIR: ``corpus.jsonl``, ``queries.jsonl`` and ``qrels/<split>.tsv`` in a folder.
 
 As in BEIR's own loader, a document's title is put before its text, and the queries of a split are those it judges.
-``queries.<split>.jsonl`` and ``qrels.<split>.tsv`` beside the corpus are understood as well; all of it also as ``.gz``.
+``queries.<split>.jsonl`` and ``qrels.<split>.tsv`` beside the corpus are understood as well; that is how ``t1 data``
+writes them, and its ``<split>.jsonl`` has the right thoughts. All of it may be gzipped.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from t1_vectorstore.corpora import read_jsonl
+from t1_vectorstore.corpora import Fields, read_jsonl
 from t1_vectorstore.corpora.lines import Lines
 from t1_vectorstore.errors import CorpusError
 from t1_vectorstore.evaluation.benchmark import Benchmark
@@ -37,11 +38,12 @@ def read_beir(folder: str | Path, split: str = "test") -> Benchmark:
     if unknown := sorted(set(relevant) - set(texts)):
         raise CorpusError(f"{judged} judges the query {unknown[0]!r}, which {asked} does not have")
     queries = {query: text for query, text in texts.items() if query in relevant}
+    thoughts = _thoughts(folder, split, queries) if asked.name.startswith(f"queries.{split}.") else {}
 
     def read() -> Iterator[Document]:
         return read_jsonl(corpus)
 
-    return Benchmark(f"{folder.name}/{split}", read, queries, relevant)
+    return Benchmark(f"{folder.resolve().name}/{split}", read, queries, relevant, thoughts=thoughts)
 
 
 def read_qrels(path: Path) -> dict[str, dict[str, int]]:
@@ -70,12 +72,30 @@ def read_qrels(path: Path) -> dict[str, dict[str, int]]:
     return relevant
 
 
+def _thoughts(folder: Path, split: str, queries: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
+    """The right thoughts by query id, of the examples that the split was made of; a query may have several."""
+    path = _find(folder, f"{split}.jsonl")
+    if path is None:
+        return {}
+    known: dict[str, list[str]] = {}
+    for row, example in enumerate(read_jsonl(path, fields=Fields(text="query")), 1):
+        thought = example.metadata.get("thought")
+        if isinstance(thought, str) and thought.strip():
+            known.setdefault(example.text, []).append(thought)
+        elif thought is not None:
+            raise CorpusError(f"{path}: example {row}: 'thought' must be a text or null, got {thought!r}")
+    return {query: tuple(known[text]) for query, text in queries.items() if text in known}
+
+
 def _file(folder: Path, *names: str) -> Path:
-    for name in names:
-        for path in (folder / name, folder / f"{name}.gz"):
-            if path.is_file():
-                return path
+    if found := _find(folder, *names):
+        return found
     raise CorpusError(f"{folder} has no {' or '.join(names)}: it is no benchmark in BEIR's format, or lacks that split")
+
+
+def _find(folder: Path, *names: str) -> Path | None:
+    candidates = (path for name in names for path in (folder / name, folder / f"{name}.gz"))
+    return next((path for path in candidates if path.is_file()), None)
 
 
 def _raise(error: CorpusError) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 
 from t1_vectorstore.errors import CorpusError
@@ -20,6 +20,7 @@ class Benchmark:
         relevant: for each query the ids of its documents with their gains; 0 is "judged, and wrong".
         excluded: documents that are taken out of a query's ranking, as BRIGHT does with what a query was made from.
         instruction: the benchmark's own instruction for queries, where it has one.
+        thoughts: right thoughts by query id, for those queries of which they are known.
     """
 
     name: str
@@ -28,6 +29,7 @@ class Benchmark:
     relevant: Mapping[str, Mapping[str, int]]
     excluded: Mapping[str, frozenset[str]] = field(default_factory=dict)
     instruction: str | None = None
+    thoughts: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Refuse a task that cannot be scored.
@@ -63,7 +65,8 @@ class Benchmark:
         """The same with some of its queries."""
         queries = {query: text for query, text in self.queries.items() if query in kept}
         relevant = {query: gains for query, gains in self.relevant.items() if query in kept}
-        return replace(self, queries=queries, relevant=relevant)
+        thoughts = {query: known for query, known in self.thoughts.items() if query in kept}
+        return replace(self, queries=queries, relevant=relevant, thoughts=thoughts)
 
     def documents(self) -> Iterator[Document]:
         """The documents; when all have been read, it is sure that none of the relevant ones was missing.

@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from t1_vectorstore.evaluation.benchmark import Benchmark
 from t1_vectorstore.evaluation.runs import Answer, Run, cut
-from t1_vectorstore.evaluation.scoring import MEASURES, Difference, Scores, compare, interval, mean, score
+from t1_vectorstore.evaluation.scoring import (
+    HIT,
+    MAIN,
+    MEASURES,
+    Difference,
+    Ratio,
+    Scores,
+    compare,
+    compare_ratio,
+    interval,
+    mean,
+    score,
+)
 from t1_vectorstore.evaluation.systems import System
 
 DEPTH = 1000
@@ -37,6 +49,12 @@ class Outcome:
         """Mean length of what was generated for a query."""
         return mean({query: float(answer.thought_tokens) for query, answer in self.run.answers.items()})
 
+    @property
+    def exact_thoughts(self) -> float | None:
+        """Share of thoughts that are, word for word, a right one, of those queries for which one is known."""
+        known = {query: float(a.exact) for query, a in self.run.answers.items() if a.exact is not None}
+        return mean(known) if known else None
+
 
 @dataclass(frozen=True)
 class Experiment:
@@ -50,24 +68,43 @@ class Experiment:
     benchmark: Benchmark
     outcomes: Mapping[str, Outcome]
 
+    @property
+    def measures(self) -> list[str]:
+        """The names of what was measured, in order."""
+        return list(next(iter(self.outcomes.values())).scores)
+
     def difference(self, system: str, measure: str) -> Difference:
         """How much better the first system is than another."""
         first = next(iter(self.outcomes.values()))
         return compare(first.scores[measure], self.outcomes[system].scores[measure])
 
+    def ratio(self, system: str, measure: str) -> Ratio | None:
+        """How many times as good the first system is as another; None if that one has nothing right."""
+        first = next(iter(self.outcomes.values()))
+        return compare_ratio(first.scores[measure], self.outcomes[system].scores[measure])
+
+    def cosine(self, system: str) -> float | None:
+        """Mean cosine of a system's query vectors with the first one's; None if they are not of one model."""
+        first, other = next(iter(self.outcomes.values())).run, self.outcomes[system].run
+        if first.space is None or first.space != other.space:
+            return None
+        return mean({query: _cosine(answer, other.answers[query]) for query, answer in first.answers.items()})
+
     def rows(self) -> list[dict[str, Any]]:
         """A table for machines: one row for each system."""
-        main = next(iter(MEASURES))
         rows = []
         for place, (name, outcome) in enumerate(self.outcomes.items()):
-            low, high = interval(list(outcome.scores[main].values()))
+            ratio = self.ratio(name, HIT) if place else None
             rows.append(
                 {
                     "system": name,
                     "queries": len(outcome.run.answers),
                     **{measure: mean(values) for measure, values in outcome.scores.items()},
-                    "interval": [low, high],
-                    "first_minus_this": asdict(self.difference(name, main)) if place else None,
+                    "intervals": {each: interval(list(outcome.scores[each].values())) for each in (MAIN, HIT)},
+                    "first_minus_this": asdict(self.difference(name, MAIN)) if place else None,
+                    "first_over_this": asdict(ratio) if ratio else None,
+                    "cosine_with_first": self.cosine(name) if place else None,
+                    "exact_thoughts": outcome.exact_thoughts,
                     "thought_tokens": outcome.thought_tokens,
                     "seconds": outcome.seconds,
                 }
@@ -106,30 +143,22 @@ def run(
             if on_progress:
                 on_progress(name, more)
 
-        found = system.answer(benchmark.queries, wanted, on_done)
+        found = system.answer(benchmark, wanted, on_done)
         answers = {
             query: _kept(answer, benchmark.excluded.get(query, frozenset()), depth) for query, answer in found.items()
         }
-        answered = Run(system.name, answers)
+        answered = Run(system.name, answers, system.space)
         outcomes[system.name] = Outcome(answered, score(answered, benchmark, measures))
     return Experiment(benchmark, outcomes)
 
 
-def table(experiment: Experiment) -> str:
-    """The figures as Markdown; intervals are 95%, by the paired bootstrap over queries."""
-    rows = experiment.rows()
-    measures = list(next(iter(experiment.outcomes.values())).scores)
-    head = ["system", *measures, "95% interval", "first minus this", "thought tokens", "s / query"]
-    lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
-    for row in rows:
-        delta = row["first_minus_this"]
-        gained = f"{delta['mean']:+.3f} [{delta['low']:+.3f}, {delta['high']:+.3f}]" if delta else ""
-        low, high = row["interval"]
-        cells = [row["system"], *(f"{row[measure]:.3f}" for measure in measures), f"{low:.3f} – {high:.3f}", gained]
-        cells += [f"{row['thought_tokens']:.1f}", f"{row['seconds']:.4f}"]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
+def _cosine(one: Answer, other: Answer) -> float:
+    import numpy as np
+
+    if one.vector is None or other.vector is None:
+        raise ValueError("an answer of a system with a space has the query's vector")
+    return float(one.vector @ other.vector / (np.linalg.norm(one.vector) * np.linalg.norm(other.vector)))
 
 
 def _kept(answer: Answer, excluded: frozenset[str], depth: int) -> Answer:
-    return Answer(cut(answer.ranking, excluded, depth), answer.seconds, answer.thoughts, answer.thought_tokens)
+    return replace(answer, ranking=cut(answer.ranking, excluded, depth))

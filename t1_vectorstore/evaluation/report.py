@@ -13,6 +13,7 @@ from typing import Any
 from t1_vectorstore import __version__
 from t1_vectorstore.errors import MissingExtraError
 from t1_vectorstore.evaluation.experiment import Experiment
+from t1_vectorstore.evaluation.tables import columns
 
 TEMPLATE = "report.html.j2"
 SHOWN = 15
@@ -40,11 +41,11 @@ class Case:
     gold: Sequence[tuple[str, int | None, int | None]]
 
 
-def write_report(experiment: Experiment, path: Path, *, facts: Mapping[str, Any] | None = None) -> None:
+def write_report(experiments: Sequence[Experiment], path: Path, *, facts: Mapping[str, Any] | None = None) -> None:
     """Write the report.
 
     Args:
-        experiment: what was measured.
+        experiments: what was measured, such as the splits of a benchmark.
         path: the HTML file.
         facts: what else the reader should know, such as the model and the command.
 
@@ -58,24 +59,30 @@ def write_report(experiment: Experiment, path: Path, *, facts: Mapping[str, Any]
     environment = Environment(
         loader=PackageLoader("t1_vectorstore.evaluation", "."), autoescape=True, undefined=StrictUndefined
     )
-    names = list(experiment.outcomes)
-    measures = list(experiment.outcomes[names[0]].scores)
     page = environment.get_template(TEMPLATE).render(
-        experiment=experiment,
-        rows=experiment.rows(),
-        measures=measures,
+        title=", ".join(experiment.benchmark.name for experiment in experiments),
         facts={
-            "benchmark": experiment.benchmark.name,
-            "queries": len(experiment.benchmark.queries),
             **(facts or {}),
             "t1-vectorstore": __version__,
             "made": datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
         },
-        frontier=_frontier(experiment, measures[0]),
-        duels=[(name, *_duel(experiment, name, measures[0])) for name in names[1:]],
-        first=names[0],
+        parts=[_part(experiment) for experiment in experiments],
     )
     path.write_text(page, encoding="utf-8")
+
+
+def _part(experiment: Experiment) -> dict[str, Any]:
+    """What the page shows of one experiment."""
+    names, rows, measures = list(experiment.outcomes), experiment.rows(), experiment.measures
+    shown = columns(rows, measures)
+    return {
+        "benchmark": experiment.benchmark,
+        "heads": list(shown),
+        "lines": list(zip(*shown.values(), strict=True)),
+        "frontier": _frontier(rows, measures[0]),
+        "duels": [(name, *_duel(experiment, name, measures[0])) for name in names[1:]],
+        "first": names[0],
+    }
 
 
 def _duel(experiment: Experiment, other: str, measure: str) -> tuple[str, list[Case], list[Case]]:
@@ -100,19 +107,18 @@ def _cases(experiment: Experiment, other: str, measure: str) -> list[Case]:
     return cases
 
 
-def _frontier(experiment: Experiment, measure: str) -> str:
+def _frontier(rows: Sequence[Mapping[str, Any]], measure: str) -> str:
     """Quality against cost, as an SVG."""
     figure, axes = _plot()
-    rows = experiment.rows()
     for row in rows:
-        low, high = row["interval"]
         value, seconds = row[measure], max(row["seconds"], 1e-6)
+        low, high = row["intervals"].get(measure, (value, value))
         axes.errorbar(seconds, value, yerr=[[value - low], [high - value]], fmt="o", capsize=3, markersize=7)
         axes.annotate(row["system"], (seconds, value), xytext=(8, 6), textcoords="offset points")
     axes.set_xscale("log")
     axes.set_xlabel("seconds per query")
     axes.set_ylabel(measure)
-    axes.set_ylim(0, 1.05)
+    axes.set_ylim(0, 1.1)
     axes.margins(x=0.25)
     return _svg(figure)
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from t1_vectorstore.errors import CorpusError
+from t1_vectorstore.types import Vector
 
 _NUMBER = re.compile(r"[-+]?[0-9.]+([eE][-+]?[0-9]+)?")
 
@@ -24,20 +25,31 @@ class Answer:
         seconds: wall time to think, to embed and to find ten documents; a batch's time is shared evenly by its queries.
         thoughts: the reasoning behind it.
         thought_tokens: tokens generated.
+        vector: the query's, where there is one.
+        exact: whether it was thought exactly as a right thought has it; None if nothing was thought, or none is known.
     """
 
     ranking: Ranking
     seconds: float
     thoughts: Sequence[str] = ()
     thought_tokens: int = 0
+    vector: Vector | None = None
+    exact: bool | None = None
 
 
 @dataclass(frozen=True)
 class Run:
-    """All answers of one system, by query id."""
+    """All answers of one system.
+
+    Attributes:
+        system: its name.
+        answers: by query id.
+        space: the model whose vectors the answers have; only those of one space can be compared.
+    """
 
     system: str
     answers: Mapping[str, Answer]
+    space: str | None = None
 
     @property
     def rankings(self) -> dict[str, Ranking]:

@@ -13,6 +13,9 @@ from t1_vectorstore.evaluation.runs import Run
 MEASURES = {"nDCG@10": "ndcg_cut_10", "hit@1": "success_1", "recall@100": "recall_100", "MRR": "recip_rank"}
 """Our name of a measure, and trec_eval's. BRIGHT's long track is ``recall@1``, which it has as ``recall_1``."""
 
+MAIN, HIT = "nDCG@10", "hit@1"
+"""What systems are compared by: the differences of the first, the ratios of the second."""
+
 LONG_TRACK = {"recall@1": "recall_1"}
 
 Scores = Mapping[str, Mapping[str, float]]
@@ -36,6 +39,21 @@ class Difference:
     high: float
     wins: int
     losses: int
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """How many times as good one system is as another on the same queries.
+
+    Attributes:
+        ratio: of the means.
+        low: lower end of its 95% confidence interval, by the paired bootstrap over queries.
+        high: the upper end; None where there is none, as queries may be drawn of which the other answers none.
+    """
+
+    ratio: float
+    low: float
+    high: float | None
 
 
 def score(run: Run, benchmark: Benchmark, measures: Mapping[str, str] = MEASURES) -> Scores:
@@ -77,12 +95,44 @@ def compare(ours: Mapping[str, float], theirs: Mapping[str, float], *, resamples
     Raises:
         ValueError: they were not asked the same queries.
     """
-    if set(ours) != set(theirs):
-        raise ValueError("only runs over the same queries can be compared")
+    _demand_same(ours, theirs)
     gained = [ours[query] - theirs[query] for query in ours]
     low, high = interval(gained, resamples=resamples)
     wins, losses = sum(gain > 0 for gain in gained), sum(gain < 0 for gain in gained)
     return Difference(sum(gained) / len(gained), low, high, wins, losses)
+
+
+def compare_ratio(ours: Mapping[str, float], theirs: Mapping[str, float], *, resamples: int = 10_000) -> Ratio | None:
+    """Divide two systems' means; arguments and errors are those of ``compare``.
+
+    Returns:
+        None if theirs is 0.
+    """
+    import numpy as np
+    from scipy.stats import bootstrap
+
+    _demand_same(ours, theirs)
+    if not any(theirs.values()):
+        return None
+    ratio = mean(ours) / mean(theirs)
+    pair = np.asarray(list(ours.values())), np.asarray([theirs[query] for query in ours])
+    if all(len(set(values.tolist())) == 1 for values in pair):
+        return Ratio(ratio, ratio, ratio)
+
+    def angle(ours: Any, theirs: Any, axis: int = -1) -> Any:  # noqa: ANN401 - numpy's arrays
+        return np.arctan2(ours.mean(axis=axis), theirs.mean(axis=axis))
+
+    # The angle grows with the ratio, and is finite where no query drawn has an answer of theirs.
+    found = bootstrap(
+        pair, angle, paired=True, n_resamples=resamples, method="percentile", batch=1000, rng=0
+    ).confidence_interval
+    unbounded = found.high > np.arctan2(1, 1e-9)
+    return Ratio(ratio, float(np.tan(found.low)), None if unbounded else float(np.tan(found.high)))
+
+
+def _demand_same(ours: Mapping[str, float], theirs: Mapping[str, float]) -> None:
+    if set(ours) != set(theirs):
+        raise ValueError("only runs over the same queries can be compared")
 
 
 def interval(values: Sequence[float], *, resamples: int = 10_000) -> tuple[float, float]:

@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from t1_vectorstore.errors import MissingExtraError
+from t1_vectorstore.evaluation.benchmark import Benchmark
 from t1_vectorstore.evaluation.runs import Answer
 
 if TYPE_CHECKING:
-    from t1_vectorstore.types import Document, Fusion
+    from t1_vectorstore.types import Document, Fusion, QueryEmbedding
     from t1_vectorstore.vectorstore import T1VectorStore
 
 BATCH = 32
@@ -31,11 +32,16 @@ class System(Protocol):
         """For people; unique in an experiment."""
         ...
 
-    def answer(self, queries: Mapping[str, str], depth: int, on_done: OnDone | None = None) -> dict[str, Answer]:
+    @property
+    def space(self) -> str | None:
+        """The model whose query vectors the answers have; None if they have none."""
+        ...
+
+    def answer(self, task: Benchmark, depth: int, on_done: OnDone | None = None) -> dict[str, Answer]:
         """Rank documents.
 
         Args:
-            queries: text by query id.
+            task: whose queries; its documents are those that the system was made with.
             depth: how many documents at most.
             on_done: told how many queries were answered since the last time.
         """
@@ -52,6 +58,8 @@ class T1System:
         options: of ``T1Embedder.embed_queries``, such as ``{"think": False}``.
         hybrid: also rank by words, those of the thought among them.
         fusion: how the two rankings become one.
+        given: thoughts by query id, to embed a task's queries with in place of the model's own; see
+            :mod:`t1_vectorstore.evaluation.thoughts`.
     """
 
     name: str
@@ -59,37 +67,59 @@ class T1System:
     options: Mapping[str, Any]
     hybrid: bool = False
     fusion: Fusion = "rrf"
+    given: Callable[[Benchmark], Mapping[str, str]] | None = None
 
-    def answer(self, queries: Mapping[str, str], depth: int, on_done: OnDone | None = None) -> dict[str, Answer]:
+    @property
+    def space(self) -> str:
+        """The model."""
+        return self.store.embedder.identity.fingerprint
+
+    def answer(self, task: Benchmark, depth: int, on_done: OnDone | None = None) -> dict[str, Answer]:
         """Think about the queries in batches, then search for each; a document's score is that of its best chunk."""
+        given = None if self.given is None else self.given(task)
         answers: dict[str, Answer] = {}
-        for batch in batched(queries.items(), BATCH):
+        for batch in batched(task.queries.items(), BATCH):
             started = time.perf_counter()
-            embeddings = self.store.embedder.embed_queries([text for _, text in batch], **self.options)
+            embeddings = self._embed(dict(batch), given)
             shared = (time.perf_counter() - started) / len(batch)
-            for (query, text), embedding in zip(batch, embeddings, strict=True):
-                thoughts = [thought.text for thought in embedding.thoughts]
-                words = "\n".join([text, *thoughts]) if self.hybrid else None
-                search = partial(
-                    self.store.collection.search, embedding.vector, text=words, fusion=self.fusion, group=True
-                )
-                started = time.perf_counter()
-                search(limit=10)  # what a user waits for; the ranking to be scored is much longer
-                seconds = shared + time.perf_counter() - started
-                hits = search(limit=depth)
-                # A fused order is not that of the cosines, and a run file is read by its scores: those are the ranks'.
-                ranking = {h.document_id: 1.0 / rank if self.hybrid else h.score for rank, h in enumerate(hits, 1)}
-                tokens = sum(thought.tokens for thought in embedding.thoughts)
-                answers[query] = Answer(ranking, seconds, thoughts, tokens)
+            for query, embedding in embeddings.items():
+                right = [self.store.embedder.as_thought(thought) for thought in task.thoughts.get(query, ())]
+                answers[query] = self._find(embedding, depth, shared, right if given is None else [])
             if on_done:
                 on_done(len(batch))
         return answers
+
+    def _embed(self, queries: Mapping[str, str], given: Mapping[str, str] | None) -> dict[str, QueryEmbedding]:
+        """Queries that are to have a thought given, and for which there is none, are embedded without one."""
+        embed = self.store.embedder.embed_queries
+        if given is None:
+            return dict(zip(queries, embed(queries.values(), **self.options), strict=True))
+        told = [query for query in queries if query in given]
+        untold = [query for query in queries if query not in given]
+        found = embed([queries[query] for query in told], thoughts=[given[query] for query in told], **self.options)
+        plain = embed([queries[query] for query in untold], think=False, **self.options)
+        return dict(zip([*told, *untold], [*found, *plain], strict=True))
+
+    def _find(self, embedding: QueryEmbedding, depth: int, shared: float, right: Sequence[str]) -> Answer:
+        thoughts = [thought.text for thought in embedding.thoughts]
+        words = "\n".join([embedding.query, *thoughts]) if self.hybrid else None
+        search = partial(self.store.collection.search, embedding.vector, text=words, fusion=self.fusion, group=True)
+        started = time.perf_counter()
+        search(limit=10)  # what a user waits for; the ranking to be scored is much longer
+        seconds = shared + time.perf_counter() - started
+        hits = search(limit=depth)
+        # A fused order is not that of the cosines, and a run file is read by its scores: those are the ranks'.
+        ranking = {h.document_id: 1.0 / rank if self.hybrid else h.score for rank, h in enumerate(hits, 1)}
+        tokens = sum(thought.tokens for thought in embedding.thoughts if thought.stop != "given")
+        exact = any(thought in right for thought in thoughts) if thoughts and right else None
+        return Answer(ranking, seconds, thoughts, tokens, embedding.vector, exact)
 
 
 class Bm25System:
     """BM25 as the ``bm25s`` library has it by default (Lucene's variant, k1 = 1.5, b = 0.75, English stop words)."""
 
     name = "bm25"
+    space = None
 
     def __init__(self, documents: Iterable[Document]) -> None:
         """Index the documents in memory.
@@ -110,10 +140,10 @@ class Bm25System:
         self._index: Any = bm25s.BM25()
         self._index.index(bm25s.tokenize(texts, stopwords="en", show_progress=False), show_progress=False)
 
-    def answer(self, queries: Mapping[str, str], depth: int, on_done: OnDone | None = None) -> dict[str, Answer]:
+    def answer(self, task: Benchmark, depth: int, on_done: OnDone | None = None) -> dict[str, Answer]:
         """Rank by words."""
         answers = {}
-        for query, text in queries.items():
+        for query, text in task.queries.items():
             started = time.perf_counter()
             words = self._library.tokenize([text], stopwords="en", show_progress=False, return_ids=False)
             rows, scores = self._index.retrieve(words, k=min(depth, len(self._ids)), show_progress=False)
@@ -127,6 +157,8 @@ class Bm25System:
 
 class SentenceTransformerSystem:
     """A bi-encoder of the ``sentence-transformers`` library, by cosine over all documents in memory."""
+
+    space = None
 
     def __init__(self, model: str, documents: Iterable[Document], *, instruction: str | None = None) -> None:
         """Load the model and encode the documents.
@@ -153,12 +185,12 @@ class SentenceTransformerSystem:
         self._ids = ids
         self._vectors = self._model.encode_document(texts, normalize_embeddings=True, show_progress_bar=False)
 
-    def answer(self, queries: Mapping[str, str], depth: int, on_done: OnDone | None = None) -> dict[str, Answer]:
+    def answer(self, task: Benchmark, depth: int, on_done: OnDone | None = None) -> dict[str, Answer]:
         """Rank by cosine."""
         import numpy as np
 
         answers = {}
-        for batch in batched(queries.items(), BATCH):
+        for batch in batched(task.queries.items(), BATCH):
             started = time.perf_counter()
             vectors = self._model.encode_query(
                 [text for _, text in batch], prompt=self._prompt, normalize_embeddings=True, show_progress_bar=False

@@ -1,52 +1,41 @@
-"""A model taken apart, to embed queries with thoughts that it did not think itself."""
+"""Thoughts to embed queries with in place of a model's own: what the right ones are worth, and whether others mislead.
+
+``gold`` is the upper bound of thinking. ``swapped`` shows whether a vector listens to its thought: one that does finds
+the documents of the query whose thought it was given. A query of which no right thought is known gets none from either.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-
-from t1_vectorstore.backends import Backend, load_transformers
-from t1_vectorstore.checkpoint import Checkpoint
-from t1_vectorstore.embedder import T1Embedder
-from t1_vectorstore.pooling import to_vectors
-from t1_vectorstore.prompts import Prompter
-from t1_vectorstore.types import Vectors
+from t1_vectorstore.evaluation.benchmark import Benchmark
 
 
-@dataclass(frozen=True)
-class Probe:
-    """An embedder and the parts it is made of."""
+def gold(task: Benchmark) -> dict[str, str]:
+    """The first right thought of each query, by query id.
 
-    embedder: T1Embedder
-    prompter: Prompter
-    backend: Backend
+    Raises:
+        ValueError: none is known.
+    """
+    if not task.thoughts:
+        raise ValueError(
+            f"{task.name} has no right thoughts to give: t1 data writes them to SPLIT.jsonl, beside "
+            "queries.SPLIT.jsonl; leave gold and swapped out"
+        )
+    return {query: task.thoughts[query][0] for query in task.queries if query in task.thoughts}
 
-    @classmethod
-    def load(cls, model: str, *, dtype: str = "auto") -> Probe:
-        """Load a bundled model, a folder or a hub id, as :meth:`T1Embedder.load` does; it raises the same."""
-        checkpoint = Checkpoint.load(model)
-        prompter = Prompter.load(checkpoint)
-        identity = checkpoint.identity
-        backend = load_transformers(checkpoint, emb_id=prompter.emb_id, stop_ids=prompter.stop_ids, dtype=dtype)
-        embedder = T1Embedder(prompter, backend, identity, max_positions=checkpoint.max_positions)
-        return cls(embedder, prompter, backend)
 
-    def embed_given(self, queries: Sequence[str], thoughts: Sequence[str]) -> Vectors:
-        """Embed each query as if it had been thought about with the given words.
+def swapped(task: Benchmark) -> dict[str, str]:
+    """For each query the right thought of the next one that is thought about in other words, by query id.
 
-        Returns:
-            (n, dimension) vectors, in the order of the queries.
-
-        Raises:
-            ValueError: There are not as many thoughts as queries.
-        """
-        prompts = self.prompter.queries(queries, think=True)
-        rows = [
-            [*prompt.ids, *self.prompter.thought_ids(thought)]
-            for prompt, thought in zip(prompts, thoughts, strict=True)
-        ]
-        return to_vectors(self.backend.encode(rows), self.prompter.spec)
-
-    def as_thought(self, text: str) -> str:
-        """Return the text as the model would write it: through the tokenizer and back, so case and accents are its."""
-        return self.prompter.thought_text(self.prompter.thought_ids(text))
+    Raises:
+        ValueError: none is known, or all are the same.
+    """
+    right = gold(task)
+    names = list(right)
+    other: dict[str, str] = {}
+    for place, query in enumerate(names):
+        following = (right[name] for name in [*names[place + 1 :], *names[:place]])
+        thought = next((thought for thought in following if thought not in task.thoughts[query]), None)
+        if thought is None:
+            raise ValueError(f"{task.name} has no other thought than {right[query]!r}: there is nothing to swap")
+        other[query] = thought
+    return other

@@ -21,6 +21,13 @@ def t1(*arguments: str | Path, code: int = 0) -> Result:
     return result
 
 
+def rows(*arguments: str | Path) -> list[dict[str, Any]]:
+    """The figures of one benchmark."""
+    [found] = json.loads(t1("eval", *arguments, "--json").stdout)["benchmarks"]
+    assert isinstance(found["systems"], list)
+    return found["systems"]
+
+
 @pytest.fixture(scope="module")
 def questions(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return small_benchmark.write(tmp_path_factory.mktemp("benchmarks") / "questions")
@@ -52,7 +59,7 @@ def test_thinking_is_compared_on_a_benchmark(questions: Path, tmp_path: Path) ->
     report, runs = tmp_path / "report.html", tmp_path / "runs"
     systems = "thinking,no-thinking,hybrid,bm25"
     found = json.loads(t1("eval", questions, "--systems", systems, "--report", report, "--runs", runs, "--json").stdout)
-    figures = {row["system"]: row for row in found["systems"]}
+    figures = {row["system"]: row for row in found["benchmarks"][0]["systems"]}
     assert list(figures) == systems.split(",")
     assert figures["thinking"]["queries"] == 12
     assert figures["thinking"]["nDCG@10"] > figures["no-thinking"]["nDCG@10"] > 0
@@ -71,7 +78,7 @@ def test_thinking_is_compared_on_a_benchmark(questions: Path, tmp_path: Path) ->
 
 def test_refining_is_compared(questions: Path) -> None:
     systems = "thinking,rt:1,rt:4:mean"
-    found = json.loads(t1("eval", questions, "--systems", systems, "--queries", "6", "--json").stdout)["systems"]
+    found = rows(questions, "--systems", systems, "--queries", "6")
     assert [row["system"] for row in found] == systems.split(",")
     assert len({row["thought_tokens"] for row in found}) == 1  # thoughts are the same, vectors are not
     assert found[1]["nDCG@10"] != found[0]["nDCG@10"]
@@ -84,15 +91,13 @@ def test_the_table_is_for_people(questions: Path) -> None:
 
 
 def test_an_index_is_kept_and_used_again(questions: Path, tmp_path: Path) -> None:
-    arguments = ("eval", questions, "--systems", "no-thinking", "--index", tmp_path / "kept", "--json")
-    first, again = (json.loads(t1(*arguments).stdout)["systems"][0] for _ in range(2))
+    first, again = (rows(questions, "--systems", "no-thinking", "--index", tmp_path / "kept")[0] for _ in range(2))
     assert {**first, "seconds": 0} == {**again, "seconds": 0}
     assert json.loads(t1("info", tmp_path / "kept", "--json").stdout)["points"] == 60
 
 
 def test_a_users_own_questions_on_a_users_own_index(index: Path, labels: Path) -> None:
-    found = json.loads(t1("eval", "--labels", labels, "--index", index, "--systems", "thinking,bm25", "--json").stdout)
-    thinking, bm25 = found["systems"]
+    thinking, bm25 = rows("--labels", labels, "--index", index, "--systems", "thinking,bm25")
     assert thinking["queries"] == 24
     assert thinking["nDCG@10"] > 0.8 > bm25["nDCG@10"]
 

@@ -74,7 +74,7 @@ def test_mteb_scores_it_as_t1_eval_does(questions: Path, embedder: T1Embedder) -
     from t1_vectorstore.cli import app
 
     outcome = CliRunner().invoke(app, ["eval", str(questions), "--systems", "thinking,no-thinking", "--json"])
-    ours = {row["system"]: row["nDCG@10"] for row in json.loads(outcome.stdout)["systems"]}
+    ours = {row["system"]: row["nDCG@10"] for row in json.loads(outcome.stdout)["benchmarks"][0]["systems"]}
     theirs = {}
     for name, think in (("thinking", True), ("no-thinking", False)):
         encoder = T1Encoder(embedder=embedder, think=think)

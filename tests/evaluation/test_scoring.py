@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 
 from t1_vectorstore.errors import CorpusError
-from t1_vectorstore.evaluation import experiment, metrics
+from t1_vectorstore.evaluation import experiment
 from t1_vectorstore.evaluation.benchmark import Benchmark
 from t1_vectorstore.evaluation.runs import Answer, Run, cut, read_trec, write_trec
-from t1_vectorstore.evaluation.scoring import compare, interval, mean, score
+from t1_vectorstore.evaluation.scoring import compare, compare_ratio, interval, mean, score
 from t1_vectorstore.evaluation.systems import Bm25System, OnDone
 from t1_vectorstore.types import Document
+from tests.evaluation import formulas
 
 
 def test_trec_eval_agrees_with_the_formulas() -> None:
@@ -29,9 +30,9 @@ def test_trec_eval_agrees_with_the_formulas() -> None:
     scores = score(Run("random", answers), Benchmark("b", None, queries, relevant))
     for query, answer in answers.items():
         gains = {document: float(gain) for document, gain in relevant[query].items()}
-        assert scores["nDCG@10"][query] == pytest.approx(metrics.ndcg(list(answer.ranking), gains, 10))
-        assert scores["recall@100"][query] == pytest.approx(metrics.recall(list(answer.ranking), gains, 100))
-        assert scores["hit@1"][query] == metrics.hit(list(answer.ranking), gains, 1)
+        assert scores["nDCG@10"][query] == pytest.approx(formulas.ndcg(list(answer.ranking), gains, 10))
+        assert scores["recall@100"][query] == pytest.approx(formulas.recall(list(answer.ranking), gains, 100))
+        assert scores["hit@1"][query] == formulas.hit(list(answer.ranking), gains, 1)
 
 
 def test_a_query_that_found_nothing_counts_as_zero() -> None:
@@ -46,10 +47,11 @@ class Fixed:
     """Answers every query with the same ranking, as long as it is asked for."""
 
     name = "fixed"
+    space = None
 
-    def answer(self, queries: dict[str, str], depth: int, on_done: OnDone | None = None) -> dict[str, Answer]:
+    def answer(self, task: Benchmark, depth: int, on_done: OnDone | None = None) -> dict[str, Answer]:
         ranking = dict(list({"x": 3.0, "a": 2.0, "b": 1.0}.items())[:depth])
-        return {query: Answer(ranking, 0.0) for query in queries}
+        return {query: Answer(ranking, 0.0) for query in task.queries}
 
 
 def test_excluded_documents_leave_the_ranking_before_it_is_cut() -> None:
@@ -80,6 +82,28 @@ def test_differences_are_paired() -> None:
         compare({"q": 1.0}, {"r": 1.0})
 
 
+def test_ratios_are_paired() -> None:
+    theirs = {f"q{number}": float(number % 4 == 0) for number in range(100)}
+    ours = {query: value or float(place % 4 == 1) for place, (query, value) in enumerate(theirs.items())}
+    found = compare_ratio(ours, theirs)
+    assert found is not None
+    assert found.ratio == pytest.approx(2)
+    assert found.high is not None
+    assert 1 < found.low < 2 < found.high
+    always = compare_ratio(dict.fromkeys(theirs, 1.0), dict.fromkeys(theirs, 0.5))
+    assert always is not None
+    assert (always.ratio, always.low, always.high) == (2, 2, 2)
+
+
+def test_a_ratio_to_next_to_nothing_has_no_upper_end() -> None:
+    once = {f"q{number}": float(number == 0) for number in range(50)}
+    found = compare_ratio(dict.fromkeys(once, 1.0), once)
+    assert found is not None
+    assert (found.ratio, found.high) == (50, None)  # a third of all draws leaves out the one query
+    assert 1 < found.low < 50
+    assert compare_ratio(once, dict.fromkeys(once, 0.0)) is None
+
+
 def test_the_interval_covers_the_mean_as_often_as_it_says() -> None:
     random.seed(3)
     covered = sum(low <= 0.3 <= high for low, high in (_sample_interval() for _ in range(200)))
@@ -108,7 +132,8 @@ def test_run_files_that_cannot_be(tmp_path: Path) -> None:
 def test_bm25_is_lucenes() -> None:
     texts = {"a": "cats chase mice", "b": "dogs chase cats and cats", "c": "birds sing"}
     system = Bm25System(Document(text, id=name) for name, text in texts.items())
-    ranking = system.answer({"q": "cats"}, 10)["q"].ranking
+    task = Benchmark("b", None, {"q": "cats"}, {"q": {"a": 1}})
+    ranking = system.answer(task, 10)["q"].ranking
     lengths = {"a": 3, "b": 4, "c": 2}  # "and" is a stop word
     average = sum(lengths.values()) / 3
     idf = math.log(1 + (3 - 2 + 0.5) / (2 + 0.5))

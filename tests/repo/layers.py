@@ -34,7 +34,6 @@ FLOORS = {
     "truncation": 1,
     "backends": 2,
     "engines": 2,
-    "evaluation.metrics": 2,
     "store": 2,
     "training.losses": 2,
     "training.rewards": 2,

@@ -9,7 +9,6 @@ import pytest
 import torch
 
 from t1_vectorstore.checkpoint import Checkpoint
-from t1_vectorstore.evaluation import metrics
 from t1_vectorstore.prompts import Prompter
 from t1_vectorstore.training import model as models
 from t1_vectorstore.training import rewards
@@ -18,6 +17,7 @@ from t1_vectorstore.training.configs import Reward
 from t1_vectorstore.training.model import T1ForTraining
 from t1_vectorstore.training.thoughts import Index, Judge, Watch, sample
 from tests.checkpoints import save_checkpoint
+from tests.evaluation import formulas
 
 TEXTS = ["llamas live high", "camels live dry", "fish live wet", "birds fly"]
 
@@ -37,7 +37,7 @@ def test_ndcg_is_that_of_the_evaluation() -> None:
     ranking = [f"d{rank}" for rank in range(1, 21)]
     for ranks in ([1], [4], [2, 3], [1, 7, 15], [11]):
         relevant = {f"d{rank}": 1.0 for rank in ranks}
-        assert rewards.ndcg(ranks) == pytest.approx(metrics.ndcg(ranking, relevant, 10))
+        assert rewards.ndcg(ranks) == pytest.approx(formulas.ndcg(ranking, relevant, 10))
     with pytest.raises(ValueError, match="no reward"):
         rewards.ndcg([])
 
