@@ -7,6 +7,8 @@ import difflib
 import os
 import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from pickle import PicklingError
 from typing import Any
 
 # A library does not report on its user's terminal, and vLLM's stream is standard output, where a program's results go.
@@ -31,6 +33,8 @@ TESTED = ("0.32",)
 """The versions of vLLM on which the tests of this backend are run."""
 
 _WORKER = "t1_vectorstore.backends.vllm.worker.StateKeeper"
+
+_LAST = PoolerConfig(pooling_type="LAST")
 
 _OURS = {
     "model": "the checkpoint is the first argument of load",
@@ -79,12 +83,13 @@ def load(
     loop = EventLoop()
     try:
         engine = loop.run(_start(arguments, stop_ids))
-    except (ValueError, RuntimeError, OSError) as error:
+    except BaseException as error:
         loop.close()
-        raise CheckpointError(
+        if not isinstance(error, Exception):
+            raise
+        raise CheckpointError(  # vLLM, and what carries its errors from process to process, raise anything
             f"vLLM {vllm.__version__} does not start with {checkpoint.path} and {dict(options)}: "
-            f"{' '.join(str(error).split())}. "
-            "What its processes say is above, on stderr; VLLM_LOGGING_LEVEL=INFO lets them say more."
+            f"{' '.join(str(error).split()) or type(error).__name__}. {_remedy(error)}"
         ) from error
     backend = ServedBackend(engine, loop, stop_ids=stop_ids, max_positions=engine.max_positions)
     try:
@@ -95,25 +100,49 @@ def load(
     return backend
 
 
-async def _start(arguments: dict[str, Any], stop_ids: Sequence[int]) -> VLLMEngine:
-    """One engine; two where its workers cannot keep states."""
-    generator = AsyncLLM.from_engine_args(AsyncEngineArgs(**arguments, worker_extension_cls=_WORKER))
-    try:
-        await call_workers(generator, "t1_install")
-    except Exception as error:  # noqa: BLE001 # vLLM's workers raise whatever their version raises
-        generator.shutdown()
-        warnings.warn(
-            f"vLLM {vllm.__version__} does not let its workers keep hidden states ({error}), so a second engine gives "
-            "the vectors: the weights are in memory twice, and each engine has half of the rest",
-            stacklevel=frames_to_the_caller(),
+async def _start(arguments: Mapping[str, Any], stop_ids: Sequence[int]) -> VLLMEngine:
+    """One engine; two where its workers cannot keep states. Whatever fails, what was started is ended."""
+    with ExitStack() as started:
+
+        def start(**own: Any) -> AsyncLLM:  # noqa: ANN401
+            engine = AsyncLLM.from_engine_args(AsyncEngineArgs(**{**arguments, **own}))
+            started.callback(engine.shutdown)
+            return engine
+
+        generator, pooler = start(worker_extension_cls=_WORKER), None
+        try:
+            await call_workers(generator, "t1_install")
+        except Exception as error:  # noqa: BLE001 # vLLM's workers raise whatever their version raises
+            started.close()
+            warnings.warn(
+                f"vLLM {vllm.__version__} does not let its workers keep hidden states ({error}), so a second engine "
+                "gives the vectors: the weights are in memory twice, and each engine has half of the rest",
+                stacklevel=frames_to_the_caller(),
+            )
+            half = {"gpu_memory_utilization": arguments.get("gpu_memory_utilization", 0.9) / 2}
+            generator = start(**half)
+            try:
+                pooler = start(**half, runner="pooling", convert="embed", pooler_config=_LAST)
+            except Exception as second:
+                raise RuntimeError(
+                    f"the second engine, which was to give the vectors, failed beside the first: {second}"
+                ) from second
+        engine = VLLMEngine(generator, pooler, stop_ids=stop_ids)
+        started.pop_all()
+        return engine
+
+
+def _remedy(error: Exception) -> str:
+    """What to do about a start that failed."""
+    if isinstance(error, PicklingError) or "pickle" in str(error):
+        return (
+            "The engine is a process of its own, to which the engine_options are sent: leave out what cannot be "
+            "pickled, such as locks, open files and connections."
         )
-    else:
-        return VLLMEngine(generator, stop_ids=stop_ids)
-    arguments["gpu_memory_utilization"] = arguments.get("gpu_memory_utilization", 0.9) / 2
-    pooling = {"runner": "pooling", "convert": "embed", "pooler_config": PoolerConfig(pooling_type="LAST")}
-    generator = AsyncLLM.from_engine_args(AsyncEngineArgs(**arguments))
-    pooler = AsyncLLM.from_engine_args(AsyncEngineArgs(**arguments, **pooling))
-    return VLLMEngine(generator, pooler, stop_ids=stop_ids)
+    return (
+        "What its processes say is above, on stderr; VLLM_LOGGING_LEVEL=INFO lets them say more. A script must load it "
+        "under `if __name__ == '__main__':`, since they import it."
+    )
 
 
 def _arguments(
