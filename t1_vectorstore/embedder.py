@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +16,17 @@ from t1_vectorstore.backends import Backend, known_fingerprint, load_backend
 from t1_vectorstore.checkpoint import Checkpoint, CheckpointSpec
 from t1_vectorstore.pooling import to_vectors
 from t1_vectorstore.prompts import Prompt, Prompter, check_texts
-from t1_vectorstore.specification import Aggregation
+from t1_vectorstore.querying import Queries
+from t1_vectorstore.streaming import stream
 from t1_vectorstore.thinking import ThinkingOptions
 from t1_vectorstore.truncation import check_policy, truncated
 from t1_vectorstore.types import (
     BackendName,
     DocumentEmbeddings,
     ModelIdentity,
+    OnTokens,
     QueryEmbedding,
     Role,
-    Thought,
     Truncated,
     Truncation,
 )
@@ -217,29 +219,18 @@ class T1Embedder:
         self,
         texts: Iterable[str],
         *,
-        think: bool | None = None,
-        budget: int | None = None,
-        deadline: float | None = None,
-        task: str | None = None,
-        refine_steps: int | None = None,
-        refine: Aggregation | None = None,
         thoughts: Sequence[str] | None = None,
         truncation: Truncation | None = None,
+        **options: Unpack[ThinkingOptions],
     ) -> list[QueryEmbedding]:
         """Think about each query, then embed it with its thought.
 
         Args:
             texts: the queries; none may be empty.
-            think: on, off, or ``None`` for what the checkpoint was made for.
-            budget: most tokens of a thought; a thought that is cut still gives a vector, and says so.
-            deadline: seconds for the call, after which thoughts are closed as they stand.
-            task: one of the specification's task instructions.
-            refine_steps: passes in hidden space after the thought, or the query where there is none, each of which
-                costs what a token of a thought does; see :class:`~t1_vectorstore.specification.Refining`. 0 is the
-                plain vector, ``None`` what the checkpoint says. They come after a deadline, too.
-            refine: which of their states make the vector, ``last`` or ``mean``.
             thoughts: one for each query, taken in place of the model's own: what if it had thought this?
             truncation: another policy than the embedder's.
+            options: those of :class:`~t1_vectorstore.thinking.ThinkingOptions`. A thought that is cut by ``budget`` or
+                ``deadline``, which is the whole call's, still gives a vector, and says so.
 
         Returns:
             One embedding for each query, in order.
@@ -252,43 +243,52 @@ class T1Embedder:
             BackendError: the model failed.
         """
         started = time.perf_counter()
-        decided = thinking.plan(
-            self.spec,
-            think=think,
-            budget=budget,
-            deadline=deadline,
-            refine_steps=refine_steps,
-            refine=refine,
-            max_positions=self._max_positions,
-        )
-        texts = check_texts(texts, "query")
-        given = None if thoughts is None else thinking.check_given(thoughts, len(texts), decided, budget)
-        prompts = self._prompter.queries(texts, think=decided.enabled, task=task)
-        cuts = {cut.index: cut for cut in self._truncated(prompts, "query", truncation)}
-        if not prompts:
-            return []
-        thought: list[list[Thought]] = [[] for _ in prompts]
-        if given is not None:
-            ends = [self._prompter.thought_ids(words) for words in given]
-            rows = [[*prompt.ids, *end] for prompt, end in zip(prompts, ends, strict=True)]
-            thinking.check_rows(rows, decided.refining, self._max_positions)
-            states = self._backend.refine(rows, decided.refining)
-            thought = [[Thought(self._prompter.thought_text(end), len(end) - 1, "given")] for end in ends]
-        elif decided.enabled:
-            until = None if decided.deadline is None else time.monotonic() + decided.deadline
-            trajectories = self._backend.think(
-                [prompt.ids for prompt in prompts], decided.decoding, deadline=until, refining=decided.refining
-            )
-            states = np.stack([trajectory.state for trajectory in trajectories])
-            thought = [[Thought(self._prompter.thought_text(t.ids), len(t.ids), t.stop)] for t in trajectories]
-        else:
-            states = self._backend.refine([prompt.ids for prompt in prompts], decided.refining)
-        vectors = to_vectors(states, self.spec)
-        seconds = time.perf_counter() - started
-        return [
-            QueryEmbedding(text, vector, tuple(own), seconds, cuts.get(index))
-            for index, (text, vector, own) in enumerate(zip(texts, vectors, thought, strict=True))
-        ]
+        queries = self._prepare(texts, thoughts, truncation, options)
+        return queries.embed(self._backend, self._prompter, started)
+
+    def stream_query(
+        self, text: str, *, truncation: Truncation | None = None, **options: Unpack[ThinkingOptions]
+    ) -> Iterator[str | QueryEmbedding]:
+        """Embed a query, and hand out its thought while it is generated.
+
+        The work begins when the first item is asked for. Who asks for no more of them ends it, by ``close()`` or by
+        leaving the loop.
+
+        Args:
+            text: the query.
+            truncation: another policy than the embedder's.
+            options: those of :meth:`embed_queries`; one thought only, since several grow at the same time.
+
+        Yields:
+            The thought's text, piece by piece, then the embedding. The pieces together are the text of its thought.
+
+        Raises:
+            ValueError: several thoughts. This and what :meth:`embed_queries` refuses is raised before anything runs.
+            BackendError: the model failed.
+        """
+        if not isinstance(text, str):
+            raise TypeError(f"expected one query, got {type(text).__name__}; it is streamed on its own")
+        if (options.get("samples") or 1) > 1:
+            raise ValueError(f"samples={options['samples']!r} thoughts grow at the same time, and one can be streamed")
+        query = self._prepare([text], None, truncation, options)
+
+        def embed(on_tokens: OnTokens) -> QueryEmbedding:
+            [embedding] = query.embed(self._backend, self._prompter, time.perf_counter(), on_tokens)
+            return embedding
+
+        return stream(embed, self._prompter.thought_decoder())
+
+    def _prepare(
+        self,
+        texts: Iterable[str],
+        given: Sequence[str] | None,
+        truncation: Truncation | None,
+        options: ThinkingOptions,
+    ) -> Queries:
+        """Refuse what can be refused; what is left is to run the model."""
+        queries = Queries.prepare(self._prompter, texts, given, options, self._max_positions)
+        cuts = self._truncated(queries.prompts, "query", truncation)
+        return replace(queries, cuts={cut.index: cut for cut in cuts})
 
     def as_thought(self, text: str) -> str:
         """The text as the model would write it in a thought, such as in lower case; for comparing thoughts."""

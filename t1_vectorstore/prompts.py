@@ -9,11 +9,12 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from tokenizers import Encoding, Tokenizer
+from tokenizers.decoders import DecodeStream
 
 from t1_vectorstore.chat import ChatTemplate
 from t1_vectorstore.checkpoint import Checkpoint, CheckpointSpec, Message, PromptTemplate
@@ -158,6 +159,16 @@ class Prompter:
         """The text of generated tokens; special tokens among them are left out."""
         text: str = self._plain.decode([token for token in ids if token not in self._special_ids])
         return text.strip()
+
+    def thought_decoder(self) -> Callable[[Sequence[int]], str]:
+        """What makes text of generated tokens as they come, each time what there is to add; special tokens left out."""
+        decoding = DecodeStream()
+
+        def decode(ids: Sequence[int]) -> str:
+            steps = [decoding.step(self._plain, token) for token in ids if token not in self._special_ids]
+            return "".join(filter(None, steps))
+
+        return decode
 
     def encode(self, texts: Sequence[str]) -> list[Encoding]:
         """Tokenise as plain characters, whatever is written in the texts."""

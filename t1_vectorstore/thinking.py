@@ -27,10 +27,15 @@ class ThinkingOptions(TypedDict, total=False):
     """Most tokens of the thought."""
     deadline: float | None
     """Seconds after which the thought is closed as it stands."""
+    samples: int | None
+    """How many thoughts, each with random numbers of its own. The vector is the mean of theirs, scaled as each is: a
+    default of ours, since T1's paper has one thought only; HyDE averages its hypothetical documents so
+    (arXiv:2212.10496)."""
     task: str | None
     """One of the checkpoint's task instructions."""
     refine_steps: int | None
-    """Passes in hidden space after the thought; 0 is the plain vector. See ``specification.Refining``."""
+    """Passes in hidden space after the thought, or the query where there is none, each of which costs what a token of a
+    thought does; see ``specification.Refining``. 0 is the plain vector. They come after a deadline, too."""
     refine: Aggregation | None
     """How the states of the passes become the vector: ``last`` or ``mean``."""
 
@@ -43,7 +48,7 @@ def settled(*layers: Mapping[str, Any]) -> ThinkingOptions:
     """
     chosen: dict[str, Any] = dict.fromkeys(ThinkingOptions.__annotations__)
     for layer in layers:
-        dropped = {"budget", "deadline"} if chosen["think"] is False else set()
+        dropped = {"budget", "deadline", "samples"} if chosen["think"] is False else set()
         dropped |= {"refine"} if chosen["refine_steps"] == 0 else set()
         chosen |= {name: layer.get(name) for name in chosen if chosen[name] is None and name not in dropped}
     return cast(ThinkingOptions, chosen)
@@ -58,12 +63,14 @@ class Thinking:
         decoding: with the budget in force.
         deadline: seconds from the start of the call after which thoughts are closed as they stand.
         refining: what follows the thought, or the query where there is none.
+        samples: how many thoughts for each query.
     """
 
     enabled: bool
     decoding: Decoding
     deadline: float | None = None
     refining: Refining = UNREFINED
+    samples: int = 1
 
 
 def plan(
@@ -74,6 +81,7 @@ def plan(
     deadline: float | None = None,
     refine_steps: int | None = None,
     refine: Aggregation | None = None,
+    samples: int | None = None,
     max_positions: int | None = None,
 ) -> Thinking:
     """Settle what the caller left open by the checkpoint's defaults.
@@ -85,31 +93,51 @@ def plan(
         deadline: seconds for the whole call.
         refine_steps: passes in hidden space; ``None`` takes the checkpoint's.
         refine: how their states are aggregated; likewise.
+        samples: how many thoughts for each query; ``None`` is one.
         max_positions: the longest sequence the model was made for, in tokens.
 
     Raises:
         TypeError: an option of another type.
         ValueError: options that contradict each other or the checkpoint, or more tokens than the model has room for.
     """
-    if think is not None and not isinstance(think, bool):
-        raise TypeError(f"think is True, False or None, got {think!r}")
-    if budget is not None and (isinstance(budget, bool) or not isinstance(budget, Integral)):
-        raise TypeError(f"budget is a whole number of tokens, got {budget!r}")
-    if deadline is not None and (isinstance(deadline, bool) or not isinstance(deadline, Real)):
-        raise TypeError(f"deadline is a number of seconds, got {deadline!r}")
+    _check_types(think, budget, deadline, samples)
     enabled = spec.thinks if think is None else think
     if enabled and not spec.thinks:
         raise ValueError("think=True, but this checkpoint does not generate thoughts; leave it off")
-    if not enabled and (budget is not None or deadline is not None):
-        raise ValueError(f"budget={budget!r} and deadline={deadline!r} are for thoughts, and thinking is off")
+    if not enabled and not budget is deadline is samples is None:
+        raise ValueError(f"{budget=}, {deadline=} and {samples=} are for thoughts, and thinking is off")
     if budget is not None and budget < 0:
         raise ValueError(f"budget must be 0 tokens or more, got {budget!r}")
     if deadline is not None and not deadline > 0:
         raise ValueError(f"deadline must be more than 0 seconds, got {deadline!r}")
+    if samples is not None and samples < 1:
+        raise ValueError(f"samples must be 1 or more, got {samples!r}; think=False is for none")
+    if samples is not None and samples > 1 and spec.decoding.temperature == 0:
+        raise ValueError(
+            f"samples={samples!r}, but decoding is greedy (temperature=0), so all thoughts would be the same: load the "
+            "model with overrides={'decoding': {'temperature': 0.7}}, or ask for one"
+        )
     decoding = spec.decoding if budget is None else spec.decoding.model_copy(update={"max_tokens": int(budget)})
     refining = choose_refining(refine_steps, refine, default=spec.refining)
     _check_positions(spec, decoding.max_tokens if enabled else None, refining.steps, max_positions)
-    return Thinking(enabled, decoding, deadline, refining)
+    return Thinking(enabled, decoding, deadline, refining, 1 if samples is None else int(samples))
+
+
+def prompt_seed(decoding: Decoding, prompt: Sequence[int]) -> int:
+    """The seed of the first thought about a prompt, which depends on nothing else; each further one's is one higher."""
+    return hash((decoding.seed, tuple(prompt))) % 2**62
+
+
+def _check_types(think: object, budget: object, deadline: object, samples: object) -> None:
+    if think is not None and not isinstance(think, bool):
+        raise TypeError(f"think is True, False or None, got {think!r}")
+    for name, value, kind, what in (
+        ("budget", budget, Integral, "a whole number of tokens"),
+        ("deadline", deadline, Real, "a number of seconds"),
+        ("samples", samples, Integral, "a whole number"),
+    ):
+        if value is not None and (isinstance(value, bool) or not isinstance(value, kind)):
+            raise TypeError(f"{name} is {what}, got {value!r}")
 
 
 def choose_refining(
@@ -183,6 +211,8 @@ def check_given(thoughts: Sequence[str], queries: int, decided: Thinking, budget
         raise ValueError("thoughts are given, and thinking is off; leave one of the two out")
     if budget is not None or decided.deadline is not None:
         raise ValueError(f"{budget=} and deadline={decided.deadline!r} limit what is generated, and thoughts are given")
+    if decided.samples > 1:
+        raise ValueError(f"samples={decided.samples} are to be generated, and thoughts are given")
     return given
 
 

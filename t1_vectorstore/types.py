@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -43,6 +43,9 @@ _FLOAT = re.compile(r"\d[.e]")
 StopReason: TypeAlias = Literal["emb_token", "end_token", "budget", "deadline", "given"]
 """Why a thought ended: the model closed it with its emb token, ended its turn without one, or met a limit; or it is not
 the model's own, but was given."""
+
+OnTokens: TypeAlias = Callable[[int, Sequence[int]], None]
+"""Called with the index of a thought in the call, and the tokens by which it has grown."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -172,6 +172,7 @@ class T1VectorStore:
         think: bool | None = None,
         budget: int | None = None,
         deadline: float | None = None,
+        samples: int | None = None,
         task: str | None = None,
         refine_steps: int | None = None,
         refine: Aggregation | None = None,
@@ -195,6 +196,7 @@ class T1VectorStore:
             think: on, off, or ``None`` for what the model was made for.
             budget: most tokens of the thought.
             deadline: seconds after which the thought is closed as it stands.
+            samples: how many thoughts, each with random numbers of its own; the vector is the mean of theirs.
             task: one of the checkpoint's task instructions.
             refine_steps: passes in hidden space after the thought; see ``T1Embedder.embed_queries``, also for the next.
             refine: how their states become the vector, ``last`` or ``mean``.
@@ -224,6 +226,7 @@ class T1VectorStore:
             think=think,
             budget=budget,
             deadline=deadline,
+            samples=samples,
             task=task,
             refine_steps=refine_steps,
             refine=refine,

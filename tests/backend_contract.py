@@ -15,6 +15,7 @@ from t1_vectorstore import T1Embedder
 from t1_vectorstore.backends.serving import ServedBackend
 from t1_vectorstore.checkpoint import Decoding
 from t1_vectorstore.specification import Refining
+from t1_vectorstore.types import QueryEmbedding
 from tests.checkpoints import save_checkpoint
 
 _rng = random.Random(0)
@@ -127,6 +128,59 @@ class BackendContract:
         closed = [[*prompt, *thought.ids, emb_id] for prompt, thought in zip(prompts, together, strict=True)]
         states = np.stack([thought.state for thought in together])
         assert cosines(states, reference._backend.encode(closed)).min() >= 0.9999
+
+    def test_several_thoughts_of_each_prompt(self, embedder: T1Embedder, reference: T1Embedder) -> None:
+        prompts = [prompt.ids for prompt in embedder._prompter.queries(QUERIES[:4], think=True)]
+        alone = embedder._backend.think(prompts, SAMPLED)
+        several = embedder._backend.think(prompts, SAMPLED, samples=3)
+        assert len(several) == 3 * len(prompts)
+        assert [list(t.ids) for t in several[::3]] == [list(t.ids) for t in alone]
+        assert len({tuple(t.ids) for t in several[:3]}) == 3
+        emb_id = embedder._prompter.emb_id
+        closed = [[*prompts[at // 3], *thought.ids, emb_id] for at, thought in enumerate(several)]
+        states = np.stack([thought.state for thought in several])
+        assert cosines(states, reference._backend.encode(closed)).min() >= 0.9999
+
+    def test_a_deadline_for_several_thoughts(self, embedder: T1Embedder) -> None:
+        [prompt] = embedder._prompter.queries(QUERIES[:1], think=True)
+        thoughts = embedder._backend.think([prompt.ids], SAMPLED, samples=3, deadline=time.monotonic())
+        assert [(list(thought.ids), thought.stop) for thought in thoughts] == [([], "deadline")] * 3
+
+    @pytest.mark.parametrize("budget", [0, 20])
+    def test_thoughts_are_told_while_they_grow(self, embedder: T1Embedder, budget: int) -> None:
+        prompts = [prompt.ids for prompt in embedder._prompter.queries(QUERIES, think=True)]
+        told: dict[int, list[int]] = {index: [] for index in range(2 * len(prompts))}
+        sampled = SAMPLED.model_copy(update={"max_tokens": budget})
+        thoughts = embedder._backend.think(
+            prompts, sampled, samples=2, on_tokens=lambda index, new: told[index].extend(new)
+        )
+        assert list(told.values()) == [list(thought.ids) for thought in thoughts]
+        assert any(told.values()) == (budget > 0)
+
+    def test_who_is_told_can_end_it(self, embedder: T1Embedder) -> None:
+        def fail(_: int, __: object) -> None:
+            raise KeyError("enough")
+
+        prompts = [prompt.ids for prompt in embedder._prompter.queries(QUERIES, think=True)]
+        with pytest.raises(KeyError, match="enough"):
+            embedder._backend.think(prompts, Decoding(max_tokens=60), on_tokens=fail)
+
+    def test_a_query_is_streamed(self, embedder: T1Embedder) -> None:
+        for query in QUERIES:
+            *pieces, embedding = embedder.stream_query(query, budget=20)
+            expected = embedder.embed_query(query, budget=20)
+            assert isinstance(embedding, QueryEmbedding)
+            assert embedding.thoughts == expected.thoughts
+            assert "".join(map(str, pieces)) == expected.thoughts[0].text
+            assert all(pieces)
+            assert float(embedding.vector @ expected.vector) >= 0.9999
+
+    def test_a_stream_that_nobody_reads_to_its_end(self, embedder: T1Embedder) -> None:
+        thinking = embedder.stream_query(QUERIES[0], budget=60)
+        assert isinstance(next(thinking), str)
+        thinking.close()  # type: ignore[attr-defined]
+        assert next(thinking, None) is None
+        assert embedder.embed_query(QUERIES[0], budget=2).thoughts
 
     def test_documents_and_queries_from_many_threads(self, embedder: T1Embedder) -> None:
         documents = embedder.embed_documents(TEXTS).vectors

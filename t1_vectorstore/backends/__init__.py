@@ -11,7 +11,7 @@ from t1_vectorstore.checkpoint import Checkpoint, Decoding
 from t1_vectorstore.errors import BackendError, MissingExtraError
 from t1_vectorstore.specification import UNREFINED, Refining
 from t1_vectorstore.thinking import refuse_refining
-from t1_vectorstore.types import BackendName, Trajectory, Vectors
+from t1_vectorstore.types import BackendName, OnTokens, Trajectory, Vectors
 
 
 class Backend(Protocol):
@@ -36,14 +36,20 @@ class Backend(Protocol):
         *,
         deadline: float | None = None,
         refining: Refining = UNREFINED,
+        samples: int = 1,
+        on_tokens: OnTokens | None = None,
     ) -> list[Trajectory]:
-        """Generate a thought for each prompt, and the hidden state at the emb token that closes it, in order.
+        """Generate thoughts for each prompt, and the hidden state at the emb token that closes each, in order.
 
         Args:
             prompts: token ids up to where the thought begins.
             decoding: budget and sampling.
             deadline: ``time.monotonic()`` after which thoughts are closed as they stand.
             refining: passes in hidden space that follow the emb token.
+            samples: how many thoughts for each prompt; they come one after the other. The first is the one that comes
+                alone, and each has random numbers of its own.
+            on_tokens: told which of the thoughts has grown, and by what; none of that is taken back. What it raises
+                ends the call.
 
         Raises:
             ValueError: this backend cannot refine.

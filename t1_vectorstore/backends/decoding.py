@@ -17,6 +17,7 @@ import torch
 from t1_vectorstore.backends.sampling import next_tokens
 from t1_vectorstore.checkpoint import Decoding
 from t1_vectorstore.specification import UNREFINED, Refining
+from t1_vectorstore.thinking import prompt_seed
 from t1_vectorstore.types import StopReason, Trajectory
 
 
@@ -25,7 +26,7 @@ class Row:
     """One prompt on its way.
 
     Attributes:
-        index: of the prompt in the call.
+        index: of the thought in the call.
         prompt: its tokens.
         draws: a random number for each token that may come; empty where decoding is greedy.
         refining: what follows the emb token.
@@ -49,11 +50,19 @@ class Row:
     state: torch.Tensor | None = None
 
     @classmethod
-    def begin(cls, index: int, prompt: Sequence[int], decoding: Decoding, refining: Refining) -> Row:
-        """A row's random numbers are its own, so that its thought does not depend on the batch it is in."""
+    def begin(cls, index: int, prompt: Sequence[int], decoding: Decoding, refining: Refining, *, nth: int = 0) -> Row:
+        """A row's random numbers are its own, so that its thought does not depend on the batch it is in.
+
+        Args:
+            index: of the thought in the call.
+            prompt: its tokens.
+            decoding: budget and sampling.
+            refining: what follows the thought.
+            nth: which of the prompt's thoughts it is, from 0.
+        """
         if decoding.temperature == 0:
             return cls(index, prompt, (), refining)
-        generator = torch.Generator().manual_seed(hash((decoding.seed, tuple(prompt))) % 2**63)
+        generator = torch.Generator().manual_seed(prompt_seed(decoding, prompt) + nth)
         draws = torch.rand(decoding.max_tokens + 1, generator=generator, dtype=torch.float64)
         return cls(index, prompt, draws.tolist(), refining)
 
@@ -106,6 +115,7 @@ class Chooser:
         stop_ids: the tokens that end a thought, the emb token among them.
         decoding: budget and sampling.
         deadline: ``time.monotonic()`` after which thoughts are closed as they stand.
+        on_growth: told of each row that has got a token.
     """
 
     to_logits: Callable[[torch.Tensor], torch.Tensor]
@@ -113,6 +123,7 @@ class Chooser:
     stop_ids: frozenset[int]
     decoding: Decoding
     deadline: float | None
+    on_growth: Callable[[Row], None] | None = None
 
     def __call__(self, rows: Sequence[Row], last: torch.Tensor) -> list[int]:
         """The next token of each row; a row that ends gets the emb token, as does one that needs none any more."""
@@ -142,5 +153,7 @@ class Chooser:
             row.stop = "budget"
         else:
             row.ids.append(token)
+            if self.on_growth is not None:
+                self.on_growth(row)
             return token
         return self.emb_id

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from functools import lru_cache
+from itertools import product
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +20,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from t1_vectorstore.checkpoint import CheckpointSpec, Decoding
 from t1_vectorstore.specification import UNREFINED, Refining
-from t1_vectorstore.types import ModelIdentity, Trajectory, Vectors
+from t1_vectorstore.types import ModelIdentity, OnTokens, Trajectory, Vectors
 
 SPECIAL_TOKENS = ("<pad>", "<query>", "<document>", "<think>", "<emb_token>")
 
@@ -82,13 +83,17 @@ class FakeBackend:
         *,
         deadline: float | None = None,
         refining: Refining = UNREFINED,
+        samples: int = 1,
+        on_tokens: OnTokens | None = None,
     ) -> list[Trajectory]:
-        """A thought made of the prompt's own tokens in reverse, cut at the budget."""
+        """Thoughts made of the prompt's own tokens in reverse, each later in beginning, cut at the budget."""
         trajectories = []
-        for prompt in prompts:
-            text = [token for token in prompt if token >= len(SPECIAL_TOKENS)][::-1]
+        for index, (prompt, nth) in enumerate(product(prompts, range(samples))):
+            text = [token for token in prompt if token >= len(SPECIAL_TOKENS)][::-1][nth:]
             late = deadline is not None and time.monotonic() >= deadline
             ids = [] if late else text[: decoding.max_tokens]
+            for token in ids if on_tokens else []:
+                on_tokens(index, [token])  # type: ignore[misc]
             cut = "deadline" if late else "budget" if len(ids) < len(text) else "emb_token"
             state = self._refined([*prompt, *ids, self._emb_id], refining)
             trajectories.append(Trajectory(ids, cut, state))  # type: ignore[arg-type]

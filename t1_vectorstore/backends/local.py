@@ -19,7 +19,7 @@ from t1_vectorstore.backends.memory import TokenBudget
 from t1_vectorstore.checkpoint import Checkpoint, Decoding
 from t1_vectorstore.errors import CheckpointError
 from t1_vectorstore.specification import UNREFINED, Refining
-from t1_vectorstore.types import Trajectory, Vectors
+from t1_vectorstore.types import OnTokens, Trajectory, Vectors
 
 BATCH_TOKENS = {"cpu": 1024, "cuda": 32_768, "mps": 8192}
 """Tokens of a forward pass, by device type. On a CPU more only costs memory: the matrices are large enough."""
@@ -114,20 +114,25 @@ class LocalBackend:
         *,
         deadline: float | None = None,
         refining: Refining = UNREFINED,
+        samples: int = 1,
+        on_tokens: OnTokens | None = None,
     ) -> list[Trajectory]:
-        """Generate a thought for each prompt, and the hidden state at the emb token that closes it, in order.
+        """Generate thoughts for each prompt, and the hidden state at the emb token that closes each, in order.
 
         Args:
             prompts: token ids up to where the thought begins.
             decoding: budget and sampling.
             deadline: ``time.monotonic()`` after which thoughts are closed as they stand.
             refining: what follows the emb token.
+            samples: how many thoughts for each prompt, one after the other.
+            on_tokens: told which of the thoughts has grown, and by what, in the calling thread.
         """
 
         def begin(index: int) -> Row:
-            return Row.begin(index, prompts[index], decoding, refining)
+            return Row.begin(index, prompts[index // samples], decoding, refining, nth=index % samples)
 
-        return self._end(begin, [len(prompt) for prompt in prompts], decoding, refining, deadline)
+        lengths = [len(prompt) for prompt in prompts for _ in range(samples)]
+        return self._end(begin, lengths, decoding, refining, deadline, on_tokens)
 
     def refine(self, prompts: Sequence[Sequence[int]], refining: Refining) -> Vectors:
         """What becomes of the hidden states at the prompts' last tokens, float32 ``(n, hidden)``, in order.
@@ -152,13 +157,20 @@ class LocalBackend:
         decoding: Decoding,
         refining: Refining,
         deadline: float | None = None,
+        on_tokens: OnTokens | None = None,
     ) -> list[Trajectory]:
         """Bring rows that begin with prompts of such lengths to their end."""
         if not lengths:
             return []
+        told = [0] * len(lengths)
+
+        def tell(row: Row) -> None:
+            if on_tokens is not None and len(row.ids) > told[row.index]:  # else it is done again, with less memory
+                told[row.index] += 1
+                on_tokens(row.index, row.ids[-1:])
 
         def chooser(to_logits: Callable[[torch.Tensor], torch.Tensor]) -> Chooser:
-            return Chooser(to_logits, self._emb_id, self._stop_ids, decoding, deadline)
+            return Chooser(to_logits, self._emb_id, self._stop_ids, decoding, deadline, tell)
 
         def run(at_once: int) -> list[Trajectory]:
             rows = [begin(index) for index in range(len(lengths))]

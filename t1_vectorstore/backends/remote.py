@@ -89,6 +89,7 @@ def load(checkpoint: Checkpoint, *, stop_ids: Sequence[int], options: Mapping[st
 
 
 class _Choice(BaseModel):
+    index: int = 0
     text: str = ""
     token_ids: list[int] | None = None
 
@@ -147,11 +148,19 @@ class RemoteEngine:
         return await self._embed([list(prompt) for prompt in prompts])
 
     async def generate(
-        self, prompt: Sequence[int], decoding: Decoding, *, seed: int | None, streamed: bool, thought: int
-    ) -> AsyncIterator[Sequence[int]]:
-        """New tokens as they come, the stop token among them; a task that is cancelled aborts its request."""
+        self,
+        prompt: Sequence[int],
+        decoding: Decoding,
+        *,
+        seed: int | None,
+        streamed: bool,
+        thought: int,
+        samples: int,
+    ) -> AsyncIterator[tuple[int, Sequence[int]]]:
+        """New tokens as they come, after which of the thoughts they belong to; a cancelled task aborts its request."""
         asked = {
             "prompt": list(prompt),
+            "n": samples,
             "max_tokens": decoding.max_tokens,
             "temperature": decoding.temperature,
             "top_p": decoding.top_p,
@@ -168,10 +177,10 @@ class RemoteEngine:
         if streamed:
             async for part in self._generator.stream("/v1/completions", asked, _Completion):
                 for choice in part.choices:
-                    yield choice.token_ids or []
+                    yield choice.index, choice.token_ids or []
             return
         for choice in (await self._generator.post("/v1/completions", asked, _Completion)).choices:
-            yield choice.token_ids or []
+            yield choice.index, choice.token_ids or []
 
     async def close(self) -> None:
         """Close the connections."""

@@ -20,8 +20,8 @@ import numpy as np
 from t1_vectorstore.checkpoint import Decoding
 from t1_vectorstore.errors import BackendError
 from t1_vectorstore.specification import UNREFINED, Refining
-from t1_vectorstore.thinking import refuse_refining
-from t1_vectorstore.types import StopReason, Trajectory, Vectors
+from t1_vectorstore.thinking import prompt_seed, refuse_refining
+from t1_vectorstore.types import OnTokens, StopReason, Trajectory, Vectors
 
 T = TypeVar("T")
 
@@ -44,16 +44,27 @@ class Engine(Protocol):
         ...
 
     def generate(
-        self, prompt: Sequence[int], decoding: Decoding, *, seed: int | None, streamed: bool, thought: int
-    ) -> AsyncIterator[Sequence[int]]:
-        """New tokens as they come, the stop token among them; a task that is cancelled aborts its request.
+        self,
+        prompt: Sequence[int],
+        decoding: Decoding,
+        *,
+        seed: int | None,
+        streamed: bool,
+        thought: int,
+        samples: int,
+    ) -> AsyncIterator[tuple[int, Sequence[int]]]:
+        """New tokens as they come, the stop token among them, after which of the thoughts they belong to, from 0.
+
+        A task that is cancelled aborts its request.
 
         Args:
             prompt: token ids.
             decoding: budget, the stop token counted, and sampling.
-            seed: of the random numbers; ``None`` where the decoding is greedy.
+            seed: of the first thought's random numbers, the next one's is one higher; ``None`` where the decoding is
+                greedy.
             streamed: whether tokens are wanted before the last one is there.
             thought: a number that the request for its vector will have too, since one replica should get both.
+            samples: how many thoughts are wanted.
         """
         ...
 
@@ -81,7 +92,7 @@ class ServedBackend:
         self._engine = engine
         self._loop = loop
         self._emb_id = stop_ids[0]
-        self._stop_ids = frozenset(stop_ids)
+        self._stop_ids = tuple(stop_ids)
         self.max_positions = max_positions
         self._close = weakref.finalize(self, _close, engine, loop)
         self._numbers = itertools.count()
@@ -111,27 +122,36 @@ class ServedBackend:
         *,
         deadline: float | None = None,
         refining: Refining = UNREFINED,
+        samples: int = 1,
+        on_tokens: OnTokens | None = None,
     ) -> list[Trajectory]:
-        """Generate a thought for each prompt, and the hidden state at the emb token that closes it, in order.
+        """Generate thoughts for each prompt, and the hidden state at the emb token that closes each, in order.
 
         Args:
             prompts: token ids up to where the thought begins.
             decoding: budget and sampling.
             deadline: ``time.monotonic()`` after which thoughts are aborted and closed as they stand.
             refining: none, since an engine takes nothing but tokens.
+            samples: how many thoughts for each prompt, one after the other; they are one request.
+            on_tokens: told which of the thoughts has grown, and by what, from a thread of this backend's own.
 
         Raises:
             ValueError: there is something to refine.
         """
         refuse_refining(refining)
 
-        async def think(prompt: Sequence[int]) -> Trajectory:
+        async def think(job: tuple[int, Sequence[int]]) -> list[Trajectory]:
+            index, prompt = job
             number = next(self._numbers)
-            ids, stop = await self._thought(prompt, decoding, deadline, number)
-            [state] = await self._engine.embed([[*prompt, *ids, self._emb_id]], thought=number)
-            return Trajectory(ids, stop, state)
+            growing = [_Growing(index * samples + nth, decoding, self._stop_ids, on_tokens) for nth in range(samples)]
+            late = await self._grow(growing, prompt, decoding, deadline, number, streamed=on_tokens is not None)
+            ends = [thought.end(late) for thought in growing]
+            closed = [[*prompt, *thought.ids, self._emb_id] for thought in growing]
+            states = await self._engine.embed(closed, thought=number)
+            return [Trajectory(t.ids, stop, state) for t, stop, state in zip(growing, ends, states, strict=True)]
 
-        return self._loop.run(_each(think, prompts, self._engine.in_flight))
+        jobs = list(enumerate(prompts))
+        return list(itertools.chain(*self._loop.run(_each(think, jobs, self._engine.in_flight))))
 
     def refine(self, prompts: Sequence[Sequence[int]], refining: Refining) -> Vectors:
         """Refuse, unless there is nothing to refine.
@@ -146,32 +166,71 @@ class ServedBackend:
         """Stop the engine; the backend cannot be used any more."""
         self._close()
 
-    async def _thought(
-        self, prompt: Sequence[int], decoding: Decoding, deadline: float | None, number: int
-    ) -> tuple[list[int], StopReason]:
-        """A thought's tokens without the closing one, and why it ended."""
-        ids: list[int] = []
-        seed = None if decoding.temperature == 0 else hash((decoding.seed, tuple(prompt))) % 2**63
+    async def _grow(
+        self,
+        growing: Sequence[_Growing],
+        prompt: Sequence[int],
+        decoding: Decoding,
+        deadline: float | None,
+        number: int,
+        *,
+        streamed: bool,
+    ) -> bool:
+        """Generate all thoughts of a prompt; whether the deadline came first."""
+        seed = None if decoding.temperature == 0 else prompt_seed(decoding, prompt)
         closable = decoding.model_copy(update={"max_tokens": decoding.max_tokens + 1})
+        streamed = streamed or deadline is not None
 
         async def generate() -> None:
-            streamed = deadline is not None
-            async for new in self._engine.generate(prompt, closable, seed=seed, streamed=streamed, thought=number):
-                ids.extend(new)
+            async for nth, new in self._engine.generate(
+                prompt, closable, seed=seed, streamed=streamed, thought=number, samples=len(growing)
+            ):
+                growing[nth].add(new)
 
-        late = False
         try:
             await asyncio.wait_for(generate(), None if deadline is None else deadline - time.monotonic())
         except asyncio.TimeoutError:
-            late = True
-        if ids and ids[-1] in self._stop_ids:
-            return ids[:-1], "emb_token" if ids[-1] == self._emb_id else "end_token"
-        if not late and len(ids) < closable.max_tokens:
-            raise BackendError(
-                f"the engine broke a thought off: {len(ids)} tokens, none of which closes it, of a budget of "
-                f"{decoding.max_tokens}; does the server return token ids?"
-            )
-        return ids[: decoding.max_tokens], "deadline" if late else "budget"
+            return True
+        return False
+
+
+class _Growing:
+    """A thought while its tokens come in."""
+
+    def __init__(self, index: int, decoding: Decoding, stop_ids: Sequence[int], on_tokens: OnTokens | None) -> None:
+        self.ids: list[int] = []
+        """Without the token that closes it."""
+        self._index, self._on_tokens = index, on_tokens
+        self._budget, self._stop_ids = decoding.max_tokens, stop_ids
+        self._stop: StopReason | None = None
+
+    def add(self, new: Sequence[int]) -> None:
+        """The tokens that follow; of those behind the budget only a closing one says anything."""
+        before = len(self.ids)
+        for token in new:
+            if token in self._stop_ids:
+                self._stop = "emb_token" if token == self._stop_ids[0] else "end_token"
+            elif len(self.ids) < self._budget:
+                self.ids.append(token)
+            else:
+                self._stop = "budget"
+        if self._on_tokens is not None and len(self.ids) > before:
+            self._on_tokens(self._index, self.ids[before:])
+
+    def end(self, late: bool) -> StopReason:
+        """Why it ended, now that no more tokens come.
+
+        Raises:
+            BackendError: for no reason.
+        """
+        if self._stop is not None:
+            return self._stop
+        if late:
+            return "deadline"
+        raise BackendError(
+            f"the engine broke a thought off: {len(self.ids)} tokens, none of which closes it, of a budget of "
+            f"{self._budget}; does the server return token ids?"
+        )
 
 
 class EventLoop:

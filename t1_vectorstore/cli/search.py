@@ -40,6 +40,9 @@ def search(
         bool | None, typer.Option("--think/--no-think", help="Whether to think first.  [default: the model's]")
     ] = None,
     budget: Annotated[int | None, typer.Option(min=0, help="Tokens of the thought at most.")] = None,
+    samples: Annotated[
+        int | None, typer.Option(min=1, help="How many thoughts, if they are sampled; the vector is their mean.")
+    ] = None,
     refine_steps: Annotated[
         int | None,
         typer.Option(metavar="STEPS", help="Passes in hidden space after the thought.  [default: the model's]"),
@@ -84,6 +87,7 @@ def search(
             group=group,
             think=think,
             budget=budget,
+            samples=samples,
             refine_steps=refine_steps,
         )
     if json:

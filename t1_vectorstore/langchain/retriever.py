@@ -64,6 +64,8 @@ class T1Retriever(VectorStoreRetriever):
     """Most tokens of the thought."""
     deadline: float | None = Field(default=None, gt=0)
     """Seconds after which the thought is closed as it stands."""
+    samples: int | None = Field(default=None, ge=1)
+    """How many thoughts about a query, if they are sampled; the vector is the mean of theirs."""
     task: str | None = None
     """One of the checkpoint's task instructions."""
     refine_steps: int | None = Field(default=None, ge=0, le=MOST_REFINE_STEPS, strict=True)

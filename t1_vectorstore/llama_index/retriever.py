@@ -72,6 +72,7 @@ class T1Retriever(BaseRetriever):
         think: bool | None = None,
         budget: int | None = None,
         deadline: float | None = None,
+        samples: int | None = None,
         task: str | None = None,
         refine_steps: int | None = None,
         refine: Aggregation | None = None,
@@ -95,6 +96,7 @@ class T1Retriever(BaseRetriever):
             think: on or off.
             budget: most tokens of the thought.
             deadline: seconds after which the thought is closed as it stands.
+            samples: how many thoughts, if they are sampled; the vector is the mean of theirs.
             task: one of the checkpoint's task instructions.
             refine_steps: passes in hidden space after the thought; see ``T1Embedder.embed_queries``.
             refine: how their states become the vector, ``last`` or ``mean``.
@@ -117,7 +119,7 @@ class T1Retriever(BaseRetriever):
         self.thought_in_metadata = thought_in_metadata
         if not isinstance(embed_model, T1Embedding):
             raise TypeError(f"embed_model is a T1Embedding, got {type(embed_model).__name__}")
-        thinking = {"think": think, "budget": budget, "deadline": deadline, "task": task}
+        thinking = {"think": think, "budget": budget, "deadline": deadline, "samples": samples, "task": task}
         self.thinking = settled({**thinking, "refine_steps": refine_steps, "refine": refine}, embed_model.thinking)
         self._vector_store = vector_store
         self._embed_model = embed_model

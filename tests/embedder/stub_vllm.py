@@ -32,9 +32,9 @@ class Stub:
     text: str = "<emb_token>"
     dimension: int | None = None
 
-    def completion(self, asked: dict[str, Any]) -> list[int]:
+    def completion(self, asked: dict[str, Any]) -> list[list[int]]:
         if asked.get("echo"):
-            return []
+            return [[]]
         decoding = Decoding(
             max_tokens=asked["max_tokens"],
             temperature=asked["temperature"],
@@ -42,8 +42,9 @@ class Stub:
             top_k=asked["top_k"],
             seed=0 if asked["seed"] is None else asked["seed"],
         )
-        [thought] = self.embedder._backend.think([asked["prompt"]], decoding)
-        return [*thought.ids, *([4] if thought.stop == "emb_token" else [])][: asked["max_tokens"]]
+        thoughts = self.embedder._backend.think([asked["prompt"]], decoding, samples=asked["n"])
+        closed = [[*thought.ids, *([4] if thought.stop == "emb_token" else [])] for thought in thoughts]
+        return [ids[: asked["max_tokens"]] for ids in closed]
 
     def embeddings(self, asked: dict[str, Any]) -> list[dict[str, Any]]:
         prompts = [[4]] if isinstance(asked["input"], str) else asked["input"]
@@ -78,17 +79,21 @@ def stub_vllm(embedder: T1Embedder) -> Iterator[Stub]:
             elif asked.get("stream"):
                 self._stream(stub.completion(asked))
             else:
-                choice = {"token_ids": stub.completion(asked), "text": stub.text}
-                self._send(200, json.dumps({"choices": [choice]}).encode())
+                choices = [
+                    {"index": index, "token_ids": ids, "text": stub.text}
+                    for index, ids in enumerate(stub.completion(asked))
+                ]
+                self._send(200, json.dumps({"choices": choices[::-1]}).encode())  # the order is what `index` says
 
-        def _stream(self, ids: list[int]) -> None:
+        def _stream(self, thoughts: list[list[int]]) -> None:
             self.send_response(200)
             self.send_header("Connection", "close")
             self.end_headers()
-            for at in range(0, len(ids), 3):
+            for at in range(0, max(map(len, thoughts)), 3):
                 time.sleep(stub.token_delay)
-                part = {"choices": [{"token_ids": ids[at : at + 3]}]}
-                self.wfile.write(b"data: " + json.dumps(part).encode() + b"\n\n")
+                for index, ids in enumerate(thoughts):
+                    part = {"choices": [{"index": index, "token_ids": ids[at : at + 3]}]}
+                    self.wfile.write(b"data: " + json.dumps(part).encode() + b"\n\n")
                 if stub.cut_stream:
                     error = {"error": {"message": "engine dead", "code": 500}}
                     self.wfile.write(b"data: " + json.dumps(error).encode() + b"\n\n")

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import multiprocessing
 import shutil
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +53,31 @@ def test_the_second_request_of_a_thought_finds_its_prefix_in_the_cache(in_proces
     (length, _), (again, cached) = requests
     assert again == length + len(thought.ids) + 1
     assert cached >= length // 32 * 32 > 0
+
+
+def test_a_deadline_aborts_every_thought_of_a_request(in_process: T1Embedder, reference: T1Embedder) -> None:
+    """Three thoughts are one request; nothing of it is under way when their vectors are there."""
+    backend = in_process._backend
+    generator = backend._engine._generator  # type: ignore[attr-defined]
+    prompts = [prompt.ids for prompt in in_process._prompter.queries(QUERIES, think=True)]
+    ends = [thought.stop for thought in reference._backend.think(prompts, Decoding(max_tokens=100))]
+    endless = Decoding(max_tokens=1500, temperature=1.0, top_k=1)  # the same as greedy, of which there is only one
+    requests = []
+    generate = generator.generate
+
+    def counted(*args: Any, **kwargs: Any) -> Any:
+        requests.append(args[1].n)
+        return generate(*args, **kwargs)
+
+    generator.generate = counted
+    try:
+        prompt = prompts[ends.index("budget")]
+        thoughts = backend.think([prompt], endless, samples=3, deadline=time.monotonic() + 0.2)
+    finally:
+        del generator.generate
+    assert requests == [3, 1, 1, 1]
+    assert [thought.stop for thought in thoughts] == ["deadline"] * 3
+    assert generator.get_num_unfinished_requests() == 0
 
 
 def test_requests_that_are_given_up_leave_nothing_behind(in_process: T1Embedder) -> None:
@@ -102,6 +130,37 @@ def test_two_engines_where_the_workers_cannot_keep_states(
         assert cosines(vectors, reference.embed_documents(TEXTS).vectors).min() >= 0.9999
     finally:
         embedder._backend.close()  # type: ignore[attr-defined]
+
+
+def test_a_second_engine_that_does_not_start_ends_the_first(
+    folder: Path, vllm: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(f"{LOADING}._WORKER", "tests.vllm_tier.broken_worker.UnknownRunner")
+    monkeypatch.setattr(f"{LOADING}._LAST", {"pooling_type": "MOST"})
+    message = "second engine, which was to give the vectors, failed beside the first: .*MOST"
+    others = set(multiprocessing.active_children())
+    with pytest.warns(UserWarning, match="in memory twice"), pytest.raises(CheckpointError, match=message):
+        load(folder)
+    for process in set(multiprocessing.active_children()) - others:
+        process.join(120)  # those of the first were told to end; on a busy machine that takes a while
+        assert not process.is_alive()
+
+
+def test_what_cannot_be_sent_to_the_engine(folder: Path, vllm: None) -> None:
+    options = {**ENGINE_OPTIONS, "additional_config": {"lock": threading.Lock()}}
+    with pytest.raises(CheckpointError, match=r"cannot pickle '_thread\.lock'.*leave out what cannot be pickled"):
+        load(folder, engine_options=options)
+
+
+def test_an_error_of_a_worker(in_process: T1Embedder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It comes as an error without a class of its own; the engine goes on."""
+    engine = in_process._backend._engine  # type: ignore[attr-defined]
+    with monkeypatch.context() as patch:
+        take = engine._states._take
+        patch.setattr(engine._states, "_take", lambda wanted, _: take(wanted, 3))
+        with pytest.raises(BackendError, match=r"vLLM failed: \w+: .*collective_rpc.*VLLM_LOGGING_LEVEL"):
+            in_process.embed_documents(["a"])
+    in_process.embed_documents(["a"])
 
 
 def test_an_engine_that_dies(vllm: None, tmp_path: Path) -> None:

@@ -51,10 +51,18 @@ class VLLMEngine:
             return np.stack(await asyncio.gather(*[embed(prompt, thought) for prompt in prompts]))
 
     async def generate(
-        self, prompt: Sequence[int], decoding: Decoding, *, seed: int | None, streamed: bool, thought: int
-    ) -> AsyncIterator[Sequence[int]]:
-        """New tokens as they come, the stop token among them; a task that is cancelled aborts its request."""
+        self,
+        prompt: Sequence[int],
+        decoding: Decoding,
+        *,
+        seed: int | None,
+        streamed: bool,
+        thought: int,
+        samples: int,
+    ) -> AsyncIterator[tuple[int, Sequence[int]]]:
+        """New tokens as they come, after which of the thoughts they belong to; a cancelled task aborts its request."""
         sampling = SamplingParams(
+            n=samples,
             temperature=decoding.temperature,
             top_p=decoding.top_p,
             top_k=decoding.top_k,
@@ -68,7 +76,8 @@ class VLLMEngine:
         request_id = f"t1-thought-{next(self._numbers)}"
         with _translated():
             async for output in self._requested(prompt, sampling, request_id, thought):
-                yield output.outputs[0].token_ids
+                for completion in output.outputs:
+                    yield completion.index, completion.token_ids
 
     async def close(self) -> None:
         """Stop the engine's processes."""
@@ -192,3 +201,10 @@ def _translated() -> Iterator[None]:
         raise BackendError(f"vLLM failed on a request: {error.__cause__ or error}") from error
     except ValueError as error:
         raise BackendError(f"vLLM refused a request: {error}") from error
+    except BackendError:
+        raise
+    except Exception as error:  # what its workers raise arrives as whatever could be sent from process to process
+        raise BackendError(
+            f"vLLM failed: {type(error).__name__}: {' '.join(str(error).split())}; VLLM_LOGGING_LEVEL=INFO lets its "
+            "processes say more, on stderr"
+        ) from error
