@@ -88,12 +88,16 @@ def evaluate(
     wanted = kinds.check_names(systems.split(","))
     steps = kinds.refine_steps(wanted)
     source = ModelSource.parse(model, preset, override, device, backend, engine_option, refine_steps=steps)
+    others = [source.named(other).checkpoint() for other in kinds.other_models(wanted)]  # that they are there
     with ExitStack() as stack:
         if labels is not None:
             if folder is not None or index is None:
                 raise ValueError("--labels is measured on an index that exists: give --index, and no FOLDER")
+            if others:
+                raise ValueError("another checkpoint is compared on a benchmark, which it indexes: leave t1:... out")
             store = stack.enter_context(open_store(index, source, name=name, api_key=api_key))
             tasks = _first(queries, [read_labels(labels, store.collection)])
+            _check_thoughts(tasks, wanted)
         else:
             tasks = _first(queries, _benchmarks(folder, split, bright, long))
             _check_thoughts(tasks, wanted)
@@ -192,7 +196,7 @@ def _check_thoughts(tasks: Sequence[Benchmark], wanted: Sequence[str]) -> None:
         if given and (unknown := len(task.queries) - len(task.thoughts)):
             note(
                 f"{task.name}: no right thought is known for {unknown:,} of {len(task.queries):,} queries; "
-                f"{' and '.join(given)} embed them without one"
+                f"they are embedded without one for {' and '.join(given)}"
             )
 
 
@@ -204,8 +208,6 @@ def _parts(task: Benchmark, store: T1VectorStore, source: ModelSource, stack: Ex
     from t1_vectorstore.evaluation.kinds import Parts
 
     def other(model: str) -> T1VectorStore:
-        if task.read is None:
-            raise ValueError("another checkpoint is compared on a benchmark, which it indexes: leave t1:... out")
         another = stack.enter_context(open_store(_passing(stack), source.named(model), making={}))
         _index(task, another)
         return another

@@ -74,6 +74,11 @@ def refine_steps(names: Iterable[str]) -> int:
     return max(int(_refining(name).get("refine_steps", 0)) for name in names)
 
 
+def other_models(names: Iterable[str]) -> list[str]:
+    """The checkpoints that are to be compared with the one that is measured."""
+    return [name.partition(":")[2] for name in names if name.startswith("t1:")]
+
+
 def make(names: Sequence[str], parts: Parts) -> list[System]:
     """Make the systems of checked names, in order.
 

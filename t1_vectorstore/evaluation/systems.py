@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -109,7 +110,8 @@ class T1System:
         seconds = shared + time.perf_counter() - started
         hits = search(limit=depth)
         # A fused order is not that of the cosines, and a run file is read by its scores: those are the ranks'.
-        ranking = {h.document_id: 1.0 / rank if self.hybrid else h.score for rank, h in enumerate(hits, 1)}
+        # Ids are interned: long rankings of many queries name the same documents again and again.
+        ranking = {sys.intern(h.document_id): 1.0 / rank if self.hybrid else h.score for rank, h in enumerate(hits, 1)}
         tokens = sum(thought.tokens for thought in embedding.thoughts if thought.stop != "given")
         exact = any(thought in right for thought in thoughts) if thoughts and right else None
         return Answer(ranking, seconds, thoughts, tokens, embedding.vector, exact)

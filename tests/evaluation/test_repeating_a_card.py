@@ -111,8 +111,9 @@ def test_exact_thoughts_are_counted_in_the_models_own_letters(measured: dict[str
 def test_splits_are_told_apart(measured: dict[str, Any]) -> None:
     names = [(each["benchmark"], each["queries"], each["with_right_thoughts"]) for each in measured["benchmarks"]]
     assert names == [("data/a", 6, 6), ("data/b", 6, 5)]
-    assert "data/b: no right thought is known for 1 of 6 queries; gold and swapped embed them without one" in (
-        " ".join(measured["notes"].split())
+    assert (
+        "data/b: no right thought is known for 1 of 6 queries; they are embedded without one for gold and swapped"
+        in (" ".join(measured["notes"].split()))
     )
     assert set(read_trec(measured["runs"] / "b" / "gold.trec")) == {f"b-{row}" for row in range(6)}
     assert measured["report"].count('<h2 class="part">') == 2
@@ -149,6 +150,17 @@ def test_what_cannot_be_measured(folder: Path, arguments: list[str], words: str)
     result = t1_eval(folder, "--systems", SYSTEMS, *arguments)
     assert result.exit_code in (1, 2)
     assert words in " ".join(result.stderr.split())
+
+
+def test_a_users_own_judgements_have_no_thoughts_and_no_other_index(folder: Path, tmp_path: Path) -> None:
+    index, labels = tmp_path / "index", tmp_path / "labels.jsonl"
+    CliRunner().invoke(app, ["index", str(folder / "corpus.jsonl"), "--to", str(index)])
+    example = json.loads((folder / "a.jsonl").read_text().splitlines()[0])
+    labels.write_text(json.dumps({"query": example["query"], "positives": example["positives"]}) + "\n")
+    for systems, words in (("gold", "labels.jsonl has no right thoughts"), ("t1:t1-mini", "leave t1:... out")):
+        refused = t1_eval("--labels", labels, "--index", index, "--systems", systems)
+        assert refused.exit_code in (1, 2)
+        assert words in " ".join(refused.stderr.split())
 
 
 def test_thoughts_that_are_no_text(folder: Path, tmp_path: Path) -> None:
