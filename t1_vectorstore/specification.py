@@ -29,8 +29,8 @@ class Decoding(BaseModel):
 MOST_REFINE_STEPS = 64
 """Steps of a refinement at most; each takes as long as a token of a thought."""
 
-Aggregation: TypeAlias = Literal["last", "mean"]
-"""Which of the states of a refinement make the vector: that of the last step, or the mean of all, the plain one too."""
+Aggregation: TypeAlias = Literal["mean", "last"]
+"""Which of the states of a refinement make the vector: the mean of all, the plain one too, or that of the last step."""
 
 
 class Refining(BaseModel):
@@ -45,8 +45,8 @@ class Refining(BaseModel):
 
     steps: int = Field(default=0, ge=0, le=MOST_REFINE_STEPS, strict=True)
     """0 is the plain vector."""
-    aggregate: Aggregation = "last"
-    """Of the ``steps + 1`` states, as the checkpoint pools them."""
+    aggregate: Aggregation = "mean"
+    """Of the ``steps + 1`` states, as the checkpoint pools them, before they are cut and scaled to length 1."""
 
 
 UNREFINED = Refining()

@@ -37,7 +37,7 @@ class ThinkingOptions(TypedDict, total=False):
     """Passes in hidden space after the thought, or the query where there is none, each of which costs what a token of a
     thought does; see ``specification.Refining``. 0 is the plain vector. They come after a deadline, too."""
     refine: Aggregation | None
-    """How the states of the passes become the vector: ``last`` or ``mean``."""
+    """How the states of the passes become the vector: ``mean`` or ``last``."""
 
 
 def settled(*layers: Mapping[str, Any]) -> ThinkingOptions:

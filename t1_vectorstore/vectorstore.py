@@ -199,7 +199,7 @@ class T1VectorStore:
             samples: how many thoughts, each with random numbers of its own; the vector is the mean of theirs.
             task: one of the checkpoint's task instructions.
             refine_steps: passes in hidden space after the thought; see ``T1Embedder.embed_queries``, also for the next.
-            refine: how their states become the vector, ``last`` or ``mean``.
+            refine: how their states become the vector, ``mean`` or ``last``.
             truncation: another policy than the embedder's for a query over the limit.
 
         Raises:

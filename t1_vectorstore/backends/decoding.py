@@ -72,17 +72,18 @@ class Row:
         return cls(index, prompt, refining=refining, stop="emb_token")
 
     def take(self, pooled: torch.Tensor, final: torch.Tensor) -> None:
-        """Take what the model made of the emb token, or of the state that was fed back last.
+        """Take what the model made of the emb token, or of the state that was fed back last; both are kept as they are.
 
         Args:
             pooled: ``(hidden,)``, of the layer that is pooled.
             final: ``(hidden,)``, of the last layer, after the final norm.
         """
-        self.passes.append(pooled.clone())  # not the whole batch's states with it
+        self.passes.append(pooled)
         if len(self.passes) <= self.refining.steps:
-            self.fed_back.append(final.clone())
+            self.fed_back.append(final)
             return
-        self.state = torch.stack(self.passes).float().mean(0) if self.refining.aggregate == "mean" else self.passes[-1]
+        # A copy, since the pass's states of all rows would be kept with a view.
+        self.state = torch.stack(self.passes).float().mean(0) if self.refining.aggregate == "mean" else pooled.clone()
         self.passes, self.fed_back = [], []
 
     def trajectory(self) -> Trajectory:
@@ -99,9 +100,9 @@ def step_inputs(embedded: torch.Tensor, rows: Sequence[Row]) -> torch.Tensor:
         embedded: of the rows' tokens, ``(rows, hidden)``; changed in place.
         rows: those of the step.
     """
-    for at, row in enumerate(rows):
-        if row.fed_back:
-            embedded[at] = row.fed_back[-1]
+    if refined := [at for at, row in enumerate(rows) if row.fed_back]:
+        at = torch.tensor(refined, device=embedded.device)
+        embedded[at] = torch.stack([rows[row].fed_back[-1] for row in refined])
     return embedded
 
 

@@ -60,7 +60,7 @@ def evaluate(
         str,
         typer.Option(
             metavar="NAME,...",
-            help="What to compare: thinking, no-thinking, rt:STEPS (refined; or rt:STEPS:mean), hybrid, bm25, gold "
+            help="What to compare: thinking, no-thinking, rt:STEPS (refined; or rt:STEPS:last), hybrid, bm25, gold "
             "(the right thoughts of what t1 data writes), swapped (another query's), t1:FOLDER (another checkpoint), "
             "st:MODEL. The first leads.",
         ),

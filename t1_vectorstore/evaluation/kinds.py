@@ -45,7 +45,7 @@ _KINDS: dict[str, Maker] = {
     "bm25": lambda _, __, parts: Bm25System(parts.documents()),
 }
 _KINDS_OF: dict[str, tuple[str, Maker]] = {
-    "rt": ("STEPS[:mean]", lambda name, _, parts: T1System(name, parts.store, _refining(name))),
+    "rt": ("STEPS[:last]", lambda name, _, parts: T1System(name, parts.store, _refining(name))),
     "t1": ("FOLDER", lambda name, model, parts: T1System(name, parts.other(model), {})),
     "st": ("MODEL", lambda _, model, parts: SentenceTransformerSystem(model, parts.documents())),
 }
@@ -100,9 +100,9 @@ def _make(name: str, parts: Parts) -> System:
 
 
 def _refining(name: str) -> dict[str, Any]:
-    """The options of a system that refines; none of any other, or if it says neither ``STEPS`` nor ``STEPS:mean``."""
-    found = re.fullmatch(r"rt:([1-9]\d*)(?::(last|mean))?", name)
-    return {"refine_steps": int(found[1]), "refine": found[2] or "last"} if found else {}
+    """The options of a system that refines; none of any other, or if it says neither ``STEPS`` nor ``STEPS:last``."""
+    found = re.fullmatch(r"rt:([1-9]\d*)(?::(mean|last))?", name)
+    return {"refine_steps": int(found[1]), "refine": found[2]} if found else {}
 
 
 def _thinker(name: str, parts: Parts) -> T1VectorStore:

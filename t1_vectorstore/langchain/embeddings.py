@@ -73,7 +73,7 @@ class T1Embeddings(BaseModel, Embeddings):
     refine_steps: int | None = Field(default=None, ge=0, le=MOST_REFINE_STEPS, strict=True)
     """Passes in hidden space after a thought; see ``T1Embedder.embed_queries``."""
     refine: Aggregation | None = None
-    """How their states become the vector, ``last`` or ``mean``."""
+    """How their states become the vector, ``mean`` or ``last``."""
     show_progress: bool = False
     """Show a bar on standard error while documents are embedded."""
 

@@ -71,7 +71,7 @@ class T1Retriever(VectorStoreRetriever):
     refine_steps: int | None = Field(default=None, ge=0, le=MOST_REFINE_STEPS, strict=True)
     """Passes in hidden space after the thought; see ``T1Embedder.embed_queries``."""
     refine: Aggregation | None = None
-    """How their states become the vector, ``last`` or ``mean``."""
+    """How their states become the vector, ``mean`` or ``last``."""
     annotate: bool = False
     """Put score and thoughts into each document's metadata, under ``t1``. A prompt that prints metadata shows them."""
 

@@ -77,7 +77,7 @@ class T1Embedding(BaseEmbedding):
     refine_steps: int | None = Field(default=None, ge=0, le=MOST_REFINE_STEPS, strict=True)
     """Passes in hidden space after a thought; see ``T1Embedder.embed_queries``."""
     refine: Aggregation | None = None
-    """How their states become the vector, ``last`` or ``mean``."""
+    """How their states become the vector, ``mean`` or ``last``."""
     embed_batch_size: int = Field(default=64, gt=0, le=2048)
     """Texts that LlamaIndex hands over at a time; the model packs them by their tokens."""
 

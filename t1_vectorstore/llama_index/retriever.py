@@ -99,7 +99,7 @@ class T1Retriever(BaseRetriever):
             samples: how many thoughts, if they are sampled; the vector is the mean of theirs.
             task: one of the checkpoint's task instructions.
             refine_steps: passes in hidden space after the thought; see ``T1Embedder.embed_queries``.
-            refine: how their states become the vector, ``last`` or ``mean``.
+            refine: how their states become the vector, ``mean`` or ``last``.
             thought_in_metadata: put the thought into each node's metadata, where no prompt shows it.
             callback_manager: the framework's.
             object_map: the framework's, for index nodes that lead to other retrievers.

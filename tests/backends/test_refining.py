@@ -23,7 +23,7 @@ from tests.checkpoints import save_checkpoint
 from tests.embedder.test_thoughts import cosines
 
 CLOSED = [[*prompt, 4] for prompt in PROMPTS]
-HOW = [Refining(steps=1), Refining(steps=4), Refining(steps=4, aggregate="mean")]
+HOW = [Refining(steps=steps, aggregate=how) for steps, how in ((1, "last"), (4, "last"), (4, "mean"))]
 
 
 @torch.no_grad()

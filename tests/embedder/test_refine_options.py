@@ -19,7 +19,7 @@ from t1_vectorstore.thinking import plan, settled
         ({"refine_steps": True}, TypeError, "whole number of passes, got True"),
         ({"refine_steps": 1.0}, TypeError, "whole number of passes, got 1.0"),
         ({"refine_steps": "2"}, TypeError, "whole number of passes, got '2'"),
-        ({"refine_steps": 2, "refine": "max"}, ValueError, "refine is one of last, mean, got 'max'"),
+        ({"refine_steps": 2, "refine": "max"}, ValueError, "refine is one of mean, last, got 'max'"),
         ({"refine": "mean"}, ValueError, "refine='mean' says .* refine_steps is 0; raise it"),
         ({"refine_steps": 0, "refine": "last"}, ValueError, "refine_steps is 0; raise it"),
     ],
@@ -51,10 +51,10 @@ def test_room() -> None:
 def test_the_checkpoint_has_a_default_that_a_call_can_change() -> None:
     spec = CheckpointSpec().with_overrides({"refining": {"steps": 3}})
     assert plan(spec).refining == Refining(steps=3)
-    assert plan(spec, refine="mean").refining == Refining(steps=3, aggregate="mean")
+    assert plan(spec, refine="last").refining == Refining(steps=3, aggregate="last")
     assert plan(spec, refine_steps=0).refining.steps == 0
-    both = spec.with_overrides({"refining": {"aggregate": "mean"}})
-    assert plan(both).refining == Refining(steps=3, aggregate="mean")
+    both = spec.with_overrides({"refining": {"aggregate": "last"}})
+    assert plan(both).refining == Refining(steps=3, aggregate="last")
     assert both.identity_fields("document") == CheckpointSpec().identity_fields("document")  # documents are the same
     assert both.identity_fields("query") != CheckpointSpec().identity_fields("query")
 
@@ -79,7 +79,7 @@ async def test_through_the_store() -> None:
     embedder = T1Embedder.fake()
     store = T1VectorStore.open(":memory:", embedder)
     store.add([Document("Oslo is in Norway."), Document("Lima is in Peru.")])
-    for refine_steps, refine in ((2, "last"), (3, "mean"), (0, None)):
+    for refine_steps, refine in ((2, "last"), (3, "mean"), (3, None), (0, None)):
         vector = embedder.embed_query("Oslo", refine_steps=refine_steps, refine=refine).vector
         expected = [hit.score for hit in store.collection.search(vector)]
         asked: dict[str, Any] = {"refine_steps": refine_steps, "refine": refine}

@@ -77,7 +77,7 @@ def test_thinking_is_compared_on_a_benchmark(questions: Path, tmp_path: Path) ->
 
 
 def test_refining_is_compared(questions: Path) -> None:
-    systems = "thinking,rt:1,rt:4:mean"
+    systems = "thinking,rt:1:last,rt:4"
     found = rows(questions, "--systems", systems, "--queries", "6")
     assert [row["system"] for row in found] == systems.split(",")
     assert len({row["thought_tokens"] for row in found}) == 1  # thoughts are the same, vectors are not

@@ -50,10 +50,10 @@ def test_a_call_s_options_go_before_the_fields() -> None:
     assert embeddings.embed_query_with_thought("capital").thoughts[0].text == "lat"
     assert embeddings.embed_query_with_thought("capital", budget=1).thoughts[0].text == "l"
     assert embeddings.embed_query_with_thought("capital", think=False).thoughts == ()
-    refined = T1Embeddings.from_embedder(T1Embedder.fake(), refine_steps=2, refine="mean")
+    refined = T1Embeddings.from_embedder(T1Embedder.fake(), refine_steps=2, refine="last")
     plain = T1Embedder.fake().embed_query
-    assert refined.embed_query("capital") == plain("capital", refine_steps=2, refine="mean").vector.tolist()
-    for given in ({"refine_steps": 0}, {"refine_steps": 1, "refine": "last"}):
+    assert refined.embed_query("capital") == plain("capital", refine_steps=2, refine="last").vector.tolist()
+    for given in ({"refine_steps": 0}, {"refine_steps": 1, "refine": "mean"}):
         vector = refined.embed_query_with_thought("capital", **given).vector  # type: ignore[arg-type]
         assert (vector == plain("capital", **given).vector).all()  # type: ignore[arg-type]
     quiet = T1Embeddings.from_embedder(T1Embedder.fake(), think=False)

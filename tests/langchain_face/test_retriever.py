@@ -87,10 +87,10 @@ def test_refining_is_a_field_and_an_option_of_a_call(store: T1QdrantVectorStore)
     def scores(retriever: T1Retriever, **call: Any) -> list[float]:
         return [document.metadata["t1"]["score"] for document in retriever.invoke("capital", **call)]
 
-    refined = T1Retriever(vectorstore=store, annotate=True, refine_steps=2, refine="mean")
+    refined = T1Retriever(vectorstore=store, annotate=True, refine_steps=2, refine="last")
     plain = T1Retriever(vectorstore=store, annotate=True)
-    expected = [hit.score for hit in store.find("capital", refine_steps=2, refine="mean").hits]
-    assert scores(refined) == scores(plain, refine_steps=2, refine="mean") == expected
+    expected = [hit.score for hit in store.find("capital", refine_steps=2, refine="last").hits]
+    assert scores(refined) == scores(plain, refine_steps=2, refine="last") == expected
     assert scores(refined, refine_steps=0) == scores(plain) != expected
 
 

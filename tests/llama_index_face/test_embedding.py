@@ -59,8 +59,8 @@ def test_thinking_options_are_fields(embedding: T1Embedding) -> None:
     embedding.budget = 3
     [thought] = embedding.embed_query("north wind").thoughts
     assert (thought.text, thought.stop) == ("dni", "budget")
-    embedding.refine_steps, embedding.refine = 2, "mean"
-    expected = T1Embedder.fake().embed_query("north wind", budget=3, refine_steps=2, refine="mean")
+    embedding.refine_steps, embedding.refine = 2, "last"
+    expected = T1Embedder.fake().embed_query("north wind", budget=3, refine_steps=2, refine="last")
     assert embedding.get_query_embedding("north wind") == expected.vector.tolist()
     wrong = {"budget": -1, "deadline": 0.0, "think": "perhaps", "refine_steps": 65, "refine": "max"}
     for field, value in wrong.items():
