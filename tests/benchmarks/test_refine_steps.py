@@ -1,0 +1,34 @@
+"""The benchmark of refining: both contenders come to the same states, and every figure is printed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from benchmarks import refine_steps
+from benchmarks.speed.workload import prepare
+from t1_vectorstore import T1Embedder
+from t1_vectorstore.specification import Refining
+
+
+def test_both_do_the_same(tmp_path: Path) -> None:
+    work = prepare("t1-mini", tmp_path, documents=1)
+    closed = [[*query, work.emb_id] for query in work.queries[:3]]
+    again = refine_steps.Anew(work.folder, "float32").refine(closed, 3)
+    ours = T1Embedder.load("t1-mini", dtype="float32")._backend.refine(closed, Refining(steps=3, aggregate="last"))
+    assert torch.cosine_similarity(again, torch.from_numpy(ours)).min() >= 0.9999
+
+
+def test_every_figure_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(refine_steps, "STEPS", 2)
+    out = tmp_path / "figures.json"
+    refine_steps.main(["--models", "t1-mini", "--batches", "1", "2", "--rounds", "1", "--json", str(out)])
+    rows = json.loads(out.read_text())
+    assert [(row["model"], row["queries"]) for row in rows] == [("t1-mini", 1), ("t1-mini", 2)]
+    assert {"seconds", "tokens", "anew"} < rows[0].keys()
+    assert capsys.readouterr().out.count("| t1-mini |") == 2
