@@ -46,6 +46,10 @@ class LocalModel(Protocol):
         """The pooled state at the last token of each sequence, ``(rows, hidden)``."""
         ...
 
+    def shared(self, prompts: Sequence[Sequence[int]]) -> int:
+        """How many tokens that all prompts begin with are remembered once for all of them."""
+        ...
+
     def think(self, rows: Sequence[Row], chooser_of: Callable[..., Chooser], *, at_once: int, prefill: int) -> None:
         """Bring every row to its end: at most so many of them at a time, and so many prompt tokens in one pass."""
         ...
@@ -131,8 +135,8 @@ class LocalBackend:
         def begin(index: int) -> Row:
             return Row.begin(index, prompts[index // samples], decoding, refining, nth=index % samples)
 
-        lengths = [len(prompt) for prompt in prompts for _ in range(samples)]
-        return self._end(begin, lengths, decoding, refining, deadline, on_tokens)
+        each = [prompt for prompt in prompts for _ in range(samples)]
+        return self._end(begin, each, decoding, refining, deadline, on_tokens)
 
     def refine(self, prompts: Sequence[Sequence[int]], refining: Refining) -> Vectors:
         """What becomes of the hidden states at the prompts' last tokens, float32 ``(n, hidden)``, in order.
@@ -147,22 +151,22 @@ class LocalBackend:
         def begin(index: int) -> Row:
             return Row.closed(index, prompts[index], refining)
 
-        ended = self._end(begin, [len(prompt) for prompt in prompts], Decoding(max_tokens=0), refining)
+        ended = self._end(begin, prompts, Decoding(max_tokens=0), refining)
         return np.stack([trajectory.state for trajectory in ended])
 
     def _end(
         self,
         begin: Callable[[int], Row],
-        lengths: Sequence[int],
+        prompts: Sequence[Sequence[int]],
         decoding: Decoding,
         refining: Refining,
         deadline: float | None = None,
         on_tokens: OnTokens | None = None,
     ) -> list[Trajectory]:
-        """Bring rows that begin with prompts of such lengths to their end."""
-        if not lengths:
+        """Bring rows that begin with these prompts to their end."""
+        if not prompts:
             return []
-        told = [0] * len(lengths)
+        told = [0] * len(prompts)
 
         def tell(row: Row) -> None:
             if on_tokens is not None and len(row.ids) > told[row.index]:  # else it is done again, with less memory
@@ -173,12 +177,14 @@ class LocalBackend:
             return Chooser(to_logits, self._emb_id, self._stop_ids, decoding, deadline, tell)
 
         def run(at_once: int) -> list[Trajectory]:
-            rows = [begin(index) for index in range(len(lengths))]
+            rows = [begin(index) for index in range(len(prompts))]
             with self._running():
                 self.model.think(rows, chooser, at_once=at_once, prefill=self._budget.tokens)
                 return [row.trajectory() for row in rows]
 
-        return self._thoughts.share([length + decoding.max_tokens + 1 + refining.steps for length in lengths], run)
+        once = self.model.shared(prompts)
+        rest = decoding.max_tokens + 1 + refining.steps - once
+        return self._thoughts.share([len(prompt) + rest for prompt in prompts], run, once=once)
 
     def close(self) -> None:
         """Nothing runs beside this process."""

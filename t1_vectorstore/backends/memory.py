@@ -70,27 +70,28 @@ class TokenBudget:
             again = batches_by_tokens([lengths[row] for row in left], self.tokens, padded=padded)
             batches = [[left[at] for at in batch] for batch in again]
 
-    def share(self, lengths: Sequence[int], forward: Callable[[int], _Result]) -> _Result:
+    def share(self, lengths: Sequence[int], forward: Callable[[int], _Result], *, once: int = 0) -> _Result:
         """Do all rows in one call, which keeps so many of them in memory at a time as the budget allows.
 
         Args:
             lengths: tokens of each row.
             forward: does all rows, so many at a time; called again, for all, where that did not fit.
+            once: tokens beside them that are in memory once for all rows.
 
         Raises:
             BackendError: not even one row at a time fits.
         """
         longest = max(lengths)
         while True:
-            at_once = min(len(lengths), max(1, self.tokens // longest))
+            at_once = min(len(lengths), max(1, (self.tokens - once) // longest))
             try:
                 return forward(at_once)
             except (RuntimeError, MemoryError) as error:
                 if not _is_out_of_memory(error):
                     raise
                 if at_once == 1:
-                    raise self._too_long(longest, error) from error
-            self._halve(at_once * longest)
+                    raise self._too_long(once + longest, error) from error
+            self._halve(once + at_once * longest)
 
     def _too_long(self, tokens: int, error: Exception) -> BackendError:
         return BackendError(

@@ -50,6 +50,11 @@ class TransformersModel:
         pooled, _ = self._read(rows)
         return pooled
 
+    def shared(self, prompts: Sequence[Sequence[int]]) -> int:
+        """Nothing is read once for all prompts."""
+        del prompts
+        return 0
+
     def think(self, rows: Sequence[Row], chooser_of: Callable[..., Chooser], *, at_once: int, prefill: int) -> None:
         """Bring every row to its end, in left-padded batches of prompts of similar length."""
         del prefill  # a batch's prompts are one rectangle

@@ -20,9 +20,10 @@ from transformers import AutoModelForCausalLM
 
 from t1_vectorstore import T1Embedder
 from t1_vectorstore.backends import local
-from t1_vectorstore.backends.lean.attention import _of_steps_by_products, causal
+from t1_vectorstore.backends.lean.attention import causal
 from t1_vectorstore.backends.lean.decoder import Decoder
 from t1_vectorstore.backends.lean.model import LeanModel
+from t1_vectorstore.backends.lean.products import attend, attend_causally
 from t1_vectorstore.backends.lean.shape import DecoderShape
 from t1_vectorstore.backends.lean.slots import shared_start
 from t1_vectorstore.backends.local import LocalBackend, load_local
@@ -225,13 +226,23 @@ def test_older_configurations_are_read(tiny: Path) -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_attention_of_the_last_tokens(dtype: torch.dtype) -> None:
+@pytest.mark.parametrize(("n", "m"), [(1, 1), (1, 50), (50, 50), (200, 200), (300, 301), (130, 300), (5, 9), (64, 100)])
+def test_attention_of_the_last_tokens(dtype: torch.dtype, n: int, m: int) -> None:
     torch.manual_seed(0)
-    for n, m in [(1, 1), (1, 50), (50, 50), (200, 200), (300, 301), (130, 300), (5, 9), (64, 100)]:
-        queries, keys, values = (torch.randn(2, heads, m, 16) for heads in (6, 2, 2))
-        whole = torch.nn.functional.scaled_dot_product_attention(queries, keys, values, is_causal=True, enable_gqa=True)
-        found = causal(queries[:, :, m - n :].to(dtype), keys.to(dtype), values.to(dtype)).float()
-        assert torch.allclose(found, whole[:, :, m - n :], atol=1e-5 if dtype == torch.float32 else 0.05)
+    queries, keys, values = (torch.randn(3, heads, m, 16) for heads in (6, 2, 2))
+    before = m // 3
+    for held in (keys, values):
+        held[:, :, :before] = held[:1, :, :before]
+    whole = torch.nn.functional.scaled_dot_product_attention(queries, keys, values, is_causal=True, enable_gqa=True)
+    asked, keys, values = queries[:, :, m - n :].to(dtype), keys.to(dtype), values.to(dtype)
+    found = [attend_causally(asked, keys, values)]
+    if n in (1, m):
+        found.append(causal(asked, keys, values))
+    if before and n <= m - before:
+        shared = keys[0, :, :before], values[0, :, :before]
+        found.append(attend_causally(asked, keys[:, :, before:], values[:, :, before:], shared))
+    for seen in found:
+        assert torch.allclose(seen.float(), whole[:, :, m - n :], atol=1e-5 if dtype == torch.float32 else 0.05)
 
 
 @pytest.mark.parametrize("equal", [True, False])
@@ -243,7 +254,11 @@ def test_steps_by_products_are_steps(equal: bool, shared: int) -> None:
         held[:, :, :shared] = held[:1, :, :shared]
     seen = None if equal else torch.arange(40) <= torch.randint(5, 40, (9, 1, 1, 1))
     expected = torch.nn.functional.scaled_dot_product_attention(queries, keys, values, attn_mask=seen)
-    assert torch.allclose(_of_steps_by_products(queries, keys, values, seen, shared), expected, atol=1e-5)
+    mask = None if seen is None else torch.zeros(9, 1, 1, 1, 40).masked_fill(~seen[:, None], float("-inf"))
+    mask = None if mask is None else mask[..., shared:]
+    before = (keys[0, :, :shared], values[0, :, :shared]) if shared else None
+    found = attend(queries[:, :, :, None], keys[:, :, shared:], values[:, :, shared:], mask, before)
+    assert torch.allclose(found[:, :, :, 0], expected, atol=1e-5)
 
 
 def test_sampling_follows_transformers_warpers() -> None:
@@ -276,10 +291,27 @@ def test_the_shared_start_is_read_once(tiny: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_shared_start() -> None:
-    assert shared_start([[1, 2, 3], [1, 2, 4]]) == 2
-    assert shared_start([[1, 2, 3], [1, 2, 3]]) == 2
+    same = list(range(100))
+    assert shared_start([[*same, 1], [*same, 2]]) == 100
+    assert shared_start([same, same]) == 99
+    assert shared_start([same, same[:80]]) == 79
+    assert shared_start([same[:60], same[:60]]) == 0  # too little to save
+    assert shared_start([same[:30]] * 4) == 29
     assert shared_start([[1], [1, 2]]) == 0
-    assert shared_start([[3, 1], [2, 1]]) == 0
+    assert shared_start([[3, *same], [2, *same]]) == 0
+
+
+def test_the_shared_start_takes_its_memory_once(tiny: Path) -> None:
+    backend, sizes = load(tiny), []
+    backend._thoughts.tokens = 4 * (70 + 16 + 1) + 12  # four rows after the start; three with one each
+    think = backend.model.think
+    backend.model.think = lambda *a, at_once, **k: sizes.append(at_once) or think(*a, at_once=at_once, **k)  # type: ignore[method-assign]
+    prompts = [INSTRUCTION + [rng.randrange(5, 260) for _ in range(70)] for _ in range(8)]
+    together = backend.think(prompts, DECODING)
+    assert sizes == [4]
+    expected = load(tiny, lean=False).think(prompts, DECODING)
+    assert [(t.ids, t.stop) for t in together] == [(t.ids, t.stop) for t in expected]
+    assert cosines(states(together), states(expected)).min() >= 0.99999
 
 
 def test_transformers_is_not_imported(tiny: Path) -> None:

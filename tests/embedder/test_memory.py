@@ -39,13 +39,13 @@ def limit(embedder: T1Embedder, tokens: int, error: Exception) -> list[int]:
 
         return run(lengths, check, padded=padded)
 
-    def share_limited(lengths: Sequence[int], forward: Callable[[int], object]) -> object:
+    def share_limited(lengths: Sequence[int], forward: Callable[[int], object], *, once: int) -> object:
         def check(at_once: int) -> object:
-            if at_once * max(lengths) > tokens:
+            if once + at_once * max(lengths) > tokens:
                 raise error
             return forward(at_once)
 
-        return share(lengths, check)
+        return share(lengths, check, once=once)
 
     budget.run, thoughts.share = limited, share_limited
     return tried

@@ -7,7 +7,7 @@ query only for each sequence, that of its last token.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import Protocol
 
@@ -15,12 +15,13 @@ import torch
 from torch.nn.functional import scaled_dot_product_attention
 
 from t1_vectorstore.backends.lean.cache import SlotCache
+from t1_vectorstore.backends.lean.products import Shared, attend, attend_causally
 
-_BLOCK = 128
-"""Queries of one product where attention is computed by products of whole matrices."""
+_ENOUGH = {torch.bfloat16: 32, torch.float32: 192}
+"""Queries of one head from which on whole products on a CPU take less time than torch's fused kernel."""
 
 _STEPS = 8
-"""Sequences from which on their steps are computed so."""
+"""Sequences from which on their steps do."""
 
 
 class Attention(Protocol):
@@ -36,159 +37,112 @@ class Documents:
 
     def __init__(self, lengths: Sequence[int]) -> None:
         """Take the sequences' lengths in tokens, in their order."""
-        self._groups = [(length, sum(1 for _ in same)) for length, same in groupby(lengths)]
-        self._tokens = sum(lengths)
+        self._groups = _groups(lengths)
 
     def __call__(self, layer: int, queries: torch.Tensor, keys_values: torch.Tensor) -> torch.Tensor:
         """See :class:`Attention`."""
-        counts = [length * count for length, count in self._groups]
-        sizes = counts if len(queries) == self._tokens else [count for _, count in self._groups]
-        seen = [
-            causal(
-                q.view(count, -1, *q.shape[1:]).transpose(1, 2),
-                *kv.view(count, -1, *kv.shape[1:]).transpose(1, 2).chunk(2, dim=1),
-            )
-            .transpose(1, 2)
-            .flatten(0, 1)
-            for q, kv, (_, count) in zip(
-                torch.split(queries, sizes), torch.split(keys_values, counts), self._groups, strict=True
-            )
-        ]
+        seen = []
+        for q, kv in _split(queries, keys_values, self._groups):
+            keys, values = kv.transpose(1, 2).chunk(2, dim=1)
+            seen.append(_flat(causal(q.transpose(1, 2), keys, values)))
         return torch.cat(seen) if len(seen) > 1 else seen[0]
 
 
 class Prompts:
-    """Sequences that begin, or go on after what all slots share; they are remembered in the cache."""
+    """Sequences that begin, or go on after what all slots share; they are remembered in neighbouring slots."""
 
-    def __init__(self, cache: SlotCache, slots: Sequence[int], lengths: Sequence[int], *, start: int) -> None:
+    def __init__(self, cache: SlotCache, first: int, lengths: Sequence[int]) -> None:
         """Tell where the sequences go.
 
         Args:
             cache: that remembers them.
-            slots: one for each sequence.
-            lengths: of the sequences in tokens, in their order.
-            start: how many tokens before them are in the cache.
+            first: slot, of the first sequence.
+            lengths: of the sequences in tokens, in their order, what is shared not counted.
         """
-        self._cache, self._slots, self._lengths, self._start = cache, slots, lengths, start
+        self._cache, self._first, self._groups = cache, first, _groups(lengths)
 
     def __call__(self, layer: int, queries: torch.Tensor, keys_values: torch.Tensor) -> torch.Tensor:
         """See :class:`Attention`."""
-        whole = len(queries) == len(keys_values)
-        asked = torch.split(queries, list(self._lengths) if whole else 1)
-        seen = []
-        for slot, q, kv in zip(self._slots, asked, torch.split(keys_values, list(self._lengths)), strict=True):
-            self._cache.write_run(layer, slot, self._start, kv)
-            keys, values = self._cache.read(layer, slot, slot + 1, self._start + len(kv))
-            seen.append(causal(q.transpose(0, 1)[None], keys, values)[0].transpose(0, 1))
-        return torch.cat(seen)
+        slot, shared, seen = self._first, self._cache.shared(layer), []
+        for q, kv in _split(queries, keys_values, self._groups):
+            self._cache.write_runs(layer, slot, kv)
+            keys, values = kv.transpose(1, 2).chunk(2, dim=1)
+            seen.append(_flat(causal(q.transpose(1, 2), keys, values, shared)))
+            slot += len(kv)
+        return torch.cat(seen) if len(seen) > 1 else seen[0]
 
 
 class Steps:
     """One token for each of the first slots."""
 
-    def __init__(
-        self,
-        cache: SlotCache,
-        slots: torch.Tensor,
-        positions: torch.Tensor,
-        *,
-        shortest: int,
-        longest: int,
-        shared: int = 0,
-    ) -> None:
+    def __init__(self, cache: SlotCache, positions: torch.Tensor, *, shortest: int, longest: int) -> None:
         """Tell where the tokens stand.
 
         Args:
             cache: that remembers the tokens before.
-            slots: ``0, 1, 2, ...``, on the device.
             positions: of the tokens in their sequences, on the device.
             shortest: the least of these positions.
             longest: the largest of them.
-            shared: how many tokens all slots begin with.
         """
-        self._cache, self._slots, self._positions, self._tokens = cache, slots, positions, longest + 1
-        self._shared = shared
-        self._seen: torch.Tensor | None = None
+        self._cache, self._tokens, self._places = cache, longest + 1, cache.places(positions)
+        self._later: torch.Tensor | None = None
         if shortest < longest:
-            self._seen = torch.arange(self._tokens, device=slots.device) <= positions[:, None, None, None]
+            self._later = torch.arange(cache.start, self._tokens, device=positions.device) > positions[:, None]
+        self._mask: torch.Tensor | None = None
 
     def __call__(self, layer: int, queries: torch.Tensor, keys_values: torch.Tensor) -> torch.Tensor:
         """See :class:`Attention`."""
-        self._cache.write_each(layer, self._slots, self._positions, keys_values)
+        self._cache.write_each(layer, self._places, keys_values)
         keys, values = self._cache.read(layer, 0, len(queries), self._tokens)
+        shared, mask = self._cache.shared(layer), self._hiding(queries.dtype)
         # The heads that share keys are queries of one head: nothing is repeated.
         grouped = queries.view(len(queries), keys.shape[1], -1, queries.shape[-1])
-        if _products_are_faster(queries, len(queries), _STEPS):
-            return _of_steps_by_products(grouped, keys, values, self._seen, self._shared).flatten(1, 2)
-        return scaled_dot_product_attention(grouped, keys, values, attn_mask=self._seen).flatten(1, 2)
+        if shared is None and (queries.device.type != "cpu" or len(queries) < _STEPS):
+            return scaled_dot_product_attention(grouped, keys, values, attn_mask=mask).flatten(1, 2)
+        mask = None if mask is None else mask[:, None]
+        return attend(grouped[:, :, :, None], keys, values, mask, shared).flatten(1, 3)
+
+    def _hiding(self, dtype: torch.dtype) -> torch.Tensor | None:
+        """What is added to the scores, ``(slots, 1, 1, tokens)``; the same for all layers."""
+        if self._mask is None and self._later is not None:
+            mask = torch.zeros(self._later.shape, dtype=dtype, device=self._later.device)
+            self._mask = mask.masked_fill_(self._later, float("-inf"))[:, None, None]
+        return self._mask
 
 
-def causal(queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
-    """Attention of the last tokens of each sequence to all before them.
+def causal(
+    queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, shared: Shared | None = None
+) -> torch.Tensor:
+    """Attention of whole sequences, of each token or of the last, to what came before.
 
     Args:
         queries: ``(sequences, heads, n, head_dim)``.
-        keys: ``(sequences, kv_heads, m, head_dim)``, ``m >= n``; the last of them belong to the queries.
+        keys: ``(sequences, kv_heads, m, head_dim)``; ``n`` is ``m`` or 1.
         values: as the keys.
+        shared: what comes before the keys in all sequences.
     """
-    n, m = queries.shape[2], keys.shape[2]
-    if _products_are_faster(queries, n, _BLOCK // 4):
-        return _by_products(queries, keys, values)
+    n = queries.shape[2]
+    if shared is not None or (queries.device.type == "cpu" and n >= _ENOUGH.get(queries.dtype, n + 1)):
+        return attend_causally(queries, keys, values, shared)
     grouped = queries.shape[1] != keys.shape[1]
-    if n in (1, m):
-        return scaled_dot_product_attention(queries, keys, values, is_causal=n > 1, enable_gqa=grouped)
-    seen = torch.ones(n, m, dtype=torch.bool, device=queries.device).tril(m - n)
-    return scaled_dot_product_attention(queries, keys, values, attn_mask=seen, enable_gqa=grouped)
+    return scaled_dot_product_attention(queries, keys, values, is_causal=n > 1, enable_gqa=grouped)
 
 
-def _products_are_faster(queries: torch.Tensor, count: int, least: int) -> bool:
-    """On a CPU in bfloat16, whole matrix products take half the time of torch's fused kernel, if they are large."""
-    return queries.device.type == "cpu" and queries.dtype == torch.bfloat16 and count >= least
+def _groups(lengths: Sequence[int]) -> list[tuple[int, int]]:
+    """Each length and how many neighbours have it."""
+    return [(length, sum(1 for _ in same)) for length, same in groupby(lengths)]
 
 
-def _by_products(queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
-    """The same by whole matrix products, for a block of queries at a time and only what these may see."""
-    sequences, heads, n, size = queries.shape
-    kv_heads, m = keys.shape[1:3]
-    keys, values = keys.flatten(0, 1), values.flatten(0, 1)
-    out = queries.new_empty(sequences, n, heads, size)
-    for start in range(0, n, _BLOCK):
-        stop = min(start + _BLOCK, n)
-        seen = m - n + stop
-        asked = queries[:, :, start:stop].reshape(sequences * kv_heads, -1, size)
-        scores = torch.baddbmm(asked.new_empty(1, 1, 1), asked, keys[:, :seen].mT, beta=0, alpha=size**-0.5)
-        own = scores.view(sequences, heads, -1, seen)[..., m - n + start :]
-        own += own.new_full(own.shape[-2:], float("-inf")).triu(1)
-        block = torch.bmm(scores.softmax(-1), values[:, :seen])
-        out[:, start:stop] = block.view(sequences, heads, -1, size).transpose(1, 2)
-    return out.transpose(1, 2)
+def _split(
+    queries: torch.Tensor, keys_values: torch.Tensor, groups: Sequence[tuple[int, int]]
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Each group's queries, and its keys and values, ``(sequences, tokens, heads, head_dim)``."""
+    sizes = [length * count for length, count in groups]
+    asked = sizes if len(queries) == sum(sizes) else [count for _, count in groups]
+    for q, kv, (_, count) in zip(torch.split(queries, asked), torch.split(keys_values, sizes), groups, strict=True):
+        yield q.view(count, -1, *q.shape[1:]), kv.view(count, -1, *kv.shape[1:])
 
 
-def _of_steps_by_products(
-    queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, seen: torch.Tensor | None, shared: int
-) -> torch.Tensor:
-    """Attention of ``(slots, kv_heads, group, head_dim)`` where each slot has its own length.
-
-    The first ``shared`` tokens are the same in all slots: one product for the queries of all reads them once.
-    """
-    scores = _each(queries, keys[:, :, shared:].contiguous().mT)  # where they lie it takes twice the time
-    if shared:
-        scores = torch.cat([_all(queries, keys[0, :, :shared].mT), scores], dim=-1)
-    scores *= queries.shape[-1] ** -0.5
-    if seen is not None:
-        scores.masked_fill_(~seen, float("-inf"))
-    weights = scores.softmax(-1)
-    out = _each(weights[..., shared:], values[:, :, shared:])
-    return out.add_(_all(weights[..., :shared], values[0, :, :shared])) if shared else out
-
-
-def _each(rows: torch.Tensor, matrices: torch.Tensor) -> torch.Tensor:
-    """``(slots, kv_heads, group, a)`` by a matrix ``(a, b)`` for each slot and head."""
-    return torch.bmm(rows.flatten(0, 1), matrices.flatten(0, 1)).view(*rows.shape[:3], -1)
-
-
-def _all(rows: torch.Tensor, matrices: torch.Tensor) -> torch.Tensor:
-    """``(slots, kv_heads, group, a)`` by a matrix ``(a, b)`` for each head."""
-    by_head = torch.bmm(rows.transpose(0, 1).flatten(1, 2), matrices)
-    slots, heads, group = rows.shape[:3]
-    return by_head.view(heads, slots, group, -1).transpose(0, 1)
+def _flat(seen: torch.Tensor) -> torch.Tensor:
+    """``(sequences, heads, n, head_dim)`` as ``(sequences * n, heads, head_dim)``."""
+    return seen.transpose(1, 2).flatten(0, 1)

@@ -11,7 +11,7 @@ from t1_vectorstore.backends.lean.attention import Documents
 from t1_vectorstore.backends.lean.cache import SlotCache
 from t1_vectorstore.backends.lean.decoder import Decoder
 from t1_vectorstore.backends.lean.shape import DecoderShape
-from t1_vectorstore.backends.lean.slots import SlotLoop
+from t1_vectorstore.backends.lean.slots import SlotLoop, read_prompts, shared_start
 from t1_vectorstore.backends.lean.weights import load_weights
 from t1_vectorstore.checkpoint import Checkpoint
 
@@ -55,11 +55,22 @@ class LeanModel:
         ends = torch.tensor(lengths, device=device).cumsum(0) - 1
         return self.decoder(ids, positions, Documents(lengths), depth=self._depth, through=False, ends=ends).pooled
 
+    def shared(self, prompts: Sequence[Sequence[int]]) -> int:
+        """How many tokens that all prompts begin with are read and held once."""
+        return shared_start(prompts)
+
     def think(self, rows: Sequence[Row], chooser_of: Callable[..., Chooser], *, at_once: int, prefill: int) -> None:
         """Bring every row to its end."""
         chooser = chooser_of(self.decoder.logits)
-        tokens = max(len(row.prompt) + row.refining.steps for row in rows) + chooser.decoding.max_tokens + 1
-        cache = SlotCache(
-            self.decoder.shape, slots=at_once, tokens=tokens, dtype=self._dtype, device=self.decoder.device
-        )
+        start = shared_start([row.prompt for row in rows])
+        longest = max(len(row.prompt) + row.refining.steps for row in rows) + chooser.decoding.max_tokens + 1
+        before = None
+        if start:
+            before = self._cache(1, start)
+            read_prompts(self.decoder, before, [rows[0].prompt[:start]], 0, depth=self.decoder.shape.layers)
+        cache = self._cache(at_once, longest - start, before)
         SlotLoop(self.decoder, cache, chooser, depth=self._depth, prefill_tokens=prefill).run(rows)
+
+    def _cache(self, slots: int, tokens: int, before: SlotCache | None = None) -> SlotCache:
+        shape, device = self.decoder.shape, self.decoder.device
+        return SlotCache(shape, slots=slots, tokens=tokens, dtype=self._dtype, device=device, before=before)

@@ -1,7 +1,7 @@
 """Continuous batching: every slot of the cache holds a thought under way, and a finished one makes room at once.
 
-What all prompts begin with, such as an instruction, is computed once and shared by all slots. The rows under way always
-fill the first slots: when one leaves, the last takes its place, or a waiting prompt does.
+What all prompts begin with, such as an instruction, is computed and held once for all. The rows under way always fill
+the first slots: when one leaves, the last takes its place, or a waiting prompt does.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ class SlotLoop:
 
         Args:
             decoder: makes the steps.
-            cache: with room for the longest prompt and thought, the emb token, and what is fed back.
+            cache: with what all prompts begin with, if it was read before, and room for the longest rest of a prompt,
+                thought, the emb token, and what is fed back.
             chooser: of the tokens.
             depth: the layer whose states are the vectors.
             prefill_tokens: of prompts in one forward pass, at most (one prompt may be longer).
@@ -40,36 +41,27 @@ class SlotLoop:
         self._device = decoder.device
         self._rows: list[Row] = []
         self._tokens: list[int] = []
-        self._shared = 0
 
     def run(self, rows: Sequence[Row]) -> None:
         """Bring every row to its end."""
         waiting = deque(rows)
-        self._share([row.prompt for row in rows])
         while waiting or self._rows:
             while waiting and len(self._rows) < self._cache.slots:
                 self._admit(waiting)
             self._step()
-
-    def _share(self, prompts: Sequence[Sequence[int]]) -> None:
-        """Put what all prompts begin with into every slot; of each prompt, the last token at least is left."""
-        shared = shared_start(prompts)
-        if shared * (len(prompts) - 1) >= _WORTH_A_PASS:
-            self._shared = shared
-            self._prefill([prompts[0][:shared]], start=0, slots=[0])
-            self._cache.share(shared)
 
     def _admit(self, waiting: deque[Row]) -> None:
         """Read as many waiting prompts as fit in free slots and one forward pass."""
         first, room = len(self._rows), self._prefill_tokens
         coming: list[Row] = []
         while waiting and first + len(coming) < self._cache.slots:
-            room -= len(waiting[0].prompt) - self._shared
+            room -= len(waiting[0].prompt) - self._cache.start
             if coming and room < 0:
                 break
             coming.append(waiting.popleft())
-        slots = range(first, first + len(coming))
-        states = self._prefill([row.prompt[self._shared :] for row in coming], start=self._shared, slots=slots)
+        states = read_prompts(
+            self._decoder, self._cache, [row.prompt[self._cache.start :] for row in coming], first, depth=self._depth
+        )
         for at, row in enumerate(coming):
             row.read = len(row.prompt)
             if row.stop is not None:
@@ -77,22 +69,12 @@ class SlotLoop:
         self._rows += coming
         self._tokens += self._chooser(coming, states.final)
 
-    def _prefill(self, prompts: Sequence[Sequence[int]], *, start: int, slots: Sequence[int]) -> States:
-        """The states at the prompts' last tokens."""
-        lengths = [len(prompt) for prompt in prompts]
-        ids = torch.tensor([token for prompt in prompts for token in prompt], device=self._device)
-        positions = torch.cat([torch.arange(start, start + length, device=self._device) for length in lengths])
-        ends = torch.tensor(lengths, device=self._device).cumsum(0) - 1
-        attention = Prompts(self._cache, slots, lengths, start=start)
-        return self._decoder(ids, positions, attention, depth=self._depth, ends=ends)
-
     def _step(self) -> None:
         """Feed each row its token or state, let the finished rows go, and choose the next tokens of the others."""
         rows = self._rows
         at = [row.read for row in rows]
         ids, positions = torch.tensor([self._tokens, at], device=self._device)
-        slots = torch.arange(len(rows), device=self._device)
-        steps = Steps(self._cache, slots, positions, longest=max(at), shortest=min(at), shared=self._shared)
+        steps = Steps(self._cache, positions, longest=max(at), shortest=min(at))
         inputs = step_inputs(self._decoder.embed(ids), rows)
         states = self._decoder(ids, positions, steps, depth=self._depth, inputs=inputs)
         for slot, row in enumerate(rows):
@@ -117,8 +99,20 @@ class SlotLoop:
         return order
 
 
+def read_prompts(
+    decoder: Decoder, cache: SlotCache, prompts: Sequence[Sequence[int]], first: int, *, depth: int
+) -> States:
+    """Put prompts, less the cache's start, into slots from ``first`` on: the states at their last tokens."""
+    lengths = [len(prompt) for prompt in prompts]
+    ids = torch.tensor([token for prompt in prompts for token in prompt], device=decoder.device)
+    runs = [torch.arange(cache.start, cache.start + length, device=decoder.device) for length in lengths]
+    ends = torch.tensor(lengths, device=decoder.device).cumsum(0) - 1
+    return decoder(ids, torch.cat(runs), Prompts(cache, first, lengths), depth=depth, ends=ends)
+
+
 def shared_start(prompts: Sequence[Sequence[int]]) -> int:
-    """How many tokens all prompts begin with, the last of the shortest not counted."""
+    """How many tokens all prompts begin with, if reading them once pays; of each the last token at least is left."""
     least, most = min(map(list, prompts)), max(map(list, prompts))
     room = min(map(len, prompts)) - 1
-    return next((at for at in range(room) if least[at] != most[at]), room)
+    shared = next((at for at in range(room) if least[at] != most[at]), room)
+    return shared if shared * (len(prompts) - 1) >= _WORTH_A_PASS else 0
