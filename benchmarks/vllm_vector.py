@@ -1,0 +1,112 @@
+"""What a vector costs behind a thought on vLLM: by a request of its own, or by one more step of the thought's request.
+
+The first way is what the backend does: prompt, thought and emb token are sent again, and the prefix cache has all but
+their end. The second would keep the state in the step that reads the emb token. It is not built: here it is a thought
+that is one token longer, which is the least that it could cost. The two take turns; only thoughts that the model closes
+itself could be had the second way. Figures are processor time of vLLM's processes, and wall time.
+
+    python benchmarks/vllm_vector.py [--model 46M] [--rounds 5] [--thoughts 64 256] [--eager]
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from benchmarks.speed.workload import SHAPES, prepare
+from t1_vectorstore import T1Embedder
+from t1_vectorstore.checkpoint import Decoding
+
+BATCHES = (1, 8, 32)
+THOUGHTS = (64, 256)
+
+
+def main() -> None:
+    """Print the table, and the same as JSON."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", choices=sorted(SHAPES), default="46M")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--thoughts", type=int, nargs="+", default=THOUGHTS, help="their lengths in tokens")
+    parser.add_argument("--eager", action="store_true", help="start faster and run slower")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        work = prepare(options.model, Path(folder), documents=1)
+        engine_options = {"max_num_seqs": max(BATCHES), "max_model_len": 1024, "enforce_eager": options.eager}
+        with T1Embedder.load(work.folder, dtype="bfloat16", backend="vllm", engine_options=engine_options) as embedder:
+            rows = [
+                _measure(embedder, work.queries[:batch], tokens, options.rounds)
+                for tokens in options.thoughts
+                for batch in BATCHES
+            ]
+    print("| thoughts at a time | tokens of each | two requests, CPU s | one longer, CPU s | ratio | in wall time |")
+    print("|---|---|---|---|---|---|")
+    for row in rows:
+        print(
+            f"| {row['batch']} | {row['tokens']} | {row['request']:.2f} | {row['step']:.2f} | "
+            f"{row['ratio']:.3f} | {row['wall_ratio']:.3f} |"
+        )
+    print(json.dumps({"model": options.model, "rounds": options.rounds, "rows": rows}))
+
+
+def _measure(embedder: T1Embedder, prompts: list[list[int]], tokens: int, rounds: int) -> dict[str, float]:
+    backend: Any = embedder._backend
+
+    async def longer() -> None:
+        async def generate(number: int) -> None:
+            # The tokens of the thought, the one that closes it, and the step in which that is read.
+            decoding = Decoding(max_tokens=tokens + 2)
+            async for _ in backend._engine.generate(
+                prompts[number], decoding, seed=None, streamed=False, thought=number, samples=1
+            ):
+                pass
+
+        await asyncio.gather(*map(generate, range(len(prompts))))
+
+    ways: dict[str, Callable[[], object]] = {
+        "request": lambda: backend.think(prompts, Decoding(max_tokens=tokens)),
+        "step": lambda: backend._loop.run(longer()),
+    }
+    spent: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
+    for number in range(rounds + 1):
+        for name, way in ways.items():
+            cpu, wall = _processor_seconds(), time.perf_counter()
+            way()
+            if number:  # the first round warms up
+                spent[name].append((_processor_seconds() - cpu, time.perf_counter() - wall))
+    pairs = list(zip(spent["request"], spent["step"], strict=True))
+    return {
+        "batch": len(prompts),
+        "tokens": tokens,
+        **{name: statistics.median(cpu for cpu, _ in taken) for name, taken in spent.items()},
+        "ratio": statistics.median(request[0] / step[0] for request, step in pairs),
+        "wall_ratio": statistics.median(request[1] / step[1] for request, step in pairs),
+    }
+
+
+def _processor_seconds() -> float:
+    """Of this process and all below it that live."""
+    parents, used = {}, {}
+    for entry in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = entry.read_text().rpartition(")")[2].split()
+        except OSError:  # it has ended meanwhile
+            continue
+        pid = int(entry.parent.name)
+        parents[pid], used[pid] = int(fields[1]), int(fields[11]) + int(fields[12])
+    ours, found = {os.getpid()}, True
+    while found:
+        found = {pid for pid, parent in parents.items() if parent in ours} - ours
+        ours |= found
+    return sum(used.get(pid, 0) for pid in ours) / os.sysconf("SC_CLK_TCK")
+
+
+if __name__ == "__main__":
+    main()
