@@ -2,8 +2,9 @@
 
 A row that samples a closing token is fed the emb token in the next step, and the hidden state of that step is its
 vector. A row whose budget is spent is closed in the same way, so a cut thought costs no more than a finished one:
-one decode step after its last token. That last token itself is fed first, as every token is (it is never in the cache
-when it is sampled). A query that is refined goes on from there: its state is fed back as the next input, step by step.
+one decode step after its last token. That last token itself is fed too, as every token is (it is never in the cache
+when it is sampled); the lean path feeds both in one step where all rows are that far. A query that is refined goes on
+from there: its state is fed back as the next input, step by step.
 """
 
 from __future__ import annotations
@@ -135,6 +136,10 @@ class Chooser:
             for at, token in zip(thinking, self._choose([rows[at] for at in thinking], chosen), strict=True):
                 tokens[at] = token
         return tokens
+
+    def is_last(self, row: Row) -> bool:
+        """Whether a row has been given as many tokens as it may have, so that it is closed whatever comes next."""
+        return row.stop is None and len(row.ids) == self.decoding.max_tokens
 
     def _choose(self, rows: Sequence[Row], last: torch.Tensor) -> list[int]:
         if self.deadline is not None and time.monotonic() >= self.deadline:

@@ -73,37 +73,38 @@ class Prompts:
 
 
 class Steps:
-    """One token for each of the first slots."""
+    """The next token, or tokens, of each of the first slots."""
 
     def __init__(self, cache: SlotCache, positions: torch.Tensor, *, shortest: int, longest: int) -> None:
         """Tell where the tokens stand.
 
         Args:
             cache: that remembers the tokens before.
-            positions: of the tokens in their sequences, on the device.
+            positions: of the tokens in their sequences, ``(slots, n)``, on the device.
             shortest: the least of these positions.
             longest: the largest of them.
         """
         self._cache, self._tokens, self._places = cache, longest + 1, cache.places(positions)
+        self._slots, self._each = positions.shape
         self._later: torch.Tensor | None = None
         if shortest < longest:
-            self._later = torch.arange(cache.start, self._tokens, device=positions.device) > positions[:, None]
+            self._later = torch.arange(cache.start, self._tokens, device=positions.device) > positions[..., None]
         self._mask: torch.Tensor | None = None
 
     def __call__(self, layer: int, queries: torch.Tensor, keys_values: torch.Tensor) -> torch.Tensor:
         """See :class:`Attention`."""
         self._cache.write_each(layer, self._places, keys_values)
-        keys, values = self._cache.read(layer, 0, len(queries), self._tokens)
+        keys, values = self._cache.read(layer, 0, self._slots, self._tokens)
         shared, mask = self._cache.shared(layer), self._hiding(queries.dtype)
         # The heads that share keys are queries of one head: nothing is repeated.
-        grouped = queries.view(len(queries), keys.shape[1], -1, queries.shape[-1])
-        if shared is None and (queries.device.type != "cpu" or len(queries) < _STEPS):
-            return scaled_dot_product_attention(grouped, keys, values, attn_mask=mask).flatten(1, 2)
-        mask = None if mask is None else mask[:, None]
-        return attend(grouped[:, :, :, None], keys, values, mask, shared).flatten(1, 3)
+        grouped = queries.view(self._slots, self._each, keys.shape[1], -1, queries.shape[-1]).permute(0, 2, 3, 1, 4)
+        if shared is None and self._each == 1 and (queries.device.type != "cpu" or self._slots < _STEPS):
+            mask = None if mask is None else mask[:, 0]
+            return scaled_dot_product_attention(grouped[:, :, :, 0], keys, values, attn_mask=mask).flatten(1, 2)
+        return attend(grouped, keys, values, mask, shared).permute(0, 3, 1, 2, 4).flatten(0, 1).flatten(1, 2)
 
     def _hiding(self, dtype: torch.dtype) -> torch.Tensor | None:
-        """What is added to the scores, ``(slots, 1, 1, tokens)``; the same for all layers."""
+        """What is added to the scores, ``(slots, 1, 1, n, tokens)``; the same for all layers."""
         if self._mask is None and self._later is not None:
             mask = torch.zeros(self._later.shape, dtype=dtype, device=self._later.device)
             self._mask = mask.masked_fill_(self._later, float("-inf"))[:, None, None]

@@ -67,13 +67,15 @@ class SlotCache:
         room[:] = keys_values.view(sequences, n, *(room.shape[at] for at in (0, 2)), -1).permute(2, 0, 3, 1, 4)
 
     def places(self, positions: torch.Tensor) -> torch.Tensor:
-        """Where :meth:`write_each` puts the tokens at ``positions`` of the first slots' sequences, in any layer."""
+        """Where :meth:`write_each` puts the tokens at ``positions (slots, n)`` of the first slots, in any layer."""
         kinds, slots, heads, tokens = self._memory.shape[1:5]
         each = torch.arange(kinds * slots * heads, device=positions.device).view(kinds, slots, heads) * tokens
-        return (each[:, : len(positions)].transpose(0, 1) + (positions - self.start)[:, None, None]).flatten()
+        return (
+            each[:, : len(positions)].transpose(0, 1)[:, None] + (positions - self.start)[..., None, None]
+        ).flatten()
 
     def write_each(self, layer: int, places: torch.Tensor, keys_values: torch.Tensor) -> None:
-        """Put one token ``(slots, 2 * kv_heads, head_dim)`` into each of the first slots."""
+        """Put tokens ``(slots * n, 2 * kv_heads, head_dim)`` into the first slots."""
         size = keys_values.shape[-1]
         self._memory[layer].view(-1, size).index_copy_(0, places, keys_values.reshape(-1, size))
 

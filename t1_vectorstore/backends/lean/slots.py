@@ -48,7 +48,10 @@ class SlotLoop:
         while waiting or self._rows:
             while waiting and len(self._rows) < self._cache.slots:
                 self._admit(waiting)
-            self._step()
+            if all(self._chooser.is_last(row) for row in self._rows):
+                self._last_step()
+            else:
+                self._step()
 
     def _admit(self, waiting: deque[Row]) -> None:
         """Read as many waiting prompts as fit in free slots and one forward pass."""
@@ -74,7 +77,7 @@ class SlotLoop:
         rows = self._rows
         at = [row.read for row in rows]
         ids, positions = torch.tensor([self._tokens, at], device=self._device)
-        steps = Steps(self._cache, positions, longest=max(at), shortest=min(at))
+        steps = Steps(self._cache, positions[:, None], longest=max(at), shortest=min(at))
         inputs = step_inputs(self._decoder.embed(ids), rows)
         states = self._decoder(ids, positions, steps, depth=self._depth, inputs=inputs)
         for slot, row in enumerate(rows):
@@ -85,6 +88,21 @@ class SlotLoop:
         if len(going) < len(rows):
             last = last[torch.tensor(going, dtype=torch.long, device=self._device)]
         self._tokens = self._chooser(self._rows, last) if self._rows else []
+
+    def _last_step(self) -> None:
+        """Feed each row the last token of its budget and the emb token at once: one reading of the weights for both."""
+        rows, emb_id = self._rows, self._chooser.emb_id
+        ids = torch.tensor([[token, emb_id] for token in self._tokens], device=self._device)
+        positions = torch.tensor([[row.read, row.read + 1] for row in rows], device=self._device)
+        at = [row.read for row in rows]
+        steps = Steps(self._cache, positions, longest=max(at) + 1, shortest=min(at))
+        states = self._decoder(ids.flatten(), positions.flatten(), steps, depth=self._depth)
+        self._tokens = self._chooser(rows, states.final[::2])  # tells whether the thought was at its end
+        for slot, row in enumerate(rows):
+            row.read += 2
+            row.take(states.pooled[2 * slot + 1], states.final[2 * slot + 1])
+        going = self._close_ranks()
+        self._tokens = [self._tokens[slot] for slot in going]
 
     def _close_ranks(self) -> list[int]:
         """Let finished rows go and move the last ones to their slots; tells in which slot each row was."""
