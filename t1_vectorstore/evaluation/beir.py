@@ -57,8 +57,8 @@ def read_qrels(path: Path) -> dict[str, dict[str, int]]:
     for line in lines:
         if error := lines.take_error():
             raise error
-        cells = line.split()
-        if not cells or cells[0] == _HEADER:
+        cells = line.strip().split("\t") if "\t" in line else line.split()  # ids may hold spaces
+        if not line.strip() or cells[0] == _HEADER:
             continue
         try:
             query, document, gain = cells if len(cells) == 3 else (cells[0], cells[2], cells[3])

@@ -42,6 +42,11 @@ def test_judgements_of_trec(tmp_path: Path) -> None:
     assert read_qrels(tmp_path / "qrels") == {"q": {"a": 1, "b": 0}}
 
 
+def test_judgements_of_ids_with_spaces(tmp_path: Path) -> None:
+    (tmp_path / "qrels").write_text("query-id\tcorpus-id\tscore\nq 1\tbrain disease/signs\t1\n")
+    assert read_qrels(tmp_path / "qrels") == {"q 1": {"brain disease/signs": 1}}
+
+
 @pytest.mark.parametrize(
     ("qrels", "words"),
     [
