@@ -12,7 +12,8 @@ import numpy as np
 from typing_extensions import Self, Unpack
 
 from t1_vectorstore import thinking
-from t1_vectorstore.backends import Backend, known_fingerprint, load_backend
+from t1_vectorstore.backends import Backend, load_backend
+from t1_vectorstore.backends.options import check_options, known_fingerprint
 from t1_vectorstore.checkpoint import Checkpoint, CheckpointSpec
 from t1_vectorstore.pooling import to_vectors
 from t1_vectorstore.prompts import Prompt, Prompter, check_texts
@@ -104,8 +105,11 @@ class T1Embedder:
             BackendError: the servers cannot be reached, or have another model.
             MissingExtraError: what the backend needs is not installed.
             ValueError: an option with a value it does not take, or a device this machine does not have.
+            TypeError: an option of another type. This and the like is refused before anything is downloaded.
         """
         check_policy(truncation)
+        local: dict[str, Any] = {"device": device, "devices": devices, "batch_tokens": batch_tokens, "threads": threads}
+        check_options(backend, dtype=dtype, engine_options=engine_options, **local)
         checkpoint = Checkpoint.load(
             model,
             preset=preset,
@@ -122,13 +126,10 @@ class T1Embedder:
             backend,
             checkpoint,
             stop_ids=prompter.stop_ids,
-            device=device,
-            devices=devices,
             dtype=dtype,
-            batch_tokens=batch_tokens,
-            threads=threads,
             remote_code=remote_code,
             engine_options=engine_options,
+            **local,
         )
         room = getattr(runner, "max_positions", None) or checkpoint.max_positions
         return cls(prompter, runner, identity, truncation=truncation, max_positions=room)

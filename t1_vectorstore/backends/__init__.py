@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Protocol
 
+from t1_vectorstore.backends.options import local_extra
 from t1_vectorstore.checkpoint import Checkpoint, Decoding
 from t1_vectorstore.errors import BackendError, MissingExtraError
 from t1_vectorstore.specification import UNREFINED, Refining
@@ -73,60 +73,6 @@ class Backend(Protocol):
         ...
 
 
-def check_options(
-    name: BackendName,
-    *,
-    dtype: str = "auto",
-    engine_options: Mapping[str, Any] | None = None,
-    refining: Refining = UNREFINED,
-    **local: Any,  # noqa: ANN401
-) -> None:
-    """Refuse what a backend cannot take, before anything is loaded.
-
-    Args: those of :func:`load_backend`, and
-        refining: what will be asked of it.
-
-    Raises:
-        ValueError: no such backend, or an option that it does not have, or something that it cannot do.
-    """
-    if name not in ("transformers", "vllm", "remote"):
-        raise ValueError(f"backend must be 'transformers', 'vllm' or 'remote', got {name!r}")
-    if name == "transformers":
-        if engine_options:
-            raise ValueError(f"engine_options={dict(engine_options)} are for the backends 'vllm' and 'remote'")
-        return
-    refuse_refining(refining)
-    for option, value in local.items():
-        if value not in (None, "auto"):
-            raise ValueError(f"{option}={value!r} is for the backend 'transformers'; see engine_options for {name!r}")
-    if name == "remote":
-        if dtype != "auto":
-            raise ValueError(f"dtype={dtype!r} is chosen where the servers are started, not by backend='remote'")
-        from t1_vectorstore.backends.remote import Servers
-
-        Servers.read(engine_options or {})
-
-
-def check_devices(names: Sequence[str]) -> None:
-    """Refuse devices that are not on this machine.
-
-    Raises:
-        MissingExtraError: there are names, and torch is not installed.
-        ValueError: one is not on this machine.
-    """
-    if not names:
-        return
-    with _local_extra():
-        from t1_vectorstore.backends.devices import find_device
-    for name in names:
-        find_device(name)
-
-
-def known_fingerprint(name: BackendName, engine_options: Mapping[str, Any] | None) -> str | None:
-    """The checkpoint's fingerprint where the options tell it: weights on servers are not needed here."""
-    return (engine_options or {}).get("fingerprint") if name == "remote" else None
-
-
 def load_backend(
     name: BackendName,
     checkpoint: Checkpoint,
@@ -140,7 +86,7 @@ def load_backend(
     """Load what runs a checkpoint's model, and heavy libraries only now.
 
     Args:
-        name: which one.
+        name: which one; it and its options have passed :func:`~t1_vectorstore.backends.options.check_options`.
         checkpoint: the folder and its specification.
         stop_ids: the tokens that end a thought, the emb token first.
         dtype: of the weights.
@@ -150,15 +96,13 @@ def load_backend(
 
     Raises:
         MissingExtraError: what the backend needs is not installed.
-        ValueError: no such backend, or an option that it does not have, or a specification that refines, which it
-            cannot.
+        ValueError: a specification that the backend cannot follow.
     """
-    refining = checkpoint.spec.refining
-    check_options(name, dtype=dtype, engine_options=engine_options, refining=refining, **local)
     if name == "transformers":
         return load_transformers(
             checkpoint, emb_id=stop_ids[0], stop_ids=stop_ids, dtype=dtype, remote_code=remote_code, **local
         )
+    refuse_refining(checkpoint.spec.refining)
     if name == "vllm":
         return _vllm(checkpoint, stop_ids=stop_ids, dtype=dtype, remote_code=remote_code, options=engine_options or {})
     from t1_vectorstore.backends.remote import load
@@ -185,18 +129,15 @@ def load_transformers(
         devices: several, for documents, in place of ``device``.
 
     Raises:
-        ValueError: both ``device`` and ``devices``.
         MissingExtraError: torch, safetensors or transformers is needed and not installed.
     """
     if devices is not None:
-        if device != "auto":
-            raise ValueError(f"device={device!r} and devices={devices!r}: give one of them")
         from t1_vectorstore.backends.pool import DevicePool
 
         load = partial(load_transformers, checkpoint, emb_id=emb_id, stop_ids=stop_ids, dtype=dtype)
         load = partial(load, batch_tokens=batch_tokens, threads=threads, remote_code=remote_code)
         return DevicePool(load, devices)
-    with _local_extra():
+    with local_extra():
         from t1_vectorstore.backends.local import load_local
 
         return load_local(
@@ -210,16 +151,6 @@ def load_transformers(
             sharing=sharing,
             remote_code=remote_code,
         )
-
-
-@contextmanager
-def _local_extra() -> Iterator[None]:
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        if (error.name or "").split(".")[0] in ("torch", "transformers", "safetensors"):
-            raise MissingExtraError("local", "the local backend") from error
-        raise
 
 
 def _vllm(checkpoint: Checkpoint, **options: Any) -> Backend:  # noqa: ANN401

@@ -11,17 +11,16 @@ def find_device(name: str) -> torch.device:
     """A device; ``auto`` takes a GPU where there is one.
 
     Raises:
-        TypeError: no name.
         ValueError: it is not on this machine.
     """
     if name == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda")
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    if not isinstance(name, str):
-        raise TypeError(f"device must be a name such as 'cpu' or 'cuda:0', got {name!r}")
     try:
         device = torch.device(name)
+        if device.type == "cuda" and (device.index or 0) < torch.cuda.device_count():
+            return device  # a tensor on it would take half a gigabyte of it, also where another process is to use it
         torch.zeros(1, device=device).item()  # 'meta' makes tensors, but none that hold numbers
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise ValueError(f"device {name!r} is not on this machine: {error}".splitlines()[0]) from error
@@ -29,16 +28,9 @@ def find_device(name: str) -> torch.device:
 
 
 def find_dtype(name: str, device: torch.device) -> torch.dtype:
-    """A floating point type; ``auto`` takes bfloat16 where the device computes in it.
-
-    Raises:
-        ValueError: no type that models are run in.
-    """
-    known = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+    """One of the types of :data:`~t1_vectorstore.backends.options.DTYPES`."""
     if name != "auto":
-        if name not in known:
-            raise ValueError(f"dtype must be 'auto' or one of {sorted(known)}, got {name!r}")
-        return known[name]
+        return {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[name]
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
     return torch.bfloat16 if device.type == "cpu" and _cpu_computes_in_bfloat16() else torch.float32

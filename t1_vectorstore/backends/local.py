@@ -231,20 +231,12 @@ def load_local(
         lean: take the lean path where it is proven; without it always transformers, its reference.
 
     Raises:
-        ValueError: a device or dtype that this machine does not have, a batch size below 1,
-            a number of threads below 1 or far above that of the CPUs.
-        TypeError: a device that is no name.
+        ValueError: a device that this machine does not have, or a pooling layer that the model does not have.
         CheckpointError: weights that do not load, or have no row for the emb token.
         ModuleNotFoundError: transformers is needed and not installed.
     """
     place = find_device(device)
     number = find_dtype(dtype, place)
-    for name, count in (("batch_tokens", batch_tokens), ("threads", threads)):
-        if count is not None and (not isinstance(count, int) or isinstance(count, bool) or count < 1):
-            raise ValueError(f"{name} must be a whole number of at least 1, got {count!r}")
-    most = 4 * (os.cpu_count() or 64)
-    if threads is not None and threads > most:  # of very many torch dies without a word
-        raise ValueError(f"threads={threads}, but more than {most}, four for each CPU here, only wait for each other")
     depth = _depth(checkpoint)
     shape = lean_shape(checkpoint, place) if lean else None
     model: LocalModel

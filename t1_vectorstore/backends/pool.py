@@ -61,14 +61,8 @@ class DevicePool:
             devices: as torch names them; one twice gets two processes.
 
         Raises:
-            TypeError: ``devices`` is no sequence of names.
-            ValueError: it is empty, or leaves a device open.
             BackendError: a process ended before its model was loaded.
         """
-        if isinstance(devices, str) or not all(isinstance(device, str) for device in devices):
-            raise TypeError(f"devices must be a list of names, got {devices!r}")
-        if not devices or "auto" in devices:
-            raise ValueError(f"devices must name each device, such as ['cuda:0', 'cuda:1'], got {list(devices)!r}")
         load = partial(load, sharing=sum(device.startswith("cpu") for device in devices))
         self._closed, self._process = False, os.getpid()
         others = [_Lane(device, _one_process(), _encode) for device in devices[1:]]

@@ -20,7 +20,7 @@ from t1_vectorstore.types import Vectors
 
 
 class Servers(BaseModel):
-    """Where the servers are; see the README for how to start them."""
+    """Where the servers are; ``docs/vllm.md`` tells how to start them."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

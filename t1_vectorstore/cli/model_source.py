@@ -69,7 +69,7 @@ class ModelSource:
             MissingExtraError: a device is named, and torch is not installed.
             ValueError: an option with a value that it, or the backend, does not take, or a device that is not here.
         """
-        from t1_vectorstore.backends import check_devices, check_options
+        from t1_vectorstore.backends.options import check_options
         from t1_vectorstore.thinking import choose_refining
 
         refining = choose_refining(refine_steps)
@@ -81,9 +81,8 @@ class ModelSource:
             backend=cast(BackendName, backend),  # refused below if it is none
             engine_options=parse_fields("--engine-option", engine_option),
         )
-        check_options(source.backend, engine_options=source.engine_options, refining=refining, **source._placing)
-        if not elsewhere:
-            check_devices(source.devices)
+        options = source.engine_options
+        check_options(source.backend, engine_options=options, refining=refining, elsewhere=elsewhere, **source._placing)
         return source
 
     def named(self, model: str | None) -> Self:
@@ -101,7 +100,7 @@ class ModelSource:
 
     def checkpoint(self) -> Checkpoint:
         """The files of the model, without its weights in memory."""
-        from t1_vectorstore.backends import known_fingerprint
+        from t1_vectorstore.backends.options import known_fingerprint
         from t1_vectorstore.checkpoint import Checkpoint
 
         known = known_fingerprint(self.backend, self.engine_options)

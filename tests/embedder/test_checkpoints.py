@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 
 from t1_vectorstore import CheckpointSpec, T1Embedder
+from t1_vectorstore.backends.devices import find_device
 from t1_vectorstore.checkpoint import SPEC_FILE, Checkpoint, Decoding
 from t1_vectorstore.errors import CheckpointError
 from t1_vectorstore.presets import PRESETS
@@ -164,7 +166,7 @@ def test_bad_overrides(tiny: Path) -> None:
 def test_devices_and_types_this_machine_lacks(tiny: Path) -> None:
     with pytest.raises(ValueError, match="device 'warp' is not on this machine"):
         T1Embedder.load(tiny, device="warp")
-    with pytest.raises(ValueError, match="dtype must be 'auto' or one of"):
+    with pytest.raises(ValueError, match="dtype must be one of 'auto', 'float32'"):
         T1Embedder.load(tiny, dtype="int3")
     with pytest.raises(ValueError, match="batch_tokens must be a whole number of at least 1"):
         T1Embedder.load(tiny, batch_tokens=0)
@@ -176,6 +178,33 @@ def test_devices_and_types_this_machine_lacks(tiny: Path) -> None:
         T1Embedder.load(tiny, device="meta")
     with pytest.raises(TypeError, match="device must be a name such as 'cpu'"):
         T1Embedder.load(tiny, device=None)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "words"),
+    [
+        ({"backend": "vlm"}, ValueError, "backend must be .* got 'vlm'"),
+        ({"dtype": "bf16"}, ValueError, "dtype must be .* got 'bf16'"),
+        ({"devices": ["cpu", "cuda:97"]}, ValueError, "'cuda:97' is not on this machine"),
+        ({"devices": 2}, TypeError, "devices must be a list of names, got 2"),
+        ({"batch_tokens": "many"}, ValueError, "batch_tokens must be .* got 'many'"),
+        ({"threads": True}, ValueError, "threads must be .* got True"),
+        ({"backend": "vllm", "engine_options": ["max_model_len"]}, TypeError, "engine_options is a mapping"),
+        ({"backend": "remote"}, ValueError, "generate_url: Field required"),
+    ],
+)
+def test_they_are_refused_before_gigabytes_are_downloaded(
+    monkeypatch: pytest.MonkeyPatch, options: dict[str, Any], error: type[Exception], words: str
+) -> None:
+    monkeypatch.setattr(Checkpoint, "load", lambda *_, **__: pytest.fail("the checkpoint is looked for"))
+    with pytest.raises(error, match=words):
+        T1Embedder.load("ForwardAILabs/MRE-T1", **options)
+
+
+def test_a_gpu_is_found_without_a_context_on_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch, "zeros", lambda *_, **__: pytest.fail("a tensor is made"))
+    assert [find_device(name).index for name in ("cuda", "cuda:1")] == [None, 1]
 
 
 def test_the_number_of_threads_is_given_back(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
