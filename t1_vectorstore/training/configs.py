@@ -144,6 +144,8 @@ class Contrastive(Stage):
     teacher: str | None = None
     """A sentence-transformers model whose cosines the vectors are drawn to."""
     teacher_weight: float = Field(default=1.0, ge=0.0)
+    teacher_parts: tuple[str, ...] = ()
+    """Parts of the data whose queries heed the teacher, all by default: it may know nothing of some."""
     lm_weight: float = Field(default=0.1, ge=0.0)
     negatives_share: float = Field(default=1.0, ge=0.0, le=1.0)
 
@@ -151,6 +153,9 @@ class Contrastive(Stage):
     def _caches_what_it_can(self) -> Contrastive:
         if self.teacher == "":
             raise ValueError("teacher names no model")
+        drawn = self.queries if isinstance(self.queries, dict) else {}
+        if unknown := sorted(set(self.teacher_parts) - drawn.keys()):
+            raise ValueError(f"teacher_parts names {unknown[0]!r}, which is none of the parts of queries")
         return self
 
 

@@ -67,9 +67,13 @@ def distillation(queries: Tensor, documents: Tensor, teacher: Tensor, temperatur
     Args:
         queries: (Q, dim).
         documents: (D, dim).
-        teacher: (Q, D), the teacher's cosines.
+        teacher: (Q, D), the teacher's cosines; rows of NaN are left out.
         temperature: Divides both sides' cosines; above zero.
     """
+    taught = teacher[:, 0].isfinite()
+    if not taught.any():
+        return queries.new_zeros(())
+    queries, teacher = queries[taught], teacher[taught]
     own = (queries.float() @ documents.float().T / temperature).log_softmax(-1)
     return functional.kl_div(
         own, (teacher.float() / temperature).log_softmax(-1), log_target=True, reduction="batchmean"

@@ -71,18 +71,19 @@ def _choose(mining: Mining, hits: Sequence[tuple[str, float]], right: set[str]) 
     return [name for name, score in wrong if best is None or score < mining.below * best][: mining.keep]
 
 
-def read_teacher(name: str, data: TrainingData, file: Path) -> Teacher:
+def read_teacher(name: str, data: TrainingData, parts: Sequence[str], file: Path) -> Teacher:
     """Let a sentence-transformers model embed the queries and the documents they may meet, or read what it gave before.
 
     Args:
         name: The model.
         data: The queries that are asked, with all their negatives.
+        parts: Of the data, whose queries it embeds; all if there are none.
         file: Where the vectors are kept.
 
     Raises:
         MissingExtraError: The ``eval`` extra, which has sentence-transformers, is not installed.
     """
-    queries = list(dict.fromkeys(example.query for example in data.examples))
+    queries = list(dict.fromkeys(e.query for e in data.examples if not parts or e.part in parts))
     met = {name for example in data.examples for name in (*example.positives, *example.negatives)}
     numbers = [number for number, name in enumerate(data.documents) if name in met]
     if not file.is_file():

@@ -131,10 +131,13 @@ class Teacher:
         self._rows = {text: row for row, text in enumerate(texts)}
 
     def __call__(self, examples: Sequence[Example], documents: Sequence[int]) -> torch.Tensor:
-        """Cosines (Q, D) of the examples' queries and the documents with these numbers."""
-        queries = self._queries[[self._rows[example.query] for example in examples]]
+        """Cosines (Q, D) of the examples' queries and the documents with these numbers; NaN where it is not asked."""
+        cosines = np.full((len(examples), len(documents)), np.nan, np.float32)
+        taught = [at for at, example in enumerate(examples) if example.query in self._rows]
+        queries = self._queries[[self._rows[examples[at].query] for at in taught]]
         found = self._documents[[self._document_rows[number] for number in documents]]
-        return torch.from_numpy(np.ascontiguousarray(queries @ found.T))
+        cosines[taught] = queries @ found.T
+        return torch.from_numpy(cosines)
 
 
 def with_negatives(data: TrainingData, negatives: Mapping[str, Sequence[str]]) -> TrainingData:

@@ -104,5 +104,7 @@ def _harder(
     if stage.mining is not None:
         negatives = mining.mined(stage.mining, start, asked, out / mining.FILE)
         data, asked = with_negatives(data, negatives), with_negatives(asked, negatives)
-    teacher = mining.read_teacher(stage.teacher, asked, out / mining.TEACHER) if stage.teacher else None
+    teacher = (
+        mining.read_teacher(stage.teacher, asked, stage.teacher_parts, out / mining.TEACHER) if stage.teacher else None
+    )
     return data, teacher

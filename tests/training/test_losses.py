@@ -56,3 +56,12 @@ def test_distillation_is_nothing_for_a_pupil_that_ranks_as_its_teacher() -> None
     p, q = (torch.softmax(scores / 0.5, -1) for scores in (own.flip(1), own))
     expected = (p * (p / q).log()).sum(-1).mean().item()
     assert losses.distillation(QUERIES, DOCUMENTS, own.flip(1), 0.5).item() == pytest.approx(expected, abs=1e-6)
+
+
+def test_distillation_leaves_out_what_the_teacher_was_not_asked() -> None:
+    own = QUERIES @ DOCUMENTS.T
+    partly = own.flip(1).clone()
+    partly[0] = float("nan")
+    expected = losses.distillation(QUERIES[1:], DOCUMENTS, own.flip(1)[1:], 0.5)
+    assert losses.distillation(QUERIES, DOCUMENTS, partly, 0.5).item() == pytest.approx(expected.item())
+    assert losses.distillation(QUERIES, DOCUMENTS, torch.full_like(own, float("nan")), 0.5).item() == 0.0

@@ -186,11 +186,12 @@ def test_stage_two_mines_negatives_and_heeds_a_teacher(
 ) -> None:
     monkeypatch.setattr("sentence_transformers.SentenceTransformer", BagOfLetters)
     stage = CONTRASTIVE | {"at_once": 6, "mining": {"depth": 12, "keep": 3, "below": 2.0}, "teacher": "letters"}
+    stage |= {"queries": {"hop1": 4, "hop2": 4}, "teacher_parts": ["hop2"]}
     running.train(recipe(stage, path=str(trained / "model")), chains, tmp_path)
     lines = [json.loads(line) for line in (tmp_path / "1-contrastive" / "negatives.jsonl").read_text().splitlines()]
     examples = [json.loads(line) for line in (chains / "train.jsonl").read_text().splitlines()]
     right = {example["query"]: example["positives"] for example in examples}
-    drawn = Draw(read_data(chains).examples, 8, seed=0).all(4)
+    drawn = Draw(read_data(chains).examples, {"hop1": 4, "hop2": 4}, seed=0).all(4)
     assert {query for query, _ in lines} == {example.query for example in drawn} < right.keys()
     assert all(len(found) <= 3 and not set(found) & set(right[query]) for query, found in lines)
     assert sum(bool(found) for _, found in lines) > len(lines) / 2
