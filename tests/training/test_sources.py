@@ -16,6 +16,7 @@ from t1_vectorstore.evaluation.beir import read_beir
 from t1_vectorstore.training.examples import read_data
 from t1_vectorstore.training.sources import diseases, entailmentbank, joined, wordnet
 from t1_vectorstore.training.sources.paraphrases import UNSEEN, WIDE
+from t1_vectorstore.training.sources.patterns import expand
 
 
 def test_the_factbook_trains_no_long_thought_and_no_evaluation_start(chains: Path) -> None:
@@ -35,13 +36,22 @@ def words(text: str) -> set[str]:
     return set(re.findall(r"[a-z]{4,}", re.sub(r"\{\w\}", "", text.lower())))
 
 
+def test_a_pattern_stands_for_its_combinations() -> None:
+    assert set(expand("[|tell me ]which [land|state] {x}")) == {
+        "which land {x}", "which state {x}", "tell me which land {x}", "tell me which state {x}",
+    }  # fmt: skip
+    every = [way for kind in vars(WIDE).values() for ways in kind.values() for way in ways]
+    assert all(way.count("{") == 1 and not set("[]|") & set(way) and "  " not in way for way in every)
+
+
 def test_the_wordings_of_training_and_of_the_other_words_differ() -> None:
     seen, unseen = vars(WIDE), vars(UNSEEN)
     for kind in ("questions", "starts", "steps"):
         assert seen[kind].keys() == unseen[kind].keys() == vars(PLAIN)[kind].keys()
         for key in seen[kind]:
             assert not set(seen[kind][key]) & set(unseen[kind][key])
-            assert len(set(seen[kind][key])) == 8
+            assert len(set(seen[kind][key])) == len(seen[kind][key]) > 100
+            assert set(vars(PLAIN)[kind][key]) < set(seen[kind][key])
     steps = [step for wording in (WIDE, UNSEEN) for ways in wording.steps.values() for step in ways]
     assert all(step.endswith("{x}") for step in steps)
     small = {"with", "from", "into", "such", "have", "that", "among", "them", "what", "country", "countries", "find"}
@@ -68,6 +78,13 @@ def ontology(tmp_path: Path) -> Path:
     for name, lines in ((diseases.FACETS_FILE, facets), (diseases.TREE_FILE, tree)):
         (folder / name).write_bytes(gzip.compress(("\n".join(lines) + "\n").encode()))
     return folder
+
+
+def test_the_diseases_are_asked_in_other_words_too() -> None:
+    for seen, unseen in ((diseases._QUESTIONS, diseases._OTHER_QUESTIONS), (diseases._STARTS, diseases._OTHER_STARTS)):
+        for key, ways in unseen.items():
+            assert len(seen[key]) > 15
+            assert not set(ways) & set(seen[key])
 
 
 def test_diseases(ontology: Path, tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from pathlib import Path
 
 from t1_vectorstore.errors import CorpusError
 from t1_vectorstore.training.examples import Example, write_data
+from t1_vectorstore.training.sources.patterns import expand_all
 
 FACETS_FILE, TREE_FILE = "facets.tsv.gz", "HumanDO.tsv.gz"
 UNSEEN_ONE_IN, HELD_OUT_ONE_IN = 5, 8
@@ -44,17 +45,44 @@ _DOCUMENTS: Mapping[str, str] = {
     "cause": "Agent behind {d}: {v}.",
     "kind": "Classification: {d} belongs under {v}.",
 }
-_QUESTIONS: Mapping[str, tuple[str, ...]] = {
-    "signs": ("how does one notice {x}", "what do patients with {x} complain of", "what does {x} feel like"),
-    "organ": ("where in the body does {x} sit", "which part of a patient suffers from {x}", "what does {x} attack"),
-    "spread": ("how does one catch {x}", "on which ways does {x} travel to others", "how do people pick up {x}"),
-    "cause": ("where does {x} come from", "what brings about {x}", "what is to blame for {x}"),
-    "kind": (
-        "to which family does {x} count",
-        "what sort of illness is {x}",
-        "in which chapter would a textbook put {x}",
-    ),
-}
+_ASK = "[|tell me |do you know |can you say ]"
+_ILLNESS = "[illness|disorder|ailment|sickness|malady]"
+_QUESTIONS: Mapping[str, tuple[str, ...]] = expand_all(
+    {
+        "signs": (
+            "how does one [notice|spot|detect] {x}",
+            "what do [patients|people|those] with {x} [complain of|suffer|feel|go through]",
+            "what does {x} feel like",
+            f"{_ASK}what a [nurse|patient|parent] would see in {{x}}",
+            "what [tells|shows|warns] that [someone|a person] has {x}",
+        ),
+        "organ": (
+            "where in the body does {x} [sit|strike|begin]",
+            "which part of [a patient|the body|a person] [suffers from|is hurt by|is struck by] {x}",
+            "what does {x} [attack|harm|strike]",
+            f"{_ASK}which [tissue|organ|part of the body] {{x}} [is about|lies in|harms]",
+        ),
+        "spread": (
+            "how does one [catch|contract] {x}",
+            "[on|in] which ways does {x} [travel|jump|pass] to [others|new victims|healthy people]",
+            "how do [people|patients|children] [pick up|come by|catch] {x}",
+            f"{_ASK}what to [avoid|keep away from] so as not to catch {{x}}",
+            "by what does {x} pass from one to the next",
+        ),
+        "cause": (
+            "where does {x} come from",
+            "what [brings about|brings on|triggers|produces] {x}",
+            "what is to blame for {x}",
+            f"{_ASK}which [germ|microbe|culprit|creature] [brings|makes|stands at the root of] {{x}}",
+        ),
+        "kind": (
+            "to which [family|group|class] does {x} [count|go]",
+            f"what [sort|type|kind] of {_ILLNESS} is {{x}}",
+            "in which chapter would a textbook [put|treat|list] {x}",
+            f"{_ASK}under which [heading|name|title] {{x}} is [filed|listed|sorted]",
+        ),
+    }
+)
 _OTHER_QUESTIONS: Mapping[str, tuple[str, ...]] = {
     "signs": ("how do doctors recognise {x}",),
     "organ": ("what is damaged when someone has {x}",),
@@ -62,10 +90,22 @@ _OTHER_QUESTIONS: Mapping[str, tuple[str, ...]] = {
     "cause": ("what is the origin of {x}",),
     "kind": ("what is {x} an example of",),
 }
-_STARTS = {
-    "signs": ("the illness that shows itself by {e}", "the disorder that gives a patient {e}", "what one has with {e}"),
-    "cause": ("the illness one gets from {e}", "the disorder that {e} leads to", "what {e} does to a patient"),
-}
+_STARTS = expand_all(
+    {
+        "signs": (
+            f"the {_ILLNESS} that [shows itself by|gives a patient|brings|comes with|makes itself felt by] {{e}}",
+            f"the {_ILLNESS} [with|marked by|known for] {{e}}",
+            "what one has with {e}",
+            "what [someone|a patient] with {e} has",
+        ),
+        "cause": (
+            f"the {_ILLNESS} [one gets|one catches|people get|that comes] from {{e}}",
+            f"the {_ILLNESS} that {{e}} [leads to|brings|produces|gives]",
+            "what {e} does to a patient",
+            f"the {_ILLNESS} [brought on|produced|triggered] by {{e}}",
+        ),
+    }
+)
 _OTHER_STARTS = {"signs": ("the condition recognised by {e}",), "cause": ("the condition due to {e}",)}
 _THOUGHTS = {"signs": "{e} are signs of {d}.", "cause": "{e} causes {d}.", "up": "{d} is a kind of {p}."}
 _NAMES = {"signs": "symptoms", "organ": "site", "spread": "transmission", "cause": "agent", "kind": "classification"}

@@ -1,8 +1,8 @@
-"""More ways to word a chain's query: for training, and others that no training query has.
+"""Ways to word a chain's query: hundreds of each thing for training, and others that no training query has.
 
 As in :mod:`t1_vectorstore.demo.wording`, names and small function words aside no query template shares a word with the
-document templates of its facet. A step ends with what it starts from: a chain of them reads
-from the end, and nothing is nested.
+document templates of its facet. A step ends with what it starts from: a chain of them reads from the end, and nothing
+is nested.
 """
 
 from __future__ import annotations
@@ -10,112 +10,166 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from t1_vectorstore.demo.wording import PLAIN, Wording
+from t1_vectorstore.training.sources.patterns import expand_all
+
+_LAND = "[country|state|nation|land|place]"
+_KNOW = "[|do you know |tell me |can you say |please find out |i would like to hear ]"
+
 
 _MORE = Wording(
-    questions={
-        "farming": (
-            "what gets planted, fed and slaughtered in {x}",
-            "name the crops and herds of {x}",
-            "what do peasants in {x} live from",
-            "tell me which food {x} grows for itself",
-            "what would one see on the land and in the barns of {x}",
-        ),
-        "exports": (
-            "name the goods that {x} sends to other countries",
-            "what do ships carry away from the ports of {x}",
-            "which articles of {x} are bought by the rest of the world",
-            "tell me what {x} lives from selling",
-            "what leaves {x} for foreign customers",
-        ),
-        "imports": (
-            "name the goods that {x} has to get from other countries",
-            "what do ships unload in the ports of {x}",
-            "which articles does {x} not have enough of at home",
-            "tell me what {x} orders from foreign firms",
-            "what comes to {x} from the rest of the world",
-        ),
-        "industries": (
-            "name the branches of manufacturing in {x}",
-            "what is processed and produced by the plants of {x}",
-            "where do the workers of {x} find jobs",
-            "tell me what companies in {x} turn out",
-            "what are the workshops and mills of {x} for",
-        ),
-        "climate": (
-            "is it hot or cold, wet or dry in {x}",
-            "name the seasons one meets in {x}",
-            "how warm and how rainy does it get in {x}",
-            "tell me what the temperatures are like in {x}",
-            "does one need a coat or an umbrella in {x}",
-        ),
-        "languages": (
-            "what is the mother tongue of people in {x}",
-            "name what one hears on the streets of {x}",
-            "which dictionary should a guest of {x} bring",
-            "tell me how people in {x} speak",
-            "what do schoolchildren of {x} learn to read in",
-        ),
-        "resources": (
-            "name the minerals and fuels of {x}",
-            "what would a geologist look for in {x}",
-            "which raw materials does nature give to {x}",
-            "tell me what is buried under {x}",
-            "what wealth do the mines, woods and rivers of {x} hold",
-        ),
-        "symbols": (
-            "name the animal, flower or sign of {x}",
-            "what might be drawn on the banknotes and flags of {x}",
-            "which beast or bloom do the people of {x} honour",
-            "tell me what is pictured in the arms of {x}",
-            "what is to {x} as the bald eagle is to the united states",
-        ),
-    },
-    starts={
-        "capital": (
-            "the country whose parliament meets in {e}",
-            "the country with {e} as its seat of government",
-            "the land whose ministers work in {e}",
-            "the nation of which {e} is the first city",
-            "the place that is administered from {e}",
-        ),
-        "peak": (
-            "the country where {e} towers over everything",
-            "the land whose tallest mountain is {e}",
-            "the state with {e} as its top",
-            "the nation in which nobody stands higher than on {e}",
-            "the place that culminates in {e}",
-        ),
-        "city": (
-            "the country in which {e} lies",
-            "the land that has {e} among its towns",
-            "the home country of {e}",
-            "the state on whose map one sees {e}",
-            "the place whose citizens live in {e} and elsewhere",
-        ),
-    },
-    steps={
-        "border": (
-            "the country that touches the most kilometres of {x}",
-            "the neighbour along most of the land boundary of {x}",
-            "the state on the other side of the longest boundary of {x}",
-            "the nation next door by the longest line to {x}",
-            "the country with the longest edge in common with {x}",
-        ),
-        "buyer": (
-            "the country that takes most of the exports of {x}",
-            "the place that receives most shipments from {x}",
-            "the state that pays most for the wares of {x}",
-            "the leading client of {x}",
-            "the country that buys most from {x}",
-        ),
-        "seller": (
-            "the country that most purchases come from in {x}",
-            "the place that provides most of the shopping of {x}",
-            "the state that delivers most to {x}",
-            "the leading provider of {x}",
-            "the country that sells most to {x}",
-        ),
-    },
+    questions=expand_all(
+        {
+            "farming": (
+                f"{_KNOW}what [gets|is] [planted|grown|raised|cultivated] [and fed|and fattened|and kept|] in {{x}}",
+                "[name|list|give me] the [crops|harvests|plants and beasts|crops and herds|grain and livestock] of {x}",
+                f"{_KNOW}what [peasants|country people|growers|villagers|ranchers] in {{x}} "
+                f"[live from|tend|bring in|raise]",
+                f"{_KNOW}which [food|foods|grain and meat|fruit and cattle] {{x}} [grows|raises|produces] for itself",
+                "what would one see [on the land|in the fields|in the barns|in the meadows and barns] of {x}",
+                "[what|which foods] [come|comes] [off|from] the [fields|soil|pastures|orchards] of {x}",
+                "what [stands|ripens|grazes] [on|in] the [fields|meadows|acres] of {x}",
+            ),
+            "exports": (
+                "[name|list|give me] the [goods|wares|articles|things] that {x} [sends|ships|sells] to "
+                "[others|foreigners|other countries]",
+                f"{_KNOW}what ships [carry|take|haul] [away|off|out] from the [ports|harbours|docks|quays] of {{x}}",
+                "which [articles|goods|wares] of {x} are [bought|wanted|ordered] by "
+                "[the rest of the world|foreigners|other nations]",
+                f"{_KNOW}what {{x}} "
+                f"[lives from selling|earns its foreign money with|makes money with abroad|sells beyond its frontiers]",
+                "what [goes|travels|is sent] [from|out of] {x} "
+                "[to foreign customers|to buyers overseas|across the frontier]",
+                "with which [goods|wares|merchandise] does {x} [pay its way|make money] [abroad|overseas]",
+            ),
+            "imports": (
+                "[name|list|give me] the [goods|wares|articles] that {x} [has to get|fetches|needs|must buy] from "
+                "[others|foreigners|other countries]",
+                f"{_KNOW}what ships [unload|put ashore|bring in|deliver] [in|at] the [ports|harbours|docks|quays] of "
+                f"{{x}}",
+                "[which articles|what goods|which wares] does {x} [not have enough of|lack|run short of] at home",
+                f"{_KNOW}what {{x}} [orders|buys|gets|purchases] from [foreign firms|abroad|overseas|sellers abroad]",
+                "what [comes|arrives|is delivered] [to|in] {x} from "
+                "[the rest of the world|abroad|overseas|foreign lands]",
+                "for which [goods|wares|articles] does {x} [pay foreigners|look abroad|turn to other countries]",
+            ),
+            "industries": (
+                "[name|list|give me] the [branches of manufacturing|kinds of factory|trades|lines of business] in {x}",
+                f"{_KNOW}what is [processed|produced|manufactured|assembled|turned out] by the "
+                f"[plants|factories|mills] of {{x}}",
+                "where do the [workers|labourers|hands|engineers] of {x} [find jobs|earn wages|get employed]",
+                f"{_KNOW}what [companies|businesses|manufacturers] in {{x}} [turn out|produce|work at|manufacture]",
+                "what are the [workshops|mills|plants|factories] of {x} [for|busy with|built for]",
+                "in which [trades|branches|businesses] [is money made|do people work|are wages paid] in {x}",
+            ),
+            "climate": (
+                "is it [hot or cold|warm or cool|wet or dry|hot or cold, wet or dry] in {x}",
+                "[name|describe|tell me about] the [seasons|weather|temperatures|heat and rain] "
+                "[one meets|to expect|] in {x}",
+                "how [warm|hot|cold|rainy|dry|mild] does it get in {x}",
+                f"{_KNOW}what the [weather|temperatures|skies|seasons] [are|is] like in {{x}}",
+                "does one need [a coat|an umbrella|a hat|a coat or an umbrella|sun cream or boots] in {x}",
+                "what [weather|skies|temperatures] should [a visitor|a tourist|one|a pilot] [to|bound for] {x} "
+                "[expect|get ready for]",
+            ),
+            "languages": (
+                "what is the [mother tongue|native tongue|everyday tongue|idiom] of "
+                "[people|citizens|families|most people] in {x}",
+                f"{_KNOW}what one hears [on the streets|in the shops|in the schools|on the buses] of {{x}}",
+                "which [dictionary|phrase book|grammar] should a [guest|visitor|tourist|newcomer] [of|to|in] {x} "
+                "[bring|pack|buy]",
+                f"{_KNOW}how [people|inhabitants|natives|neighbours] in {{x}} [speak|talk|converse|talk to each other]",
+                "what do [schoolchildren|children|pupils] of {x} [learn to read in|grow up with|write in]",
+                "which [tongue|tongues] [does one|do people|do shopkeepers] [use|speak] in {x}",
+            ),
+            "resources": (
+                "[name|list|give me] the [minerals|minerals and fuels|metals and fuels|ores|raw materials] of {x}",
+                "what would a [geologist|miner|mining company|surveyor] [look for|hope for|want|seek] in {x}",
+                "which [raw materials|riches|metals|treasures] does [nature|the earth|the ground] "
+                "[give to|hold for|offer] {x}",
+                f"{_KNOW}what is [buried|hidden|stored] [under|in the ground of|in the rocks of|in the hills of] {{x}}",
+                "what [wealth|riches] do the [mines|woods|rivers|mines, woods and rivers|hills] of {x} "
+                "[hold|offer|give]",
+                "what can [be mined|be quarried|one mine|one pump or quarry] in {x}",
+            ),
+            "symbols": (
+                "[name|tell me|what is] the [animal, flower or sign|emblem|heraldic beast|mascot|flower or bird] of "
+                "{x}",
+                "what might be [drawn|printed|stamped|painted] on the "
+                "[banknotes|flags|coins|passports|banknotes and flags] of {x}",
+                "which [beast|bloom|bird|animal|plant] do the people of {x} [honour|cherish|hold dear|revere]",
+                f"{_KNOW}what is [pictured|drawn|seen] in the [arms|coat of arms|heraldry] of {{x}}",
+                "what is to {x} as the [bald eagle is to the united states|kangaroo is to australia|lily is to france]",
+                "[which|what] [creature|plant|emblem|animal] [stands for|represents|belongs to] {x}",
+            ),
+        }
+    ),
+    starts=expand_all(
+        {
+            "capital": (
+                f"the {_LAND} [governed|ruled|administered|directed|led] from {{e}}",
+                f"the {_LAND} whose [government|parliament|cabinet|president or king] "
+                f"[meets|sits|works|has its offices] in {{e}}",
+                f"the {_LAND} [with|that has] {{e}} as its "
+                f"[seat of government|first city|seat of power|political centre]",
+                f"the {_LAND} whose [ministers|rulers|deputies|lawmakers] [work|meet|sit|gather] in {{e}}",
+                f"the {_LAND} of which {{e}} is the [first city|seat of government|administrative centre]",
+            ),
+            "peak": (
+                f"the {_LAND} [crowned|topped|overlooked] by {{e}}",
+                f"the {_LAND} whose [loftiest summit|tallest mountain|topmost ground|tallest hill] is {{e}}",
+                f"the {_LAND} [that rises|rising|reaching] [highest|furthest up] at {{e}}",
+                f"the {_LAND} where {{e}} [towers|rises|stands] [over|above] "
+                f"[everything|all the rest|all other ground]",
+                f"the {_LAND} [with|that has] {{e}} as its [top|summit|roof|uppermost point]",
+                f"the {_LAND} in which [nobody stands|one cannot stand|nothing is] higher than [on|at] {{e}}",
+                f"the {_LAND} that culminates in {{e}}",
+            ),
+            "city": (
+                f"the {_LAND} [that {{e}} belongs to|around {{e}}|{{e}} is part of|containing {{e}}]",
+                "the [nation|country|state] around the [town|city] of {e}",
+                f"the {_LAND} [where one finds|where one gets to|in which lies|that contains] {{e}}",
+                f"the {_LAND} that has {{e}} among its [towns|cities|big towns]",
+                "the home [country|state|land] of {e}",
+                f"the {_LAND} on whose [map|soil|ground] one [sees|finds] {{e}}",
+                f"the {_LAND} whose [citizens|inhabitants|townspeople] live in {{e}} "
+                f"[and elsewhere|among other towns|]",
+            ),
+        }
+    ),
+    steps=expand_all(
+        {
+            "border": (
+                f"the {_LAND} that [touches|adjoins|borders|meets] the most kilometres of {{x}}",
+                "the [neighbour|neighbouring state|neighbouring country] along most of the "
+                "[land boundary|frontier|border] of {x}",
+                f"the {_LAND} [on the other side of|across|behind] the longest [boundary|border|frontier|edge] of "
+                f"{{x}}",
+                f"the {_LAND} next door by the longest [line|border|boundary] to {{x}}",
+                f"the {_LAND} [with|that has|sharing] the longest [edge|border|frontier|boundary] in common with {{x}}",
+                "the [main|chief|greatest|foremost] land neighbour of {x}",
+                "the neighbour [with|sharing|that shares] the [longest|greatest|most extended] "
+                "[frontier|border|boundary] with {x}",
+            ),
+            "buyer": (
+                f"the {_LAND} that [takes|buys|receives|absorbs] most of the [exports|wares|goods] of {{x}}",
+                f"the {_LAND} that [receives|gets|takes] most [shipments|goods|freight] from {{x}}",
+                f"the {_LAND} that [pays|hands over] most for the [wares|goods|merchandise] of {{x}}",
+                "the [leading|main|biggest|best|foremost|chief] [client|customer|buyer|purchaser] of {x}",
+                f"the {_LAND} that [buys|purchases|orders] most from {{x}}",
+                f"the {_LAND} [most goods go to|where most freight goes] from {{x}}",
+                "the [best|biggest|main|foremost] market for [the goods of|the wares of|what is sold by|] {x}",
+            ),
+            "seller": (
+                f"the {_LAND} that most [purchases|goods|wares] come from in {{x}}",
+                f"the {_LAND} that [provides|furnishes|ships] most of the [shopping|imports|purchases] of {{x}}",
+                f"the {_LAND} that [delivers|ships|sells|sends] most to {{x}}",
+                "the [leading|main|biggest|foremost|chief] [provider|supplier|seller|vendor] of {x}",
+                "the [first|main|biggest|foremost] [vendor|seller|supplier] to {x}",
+                f"the {_LAND} from which most goods are [bought|ordered|fetched] by {{x}}",
+                "the [biggest|main|chief] source of [goods|purchases|wares] for {x}",
+            ),
+        }
+    ),
 )
 
 UNSEEN = Wording(
@@ -173,7 +227,7 @@ UNSEEN = Wording(
 def _together(
     first: Mapping[str, tuple[str, ...]], second: Mapping[str, tuple[str, ...]]
 ) -> dict[str, tuple[str, ...]]:
-    return {key: (*first[key], *second[key]) for key in first}
+    return {key: tuple(dict.fromkeys((*first[key], *second[key]))) for key in first}
 
 
 WIDE = Wording(
@@ -181,4 +235,4 @@ WIDE = Wording(
     _together(PLAIN.starts, _MORE.starts),
     _together(PLAIN.steps, _MORE.steps),
 )
-"""The wording of the training queries: eight ways to say each thing, so that others are understood too."""
+"""The wording of the training queries: so many ways to say each thing that others are understood too."""
