@@ -88,6 +88,7 @@ class ThoughtKind(str, Enum):
     hypothesis = "hypothesis"
     topics = "topics"
     facts = "facts"
+    empty = "empty"
     none = "none"
 
 
@@ -105,10 +106,20 @@ def entailmentbank(
     _tell(build(source, out, thoughts=thoughts.value, facts=facts, seed=seed), out)
 
 
+class WordThoughts(str, Enum):
+    """What WordNet's thoughts are."""
+
+    empty = "empty"
+    chain = "chain"
+
+
 @data.command()
 def wordnet(
     source: Source,
     out: Out,
+    thoughts: Annotated[
+        WordThoughts, typer.Option(help="What the thoughts are; empty ones are closed at once.")
+    ] = WordThoughts.empty,
     candidates: Annotated[int, typer.Option(min=10, help="Definitions of the benchmark in OUT/unseen.")] = 4000,
     queries: Queries = 500,
     seed: Seed = 0,
@@ -116,7 +127,7 @@ def wordnet(
     """Words in use and their definitions (SOURCE: synsets.jsonl.gz)."""
     from t1_vectorstore.training.sources.wordnet import build
 
-    _tell(build(source, out, candidates=candidates, queries=queries, seed=seed), out)
+    _tell(build(source, out, thoughts=thoughts.value, candidates=candidates, queries=queries, seed=seed), out)
 
 
 @data.command()

@@ -80,9 +80,11 @@ def _thoughts(folder: Path, split: str, queries: Mapping[str, str]) -> dict[str,
     known: dict[str, list[str]] = {}
     for row, example in enumerate(read_jsonl(path, fields=Fields(text="query")), 1):
         thought = example.metadata.get("thought")
+        if thought is None or thought == "":
+            continue  # the second is one that is closed at once: there is nothing to give
         if isinstance(thought, str) and thought.strip():
             known.setdefault(example.text, []).append(thought)
-        elif thought is not None:
+        else:
             raise CorpusError(f"{path}: example {row}: 'thought' must be a text or null, got {thought!r}")
     return {query: tuple(known[text]) for query, text in queries.items() if text in known}
 

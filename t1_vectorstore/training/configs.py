@@ -128,35 +128,38 @@ class Stage(Frozen):
         return self
 
 
-class Sft(Stage):
+class Supervised(Stage):
+    """What stages 1 and 2 have in common: a teacher, which both may do without; the default of ours is none."""
+
+    teacher: str | None = Field(default=None, min_length=1)
+    """A sentence-transformers model whose cosines the vectors are drawn to."""
+    teacher_weight: float = Field(default=1.0, ge=0.0)
+    teacher_parts: tuple[str, ...] = ()
+    """Parts of the data whose queries heed the teacher, all by default: it may know nothing of some."""
+
+    @model_validator(mode="after")
+    def _teaches_what_is_drawn(self) -> Supervised:
+        drawn = self.queries if isinstance(self.queries, dict) else {}
+        if unknown := sorted(set(self.teacher_parts) - drawn.keys()):
+            raise ValueError(f"teacher_parts names {unknown[0]!r}, which is none of the parts of queries")
+        return self
+
+
+class Sft(Supervised):
     """Stage 1: thoughts and vectors, L = 1 LM + 1 InfoNCE + 2 triplet margin (the released checkpoint's weights)."""
 
     stage: Literal["sft"]
 
 
-class Contrastive(Stage):
-    """Stage 2: vectors, with large batches, mined negatives and perhaps a teacher. All values are defaults of ours."""
+class Contrastive(Supervised):
+    """Stage 2: vectors, with large batches and mined negatives. All values are defaults of ours."""
 
     stage: Literal["contrastive"]
     at_once: int | None = Field(default=None, ge=2)
     """Sequences of a forward pass; with fewer than the batch has, gradients are cached (GradCache, 2101.06983)."""
     mining: Mining | None = Mining()
-    teacher: str | None = None
-    """A sentence-transformers model whose cosines the vectors are drawn to."""
-    teacher_weight: float = Field(default=1.0, ge=0.0)
-    teacher_parts: tuple[str, ...] = ()
-    """Parts of the data whose queries heed the teacher, all by default: it may know nothing of some."""
     lm_weight: float = Field(default=0.1, ge=0.0)
     negatives_share: float = Field(default=1.0, ge=0.0, le=1.0)
-
-    @model_validator(mode="after")
-    def _caches_what_it_can(self) -> Contrastive:
-        if self.teacher == "":
-            raise ValueError("teacher names no model")
-        drawn = self.queries if isinstance(self.queries, dict) else {}
-        if unknown := sorted(set(self.teacher_parts) - drawn.keys()):
-            raise ValueError(f"teacher_parts names {unknown[0]!r}, which is none of the parts of queries")
-        return self
 
 
 class Reward(Frozen):

@@ -33,7 +33,8 @@ class Example:
 
     Attributes:
         query: The text asked.
-        thought: What to think about it; None if it is only trained without thinking.
+        thought: What to think about it; None if it is only trained without thinking. The empty one is closed at once:
+            it teaches the model not to think about such queries.
         positives: Ids of the right documents, at least one.
         negatives: Ids of wrong documents that are easily taken for right ones, possibly none.
         part: Of the data, so that a recipe can mix the parts; possibly none.

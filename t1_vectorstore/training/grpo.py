@@ -102,7 +102,7 @@ def train(stage: Grpo, start: Path, data: TrainingData, source: Path, out: Path,
 
 def data_with_thoughts(data: TrainingData) -> TrainingData:
     """The examples that have a thought: what is replayed."""
-    return TrainingData(data.documents, tuple(example for example in data.examples if example.thought))
+    return TrainingData(data.documents, tuple(example for example in data.examples if example.thought is not None))
 
 
 class ThoughtTrainer(GRPOTrainer):  # type: ignore[misc]
@@ -167,7 +167,7 @@ class ThoughtTrainer(GRPOTrainer):  # type: ignore[misc]
         examples = [self._drawn[number] for number in row]
         right = [[self._rows[name] for name in example.positives] for example in examples]
         judged = self._judge(self._prompts, completion_ids, right)
-        known = [(ids, e.thought) for ids, e in zip(completion_ids, examples, strict=True) if e.thought]
+        known = [(ids, e.thought) for ids, e in zip(completion_ids, examples, strict=True) if e.thought is not None]
         exact = [ids == self._prompter.thought_ids(str(thought)) for ids, thought in known]
         for name in ("rank", "margin", "cosine", "closed"):
             log_metric(f"thoughts/{name}", sum(getattr(each, name) for each in judged) / len(judged))

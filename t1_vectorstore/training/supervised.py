@@ -52,7 +52,7 @@ def train(stage: Sft | Contrastive, start: Path, data: TrainingData, source: Pat
     # 2. What each step sees.
     teacher = None
     processes = settings.several_processes()
-    if isinstance(stage, Contrastive):
+    if stage.teacher or isinstance(stage, Contrastive):
         drawn = Draw(data.examples, stage.queries, seed).all(stage.steps * processes)
         data, teacher = _harder(stage, start, data, drawn, out)
     steps = Steps(data, encoder, stage, thinks=spec.thinks, seed=seed, processes=processes, teacher=teacher)
@@ -87,7 +87,7 @@ def probe_packs(stage: Stage, source: Path, data: TrainingData, encoder: Encoder
     """
     packs = {}
     for name in stage.probes:
-        examples = [e for e in read_split(source, name, data.documents) if e.thought][: stage.probe_queries]
+        examples = [e for e in read_split(source, name, data.documents) if e.thought is not None][: stage.probe_queries]
         if not examples:
             raise ValueError(f"the split {name!r} has no thoughts to probe: leave it out of probes")
         packs[name] = pack(encoder.queries([e.query for e in examples], [e.thought for e in examples]))
@@ -95,13 +95,13 @@ def probe_packs(stage: Stage, source: Path, data: TrainingData, encoder: Encoder
 
 
 def _harder(
-    stage: Contrastive, start: Path, data: TrainingData, drawn: Sequence[Example], out: Path
+    stage: Sft | Contrastive, start: Path, data: TrainingData, drawn: Sequence[Example], out: Path
 ) -> tuple[TrainingData, Teacher | None]:
     """Mine negatives and read the teacher; both are kept in ``out``, so that a continued run has the same ones."""
     from t1_vectorstore.training import mining
 
     asked = TrainingData(data.documents, tuple(drawn))
-    if stage.mining is not None:
+    if isinstance(stage, Contrastive) and stage.mining is not None:
         negatives = mining.mined(stage.mining, start, asked, out / mining.FILE)
         data, asked = with_negatives(data, negatives), with_negatives(asked, negatives)
     teacher = (

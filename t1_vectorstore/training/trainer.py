@@ -15,7 +15,7 @@ from transformers import Trainer, TrainerCallback
 from t1_vectorstore.errors import TrainingFailed
 from t1_vectorstore.training import losses
 from t1_vectorstore.training.batching import Batch, Packed
-from t1_vectorstore.training.configs import Contrastive, Stage
+from t1_vectorstore.training.configs import Contrastive, Sft
 from t1_vectorstore.training.model import T1ForTraining
 from t1_vectorstore.training.optimizers import make_optimizer
 from t1_vectorstore.training.processes import gather
@@ -27,7 +27,7 @@ WEIGHTS = "trained.pt"
 class T1Trainer(Trainer):
     """Trains a :class:`T1ForTraining` by the losses of a stage."""
 
-    def __init__(self, *, stage: Stage, **options: Any) -> None:  # noqa: ANN401 - transformers'
+    def __init__(self, *, stage: Sft | Contrastive, **options: Any) -> None:  # noqa: ANN401 - transformers'
         """Take a stage beside what transformers' Trainer takes."""
         self.stage = stage
         self._parts: dict[str, list[float]] = defaultdict(list)
@@ -94,7 +94,7 @@ class T1Trainer(Trainer):
         triplet = losses.triplet_margin(queries, documents, positives, stage.margin, ignored)
         self._note(nce=nce, triplet=triplet)
         loss = stage.info_nce_weight * nce + stage.triplet_weight * triplet
-        if batch.teacher is not None and isinstance(stage, Contrastive):
+        if batch.teacher is not None:
             distilled = losses.distillation(queries, own, batch.teacher, stage.temperature)
             self._note(distillation=distilled)
             loss = loss + stage.teacher_weight * distilled

@@ -55,6 +55,7 @@ def test_what_is_not_given_has_its_default(tmp_path: Path) -> None:
         ("model: {hidden: 32}\nstages: []\n", "stages: "),
         (GOOD.replace("sft", "grpo") + "thinks: false\n", "no thoughts for the stage 'grpo'"),
         (GOOD.replace("sft", "grpo").replace("steps: 3", "steps: 3, save_every: 7"), "multiple of refresh_every=50"),
+        (GOOD.replace("steps: 3", "steps: 3, queries: {a: 1}, teacher_parts: [b]"), "teacher_parts names 'b'"),
         ("- just\n- a list\n", "holds no recipe"),
         ("model: {hidden: 32\n", "is not YAML"),
     ],

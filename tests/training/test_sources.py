@@ -148,6 +148,7 @@ def bank(tmp_path: Path) -> Path:
         ("hypothesis", "light is a thing"),
         ("topics", "light thing"),
         ("facts", "fact number 1 is about thing 1 and its place. fact number 2 is about thing 2 and its place"),
+        ("empty", ""),
         ("none", None),
     ],
 )
@@ -182,6 +183,9 @@ def test_wordnet(tmp_path: Path) -> None:
     source = tmp_path / "synsets.jsonl.gz"
     source.write_bytes(gzip.compress("".join(json.dumps(s) + "\n" for s in synsets).encode()))
     wordnet.build(source, tmp_path / "out", candidates=20, queries=8)
+    assert {e.thought for e in read_data(tmp_path / "out").examples} == {""}
+    assert not read_beir(tmp_path / "out", "dev").thoughts
+    wordnet.build(source, tmp_path / "out", thoughts="chain", candidates=20, queries=8)
     train = read_data(tmp_path / "out")
     unseen = read_beir(tmp_path / "out" / "unseen", "dev")
     assert len(unseen.queries) == 8

@@ -1,7 +1,8 @@
 """Questions of elementary science and the facts their explanations need, from EntailmentBank (Apache-2.0).
 
-A thought is one of three kinds: the ``hypothesis`` (the answer as a statement: the best a thought can be, and the
-hardest to find), the ``topics`` (its content words, in its order), or the ``facts`` (two of the facts themselves).
+A thought is one of these kinds: the ``hypothesis`` (the answer as a statement: the best a thought can be, and the
+hardest to find), the ``topics`` (its content words, in its order), the ``facts`` (two of the facts themselves), or
+``empty``: closed at once.
 Beside the questions there are facts with words left out, which find themselves (part ``fact``, without thoughts).
 """
 
@@ -19,7 +20,7 @@ from t1_vectorstore.corpora.lines import Lines, raise_error
 from t1_vectorstore.errors import CorpusError
 from t1_vectorstore.training.examples import Example, read_corpus, write_data
 
-Thoughts = Literal["hypothesis", "topics", "facts", "none"]
+Thoughts = Literal["hypothesis", "topics", "facts", "empty", "none"]
 TUNE_ONE_IN = 10
 _SMALL = frozenset(
     re.findall(
@@ -52,6 +53,7 @@ def build(source: Path, out: Path, *, thoughts: Thoughts = "topics", facts: int 
         "hypothesis": lambda hypothesis, _: hypothesis,
         "topics": lambda hypothesis, _: topics(hypothesis),
         "facts": lambda _, texts: ". ".join(texts[:2]) or None,
+        "empty": lambda *_: "",
         "none": lambda *_: None,
     }
     if thoughts not in kinds:
