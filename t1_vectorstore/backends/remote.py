@@ -11,7 +11,8 @@ from pydantic import Base64Bytes, BaseModel, ConfigDict, Field, SecretStr, Valid
 from typing_extensions import Self
 
 from t1_vectorstore.backends.endpoint import Endpoint
-from t1_vectorstore.backends.serving import EventLoop, ServedBackend
+from t1_vectorstore.backends.event_loop import EventLoop
+from t1_vectorstore.backends.serving import ServedBackend
 from t1_vectorstore.checkpoint import Checkpoint, Decoding
 from t1_vectorstore.errors import BackendError
 from t1_vectorstore.specification import one_line

@@ -9,21 +9,19 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import threading
 import time
 import weakref
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from typing import Any, Protocol, TypeVar
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Protocol
 
 import numpy as np
 
+from t1_vectorstore.backends.event_loop import EventLoop, each
 from t1_vectorstore.checkpoint import Decoding
 from t1_vectorstore.errors import BackendError
 from t1_vectorstore.specification import UNREFINED, Refining
 from t1_vectorstore.thinking import prompt_seed, refuse_refining
 from t1_vectorstore.types import OnTokens, StopReason, Trajectory, Vectors
-
-T = TypeVar("T")
 
 
 class Engine(Protocol):
@@ -113,7 +111,7 @@ class ServedBackend:
                 on_done(len(group))
             return states
 
-        return np.concatenate(self._loop.run(_each(embed, groups, self._engine.in_flight)))
+        return np.concatenate(self._loop.run(each(embed, groups, self._engine.in_flight)))
 
     def think(
         self,
@@ -151,7 +149,7 @@ class ServedBackend:
             return [Trajectory(t.ids, stop, state) for t, stop, state in zip(growing, ends, states, strict=True)]
 
         jobs = list(enumerate(prompts))
-        return list(itertools.chain(*self._loop.run(_each(think, jobs, self._engine.in_flight))))
+        return list(itertools.chain(*self._loop.run(each(think, jobs, self._engine.in_flight))))
 
     def refine(self, prompts: Sequence[Sequence[int]], refining: Refining) -> Vectors:
         """Refuse, unless there is nothing to refine.
@@ -233,70 +231,7 @@ class _Growing:
         )
 
 
-class EventLoop:
-    """An event loop on a thread of its own, for callers that have none."""
-
-    def __init__(self) -> None:
-        """Start the thread."""
-        started = threading.Event()
-
-        async def live() -> None:
-            self._loop = asyncio.get_running_loop()
-            self._end = asyncio.Event()
-            started.set()
-            await self._end.wait()
-
-        self._thread = threading.Thread(target=asyncio.run, args=(live(),), name="t1-engine", daemon=True)
-        self._thread.start()
-        started.wait()
-
-    @property
-    def running(self) -> bool:
-        """Whether the thread lives, in this process."""
-        return self._thread.is_alive() and not self._end.is_set()
-
-    def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """Wait for a coroutine; whatever ends the waiting, Ctrl-C for one, cancels it.
-
-        Raises:
-            BackendError: the loop is closed, or its thread is in the process from which this one was forked.
-        """
-        if not self.running:
-            coroutine.close()
-            raise BackendError("this embedder is closed, or is another process's; load it again")
-        future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
-        try:
-            return future.result()
-        except BaseException:
-            future.cancel()
-            raise
-
-    def close(self) -> None:
-        """Stop the thread, and what is still under way on it."""
-        self._loop.call_soon_threadsafe(self._end.set)
-        self._thread.join(timeout=10)
-
-
 def _close(engine: Engine, loop: EventLoop) -> None:
     if loop.running:  # in a process forked from the one that holds the engine, there is nothing to end
         loop.run(engine.close())
         loop.close()
-
-
-async def _each(work: Callable[[Any], Coroutine[Any, Any, T]], items: Sequence[Any], at_once: int) -> list[T]:
-    """The results in order; the first failure ends what is still under way."""
-    results: list[Any] = [None] * len(items)
-    ahead = iter(enumerate(items))
-
-    async def take() -> None:
-        for index, item in ahead:
-            results[index] = await work(item)
-
-    tasks = [asyncio.ensure_future(take()) for _ in range(min(at_once, len(items)))]
-    try:
-        await asyncio.gather(*tasks)
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-    return results

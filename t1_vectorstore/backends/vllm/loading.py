@@ -21,7 +21,8 @@ from vllm.engine.arg_utils import AsyncEngineArgs
 from vllm.platforms import current_platform
 from vllm.v1.engine.async_llm import AsyncLLM
 
-from t1_vectorstore.backends.serving import EventLoop, ServedBackend
+from t1_vectorstore.backends.event_loop import EventLoop
+from t1_vectorstore.backends.serving import ServedBackend
 from t1_vectorstore.backends.vllm.engine import VLLMEngine, call_workers
 from t1_vectorstore.backends.vllm.weights import check_weights
 from t1_vectorstore.callers import frames_to_the_caller
