@@ -13,7 +13,7 @@ import pytest
 from qdrant_client import QdrantClient, models
 
 from t1_vectorstore.store import Collection
-from tests.store.points import MODEL
+from tests.store.points import MODEL, points
 from tests.store.qdrant_binary import cached
 from tests.store.qdrant_container import no_container, running_container
 from tests.store.qdrant_server import running_server
@@ -38,6 +38,15 @@ class Place:
     def close(self) -> None:
         while self.opened:
             self.opened.pop().close()
+
+
+@pytest.fixture
+def index(tmp_path: Path) -> Path:
+    """An embedded index of five points, closed."""
+    path = tmp_path / "index"
+    with Collection.open(path, identity=MODEL) as collection:
+        collection.upsert(points(5))
+    return path
 
 
 @pytest.fixture(scope="session")
