@@ -104,8 +104,8 @@ class T1Embedder:
             CheckpointError: nothing usable under that name, or not with this backend.
             BackendError: the servers cannot be reached, or have another model.
             MissingExtraError: what the backend needs is not installed.
-            ValueError: an option with a value it does not take, or a device this machine does not have.
-            TypeError: an option of another type. This and the like is refused before anything is downloaded.
+            ValueError: an option with a value it does not take (before anything is downloaded), or a device that is not
+                on this machine; a TypeError for a value of another type.
         """
         check_policy(truncation)
         local: dict[str, Any] = {"device": device, "devices": devices, "batch_tokens": batch_tokens, "threads": threads}
@@ -269,9 +269,9 @@ class T1Embedder:
         """
         if not isinstance(text, str):
             raise TypeError(f"expected one query, got {type(text).__name__}; it is streamed on its own")
-        if (options.get("samples") or 1) > 1:
-            raise ValueError(f"samples={options['samples']!r} thoughts grow at the same time, and one can be streamed")
         query = self._prepare([text], None, truncation, options)
+        if (samples := query.decided.samples) > 1:
+            raise ValueError(f"{samples=} thoughts grow at the same time, and one can be streamed")
 
         def embed(on_tokens: OnTokens) -> QueryEmbedding:
             [embedding] = query.embed(self._backend, self._prompter, time.perf_counter(), on_tokens)

@@ -59,6 +59,9 @@ class Queries:
             TypeError: an option that there is not, or of another type.
             ValueError: options that contradict each other or the checkpoint.
         """
+        known = ThinkingOptions.__annotations__
+        if unknown := sorted(set(options) - set(known)):
+            raise TypeError(f"no such option: {', '.join(unknown)}; there are {', '.join(known)}")
         limits: dict[str, Any] = {name: value for name, value in options.items() if name != "task"}
         decided = plan(prompter.spec, max_positions=max_positions, **limits)
         texts = check_texts(texts, "query")

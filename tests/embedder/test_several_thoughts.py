@@ -62,7 +62,8 @@ def test_what_cannot_be(tiny: Path, sampling: T1Embedder) -> None:
     [
         ("x", {"samples": 2}, ValueError, "samples=2 thoughts grow at the same time"),
         ("x", {"budget": -1}, ValueError, "budget must be 0"),
-        ("x", {"budgt": 3}, TypeError, "budgt"),
+        ("x", {"budgt": 3}, TypeError, "no such option: budgt; there are think, budget, "),
+        ("x", {"samples": "3"}, TypeError, "samples is a whole number, got '3'"),
         ("", {}, ValueError, "empty"),
         (["x"], {}, TypeError, "expected one query, got list"),
     ],
