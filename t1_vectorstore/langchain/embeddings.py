@@ -20,9 +20,12 @@ from t1_vectorstore.langchain.progress import ProgressBar
 from t1_vectorstore.prompts import check_texts
 from t1_vectorstore.specification import MOST_REFINE_STEPS, Aggregation
 from t1_vectorstore.thinking import ThinkingOptions, settled
-from t1_vectorstore.types import QueryEmbedding, Truncation
+from t1_vectorstore.types import BackendName, QueryEmbedding, Truncation
 
-_LOADING = ("preset", "revision", "overrides", "device", "dtype", "batch_tokens", "truncation", "remote_code")
+_LOADING = (
+    *("preset", "revision", "overrides", "device", "devices", "dtype", "batch_tokens", "threads"),
+    *("truncation", "remote_code", "backend", "engine_options"),
+)
 """The fields that say which model is loaded, and how."""
 
 
@@ -52,14 +55,22 @@ class T1Embeddings(BaseModel, Embeddings):
     """Fields of the checkpoint's specification to change, such as ``{"truncate_dim": 256}``."""
     device: str = "auto"
     """``auto`` takes a GPU where there is one; else as torch names it."""
+    devices: list[str] | None = None
+    """Several for documents, in place of ``device``."""
     dtype: str = "auto"
     """``auto``, ``float32``, ``bfloat16`` or ``float16``."""
     batch_tokens: int | None = Field(default=None, ge=1)
     """Tokens of a forward pass; less takes less memory. ``None``: the backend's own."""
+    threads: int | None = Field(default=None, ge=1)
+    """Of a CPU, while the model runs."""
     truncation: Truncation = "warn"
     """What happens to a text over the model's limit."""
     remote_code: bool = False
     """Run the checkpoint's own Python code; off, because it can do anything."""
+    backend: BackendName = "transformers"
+    """What runs the model: ``transformers``, ``vllm``, or ``remote``, vLLM servers."""
+    engine_options: dict[str, Any] | None = Field(default=None, repr=False)
+    """Of ``vllm`` and ``remote``; see ``T1Embedder.load``."""
     think: bool | None = None
     """Whether queries are thought about; ``None`` for what the model was made for."""
     budget: int | None = Field(default=None, ge=0)

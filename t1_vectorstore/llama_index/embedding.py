@@ -13,13 +13,14 @@ from llama_index.core.base.embeddings.base import BaseEmbedding, Embedding
 from pydantic import ConfigDict, Field, PrivateAttr, SecretStr, field_validator
 from typing_extensions import Self
 
+from t1_vectorstore.backends.options import known_fingerprint
 from t1_vectorstore.checkpoint import Checkpoint
 from t1_vectorstore.embedder import T1Embedder
 from t1_vectorstore.errors import CheckpointError
 from t1_vectorstore.llama_index.events import tell
 from t1_vectorstore.specification import MOST_REFINE_STEPS, Aggregation
 from t1_vectorstore.thinking import ThinkingOptions, settled
-from t1_vectorstore.types import ModelIdentity, QueryEmbedding, Truncation
+from t1_vectorstore.types import BackendName, ModelIdentity, QueryEmbedding, Truncation
 
 
 class T1Embedding(BaseEmbedding):
@@ -51,12 +52,20 @@ class T1Embedding(BaseEmbedding):
     """Fields of the checkpoint's specification to change, such as ``{"truncate_dim": 256}``."""
     device: str = Field(default="auto", frozen=True)
     """``auto`` takes a GPU where there is one; else as torch names it."""
+    devices: list[str] | None = Field(default=None, frozen=True)
+    """Several for documents, in place of ``device``."""
     dtype: str = Field(default="auto", frozen=True)
     """``auto``, ``float32``, ``bfloat16`` or ``float16``."""
     batch_tokens: int | None = Field(default=None, ge=1, frozen=True)
     """Tokens of a forward pass; less takes less memory."""
+    threads: int | None = Field(default=None, ge=1, frozen=True)
+    """Of a CPU, while the model runs."""
     remote_code: bool = Field(default=False, frozen=True)
     """Run the checkpoint's own Python code; off, because it can do anything."""
+    backend: BackendName = Field(default="transformers", frozen=True)
+    """What runs the model: ``transformers``, ``vllm``, or ``remote``, vLLM servers."""
+    engine_options: dict[str, Any] | None = Field(default=None, frozen=True, exclude=True, repr=False)
+    """Of ``vllm`` and ``remote``; see ``T1Embedder.load``. They may hold a key, and are in no dump."""
     truncation: Truncation = Field(default="warn", frozen=True)
     """What happens to a text over the model's limit."""
     dimension: int = Field(default=0, frozen=True)
@@ -107,6 +116,7 @@ class T1Embedding(BaseEmbedding):
                 token=self._secret,
                 overrides=self.overrides,
                 remote_code=self.remote_code,
+                fingerprint=known_fingerprint(self.backend, self.engine_options),
             )
             self.__dict__.update(dimension=checkpoint.dimension, fingerprint=checkpoint.identity.fingerprint)
 
@@ -202,10 +212,14 @@ class T1Embedding(BaseEmbedding):
             token=self._secret,
             overrides=self.overrides,
             device=self.device,
+            devices=self.devices,
             dtype=self.dtype,
             batch_tokens=self.batch_tokens,
+            threads=self.threads,
             truncation=self.truncation,
             remote_code=self.remote_code,
+            backend=self.backend,
+            engine_options=self.engine_options,
         )
         found = embedder.identity
         if (found.fingerprint, found.dimension) != (self.fingerprint, self.dimension):

@@ -26,6 +26,7 @@ from t1_vectorstore.backends.fake import FakeBackend
 from t1_vectorstore.errors import InvalidText, TextTooLong
 from t1_vectorstore.langchain import T1Embeddings, T1QdrantVectorStore
 from t1_vectorstore.truncation import TruncationWarning
+from tests.embedder.stub_vllm import stub_vllm
 from tests.langchain_face.conftest import DOCUMENTS
 
 
@@ -43,6 +44,20 @@ def test_the_vectors_are_the_embedders_as_built_in_floats(tiny: Path) -> None:
     assert {type(value) for value in vector} == {float}
     assert embeddings.embed_query_with_thought("a").thoughts[0].tokens <= 4
     assert embeddings.embed_documents([]) == []
+
+
+@pytest.mark.enable_socket
+def test_any_backend_runs_the_model(tiny: Path) -> None:
+    local = T1Embedder.load(tiny, dtype="float32")
+    with stub_vllm(local) as stub:
+        options = {"generate_url": stub.url, "embed_url": stub.url, "api_key": "top-secret"}
+        embeddings = T1Embeddings(model=tiny, backend="remote", engine_options=options, budget=4)
+        assert "top-secret" not in repr(embeddings)
+        vector = embeddings.embed_query("a")
+        assert vector == pytest.approx(local.embed_query("a", budget=4).vector.tolist(), abs=1e-4)
+        embeddings.embedder.close()
+    with pytest.raises(ValueError, match="give one of them"):
+        T1Embeddings(model=tiny, device="cpu", devices=["cpu", "cpu"], threads=1).embed_query("a")
 
 
 def test_a_call_s_options_go_before_the_fields() -> None:
@@ -64,7 +79,7 @@ def test_a_call_s_options_go_before_the_fields() -> None:
     "fields",
     [
         *({"modle": "t1-mini"}, {"budget": -1}, {"deadline": 0}, {"truncation": "silent"}, {"batch_tokens": 0}),
-        *({"refine_steps": -1}, {"refine_steps": True}, {"refine_steps": 65}, {"refine": "max"}),
+        *({"refine_steps": -1}, {"refine_steps": True}, {"refine_steps": 65}, {"refine": "max"}, {"backend": "vlm"}),
     ],
 )
 def test_fields_are_checked(fields: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Stores on every engine that is present; no test but those of the server may open a socket."""
+"""Stores on every engine that is present; no test opens a socket unless it says so."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.store.conftest import Place, admin, fresh_name, place, server_url  # 
 
 @pytest.fixture(autouse=True)
 def _offline(request: pytest.FixtureRequest) -> Iterator[None]:
-    if request.node.get_closest_marker("server"):
+    if any(request.node.get_closest_marker(name) for name in ("server", "enable_socket")):
         yield
         return
     disable_socket(allow_unix_socket=True)

@@ -20,6 +20,7 @@ from llama_index.core.storage.kvstore import SimpleKVStore
 from t1_vectorstore import T1Embedder
 from t1_vectorstore.errors import CheckpointError, InvalidText
 from t1_vectorstore.llama_index import T1Embedding, T1QdrantVectorStore, T1ThoughtEvent
+from tests.embedder.stub_vllm import stub_vllm
 
 
 def test_queries_and_documents_take_their_own_paths(embedding: T1Embedding) -> None:
@@ -149,8 +150,25 @@ def test_what_identifies_the_model_cannot_be_changed(embedding: T1Embedding) -> 
 
 
 def test_secrets_are_in_no_dump(tiny: Path) -> None:
-    embedding = T1Embedding(model_name=str(tiny), token="hf-secret")
-    assert "hf-secret" not in f"{embedding!r} {embedding.to_dict()} {embedding.to_payload()} {embedding.to_json()}"
+    for secret in ({"token": "hf-secret"}, {"backend": "remote", "engine_options": {"api_key": "hf-secret"}}):
+        embedding = T1Embedding(model_name=str(tiny), **secret)
+        assert "hf-secret" not in f"{embedding!r} {embedding.to_dict()} {embedding.to_payload()} {embedding.to_json()}"
+
+
+@pytest.mark.enable_socket
+def test_any_backend_runs_the_model(tiny: Path, tmp_path: Path) -> None:
+    """With the fingerprint, also where the weights are not."""
+    local = T1Embedder.load(tiny, dtype="float32")
+    light = shutil.copytree(tiny, tmp_path / "light")
+    (light / "model.safetensors").unlink()
+    with stub_vllm(local) as stub:
+        options = {"generate_url": stub.url, "embed_url": stub.url, "fingerprint": local.identity.fingerprint}
+        embedding = T1Embedding(model_name=light, backend="remote", engine_options=options, budget=4)
+        vector = embedding.get_query_embedding("a")
+        assert vector == pytest.approx(local.embed_query("a", budget=4).vector.tolist(), abs=1e-4)
+        embedding.embedder.close()
+    with pytest.raises(ValueError, match="give one of them"):
+        T1Embedding(model_name=tiny, device="cpu", devices=["cpu", "cpu"], threads=1).get_text_embedding("a")
 
 
 def test_wrong_input(embedding: T1Embedding, tiny: Path) -> None:
