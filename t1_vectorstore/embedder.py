@@ -104,8 +104,8 @@ class T1Embedder:
             CheckpointError: nothing usable under that name, or not with this backend.
             BackendError: the servers cannot be reached, or have another model.
             MissingExtraError: what the backend needs is not installed.
-            ValueError: an option with a value it does not take (before anything is downloaded), or a device that is not
-                on this machine; a TypeError for a value of another type.
+            ValueError: a value that an option does not take, or a device that is not here; before any download.
+            TypeError: a value of another type.
         """
         check_policy(truncation)
         local: dict[str, Any] = {"device": device, "devices": devices, "batch_tokens": batch_tokens, "threads": threads}
