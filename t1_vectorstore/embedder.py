@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,19 +15,15 @@ from t1_vectorstore.backends import Backend, load_backend
 from t1_vectorstore.backends.options import check_options, known_fingerprint
 from t1_vectorstore.checkpoint import Checkpoint, CheckpointSpec
 from t1_vectorstore.pooling import to_vectors
-from t1_vectorstore.prompts import Prompt, Prompter, check_texts
+from t1_vectorstore.prompts import Prompter, check_texts
 from t1_vectorstore.querying import Queries
-from t1_vectorstore.streaming import stream
 from t1_vectorstore.thinking import ThinkingOptions
 from t1_vectorstore.truncation import check_policy, truncated
 from t1_vectorstore.types import (
     BackendName,
     DocumentEmbeddings,
     ModelIdentity,
-    OnTokens,
     QueryEmbedding,
-    Role,
-    Truncated,
     Truncation,
 )
 
@@ -196,7 +191,7 @@ class T1Embedder:
         started = time.perf_counter()
         texts = check_texts(texts, "document")
         prompts = self._prompter.documents(texts)
-        cuts = self._truncated(prompts, "document", truncation)
+        cuts = truncated(prompts, "document", self._policy(truncation), self.spec)
         if not prompts:
             return DocumentEmbeddings(np.empty((0, self.dimension), np.float32), 0, 0.0)
         states = self._backend.encode([prompt.ids for prompt in prompts], on_done=on_done)
@@ -244,8 +239,7 @@ class T1Embedder:
             BackendError: the model failed.
         """
         started = time.perf_counter()
-        queries = self._prepare(texts, thoughts, truncation, options)
-        return queries.embed(self._backend, self._prompter, started)
+        return self._prepare(texts, thoughts, truncation, options).embed(self._backend, self._prompter, started)
 
     def stream_query(
         self, text: str, *, truncation: Truncation | None = None, **options: Unpack[ThinkingOptions]
@@ -272,12 +266,7 @@ class T1Embedder:
         query = self._prepare([text], None, truncation, options)
         if (samples := query.decided.samples) > 1:
             raise ValueError(f"{samples=} thoughts grow at the same time, and one can be streamed")
-
-        def embed(on_tokens: OnTokens) -> QueryEmbedding:
-            [embedding] = query.embed(self._backend, self._prompter, time.perf_counter(), on_tokens)
-            return embedding
-
-        return stream(embed, self._prompter.thought_decoder())
+        return query.stream(self._backend, self._prompter)
 
     def _prepare(
         self,
@@ -287,14 +276,12 @@ class T1Embedder:
         options: ThinkingOptions,
     ) -> Queries:
         """Refuse what can be refused; what is left is to run the model."""
-        queries = Queries.prepare(self._prompter, texts, given, options, self._max_positions)
-        cuts = self._truncated(queries.prompts, "query", truncation)
-        return replace(queries, cuts={cut.index: cut for cut in cuts})
+        policy = self._policy(truncation)
+        return Queries.prepare(self._prompter, texts, given, options, self._max_positions, policy)
 
     def as_thought(self, text: str) -> str:
         """The text as the model would write it in a thought, such as in lower case; for comparing thoughts."""
         return self._prompter.thought_text(self._prompter.thought_ids(text))
 
-    def _truncated(self, prompts: Sequence[Prompt], role: Role, policy: Truncation | None) -> list[Truncated]:
-        """The prompts that were cut, after doing what the policy, or else the embedder's own, asks."""
-        return truncated(prompts, role, self._truncation if policy is None else check_policy(policy), self.spec)
+    def _policy(self, told: Truncation | None) -> Truncation:
+        return self._truncation if told is None else check_policy(told)

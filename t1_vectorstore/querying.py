@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,8 +13,10 @@ from typing_extensions import Self
 from t1_vectorstore.backends import Backend
 from t1_vectorstore.pooling import to_vectors
 from t1_vectorstore.prompts import Prompt, Prompter, check_texts
+from t1_vectorstore.streaming import stream
 from t1_vectorstore.thinking import Thinking, ThinkingOptions, check_given, check_rows, plan
-from t1_vectorstore.types import OnTokens, QueryEmbedding, Thought, Truncated, Vectors
+from t1_vectorstore.truncation import truncated
+from t1_vectorstore.types import OnTokens, QueryEmbedding, Thought, Truncated, Truncation, Vectors
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,7 @@ class Queries:
     prompts: Sequence[Prompt]
     decided: Thinking
     given: Sequence[Sequence[int]] | None
-    cuts: Mapping[int, Truncated] = field(default_factory=dict)
+    cuts: Mapping[int, Truncated]
 
     @classmethod
     def prepare(
@@ -43,6 +45,7 @@ class Queries:
         given: Sequence[str] | None,
         options: ThinkingOptions,
         max_positions: int | None,
+        policy: Truncation,
     ) -> Self:
         """Make the prompts, and refuse what cannot be.
 
@@ -52,10 +55,11 @@ class Queries:
             given: a thought for each of them, if they are not to be generated.
             options: of thinking.
             max_positions: the longest sequence that the model takes, in tokens.
+            policy: what happens to a query over the limit.
 
         Raises:
             InvalidText: a text that is empty or not encodable.
-            TextTooLong: a given thought that the model has no room for.
+            TextTooLong: a query over the limit under the ``raise`` policy; a given thought that the model has no room for.
             TypeError: an option that there is not, or of another type.
             ValueError: options that contradict each other or the checkpoint.
         """
@@ -68,12 +72,12 @@ class Queries:
         if given is not None:
             given = check_given(given, len(texts), decided, options.get("budget"))
         prompts = prompter.queries(texts, think=decided.enabled, task=options.get("task"))
-        if given is None:
-            return cls(texts, prompts, decided, None)
-        ends = [prompter.thought_ids(words) for words in given]
-        rows = [[*prompt.ids, *end] for prompt, end in zip(prompts, ends, strict=True)]
-        check_rows(rows, decided.refining, max_positions)
-        return cls(texts, prompts, decided, ends)
+        ends = None if given is None else [prompter.thought_ids(words) for words in given]
+        if ends is not None:
+            rows = [[*prompt.ids, *end] for prompt, end in zip(prompts, ends, strict=True)]
+            check_rows(rows, decided.refining, max_positions)
+        cuts = truncated(prompts, "query", policy, prompter.spec)
+        return cls(texts, prompts, decided, ends, {cut.index: cut for cut in cuts})
 
     def embed(
         self, backend: Backend, prompter: Prompter, started: float, on_tokens: OnTokens | None = None
@@ -106,6 +110,15 @@ class Queries:
             QueryEmbedding(text, vector, tuple(own), seconds, self.cuts.get(index))
             for index, (text, vector, own) in enumerate(zip(self.texts, vectors, thoughts, strict=True))
         ]
+
+    def stream(self, backend: Backend, prompter: Prompter) -> Iterator[str | QueryEmbedding]:
+        """Run the model for a single query, and hand out its thought as it grows; see :func:`streaming.stream`."""
+
+        def embed(on_tokens: OnTokens) -> QueryEmbedding:
+            [embedding] = self.embed(backend, prompter, time.perf_counter(), on_tokens)
+            return embedding
+
+        return stream(embed, prompter.thought_decoder())
 
     def _think(
         self, backend: Backend, prompter: Prompter, prompts: Sequence[Sequence[int]], on_tokens: OnTokens | None
