@@ -1,4 +1,4 @@
-"""The query path, once nothing is left to be refused: thoughts, their vectors, and what both make together."""
+"""The query path: what can be refused is, then thoughts, their vectors, and what both make together."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Queries:
 
         Raises:
             InvalidText: a text that is empty or not encodable.
-            TextTooLong: a query over the limit under the ``raise`` policy; a given thought that the model has no room for.
+            TextTooLong: a query over the limit under the ``raise`` policy; a given thought the model has no room for.
             TypeError: an option that there is not, or of another type.
             ValueError: options that contradict each other or the checkpoint.
         """
