@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.speed import plan, tables, workload
+from benchmarks.speed import plan, tables, targets, workload
 from benchmarks.speed.__main__ import README, RESULTS
 from benchmarks.speed.contenders import Ours, Transformers
 from benchmarks.speed.limits import Bandwidth, Gemm
@@ -111,3 +111,12 @@ def test_a_contender_that_is_not_there_says_so(work: workload.Workload, tmp_path
     assert process.arrays()["vectors"].shape == (len(work.texts), 64)
     with pytest.raises(Unavailable, match="AttributeError"):
         process.ask("fly")
+
+
+def test_a_gpu_of_the_kind_that_is_meant_has_targets() -> None:
+    row = {"contender": "t1", "model": "4B", "dtype": "bfloat16", "case": "documents", "tokens": 90_000, "cpu": [2.0]}
+    for about, met in (("NVIDIA H200", ["**missed**", "met"]), ("NVIDIA T4", [])):
+        rows = [row | {"about": about, "wall": [seconds]} for seconds in (3.0, 1.0)]
+        found = targets.targets({"accelerator": rows})
+        assert [("met" if each.met else "**missed**") for each in found] == met
+    assert targets.targets({"accelerator": [{"skipped": "this machine has no GPU"}]}) == []
