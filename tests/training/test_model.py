@@ -19,6 +19,7 @@ from t1_vectorstore.training.beginnings import begin
 from t1_vectorstore.training.configs import Sft
 from t1_vectorstore.training.examples import read_data
 from t1_vectorstore.training.model import T1ForTraining
+from t1_vectorstore.training.optimizers import make_optimizer
 from t1_vectorstore.training.steps import Steps
 from tests.checkpoints import save_checkpoint
 from tests.training.small_recipes import MODEL, SFT, recipe
@@ -163,3 +164,16 @@ def test_a_checkpoint_that_pools_elsewhere_is_refused(tmp_path: Path) -> None:
     (folder / "t1_config.json").write_text('{"pooling_layer": 1}')
     with pytest.raises(CheckpointError, match="last layer"):
         models.load(folder)
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_embeddings_may_learn_at_a_rate_of_their_own(chains: Path, tmp_path: Path, optimizer: str) -> None:
+    begin(recipe(), read_data(chains), tmp_path)
+    model = models.T1ForTraining(models.load(tmp_path)[0])
+    words = model.language_model.get_input_embeddings().weight
+    for own in (None, 3e-4):
+        made = make_optimizer(model, Sft.model_validate(SFT | {"optimizer": optimizer, "embedding_rate": own}))
+        rates = {id(p): group["lr"] for group in made.param_groups for p in group["params"]}
+        assert rates.keys() == {id(p) for p in model.parameters()}
+        assert rates.pop(id(words)) == (own or SFT["learning_rate"])
+        assert set(rates.values()) == {SFT["learning_rate"]}

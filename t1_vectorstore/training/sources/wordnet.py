@@ -1,7 +1,7 @@
 """Words in use and their definitions, from Open English WordNet (CC-BY 4.0 and the Princeton WordNet licence).
 
 A query is a word and a sentence with it, the right document the definition of what it means there. The thought is
-closed at once: a small model that had to say what the word is a kind of was wrong more often than not, and found less.
+closed at once: a small model that had to say what the word is a kind of found half as much as without (``LOG.md``).
 Those chains can be had: "the animal is a kind of organism, a kind of living thing".
 Attribution: Open English WordNet, https://github.com/globalwordnet/english-wordnet; Princeton WordNet, (c) Princeton
 University.
