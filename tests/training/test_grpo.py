@@ -122,5 +122,5 @@ def test_a_length_penalty_without_room_is_refused(toy: Path, undecided: Path, tm
 
 
 def test_an_index_that_lacks_what_is_asked_for_is_refused(toy: Path, undecided: Path, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="within='gre' leaves out '(red|blue|grey)'"):
+    with pytest.raises(ValueError, match=r"within='gre' leaves out '(red|blue|grey)'"):
         running.train(recipe(GRPO | {"within": "gre", "queries": {"colour": 8}}, path=str(undecided)), toy, tmp_path)
