@@ -156,11 +156,14 @@ class Trajectory:
         ids: the generated tokens, the closing token not among them.
         stop: why generation ended.
         state: float32 ``(hidden,)``, the hidden state at the emb token that closes prompt and thought.
+        closing: the token that the model closed its thought with; ``None`` where it was cut, or the backend does not
+            tell.
     """
 
     ids: Sequence[int]
     stop: StopReason
     state: Vector
+    closing: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

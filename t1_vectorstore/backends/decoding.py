@@ -34,6 +34,7 @@ class Row:
         ids: the thought so far.
         read: how many inputs the model has got, tokens and states; the position of the next one.
         stop: why the thought ended; set when its emb token is to be fed, or is the last of the prompt.
+        closing: the token that the thought ended with, if it was not cut.
         passes: ``(hidden,)`` each, the pooled states at the emb token and at what was fed back after it.
         fed_back: ``(hidden,)`` each, the states that are inputs; the last of them is the next one.
         state: ``(hidden,)``, what the vector is made of; set when nothing is left to be done.
@@ -46,6 +47,7 @@ class Row:
     ids: list[int] = field(default_factory=list)
     read: int = 0
     stop: StopReason | None = None
+    closing: int | None = None
     passes: list[torch.Tensor] = field(default_factory=list)
     fed_back: list[torch.Tensor] = field(default_factory=list)
     state: torch.Tensor | None = None
@@ -91,7 +93,7 @@ class Row:
         """What a closed row has come to."""
         assert self.stop is not None
         assert self.state is not None
-        return Trajectory(self.ids, self.stop, self.state.float().cpu().numpy())
+        return Trajectory(self.ids, self.stop, self.state.float().cpu().numpy(), self.closing)
 
 
 def step_inputs(embedded: torch.Tensor, rows: Sequence[Row]) -> torch.Tensor:
@@ -154,7 +156,7 @@ class Chooser:
 
     def _advance(self, row: Row, token: int) -> int:
         if token in self.stop_ids:
-            row.stop = "emb_token" if token == self.emb_id else "end_token"
+            row.stop, row.closing = "emb_token" if token == self.emb_id else "end_token", token
         elif len(row.ids) >= self.decoding.max_tokens:
             row.stop = "budget"
         else:

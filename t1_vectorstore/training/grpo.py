@@ -11,7 +11,7 @@ import itertools
 import logging
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ import torch
 from datasets import Dataset
 from torch import Tensor
 
+from t1_vectorstore.checkpoint import Checkpoint
 from t1_vectorstore.errors import TrainingFailed
 from t1_vectorstore.prompts import Prompter
 from t1_vectorstore.training import losses, settings
@@ -28,10 +29,12 @@ from t1_vectorstore.training.configs import Grpo
 from t1_vectorstore.training.examples import Example, TrainingData
 from t1_vectorstore.training.model import T1ForTraining
 from t1_vectorstore.training.optimizers import make_optimizer
+from t1_vectorstore.training.policy import Sampler, log_probabilities
 from t1_vectorstore.training.steps import Draw, Steps
 from t1_vectorstore.training.supervised import merged, probe_packs
-from t1_vectorstore.training.thoughts import Index, Judge, Watch, sample
+from t1_vectorstore.training.thoughts import Index, Judge, Watch
 from t1_vectorstore.training.trainer import Probes
+from t1_vectorstore.types import Trajectory
 
 os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")  # rollout_func; the version of TRL is pinned
 with warnings.catch_warnings():
@@ -71,6 +74,7 @@ def train(stage: Grpo, start: Path, data: TrainingData, source: Path, out: Path,
         stage=stage,
         data=data,
         encoder=encoder,
+        config=Checkpoint.load(start).config,
         drawn=drawn,
         replay=Steps(data_with_thoughts(data), encoder, stage, thinks=True, seed=seed + 1, processes=processes,
                      counts=stage.replay_queries) if stage.replay else None,
@@ -116,6 +120,7 @@ class ThoughtTrainer(GRPOTrainer):  # type: ignore[misc]
         encoder: Encoder,
         drawn: Sequence[Example],
         replay: Steps | None,
+        config: Mapping[str, Any],
         **options: Any,  # noqa: ANN401 - TRL's
     ) -> None:
         """Take what is ours beside what TRL's trainer takes.
@@ -126,19 +131,23 @@ class ThoughtTrainer(GRPOTrainer):  # type: ignore[misc]
             encoder: Of prompts and documents.
             drawn: The examples of all steps, in order; the dataset's column ``row`` counts them.
             replay: Batches for stage 1's loss.
+            config: The model's ``config.json``.
             options: Of TRL's trainer.
         """
         super().__init__(reward_funcs=self.retrieval, rollout_func=self._think, **options)
         self.stage, self._drawn, self._replay = stage, drawn, replay
         self._prompter = encoder.prompter
         self.t1 = T1ForTraining(self.accelerator.unwrap_model(self.model), self._prompter.spec.truncate_dim)
+        if self.ref_model is not None:
+            T1ForTraining(self.accelerator.unwrap_model(self.ref_model))  # takes packed sequences from now on
         searched = {name: text for name, text in data.documents.items() if name.startswith(stage.within)}
         self._index = Index(encoder, list(searched.values()))
         self._rows = {name: row for row, name in enumerate(searched)}
-        self._judge = Judge(self.t1, self._prompter, self._index, stage.reward)
+        self._sampler = Sampler(self.t1, config, self._prompter, stage.sampling)
+        self._judge = Judge(self._prompter, self._index, stage.reward)
         self._watch = Watch(stage.collapse, stage.patience)
         self._fresh = False
-        self._prompts: list[list[int]] = []
+        self._thoughts: list[Trajectory] = []
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:  # noqa: ANN401 - TRL's
         """The stage's optimizer."""
@@ -148,9 +157,13 @@ class ThoughtTrainer(GRPOTrainer):  # type: ignore[misc]
 
     def _think(self, prompts: list[str], trainer: GRPOTrainer) -> dict[str, Any]:
         """TRL's ``rollout_func``: a thought for each prompt: the queries, each as often as a group is large."""
-        self._prompts = [prompt.ids for prompt in self._prompter.queries(prompts, think=True)]
-        thoughts = sample(self.t1.language_model, self._prompts, self._prompter, self.stage.sampling)
-        return {"prompt_ids": self._prompts, "completion_ids": thoughts, "logprobs": None}
+        each = [prompt.ids for prompt in self._prompter.queries(prompts, think=True)]
+        group = self.stage.group
+        # A thought depends on its prompt and the seed alone; so a query that comes again has other thoughts.
+        seed = self.args.seed * self.args.max_steps + self.state.global_step
+        self._thoughts = self._sampler(each[::group], group, seed)
+        completions = [[*t.ids, *([] if t.closing is None else [t.closing])] for t in self._thoughts]
+        return {"prompt_ids": each, "completion_ids": completions, "logprobs": None}
 
     def retrieval(
         self,
@@ -166,7 +179,7 @@ class ThoughtTrainer(GRPOTrainer):  # type: ignore[misc]
             self._fresh = True
         examples = [self._drawn[number] for number in row]
         right = [[self._rows[name] for name in example.positives] for example in examples]
-        judged = self._judge(self._prompts, completion_ids, right)
+        judged = self._judge(self._thoughts, right)
         known = [(ids, e.thought) for ids, e in zip(completion_ids, examples, strict=True) if e.thought is not None]
         exact = [ids == self._prompter.thought_ids(str(thought)) for ids, thought in known]
         for name in ("rank", "margin", "cosine", "closed"):
@@ -179,6 +192,20 @@ class ThoughtTrainer(GRPOTrainer):  # type: ignore[misc]
         if told := self._watch(step, [rewards[at : at + size] for at in range(0, len(rewards), size)], share):
             raise TrainingFailed(told)
         return rewards
+
+    def _get_per_token_logps_and_entropies(
+        self,
+        model: torch.nn.Module,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        logits_to_keep: int,
+        *_: Any,  # noqa: ANN401 - TRL's
+        **__: Any,  # noqa: ANN401 - TRL's
+    ) -> tuple[Tensor, Tensor, None]:
+        """In place of TRL's, which computes the padding too."""
+        with self.accelerator.autocast():
+            found = log_probabilities(model, input_ids, attention_mask, logits_to_keep, self.stage.sampling)
+        return *found, None
 
     def _compute_loss(self, model: torch.nn.Module, inputs: dict[str, Any]) -> Tensor:
         """TRL's loss of the thoughts, and stage 1's of the replayed examples."""

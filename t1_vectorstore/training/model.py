@@ -94,10 +94,14 @@ class T1ForTraining(nn.Module):
         self._truncate_dim = truncate_dim
 
     @property
+    def adapted(self) -> bool:
+        """Whether it is trained by adapters."""
+        return hasattr(self.language_model, "peft_config")
+
+    @property
     def causal(self) -> Any:  # noqa: ANN401 - transformers'
         """The causal language model under the adapters, if there are some."""
-        model = self.language_model
-        return model.get_base_model() if hasattr(model, "peft_config") else model
+        return self.language_model.get_base_model() if self.adapted else self.language_model
 
     def forward(self, packed: Packed) -> tuple[Tensor, Tensor]:
         """Run the model over packed sequences.

@@ -1,62 +1,24 @@
-"""Sampled thoughts, what their vectors find, and what that is worth."""
+"""What thoughts' vectors find, and what that is worth."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from t1_vectorstore.prompts import Prompter
 from t1_vectorstore.training import rewards
-from t1_vectorstore.training.batching import PAD_ID, Encoder, Tokens, pack
+from t1_vectorstore.training.batching import Encoder, pack
 from t1_vectorstore.training.configs import Reward
 from t1_vectorstore.training.model import T1ForTraining
+from t1_vectorstore.types import Trajectory
 
 AT_ONCE = 256
 """Sequences of a forward pass without gradients."""
-
-
-@torch.no_grad()
-def sample(model: Any, prompts: Sequence[Sequence[int]], prompter: Prompter, temperature: float) -> list[list[int]]:  # noqa: ANN401 - transformers'
-    """Let a causal language model think about each prompt.
-
-    Args:
-        model: Of transformers.
-        prompts: Token ids up to where a thought begins.
-        prompter: Whose stop tokens end a thought, and whose specification limits it.
-        temperature: Of the sampling.
-
-    Returns:
-        The token ids of each thought, the one that ended it included; none ended it where the budget did.
-    """
-    width = max(map(len, prompts))
-    device = model.get_input_embeddings().weight.device
-    ids = torch.tensor([[PAD_ID] * (width - len(prompt)) + list(prompt) for prompt in prompts], device=device)
-    mask = torch.tensor([[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts], device=device)
-    was_training = model.training
-    model.eval()
-    # One step more than the budget: the token that closes a thought is not counted in it.
-    output = model.generate(
-        input_ids=ids,
-        attention_mask=mask,
-        do_sample=True,
-        temperature=temperature,
-        top_k=0,
-        top_p=1.0,
-        max_new_tokens=prompter.spec.decoding.max_tokens + 1,
-        eos_token_id=list(prompter.stop_ids),
-        pad_token_id=PAD_ID,
-    )
-    model.train(was_training)
-    stops = set(prompter.stop_ids)
-    thoughts = []
-    for row in output[:, width:].tolist():
-        end = next((at for at, token in enumerate(row) if token in stops), len(row) - 1)
-        thoughts.append(row[: end + 1])
-    return thoughts
 
 
 class Index:
@@ -74,7 +36,7 @@ class Index:
 
     def cosines(self, queries: Tensor) -> Tensor:
         """(Q, documents) of unit vectors (Q, dim)."""
-        return queries @ self._vectors.T
+        return queries.to(self._vectors) @ self._vectors.T
 
 
 @dataclass(frozen=True)
@@ -91,31 +53,24 @@ class Judged:
 class Judge:
     """Rewards thoughts for what their own vectors find in the index."""
 
-    def __init__(self, model: T1ForTraining, prompter: Prompter, index: Index, reward: Reward) -> None:
+    def __init__(self, prompter: Prompter, index: Index, reward: Reward) -> None:
         """Judge by ``reward``'s weights."""
-        self._model, self._prompter, self._index, self._reward = model, prompter, index, reward
+        self._prompter, self._index, self._reward = prompter, index, reward
 
-    def __call__(
-        self, prompts: Sequence[Sequence[int]], thoughts: Sequence[Sequence[int]], positives: Sequence[Sequence[int]]
-    ) -> list[Judged]:
+    def __call__(self, thoughts: Sequence[Trajectory], positives: Sequence[Sequence[int]]) -> list[Judged]:
         """Judge thoughts.
 
         Args:
-            prompts: Token ids up to where each thought begins.
-            thoughts: Token ids of the thoughts, with what ended them.
+            thoughts: With the states that serving would make vectors of.
             positives: Row in the index of each right document.
         """
-        stops, emb = set(self._prompter.stop_ids), self._prompter.emb_id
-        bodies = [list(thought[:-1] if thought and thought[-1] in stops else thought) for thought in thoughts]
-        rows = [[*prompt, *body, emb] for prompt, body in zip(prompts, bodies, strict=True)]
-        parts = (rows[at : at + AT_ONCE] for at in range(0, len(rows), AT_ONCE))
-        cosines = self._index.cosines(self._model.vectors(pack([Tokens(r, len(r)) for r in p]) for p in parts))
-        appended = self._prompter.spec.emb_source == "appended"
-        closing = stops if appended else {emb}
-        closed = [bool(thought) and thought[-1] in closing for thought in thoughts]
+        spec = self._prompter.spec
+        states = torch.from_numpy(np.stack([thought.state for thought in thoughts]))[:, : spec.truncate_dim]
+        cosines = self._index.cosines(functional.normalize(states, dim=-1))
+        closings = {"emb_token", "end_token"} if spec.emb_source == "appended" else {"emb_token"}
         return [
-            self._judge(scores, list(right), len(body), is_closed)
-            for scores, right, body, is_closed in zip(cosines, positives, bodies, closed, strict=True)
+            self._judge(scores, list(right), len(thought.ids), thought.stop in closings)
+            for scores, right, thought in zip(cosines, positives, thoughts, strict=True)
         ]
 
     def _judge(self, scores: Tensor, right: list[int], tokens: int, closed: bool) -> Judged:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
+from dataclasses import replace
 
 import pytest
 import torch
@@ -15,7 +15,8 @@ from t1_vectorstore.training import rewards
 from t1_vectorstore.training.batching import Encoder, pack
 from t1_vectorstore.training.configs import Reward
 from t1_vectorstore.training.model import T1ForTraining
-from t1_vectorstore.training.thoughts import Index, Judge, Watch, sample
+from t1_vectorstore.training.thoughts import Index, Judge, Watch
+from t1_vectorstore.types import StopReason, Trajectory
 from tests.checkpoints import save_checkpoint
 from tests.evaluation import formulas
 
@@ -57,21 +58,27 @@ def parts(tmp_path_factory: pytest.TempPathFactory) -> tuple[T1ForTraining, Prom
     return T1ForTraining(model.eval()), Prompter.load(Checkpoint.load(folder))
 
 
+def thought(
+    model: T1ForTraining, encoder: Encoder, query: str, text: str, stop: StopReason = "emb_token"
+) -> Trajectory:
+    state = model.vectors([pack(encoder.queries([query], [text]))])[0]
+    return Trajectory(encoder.prompter.thought_ids(text)[:-1], stop, state.numpy())
+
+
 def test_the_judge_adds_up_what_a_thoughts_vector_finds(parts: tuple[T1ForTraining, Prompter]) -> None:
     model, prompter = parts
     encoder = Encoder(prompter)
     index = Index(encoder, TEXTS)
     index.refresh(model)
     weights = Reward(rank=2.0, margin=0.5, unclosed=-0.25, length=0.1, free_tokens=2, cosine=0.3)
-    judge = Judge(model, prompter, index, weights)
-    [prompt] = prompter.queries(["where do llamas live"], think=True)
-    closed = prompter.thought_ids("high")
-    [first, second] = judge([prompt.ids, prompt.ids], [closed, closed[:-1]], [[0], [0]])
-    vector = model.vectors([pack(encoder.queries(["where do llamas live"], ["high"]))])[0]
-    cosines = (model.vectors([pack(encoder.documents(TEXTS))]) @ vector).tolist()
+    judge = Judge(prompter, index, weights)
+    closed = thought(model, encoder, "where do llamas live", "high")
+    cut = replace(closed, stop="budget")
+    [first, second] = judge([closed, cut], [[0], [0]])
+    cosines = (model.vectors([pack(encoder.documents(TEXTS))]) @ torch.from_numpy(closed.state)).tolist()
     rank = 1 + sum(other >= cosines[0] for other in cosines[1:])
     distance = 1 / (1 + math.exp(-(cosines[0] - max(cosines[1:])) / 0.1))
-    length = (len(closed) - 1 - 2) / (prompter.spec.decoding.max_tokens - 2)
+    length = (len(closed.ids) - 2) / (prompter.spec.decoding.max_tokens - 2)
     expected = 2 * rewards.discounted_rank(rank) + 0.5 * distance + 0.3 * cosines[0] - 0.1 * length
     assert first.reward == pytest.approx(expected, abs=1e-2)  # bfloat16
     assert (first.closed, second.closed) == (True, False)
@@ -80,24 +87,11 @@ def test_the_judge_adds_up_what_a_thoughts_vector_finds(parts: tuple[T1ForTraini
 
 def test_several_right_documents_do_not_stand_in_each_others_way(parts: tuple[T1ForTraining, Prompter]) -> None:
     model, prompter = parts
-    index = Index(Encoder(prompter), TEXTS)
+    encoder = Encoder(prompter)
+    index = Index(encoder, TEXTS)
     index.refresh(model)
-    [prompt] = prompter.queries(["anything"], think=True)
-    [judged] = Judge(model, prompter, index, Reward())([prompt.ids], [prompter.thought_ids("so")], [[0, 1, 2, 3]])
+    [judged] = Judge(prompter, index, Reward())([thought(model, encoder, "anything", "so")], [[0, 1, 2, 3]])
     assert judged.rank == pytest.approx(1.0)
-
-
-def test_sampled_thoughts_end_where_the_model_ends_them(tmp_path: Path) -> None:
-    folder = save_checkpoint(tmp_path, closes=3.0)
-    model, _, _ = models.load(folder)
-    prompter = Prompter.load(Checkpoint.load(folder, overrides={"decoding": {"max_tokens": 12}}))
-    torch.manual_seed(0)
-    prompts = [prompt.ids for prompt in prompter.queries(["a", "a much longer query"] * 8, think=True)]
-    thoughts = sample(model, prompts, prompter, 1.0)
-    assert all(len(thought) <= 13 for thought in thoughts)
-    assert any(thought[-1] == prompter.emb_id for thought in thoughts)
-    assert all(prompter.emb_id not in thought[:-1] for thought in thoughts)
-    assert len({tuple(thought) for thought in thoughts}) > 8
 
 
 def test_the_watch_stops_on_rewards_that_never_vary() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,6 +66,18 @@ def load_weights(
             return _assemble(tensors.reader(dtype, device), shape, head=head)
         except (OSError, ValueError, KeyError, SafetensorError) as error:
             raise CheckpointError(f"{folder} does not load as a causal language model: {error}") from error
+
+
+def take_weights(tensors: Mapping[str, torch.Tensor], shape: DecoderShape, *, dtype: torch.dtype) -> DecoderWeights:
+    """Copy the weights of a model that is in memory, with the matrix that makes logits.
+
+    Args:
+        tensors: its parameters, by the names that transformers gives them.
+        shape: of the model.
+        dtype: to compute in.
+    """
+    named = {name.removeprefix("model."): tensor for name, tensor in tensors.items()}
+    return _assemble(lambda name: named[name].detach().to(dtype=dtype, copy=True), shape, head=True)
 
 
 class _Tensors:
