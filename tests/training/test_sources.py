@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from t1_vectorstore.demo.wording import DOCUMENTS, PLAIN
+from t1_vectorstore.demo.wording import DOCUMENTS, PLAIN, Wording
 from t1_vectorstore.errors import CorpusError
 from t1_vectorstore.evaluation.beir import read_beir
 from t1_vectorstore.training.examples import read_data
 from t1_vectorstore.training.sources import diseases, entailmentbank, joined, wordnet
-from t1_vectorstore.training.sources.paraphrases import UNSEEN, WIDE
+from t1_vectorstore.training.sources.paraphrases import REARRANGED, UNSEEN, WIDE
 from t1_vectorstore.training.sources.patterns import expand
 
 
@@ -24,7 +24,7 @@ def test_the_factbook_trains_no_long_thought_and_no_evaluation_start(chains: Pat
     assert {e.part for e in train} == {"hop0", "hop1", "hop2", "hop3", "hop4", "long5", "long6"}
     assert all((e.thought is None) == str(e.part).startswith("long") for e in train)
     asked = {e.query for e in train}
-    for split in ("comp3", "ood4", "ood6", "ood6-other-words", "dev"):
+    for split in ("comp3", "ood4", "ood6", "ood6-other-templates", "ood6-other-words", "dev"):
         examples = read_data(chains, split).examples
         assert not asked & {e.query for e in examples}
         assert all(e.thought for e in examples)
@@ -36,26 +36,31 @@ def words(text: str) -> set[str]:
     return set(re.findall(r"[a-z]{4,}", re.sub(r"\{\w\}", "", text.lower())))
 
 
+def all_ways(wording: Wording) -> list[str]:
+    return [way for kind in vars(wording).values() for ways in kind.values() for way in ways]
+
+
 def test_a_pattern_stands_for_its_combinations() -> None:
     assert set(expand("[|tell me ]which [land|state] {x}")) == {
         "which land {x}", "which state {x}", "tell me which land {x}", "tell me which state {x}",
     }  # fmt: skip
-    every = [way for kind in vars(WIDE).values() for ways in kind.values() for way in ways]
-    assert all(way.count("{") == 1 and not set("[]|") & set(way) and "  " not in way for way in every)
+    assert all(way.count("{") == 1 and not set("[]|") & set(way) and "  " not in way for way in all_ways(WIDE))
 
 
-def test_the_wordings_of_training_and_of_the_other_words_differ() -> None:
-    seen, unseen = vars(WIDE), vars(UNSEEN)
+def test_the_wordings_of_training_and_of_evaluation_differ() -> None:
+    seen, unseen, rearranged = vars(WIDE), vars(UNSEEN), vars(REARRANGED)
     for kind in ("questions", "starts", "steps"):
-        assert seen[kind].keys() == unseen[kind].keys() == vars(PLAIN)[kind].keys()
+        assert seen[kind].keys() == unseen[kind].keys() == rearranged[kind].keys() == vars(PLAIN)[kind].keys()
         for key in seen[kind]:
-            assert not set(seen[kind][key]) & set(unseen[kind][key])
+            assert not set(seen[kind][key]) & {*unseen[kind][key], *rearranged[kind][key]}
             assert len(set(seen[kind][key])) == len(seen[kind][key]) > 100
             assert set(vars(PLAIN)[kind][key]) < set(seen[kind][key])
-    steps = [step for wording in (WIDE, UNSEEN) for ways in wording.steps.values() for step in ways]
+    known, used = ({word for way in all_ways(w) for word in way.split()} for w in (WIDE, REARRANGED))
+    assert used < known
+    steps = [step for wording in (WIDE, REARRANGED, UNSEEN) for ways in wording.steps.values() for step in ways]
     assert all(step.endswith("{x}") for step in steps)
     small = {"with", "from", "into", "such", "have", "that", "among", "them", "what", "country", "countries", "find"}
-    for wording in (WIDE, UNSEEN):
+    for wording in (WIDE, REARRANGED, UNSEEN):
         for facet, ways in wording.questions.items():
             there = set().union(*(words(template) for template in DOCUMENTS[facet]))
             assert not {word for way in ways for word in words(way)} & there - small, facet

@@ -3,8 +3,9 @@
 The splits are those of :mod:`t1_vectorstore.demo.chains`. Training has chains of up to four facts with their thoughts
 (parts ``hop0`` to ``hop4``), and longer ones without (``long5``, ``long6``): no thought of that length is ever shown,
 so that they are left to stage 3. For evaluation there are, for held-out compositions (``comp``) and for starts that no
-composed training query has (``ood``), splits by the number of facts, and ``*-other-words`` in words that no training
-query has; ``dev`` is a small mixture of them with other seeds.
+composed training query has (``ood``), splits by the number of facts; ``*-other-templates`` asks the same in templates
+that no training query has, and ``*-other-words`` in such that are of other words as well. ``dev`` is a small mixture of
+the first with other seeds.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from t1_vectorstore.demo import chains
 from t1_vectorstore.demo.factbook import World, read_world
 from t1_vectorstore.demo.wording import Wording
 from t1_vectorstore.training.examples import Example, write_data
-from t1_vectorstore.training.sources.paraphrases import UNSEEN, WIDE
+from t1_vectorstore.training.sources.paraphrases import REARRANGED, UNSEEN, WIDE
 
 LONGEST = 6
 SHARES = {0: 0.04, 1: 0.38, 2: 0.17, 3: 0.19, 4: 0.22}
@@ -33,6 +34,7 @@ SPLITS: Mapping[str, tuple[chains.Part | None, int]] = {
     "ood5": ("ood", 5),
     "ood6": ("ood", 6),
 }
+WORDINGS = {"": WIDE, "-other-templates": REARRANGED, "-other-words": UNSEEN}
 DEV_SEED = 1
 """The evaluation's splits have seed 0."""
 
@@ -60,8 +62,8 @@ def build(
     documents = {document.id: document.text for document in chains.build_corpus(world)}
     splits = {"train": _train(world, examples, long, seed)}
     for name, (part, hops) in SPLITS.items():
-        splits[name] = _split(world, part, hops, queries, 0, WIDE)
-        splits[f"{name}-other-words"] = _split(world, part, hops, queries, 0, UNSEEN)
+        for ending, wording in WORDINGS.items():
+            splits[name + ending] = _split(world, part, hops, queries, 0, wording)
     few = max(1, queries // 5)
     dev = [_split(world, SPLITS[name][0], SPLITS[name][1], few, DEV_SEED, WIDE) for name in ("comp3", "ood3", "ood4")]
     splits["dev"] = [example for split in dev for example in split]

@@ -172,6 +172,57 @@ _MORE = Wording(
     ),
 )
 
+REARRANGED = Wording(
+    questions={
+        "farming": (
+            "which crops and beasts do country people in {x} raise",
+            "what is planted in the fields and grazes on the meadows of {x}",
+        ),
+        "exports": (
+            "what do foreigners buy from {x}",
+            "which merchandise is sent abroad from the harbours of {x}",
+        ),
+        "imports": (
+            "what does {x} need to get from overseas",
+            "which merchandise do foreigners sell to {x}",
+        ),
+        "industries": (
+            "what is produced in the mills and workshops of {x}",
+            "in which factories do the people of {x} work",
+        ),
+        "climate": (
+            "what temperatures and seasons does one meet in {x}",
+            "is a visitor to {x} hot or cold",
+        ),
+        "languages": (
+            "what do the people of {x} speak",
+            "in which tongue do citizens of {x} talk to a visitor",
+        ),
+        "resources": (
+            "which ores and fuels lie in the ground of {x}",
+            "what can a mining company look for under the hills of {x}",
+        ),
+        "symbols": (
+            "which bird or flower is the emblem of {x}",
+            "what animal is on the coins and flags of {x}",
+        ),
+    },
+    starts={
+        "capital": ("the country that has its government in {e}", "the state whose president has offices in {e}"),
+        "peak": ("the land whose highest ground is {e}", "the state in which {e} rises above all"),
+        "city": ("the country in which one finds the town of {e}", "the land that has {e} on its map"),
+    },
+    steps={
+        "border": (
+            "the country that has the longest land border with {x}",
+            "the neighbour that touches most of the edge of {x}",
+        ),
+        "buyer": ("the country to which most goods are sent from {x}", "the greatest client for the wares of {x}"),
+        "seller": ("the nation that furnishes most goods to {x}", "the foremost source of imports for {x}"),
+    },
+)
+"""Templates that no training query has, of words that some training template has."""
+
 UNSEEN = Wording(
     questions={
         "farming": (
@@ -221,7 +272,7 @@ UNSEEN = Wording(
         "seller": ("the country that earns most by trade with {x}", "the state with the largest deliveries for {x}"),
     },
 )
-"""What no training query says."""
+"""Templates that no training query has, mostly of words that none has either."""
 
 
 def _together(
