@@ -27,6 +27,7 @@ class Asking(ThinkingOptions, total=False):
     hybrid: bool | None
     thought_terms: bool
     fusion: Fusion
+    vector_weight: float | None
     diversity: float | None
     candidates: int | None
     group: bool
@@ -64,6 +65,7 @@ class Question:
             "score_threshold": options.get("score_threshold"),
             "text": query if by_words else None,
             "fusion": options.get("fusion", "rrf"),
+            "vector_weight": options.get("vector_weight"),
             "diversity": options.get("diversity"),
             "candidates": options.get("candidates"),
             "group": options.get("group", False),

@@ -166,6 +166,7 @@ class T1VectorStore:
         hybrid: bool | None = None,
         thought_terms: bool = True,
         fusion: Fusion = "rrf",
+        vector_weight: float | None = None,
         diversity: float | None = None,
         candidates: int | None = None,
         group: bool = False,
@@ -189,7 +190,8 @@ class T1VectorStore:
                 words match and whose vector is far is then left out.
             hybrid: search by words as well as by the vector. ``None``: if the collection can.
             thought_terms: the words are the query's and its thoughts', not the query's alone.
-            fusion: how the two rankings become one; see ``Collection.search``, also for the next three.
+            fusion: how the two rankings become one; see ``Collection.search``, also for the next four.
+            vector_weight: the vector's share, from 0 (words only) to 1 (vector only). Default: both count the same.
             diversity: choose hits that are also unlike each other: 0 is relevance only, 1 is difference only.
             candidates: how many the vector, and the words, contribute to a fusion or to a choice.
             group: of each document only its best chunk.
@@ -220,6 +222,7 @@ class T1VectorStore:
             hybrid=hybrid,
             thought_terms=thought_terms,
             fusion=fusion,
+            vector_weight=vector_weight,
             diversity=diversity,
             candidates=candidates,
             group=group,

@@ -53,6 +53,10 @@ def search(
     hybrid: Annotated[
         bool | None, typer.Option("--hybrid/--no-hybrid", help="Search by words, too.  [default: if the index can]")
     ] = None,
+    vector_weight: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="The vector's share beside the words': 1 is vector only.  [default: the same]"),
+    ] = None,
     diverse: Annotated[
         float | None, typer.Option(min=0, max=1, help="Choose hits unlike each other: 0 is relevance only.")
     ] = None,
@@ -83,6 +87,7 @@ def search(
             filter=wanted,
             score_threshold=min_score,
             hybrid=hybrid,
+            vector_weight=vector_weight,
             diversity=diverse,
             group=group,
             think=think,

@@ -38,7 +38,7 @@ def tune(
     api_key: ApiKey = None,
     json: Json = False,
 ) -> None:
-    """Choose whether to think, how long, whether to refine, and whether to rank by words as well."""
+    """Choose whether to think, how long, whether to refine, and how much the words count, if at all."""
     from t1_vectorstore.evaluation import tuning
     from t1_vectorstore.evaluation.labels import read_labels
     from t1_vectorstore.evaluation.tables import markdown

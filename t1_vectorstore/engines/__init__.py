@@ -6,12 +6,13 @@ import os
 import re
 from pathlib import Path
 
-from t1_vectorstore.engines.base import Engine, EngineKind, FilterJSON, Nearest, Retry, Row, Scored, Sparse
+from t1_vectorstore.engines.base import RRF_K, Engine, EngineKind, FilterJSON, Nearest, Retry, Row, Scored, Sparse
 from t1_vectorstore.engines.schema import DOCUMENT_PATH, OWN_KEY, Expected, Schema
 
 __all__ = [
     "DOCUMENT_PATH",
     "OWN_KEY",
+    "RRF_K",
     "Engine",
     "EngineKind",
     "Expected",

@@ -72,7 +72,7 @@ class Nearest:
         filter: what the rows must satisfy.
         diversity: choose by maximal marginal relevance among the nearest ``candidates``; 0 is relevance only.
         sparse: fuse the nearest ``candidates`` by the vector with as many by these terms.
-        fusion: by what rule.
+        fusion: by what rule; without one the rows are ranked by the terms alone.
         candidates: see there.
     """
 
@@ -82,12 +82,12 @@ class Nearest:
     filter: FilterJSON | None = None
     diversity: float | None = None
     sparse: Sparse | None = None
-    fusion: Fusion = "rrf"
+    fusion: Fusion | None = "rrf"
     candidates: int = 0
 
 
 Scored: TypeAlias = tuple[float, Row]
-"""A row and what the query scored it: the cosine similarity, or the fused score where there was something to fuse."""
+"""A row and what the query scored it: the cosine similarity, that of the terms, or the fused score of both."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +129,7 @@ class Engine(Protocol):
         """Remove points; ids that do not exist are ignored."""
 
     def nearest(self, query: Nearest) -> list[Scored]:
-        """The rows that answer a query, best first; after a fusion they have their vectors."""
+        """The rows that answer a query, best first; where terms were asked for they have their vectors."""
 
     async def anearest(self, query: Nearest) -> list[Scored]:
         """``nearest`` without holding up the event loop."""

@@ -13,12 +13,17 @@ def query_arguments(query: Nearest, params: models.SearchParams | None) -> dict[
     """The arguments of ``query_points``; ``params`` say how to search by vectors."""
     vector, filter = query.vector.tolist(), client_filter(query.filter)
     shared: dict[str, Any] = {"limit": query.limit, "offset": query.offset, "with_payload": True}
+    if query.sparse is not None and query.fusion is None:
+        by_terms = {"query": sparse_vector(query.sparse), "using": SPARSE}
+        return {**shared, **by_terms, "query_filter": filter, "with_vectors": [""]}
     if query.sparse is not None:
         depth: dict[str, Any] = {"limit": query.candidates, "filter": filter}
-        by_terms = models.Prefetch(query=sparse_vector(query.sparse), using=SPARSE, **depth)
         by_rank = models.RrfQuery(rrf=models.Rrf(k=RRF_K))
         fusion = by_rank if query.fusion == "rrf" else models.FusionQuery(fusion=models.Fusion.DBSF)
-        prefetch = [models.Prefetch(query=vector, params=params, **depth), by_terms]
+        prefetch = [
+            models.Prefetch(query=vector, params=params, **depth),
+            models.Prefetch(query=sparse_vector(query.sparse), using=SPARSE, **depth),
+        ]
         return {**shared, "prefetch": prefetch, "query": fusion, "with_vectors": [""]}
     if query.diversity is not None:
         mmr = models.Mmr(diversity=query.diversity, candidates_limit=query.candidates)

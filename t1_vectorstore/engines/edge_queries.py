@@ -19,12 +19,17 @@ def edge_query(query: Nearest, params: edge.SearchParams | None) -> edge.QueryRe
     """
     filter = edge_filter(query.filter) if query.filter else None
     shared: dict[str, Any] = {"limit": query.limit, "offset": query.offset, "with_payload": True}
+    if query.sparse is not None and query.fusion is None:
+        by_terms = edge.Query.Nearest(sparse_vector(query.sparse), using=SPARSE)
+        return edge.QueryRequest(query=by_terms, filter=filter, with_vector=[""], **shared)
     if query.sparse is not None:
         depth: dict[str, Any] = {"limit": query.candidates, "filter": filter}
-        by_vector = edge.Prefetch(query=edge.Query.Nearest(array(query.vector)), params=params, **depth)
-        by_terms = edge.Prefetch(query=edge.Query.Nearest(sparse_vector(query.sparse), using=SPARSE), **depth)
+        prefetches = [
+            edge.Prefetch(query=edge.Query.Nearest(array(query.vector)), params=params, **depth),
+            edge.Prefetch(query=edge.Query.Nearest(sparse_vector(query.sparse), using=SPARSE), **depth),
+        ]
         fusion: Any = edge.Fusion.Rrf(RRF_K) if query.fusion == "rrf" else edge.Fusion.Dbsf()
-        return edge.QueryRequest(prefetches=[by_vector, by_terms], query=fusion, with_vector=[""], **shared)
+        return edge.QueryRequest(prefetches=prefetches, query=fusion, with_vector=[""], **shared)
     if query.diversity is not None:  # Edge's lambda is the share of relevance, the server's diversity its opposite
         mmr = edge.Mmr(array(query.vector), 1 - query.diversity, query.candidates)
         return edge.QueryRequest(query=mmr, filter=filter, params=params, **shared)

@@ -267,5 +267,8 @@ def _listening(host: str, port: int) -> bool:
 
 def _new_features(query: Nearest) -> list[str]:
     """What the query asks for that not every server has."""
-    new = {"choose hits that differ": query.diversity, "fuse rankings as the other engines do": query.sparse}
+    new = {
+        "choose hits that differ": query.diversity,
+        "fuse rankings as the other engines do": query.sparse and query.fusion,
+    }
     return [feature for feature, asked in new.items() if asked is not None]

@@ -45,6 +45,7 @@ _KINDS: dict[str, Maker] = {
     "bm25": lambda _, __, parts: Bm25System(parts.documents()),
 }
 _KINDS_OF: dict[str, tuple[str, Maker]] = {
+    "hybrid": ("WEIGHT", lambda name, value, parts: _weighed(name, value, parts)),
     "rt": ("STEPS[:last]", lambda name, _, parts: T1System(name, parts.store, _refining(name))),
     "t1": ("FOLDER", lambda name, model, parts: T1System(name, parts.other(model), {})),
     "st": ("MODEL", lambda _, model, parts: SentenceTransformerSystem(model, parts.documents())),
@@ -90,13 +91,22 @@ def make(names: Sequence[str], parts: Parts) -> list[System]:
 
 def _known(name: str) -> bool:
     kind, _, value = name.partition(":")
-    return name in _KINDS or bool(_refining(name) if kind == "rt" else kind in _KINDS_OF and value)
+    if kind == "rt":
+        return bool(_refining(name))
+    if kind == "hybrid" and value:
+        return _vector_weight(value) is not None
+    return name in _KINDS or bool(kind in _KINDS_OF and value)
 
 
 def _make(name: str, parts: Parts) -> System:
     kind, _, value = name.partition(":")
-    maker = _KINDS[kind] if kind in _KINDS else _KINDS_OF[kind][1]
+    maker = _KINDS[name] if name in _KINDS else _KINDS_OF[kind][1]
     return maker(name, value, parts)
+
+
+def _vector_weight(value: str) -> float | None:
+    """The vector's share in a hybrid ranking, if it is one."""
+    return float(value) if re.fullmatch(r"0|1|0?\.\d+", value) else None
 
 
 def _refining(name: str) -> dict[str, Any]:
@@ -110,6 +120,10 @@ def _thinker(name: str, parts: Parts) -> T1VectorStore:
         model = parts.store.embedder.identity.model
         raise ValueError(f"{model} does not think: leave {name} out, or measure --systems no-thinking,bm25")
     return parts.store
+
+
+def _weighed(name: str, value: str, parts: Parts) -> T1System:
+    return T1System(name, _with_words(parts), {}, hybrid=True, vector_weight=_vector_weight(value))
 
 
 def _with_words(parts: Parts) -> T1VectorStore:

@@ -16,6 +16,7 @@ from t1_vectorstore.evaluation.benchmark import Benchmark
 from t1_vectorstore.evaluation.runs import Answer
 
 if TYPE_CHECKING:
+    from t1_vectorstore.store import Searching
     from t1_vectorstore.types import Document, Fusion, QueryEmbedding
     from t1_vectorstore.vectorstore import T1VectorStore
 
@@ -59,6 +60,7 @@ class T1System:
         options: of ``T1Embedder.embed_queries``, such as ``{"think": False}``.
         hybrid: also rank by words, those of the thought among them.
         fusion: how the two rankings become one.
+        vector_weight: the vector's share in it; see ``T1VectorStore.search``.
         given: thoughts by query id, to embed a task's queries with in place of the model's own; see
             :mod:`t1_vectorstore.evaluation.thoughts`.
     """
@@ -68,6 +70,7 @@ class T1System:
     options: Mapping[str, Any]
     hybrid: bool = False
     fusion: Fusion = "rrf"
+    vector_weight: float | None = None
     given: Callable[[Benchmark], Mapping[str, str]] | None = None
 
     @property
@@ -104,7 +107,8 @@ class T1System:
     def _find(self, embedding: QueryEmbedding, depth: int, shared: float, right: Sequence[str]) -> Answer:
         thoughts = [thought.text for thought in embedding.thoughts]
         words = "\n".join([embedding.query, *thoughts]) if self.hybrid else None
-        search = partial(self.store.collection.search, embedding.vector, text=words, fusion=self.fusion, group=True)
+        how: Searching = {"text": words, "fusion": self.fusion, "vector_weight": self.vector_weight, "group": True}
+        search = partial(self.store.collection.search, embedding.vector, **how)
         started = time.perf_counter()
         search(limit=10)  # what a user waits for; the ranking to be scored is much longer
         seconds = shared + time.perf_counter() - started

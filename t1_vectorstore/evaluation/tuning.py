@@ -20,6 +20,7 @@ MEASURE = "nDCG@10"
 _LEAST = 10
 _SHARES = (0.5, 1.0)
 _REFINE_STEPS = (1, 2, 4)
+_VECTOR_WEIGHTS = (0.3, 0.7, 0.9)
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ def tune(
     seed: int = 0,
     on_progress: Callable[[str, int], None] | None = None,
 ) -> Tuned:
-    """Choose whether and how long to think, whether to refine, and whether to rank by words as well.
+    """Choose whether and how long to think, whether to refine, and how much the words count, if at all.
 
     Of all candidates that are not worse than the best one for sure (the 95% interval of the difference holds 0), the
     fastest is taken: what cannot be told apart is not worth waiting for.
@@ -83,8 +84,8 @@ def candidates(store: T1VectorStore, benchmark: Benchmark) -> list[dict[str, Any
     if store.embedder.refines:
         found += [{"refine_steps": steps} for steps in _REFINE_STEPS]
     if store.collection.hybrid:
-        found[0] = {"hybrid": False}
-        found += [{"hybrid": True}, {"hybrid": True, "fusion": "dbsf"}]
+        found += [{"hybrid": False}, {"fusion": "dbsf"}]
+        found += [{"vector_weight": weight} for weight in _VECTOR_WEIGHTS]
     return found
 
 
@@ -106,5 +107,7 @@ def _choose(measured: Experiment) -> int:
 
 
 def _system(store: T1VectorStore, options: Mapping[str, Any]) -> T1System:
-    asking = {name: value for name, value in options.items() if name not in ("hybrid", "fusion")}
-    return T1System(describe(options), store, asking, bool(options.get("hybrid")), options.get("fusion", "rrf"))
+    """Asks as a search with these options does: by words as well where there are any, unless it is told not to."""
+    ranking = {name: options[name] for name in ("hybrid", "fusion", "vector_weight") if name in options}
+    asking = {name: value for name, value in options.items() if name not in ranking}
+    return T1System(describe(options), store, asking, **{"hybrid": store.collection.hybrid, **ranking})

@@ -24,7 +24,7 @@ from t1_vectorstore.types import SearchResult
 THOUGHT_EVENT = "t1_thought"
 """Name of the custom event that each run with a thought sends to callbacks and to ``astream_events``."""
 
-_FINDING = ("k", "filter", "score_threshold", "hybrid", "diversity", "candidates", "group")
+_FINDING = ("k", "filter", "score_threshold", "hybrid", "vector_weight", "diversity", "candidates", "group")
 _OPTIONS = (*_FINDING, *ThinkingOptions.__annotations__)
 
 
@@ -52,6 +52,8 @@ class T1Retriever(VectorStoreRetriever):
     """The lowest cosine similarity to return."""
     hybrid: bool | None = None
     """Search by words as well as by the vector; ``None``: if the collection can."""
+    vector_weight: float | None = Field(default=None, ge=0, le=1)
+    """The vector's share where words count as well, from 0 (words only) to 1 (vector only); ``None``: the same."""
     diversity: float | None = Field(default=None, ge=0, le=1)
     """Choose documents that are also unlike each other: 0 is relevance only, 1 is difference only."""
     candidates: int | None = Field(default=None, ge=1)

@@ -63,11 +63,12 @@ def to_searching(query: VectorStoreQuery, **asked: Unpack[Asked]) -> tuple[list[
 
 
 def _add_words(searching: Searching, query: VectorStoreQuery) -> None:
-    if query.alpha is not None:
-        raise ValueError(f"alpha={query.alpha!r}, but ranks are fused without weights; leave it out")
+    if query.alpha is not None and not 0 <= query.alpha <= 1:
+        raise ValueError(f"alpha is in [0, 1]: 1 is the vector only, 0 the words only; got {query.alpha!r}")
     if query.query_str is None:
         raise ValueError("a hybrid query needs its words: set query_str")
     searching["text"] = query.query_str
+    searching["vector_weight"] = query.alpha
     searching["candidates"] = query.sparse_top_k
     if query.hybrid_top_k is not None:
         searching["limit"] = query.hybrid_top_k

@@ -33,6 +33,7 @@ class Finding(TypedDict):
     limit: int
     filter: FilterLike | None
     score_threshold: float | None
+    vector_weight: float | None
     diversity: float | None
     candidates: int | None
     group: bool
@@ -50,6 +51,7 @@ class T1Retriever(BaseRetriever):
         filters: what their metadata must satisfy.
         score_threshold: the lowest cosine similarity to return.
         hybrid: whether words are looked for as well; ``None``: if the collection can.
+        vector_weight: the vector's share where words count as well, from 0 to 1.
         diversity: how much the nodes are chosen to be unlike each other, from 0 to 1.
         candidates: how many the vector, and the words, contribute to a fusion or to a choice.
         group: whether each document gives only its best node.
@@ -66,6 +68,7 @@ class T1Retriever(BaseRetriever):
         filters: MetadataFilters | FilterLike | None = None,
         score_threshold: float | None = None,
         hybrid: bool | None = None,
+        vector_weight: float | None = None,
         diversity: float | None = None,
         candidates: int | None = None,
         group: bool = False,
@@ -90,6 +93,8 @@ class T1Retriever(BaseRetriever):
             filters: the framework's ``MetadataFilters``, or a filter of this package.
             score_threshold: the lowest cosine similarity to return.
             hybrid: look for the words of the query and its thought as well. ``None``: if the collection can.
+            vector_weight: the vector's share where words count as well, from 0 (words only) to 1 (vector only).
+                ``None``: both count the same.
             diversity: choose nodes that are also unlike each other: 0 is relevance only, 1 is difference only.
             candidates: how many the vector, and the words, contribute to a fusion or to a choice.
             group: of each document only its best node.
@@ -113,6 +118,7 @@ class T1Retriever(BaseRetriever):
         self.filters = filters
         self.score_threshold = score_threshold
         self.hybrid = hybrid
+        self.vector_weight = vector_weight
         self.diversity = diversity
         self.candidates = candidates
         self.group = group
@@ -123,7 +129,7 @@ class T1Retriever(BaseRetriever):
         self.thinking = settled({**thinking, "refine_steps": refine_steps, "refine": refine}, embed_model.thinking)
         self._vector_store = vector_store
         self._embed_model = embed_model
-        vector_store.client.check_search(**self._finding(), text="any" if hybrid else None)
+        vector_store.client.check_search(**self._finding(), text="any" if self._by_words() else None)
 
     def _retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
         store = self._store()
@@ -148,11 +154,15 @@ class T1Retriever(BaseRetriever):
     def _store(self) -> T1VectorStore:
         return T1VectorStore(self._embed_model.embedder, self._vector_store.client)
 
+    def _by_words(self) -> bool:
+        return self._vector_store.client.hybrid if self.hybrid is None else self.hybrid
+
     def _finding(self) -> Finding:
         return {
             "limit": self.similarity_top_k,
             "filter": to_filter(self.filters),
             "score_threshold": self.score_threshold,
+            "vector_weight": self.vector_weight,
             "diversity": self.diversity,
             "candidates": self.candidates,
             "group": self.group,
@@ -167,8 +177,7 @@ class T1Retriever(BaseRetriever):
             vector = mean_direction([embedding.vector.tolist() for embedding in embeddings])
             thoughts = [thought for embedding in embeddings for thought in embedding.thoughts]
             seconds = embeddings[0].seconds
-        by_words = store.collection.hybrid if self.hybrid is None else self.hybrid
-        words = "\n".join([*texts, *(thought.text for thought in thoughts)]) if by_words else None
+        words = "\n".join([*texts, *(thought.text for thought in thoughts)]) if self._by_words() else None
         return _Embedded(vector, words, thoughts, seconds)
 
     def _told(self, result: SearchResult) -> list[NodeWithScore]:

@@ -27,6 +27,7 @@ class Searching(TypedDict, total=False):
     filter: FilterLike | None
     text: str | None
     fusion: Fusion
+    vector_weight: float | None
     diversity: float | None
     candidates: int | None
     group: bool
@@ -45,7 +46,7 @@ def check_search(**options: Unpack[Searching]) -> None:
     whole("offset", options.get("offset", 0), 0)
     if (candidates := options.get("candidates")) is not None:
         whole("candidates", candidates, 1)
-    for name in ("score_threshold", "diversity"):
+    for name in ("score_threshold", "vector_weight", "diversity"):
         if isinstance(given := options.get(name), bool) or not isinstance(given, Real | None):
             raise TypeError(f"{name} is a number, got {given!r}")
     if not isinstance(group := options.get("group", False), bool):
@@ -64,6 +65,20 @@ def check_search(**options: Unpack[Searching]) -> None:
         raise TypeError(f"text is a string, got {type(text).__name__}: {text!r}")
     if text is not None and re.search("[\ud800-\udfff]", text):
         raise InvalidText(f"the text {text!r} holds a lone surrogate, which UTF-8 cannot write")
+    if (weight := options.get("vector_weight")) is not None:
+        _check_weight(weight, fusion, text)
+
+
+def _check_weight(weight: float, fusion: Fusion, text: str | None) -> None:
+    if not 0 <= weight <= 1:
+        raise ValueError(f"vector_weight is in [0, 1]: 0 goes by the words only, 1 by the vector only; got {weight!r}")
+    if fusion != "rrf":
+        raise ValueError(f"vector_weight={weight!r} weighs ranks, and fusion={fusion!r} adds scores; leave one out")
+    if text is None:
+        raise ValueError(
+            f"vector_weight={weight!r} weighs the vector against words, and this search has no words; search by words "
+            "as well, in a hybrid collection, or leave it out"
+        )
 
 
 def whole(name: str, value: Any, least: int) -> int:  # noqa: ANN401 - anything that says it is an integer

@@ -47,6 +47,7 @@ class Reader:
         filter: FilterLike | None = None,
         text: str | None = None,
         fusion: Fusion = "rrf",
+        vector_weight: float | None = None,
         diversity: float | None = None,
         candidates: int | None = None,
         group: bool = False,
@@ -62,6 +63,8 @@ class Reader:
             text: also look for its words, in a hybrid collection; the two rankings are fused into one. A text without
                 words changes nothing.
             fusion: how: ``rrf`` goes by the ranks (with k = 2), ``dbsf`` by the distribution of the scores.
+            vector_weight: the vector's share in a fusion by ranks, from 0 (words only) to 1 (vector only); the words
+                have the rest. It costs a second query. Default: both count the same.
             diversity: choose hits that are also unlike each other, in the order of their choice: 0 is relevance only, 1
                 is difference only.
             candidates: how many the vector, and the text, contribute to a fusion or to a choice; pages of one list need
@@ -79,6 +82,7 @@ class Reader:
             filter=filter,
             text=text,
             fusion=fusion,
+            vector_weight=vector_weight,
             diversity=diversity,
             candidates=candidates,
             group=group,
@@ -171,6 +175,7 @@ class Reader:
             filter=self._compile(options.get("filter")),
             sparse=None if text is None else query_terms(text),
             fusion=options.get("fusion", "rrf"),
+            vector_weight=options.get("vector_weight"),
             diversity=options.get("diversity"),
             candidates=options.get("candidates"),
             group=options.get("group", False),

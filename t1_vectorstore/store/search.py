@@ -3,7 +3,8 @@
 ``find`` is a generator: it gives a query and is sent its answer, so the same steps serve every way of waiting for one.
 What a search finds is narrowed in a fixed order:
 
-1. the candidates: nearest by the vector, or the fusion of those nearest by the vector and those nearest by the terms;
+1. the candidates: nearest by the vector, or the fusion of those nearest by the vector and those nearest by the terms,
+   which the engine fuses, unless one of them is to count for more;
 2. those whose cosine similarity reaches the threshold;
 3. of each document only its best, where groups are asked for;
 4. a choice of these by maximal marginal relevance, where diversity is asked for;
@@ -20,6 +21,7 @@ import numpy as np
 
 from t1_vectorstore.engines import DOCUMENT_PATH, FilterJSON, Nearest, Schema, Scored, Sparse
 from t1_vectorstore.ids import point_id
+from t1_vectorstore.store.fusing import fuse
 from t1_vectorstore.store.options import MOST_CANDIDATES
 from t1_vectorstore.store.payload import to_hit
 from t1_vectorstore.types import Fusion, Hit, Vector
@@ -40,6 +42,7 @@ class Search:
     filter: FilterJSON | None
     sparse: Sparse | None
     fusion: Fusion
+    vector_weight: float | None
     diversity: float | None
     candidates: int | None
     group: bool
@@ -97,11 +100,25 @@ def find(search: Search, schema: Schema) -> Steps:
     if search.group:
         hits = yield from _grouped(search, query, schema)
     else:
-        hits = _above(search, _hits((yield _deep_enough(search, query)), query, schema))[: search.enough]
+        found = yield from _ranked(search, _deep_enough(search, query), schema)
+        hits = _above(search, found)[: search.enough]
     if search.diversity is not None and hits:
         chosen = {"must": [{"has_id": [point_id(hit.id) for hit in hits]}]}
         hits = yield from _diverse(search, chosen, len(hits), schema)
     return hits[search.offset : search.wanted]
+
+
+def _ranked(search: Search, query: Nearest, schema: Schema) -> Steps:
+    """What a query finds, best first. Weighed rankings are asked for one by one; one without weight is not."""
+    if query.sparse is None or search.vector_weight is None:
+        return _hits((yield query), query, schema)
+    by_vector = replace(query, sparse=None, limit=search.pool)
+    by_terms = replace(query, fusion=None, limit=search.pool)
+    rankings = []
+    for share, ranking in ((search.vector_weight, by_vector), (1 - search.vector_weight, by_terms)):
+        if share > 0:
+            rankings.append((share, _hits((yield ranking), ranking, schema)))
+    return fuse(rankings)
 
 
 def _deep_enough(search: Search, query: Nearest) -> Nearest:
@@ -126,9 +143,9 @@ def _grouped(search: Search, query: Nearest, schema: Schema) -> Steps:
     if query.sparse is not None:
         query = replace(query, limit=2 * search.pool)
     while True:
-        found = yield replace(query, filter=_without(best, search.filter))
+        found = yield from _ranked(search, replace(query, filter=_without(best, search.filter)), schema)
         known = len(best)
-        for hit in _above(search, _hits(found, query, schema)):
+        for hit in _above(search, found):
             best.setdefault(hit.document_id, hit)
         if len(best) >= search.enough or len(best) == known or len(found) < search.pool:
             return list(best.values())[: search.enough]

@@ -86,6 +86,9 @@ def test_words_diversity_and_groups(run: Any, corpus: Any) -> None:
     assert "desert" in found(run(*query))
     assert found(run(*query)) == found(run(*query, "--hybrid")) != found(run(*query, "--no-hybrid"))
     assert len(found(run(*query, "--diverse", "0.5", "--group"))) == 9
+    assert found(run(*query, "--vector-weight", "1")) == found(run(*query, "--no-hybrid"))
+    assert found(run(*query, "--vector-weight", "0")) != found(run(*query))
+    assert "no words" in run(*query, "--no-hybrid", "--vector-weight", ".5", code=2).output
     assert "--diverse" in run(*query, "--diverse", "2", code=2).output
     again = run("index", "corpus.jsonl", "--to", "words", "--json")
     assert json.loads(again.stdout)["unchanged"] == 63

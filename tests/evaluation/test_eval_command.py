@@ -57,7 +57,7 @@ def labels(questions: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_thinking_is_compared_on_a_benchmark(questions: Path, tmp_path: Path) -> None:
     report, runs = tmp_path / "report.html", tmp_path / "runs"
-    systems = "thinking,no-thinking,hybrid,bm25"
+    systems = "thinking,no-thinking,hybrid,hybrid:.9,bm25"
     found = json.loads(t1("eval", questions, "--systems", systems, "--report", report, "--runs", runs, "--json").stdout)
     figures = {row["system"]: row for row in found["benchmarks"][0]["systems"]}
     assert list(figures) == systems.split(",")
@@ -67,7 +67,8 @@ def test_thinking_is_compared_on_a_benchmark(questions: Path, tmp_path: Path) ->
     won = figures["no-thinking"]["first_minus_this"]
     assert won["mean"] == pytest.approx(figures["thinking"]["nDCG@10"] - figures["no-thinking"]["nDCG@10"])
     assert won["low"] <= won["mean"] <= won["high"]
-    assert sorted(path.name for path in runs.iterdir()) == [f"{name}.trec" for name in sorted(systems.split(","))]
+    names = [f"{name.replace(':', '-')}.trec" for name in systems.split(",")]
+    assert sorted(path.name for path in runs.iterdir()) == sorted(names)
     assert set(read_trec(runs / "thinking.trec")) == {f"q{row}" for row in range(12)}
     page = Page(report.read_text())
     assert page.plots == 4
@@ -106,7 +107,7 @@ def test_the_best_way_of_asking_is_chosen_and_reported_on_other_queries(index: P
     found = json.loads(t1("tune", "--labels", labels, "--index", index, "--json").stdout)
     tried: dict[str, Any] = {row["system"]: row for row in found["chosen_on"]}
     assert "think=False" in tried
-    assert "hybrid=True" in tried
+    assert {"hybrid=False", "vector_weight=0.3", "vector_weight=0.7", "vector_weight=0.9"} < set(tried)
     assert {"refine_steps=1", "refine_steps=2", "refine_steps=4"} < set(tried)
     assert any(name.startswith("budget=") for name in tried)
     assert found["options"].get("think") is not False  # these questions need a thought
@@ -119,6 +120,7 @@ def test_the_best_way_of_asking_is_chosen_and_reported_on_other_queries(index: P
         (["--systems", "thinking,magic"], "no system 'magic'"),
         (["--systems", "rt:0"], "no system 'rt:0'"),
         (["--systems", "rt:2:max"], "no system 'rt:2:max'"),
+        (["--systems", "hybrid:1.5"], "no system 'hybrid:1.5'"),
         (["--systems", "thinking,rt:65"], "refine_steps must be from 0 (no refining) to 64, got 65"),
         (["--systems", "thinking,thinking"], "different names"),
         (["--split", "dev"], "has no qrels/dev.tsv or qrels.dev.tsv"),

@@ -98,6 +98,9 @@ def test_words_count_in_a_hybrid_store(hybrid: T1QdrantVectorStore) -> None:
     assert by_both[0][0].id == "norway"
     assert {(each.id, score) for each, score in by_both} == {(each.id, score) for each, score in by_vector}
     assert ids(hybrid.as_retriever(k=1).invoke(query)) == ["norway"]
+    assert ids(hybrid.as_retriever(k=3, vector_weight=0, think=False).invoke(query)) == ["norway"]  # no other has it
+    by_weight = hybrid.similarity_search_with_score(query, k=3, vector_weight=1)
+    assert by_weight == by_vector
     assert ids(hybrid.similarity_search(query, filter={"country": "France", "year": {"gte": 2000}})) == ["wheat"]
 
 

@@ -61,6 +61,8 @@ def test_words_find_what_the_vector_does_not(store: T1QdrantVectorStore) -> None
     assert "oil 1" not in ask(store, k=3)
     assert "oil 1" in ask(store, k=3, mode=HYBRID, query_str=QUERY)
     assert "oil 1" not in ask(store, k=3, mode=HYBRID, query_str="nothing of this")
+    assert "oil 1" not in ask(store, k=3, mode=HYBRID, query_str=QUERY, alpha=1)
+    assert ask(store, k=3, mode=HYBRID, query_str=QUERY, alpha=0)[0].startswith("oil")
     assert len(ask(store, k=5, mode=HYBRID, query_str=QUERY, hybrid_top_k=2, sparse_top_k=10)) == 2
 
 
@@ -104,6 +106,9 @@ async def test_through_the_retriever(store: T1QdrantVectorStore, embedding: T1Em
         T1Retriever(store, embedding, similarity_top_k=4, hybrid=True),
     ):
         assert names(retriever.retrieve(QUERY)) == names(await retriever.aretrieve(QUERY)) == by_words
+    words_only = T1Retriever(store, embedding, similarity_top_k=4, vector_weight=0)
+    expected = [hit.id for hit in store.client.search(at, text=f"{QUERY}\n{thought}", limit=4, vector_weight=0)]
+    assert names(words_only.retrieve(QUERY)) == expected != by_words
     plain = T1Retriever(store, embedding, similarity_top_k=4, hybrid=False)
     assert names(plain.retrieve(QUERY)) == [hit.id for hit in store.client.search(at, limit=4)]
     various = T1Retriever(store, embedding, similarity_top_k=4, hybrid=False, diversity=0.7, candidates=6)
@@ -119,6 +124,8 @@ def test_what_a_retriever_cannot_do_is_said_when_it_is_made(quick: T1QdrantVecto
         T1Retriever(quick, embedding, hybrid=True)
     with pytest.raises(ValueError, match=r"diversity is in \[0, 1\]"):
         T1Retriever(quick, embedding, diversity=1.5)
+    with pytest.raises(ValueError, match="this search has no words"):
+        T1Retriever(quick, embedding, vector_weight=0.7)
     assert T1Retriever(quick, embedding).retrieve("a") == []
 
 

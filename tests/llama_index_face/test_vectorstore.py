@@ -163,7 +163,7 @@ async def test_the_event_loop_goes_on_while_the_store_works(
         ({"mode": VectorStoreQueryMode.SVM}, "no query mode 'svm'; it has 'default', 'hybrid', 'mmr'"),
         ({"mode": VectorStoreQueryMode.HYBRID}, "a hybrid query needs its words: set query_str"),
         ({"mode": VectorStoreQueryMode.HYBRID, "query_str": "a"}, "holds no words to search"),
-        ({"mode": VectorStoreQueryMode.HYBRID, "query_str": "a", "alpha": 0.5}, "alpha=0.5, but ranks are fused"),
+        ({"mode": VectorStoreQueryMode.HYBRID, "query_str": "a", "alpha": 1.5}, "alpha is in .0, 1.: .* got 1.5"),
         ({"mode": VectorStoreQueryMode.MMR, "mmr_threshold": 2}, "mmr_threshold is in .0, 1.: .* got 2"),
         ({"mmr_threshold": 0.5}, "mmr_threshold=0.5 is for the query mode 'mmr', and this one is 'default'"),
     ],

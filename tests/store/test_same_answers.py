@@ -57,6 +57,8 @@ def searches() -> Iterator[tuple[int, dict[str, Any]]]:
         if draw.random() < 0.5:
             options["text"] = " ".join(draw.choices([*VOCABULARY, "the", "unknown"], k=draw.randint(1, 4)))
             options["fusion"] = draw.choice(["rrf", "dbsf"])
+            if options["fusion"] == "rrf" and draw.random() < 0.6:
+                options["vector_weight"] = draw.choice([0, 0.1, 0.5, 0.7, 0.95, 1])
         if draw.random() < 0.35:
             options["diversity"] = draw.choice([0, 0.2, 0.5, 0.9, 1])
         if draw.random() < 0.35:

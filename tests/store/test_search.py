@@ -81,12 +81,12 @@ def bm25(text: str) -> list[str]:
     return sorted(scores, key=lambda chunk: -scores[chunk])
 
 
-def fused(text: str, depth: int) -> list[str]:
-    """Reciprocal rank fusion, by its formula."""
+def fused(text: str, depth: int, share: float = 0.5) -> list[str]:
+    """Reciprocal rank fusion, by its formula; weights stretch the ranks."""
     scores: dict[str, float] = defaultdict(float)
-    for ranking in (nearest()[:depth], bm25(text)[:depth]):
-        for rank, chunk in enumerate(ranking):
-            scores[chunk] += 1 / (K + rank)
+    for weight, ranking in ((2 * share, nearest()[:depth]), (2 - 2 * share, bm25(text)[:depth])):
+        for place, chunk in enumerate(ranking, 1):
+            scores[chunk] += 1 / (K - 1 + place / weight)
     return sorted(scores, key=lambda chunk: (-round(scores[chunk], 6), chunk))
 
 
@@ -101,11 +101,32 @@ def test_a_fusion_looks_deeper_than_the_limit(hybrid: Collection, limit: int) ->
     )
 
 
+@pytest.mark.parametrize("share", [0.05, 0.3, 0.5, 0.8])
+def test_the_vector_may_count_for_more_or_less_than_the_words(hybrid: Collection, share: float) -> None:
+    found = ids(hybrid.search(QUERY, text="river export", limit=20, vector_weight=share))
+    assert found == fused("river export", 80, share)[:20]
+    assert (found == ids(hybrid.search(QUERY, text="river export", limit=20))) == (share == 0.5)
+
+
+def test_one_side_may_count_for_everything(hybrid: Collection) -> None:
+    def search(share: float, **options: Any) -> list[str]:
+        return ids(hybrid.search(QUERY, text="river export", limit=NUMBER, vector_weight=share, **options))
+
+    assert search(1) == nearest()
+    assert search(0) == bm25("river export")
+    assert len(search(0)) < NUMBER  # the others match no word
+    assert set(search(0, filter={"even": True})) == {chunk for chunk in search(0) if int(chunk.split()[1]) % 2 == 0}
+    assert len(search(0, group=True)) == len({int(chunk.split()[1]) % 24 for chunk in bm25("river export")})
+    assert len(search(0.9, group=True)) == 24
+
+
 def test_scores_are_cosines_and_thresholds_are_about_them_on_every_path(hybrid: Collection) -> None:
     paths: list[dict[str, Any]] = [
         {},
         {"text": "river"},
         {"text": "river", "fusion": "dbsf"},
+        {"text": "river", "vector_weight": 0.2},
+        {"text": "river", "vector_weight": 0, "group": True},
         {"group": True},
         {"diversity": 0.6},
         {"text": "river", "group": True, "diversity": 0.3},
@@ -130,11 +151,11 @@ def test_a_threshold_does_not_cost_hits_that_reach_it(hybrid: Collection) -> Non
     assert ids(hybrid.search(QUERY, text="river", limit=10, score_threshold=0.2)) == good[:10]
 
 
-@pytest.mark.parametrize("fusion", ["rrf", "dbsf"])
-def test_pages_of_a_fusion_are_one_list(hybrid: Collection, fusion: Any) -> None:
-    whole = hybrid.search(QUERY, text="climate", limit=30, candidates=NUMBER, fusion=fusion)
+@pytest.mark.parametrize("how", [{"fusion": "rrf"}, {"fusion": "dbsf"}, {"vector_weight": 0.7}], ids=str)
+def test_pages_of_a_fusion_are_one_list(hybrid: Collection, how: Any) -> None:
+    whole = hybrid.search(QUERY, text="climate", limit=30, candidates=NUMBER, **how)
     for offset in (0, 7, 25):
-        page = hybrid.search(QUERY, text="climate", limit=5, offset=offset, candidates=NUMBER, fusion=fusion)
+        page = hybrid.search(QUERY, text="climate", limit=5, offset=offset, candidates=NUMBER, **how)
         assert page == whole[offset : offset + 5]
 
 
@@ -253,8 +274,14 @@ def test_everything_at_once(hybrid: Collection) -> None:
 
 @pytest.mark.parametrize(
     "options",
-    [{}, {"text": "river"}, {"diversity": 0.4}, {"group": True, "limit": 20, "candidates": 3}],
-    ids=["plain", "words", "diverse", "grouped"],
+    [
+        {},
+        {"text": "river"},
+        {"text": "river", "vector_weight": 0.7},
+        {"diversity": 0.4},
+        {"group": True, "limit": 20, "candidates": 3},
+    ],
+    ids=["plain", "words", "weighed", "diverse", "grouped"],
 )
 def test_the_awaited_search_is_the_same(hybrid: Collection, options: dict[str, Any]) -> None:
     async def many() -> list[list[Hit]]:
@@ -272,6 +299,11 @@ def test_the_awaited_search_is_the_same(hybrid: Collection, options: dict[str, A
         ({"text": "river"}, ValueError, "hybrid=True"),
         ({"text": 5}, TypeError, "text is a string, got int"),
         ({"fusion": "sum"}, ValueError, "rrf, dbsf, got 'sum'"),
+        ({"text": "river", "vector_weight": 1.1}, ValueError, "1 by the vector only; got 1.1"),
+        ({"text": "river", "vector_weight": math.nan}, ValueError, "vector_weight is in .0, 1.: .* got nan"),
+        ({"text": "river", "vector_weight": True}, TypeError, "vector_weight is a number, got True"),
+        ({"text": "river", "vector_weight": 0.7, "fusion": "dbsf"}, ValueError, "0.7 weighs ranks, and fusion='dbsf'"),
+        ({"vector_weight": 0.7}, ValueError, "this search has no words; search by words"),
         ({"diversity": 1.1}, ValueError, "got 1.1"),
         ({"diversity": -0.1}, ValueError, "got -0.1"),
         ({"diversity": math.nan}, ValueError, "got nan"),

@@ -180,7 +180,14 @@ def test_a_real_model_finds_its_own_documents(tiny: Path, tmp_path: Path) -> Non
 
 @pytest.mark.parametrize(
     "options",
-    [{"hybrid": "rrf"}, {"thought_terms": "no"}, {"group": "yes"}, {"score_threshold": "a"}, {"diversity": True}],
+    [
+        {"hybrid": "rrf"},
+        {"thought_terms": "no"},
+        {"group": "yes"},
+        {"score_threshold": "a"},
+        {"diversity": True},
+        {"vector_weight": "most"},
+    ],
 )
 def test_options_of_another_type(store: T1VectorStore, options: dict[str, object]) -> None:
     with pytest.raises(TypeError, match=next(iter(options))):
