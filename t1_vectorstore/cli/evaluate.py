@@ -60,9 +60,9 @@ def evaluate(
         str,
         typer.Option(
             metavar="NAME,...",
-            help="What to compare: thinking, no-thinking, rt:STEPS (refined; or rt:STEPS:last), hybrid, bm25, gold "
-            "(the right thoughts of what t1 data writes), swapped (another query's), t1:FOLDER (another checkpoint), "
-            "st:MODEL. The first leads.",
+            help="What to compare: thinking, no-thinking, rt:STEPS (refined; or rt:STEPS:last), hybrid, "
+            "hybrid:WEIGHT (the vector's, such as .7), bm25, gold (the right thoughts of what t1 data writes), swapped "
+            "(another query's), t1:FOLDER (another checkpoint), st:MODEL. The first leads.",
         ),
     ] = DEFAULT_SYSTEMS,
     model: Model = None,
@@ -104,7 +104,7 @@ def evaluate(
             where = index or _passing(stack)
             if tasks[0].instruction is not None:
                 source = source.overridden_below({"query_instruction": tasks[0].instruction})
-            making: Making = {"hybrid": "hybrid" in wanted or None}
+            making: Making = {"hybrid": kinds.need_words(wanted) or None}
             store = stack.enter_context(open_store(where, source, name=name, api_key=api_key, making=making))
         compared = kinds.make(wanted, _parts(tasks[0], store, source, stack))
         if tasks[0].read is not None:

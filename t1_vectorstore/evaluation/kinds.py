@@ -70,6 +70,11 @@ def check_names(names: Iterable[str]) -> list[str]:
     return checked
 
 
+def need_words(names: Iterable[str]) -> bool:
+    """Whether any of these systems ranks by the words that an index holds."""
+    return any(name.partition(":")[0] == "hybrid" for name in names)
+
+
 def refine_steps(names: Iterable[str]) -> int:
     """The most steps that any of these systems refines by."""
     return max(int(_refining(name).get("refine_steps", 0)) for name in names)
