@@ -32,7 +32,7 @@ def check_options(
 
     Args: those of :meth:`t1_vectorstore.embedder.T1Embedder.load`, and
         refining: what will be asked of it.
-        elsewhere: it is loaded on other machines, which may have other devices.
+        elsewhere: it is loaded on other machines, which may have other devices and more CPUs.
 
     Raises:
         MissingExtraError: a device is named, and torch is not installed.
@@ -52,6 +52,7 @@ def check_options(
             raise ValueError(f"dtype must be one of {', '.join(map(repr, DTYPES))}, got {dtype!r}")
         _check_counts(batch_tokens=batch_tokens, threads=threads)
         if not elsewhere:
+            _check_threads(threads)
             _check_presence(devices or [device])
         return
     refuse_refining(refining)
@@ -113,6 +114,9 @@ def _check_counts(**counts: int | None) -> None:
     for name, count in counts.items():
         if count is not None and (not isinstance(count, int) or isinstance(count, bool) or count < 1):
             raise ValueError(f"{name} must be a whole number of at least 1, got {count!r}")
-    threads, most = counts["threads"], 4 * (os.cpu_count() or 64)
+
+
+def _check_threads(threads: int | None) -> None:
+    most = 4 * (os.cpu_count() or 64)
     if threads is not None and threads > most:  # of very many torch dies without a word
         raise ValueError(f"threads={threads}, but more than {most}, four for each CPU here, only wait for each other")

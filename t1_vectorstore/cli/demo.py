@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from t1_vectorstore.cli.console import one_line, output, styled
+from t1_vectorstore.cli.model_options import Model
 from t1_vectorstore.cli.model_source import ModelSource
-from t1_vectorstore.cli.options import Model
 from t1_vectorstore.cli.progress import busy, load_bar
 from t1_vectorstore.cli.search import describe
 from t1_vectorstore.cli.stores import open_store

@@ -15,17 +15,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from t1_vectorstore.cli.console import counted, note, output, print_json, styled
+from t1_vectorstore.cli.model_options import ModelOptions, takes_model_options
 from t1_vectorstore.cli.model_source import ModelSource
 from t1_vectorstore.cli.options import (
     ApiKey,
-    BackendOption,
-    Devices,
-    EngineOptions,
     Json,
-    Model,
     Name,
-    Overrides,
-    Preset,
 )
 from t1_vectorstore.cli.progress import busy, counting
 from t1_vectorstore.cli.stores import Making, open_store
@@ -40,6 +35,7 @@ if TYPE_CHECKING:
 DEFAULT_SYSTEMS = "thinking,no-thinking,bm25"
 
 
+@takes_model_options
 def evaluate(
     folder: Annotated[
         Path | None, typer.Argument(metavar="[FOLDER]", help="A benchmark in BEIR's format, or a copy of BRIGHT.")
@@ -65,12 +61,8 @@ def evaluate(
             "(another query's), t1:FOLDER (another checkpoint), st:MODEL. The first leads.",
         ),
     ] = DEFAULT_SYSTEMS,
-    model: Model = None,
-    preset: Preset = None,
-    override: Overrides = None,
-    device: Devices = None,
-    backend: BackendOption = "transformers",
-    engine_option: EngineOptions = None,
+    *,
+    chosen: ModelOptions,
     name: Name = "t1",
     queries: Annotated[int | None, typer.Option(min=1, help="Only the first so many.")] = None,
     depth: Annotated[int, typer.Option(min=10, help="Documents of a ranking.")] = 1000,
@@ -87,7 +79,7 @@ def evaluate(
 
     wanted = kinds.check_names(systems.split(","))
     steps = kinds.refine_steps(wanted)
-    source = ModelSource.parse(model, preset, override, device, backend, engine_option, refine_steps=steps)
+    source = ModelSource.parse(chosen, refine_steps=steps)
     others = [source.named(other).checkpoint() for other in kinds.other_models(wanted)]  # that they are there
     with ExitStack() as stack:
         if labels is not None:

@@ -15,21 +15,16 @@ from t1_vectorstore.cli import ray as on_ray
 from t1_vectorstore.cli.console import counted, note, one_line, output, print_json, styled
 from t1_vectorstore.cli.errors import FAILED
 from t1_vectorstore.cli.load_log import LoadLog
+from t1_vectorstore.cli.model_options import ModelOptions, takes_model_options
 from t1_vectorstore.cli.model_source import ModelSource
 from t1_vectorstore.cli.options import (
     ApiKey,
-    BackendOption,
     ChunkSize,
-    Devices,
-    EngineOptions,
     IndexFields,
     Json,
-    Model,
     Name,
     OnDisk,
     Overlap,
-    Overrides,
-    Preset,
     Quantized,
     Replicas,
     Shards,
@@ -52,6 +47,7 @@ KEPT = 1000
 """And so many are in the JSON; all are counted."""
 
 
+@takes_model_options
 def index(
     paths: Annotated[
         list[Path],
@@ -61,12 +57,8 @@ def index(
         ),
     ],
     to: Annotated[str, typer.Option(metavar="DIR|URL", help="The index folder, or the URL of a Qdrant server.")],
-    model: Model = None,
-    preset: Preset = None,
-    override: Overrides = None,
-    device: Devices = None,
-    backend: BackendOption = "transformers",
-    engine_option: EngineOptions = None,
+    *,
+    chosen: ModelOptions,
     name: Name = "t1",
     text_field: Annotated[str | None, typer.Option(help="Field of the text.  [default: text, after title]")] = None,
     id_field: Annotated[str | None, typer.Option(help="Field of the id.  [default: id or _id]")] = None,
@@ -113,8 +105,8 @@ def index(
     _check_outputs(paths, dead_letters, log)
     storage = parse_storage(on_disk=on_disk, quantization=quantization, shards=shards, replicas=replicas)
     made_with = Making(hybrid=hybrid, indexes=parse_indexes(index_field), tenant=tenant, storage=storage)
-    team = None if ray is None else on_ray.plan(paths, to, device, count=workers, gpus=worker_gpus, prune=prune)
-    source = ModelSource.parse(model, preset, override, device, backend, engine_option, elsewhere=team is not None)
+    team = None if ray is None else on_ray.plan(paths, to, chosen.device, count=workers, gpus=worker_gpus, prune=prune)
+    source = ModelSource.parse(chosen, elsewhere=team is not None)
     skipped = _Complaints()
     fields = Fields(text_field, id_field)
     with ExitStack() as stack:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from typing_extensions import Self
 
+from t1_vectorstore.cli.model_options import ModelOptions
 from t1_vectorstore.cli.options import parse_fields
 from t1_vectorstore.types import BackendName
 
@@ -28,7 +29,8 @@ class ModelSource:
         model: name, folder or hub id; ``None`` is the collection's own.
         preset: for a folder without a specification.
         overrides: fields of the specification to change.
-        devices: none leaves the choice to the backend; several share the documents.
+        running: ``device``, ``devices``, ``dtype``, ``batch_tokens`` and ``threads`` where they were given; as for
+            ``T1Embedder.load``, which chooses the others.
         backend: what runs the model.
         engine_options: of the backends that have an engine.
     """
@@ -36,34 +38,18 @@ class ModelSource:
     model: str | None = None
     preset: str | None = None
     overrides: Mapping[str, Any] = field(default_factory=dict)
-    devices: tuple[str, ...] = ()
+    running: Mapping[str, Any] = field(default_factory=dict)
     backend: BackendName = "transformers"
     engine_options: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def parse(
-        cls,
-        model: str | None,
-        preset: str | None,
-        override: Sequence[str] | None,
-        device: Sequence[str] | None,
-        backend: str,
-        engine_option: Sequence[str] | None,
-        *,
-        refine_steps: int | None = None,
-        elsewhere: bool = False,
-    ) -> Self:
-        """What the options of these names say.
+    def parse(cls, given: ModelOptions, *, refine_steps: int | None = None, elsewhere: bool = False) -> Self:
+        """What the options say.
 
         Args:
-            model: ``--model``.
-            preset: ``--preset``.
-            override: each ``--override``.
-            device: each ``--device``.
-            backend: ``--backend``.
-            engine_option: each ``--engine-option``.
+            given: the options.
             refine_steps: that queries will be asked with.
-            elsewhere: the model is loaded on other machines, which may have other devices.
+            elsewhere: the model is loaded on other machines, which may have other devices and more CPUs.
 
         Raises:
             MissingExtraError: a device is named, and torch is not installed.
@@ -74,15 +60,15 @@ class ModelSource:
 
         refining = choose_refining(refine_steps)
         source = cls(
-            model=model,
-            preset=preset,
-            overrides=parse_fields("--override", override),
-            devices=tuple(device or ()),
-            backend=cast(BackendName, backend),  # refused below if it is none
-            engine_options=parse_fields("--engine-option", engine_option),
+            model=given.model,
+            preset=given.preset,
+            overrides=parse_fields("--override", given.override),
+            running=_running(given),
+            backend=cast(BackendName, given.backend),  # refused below if it is none
+            engine_options=parse_fields("--engine-option", given.engine_option),
         )
         options = source.engine_options
-        check_options(source.backend, engine_options=options, refining=refining, elsewhere=elsewhere, **source._placing)
+        check_options(source.backend, engine_options=options, refining=refining, elsewhere=elsewhere, **source.running)
         return source
 
     def named(self, model: str | None) -> Self:
@@ -95,8 +81,8 @@ class ModelSource:
 
     @property
     def placed(self) -> bool:
-        """Whether anything says where the model is to run."""
-        return bool(self.devices or self.engine_options or self.backend != "transformers")
+        """Whether anything says where or how the model is to run."""
+        return bool(self.running or self.engine_options or self.backend != "transformers")
 
     def checkpoint(self) -> Checkpoint:
         """The files of the model, without its weights in memory."""
@@ -118,14 +104,8 @@ class ModelSource:
             truncation="allow",
             backend=self.backend,
             engine_options=self.engine_options,
-            **self._placing,
+            **self.running,
         )
-
-    @property
-    def _placing(self) -> dict[str, Any]:
-        if len(self.devices) > 1:
-            return {"devices": list(self.devices)}
-        return {"device": self.devices[0]} if self.devices else {}
 
     @property
     def _name(self) -> str:
@@ -135,3 +115,11 @@ class ModelSource:
         model = self.model or DEFAULT_MODEL
         folder = Path(model).expanduser()
         return str(folder.resolve()) if folder.is_dir() and not (BUNDLED / model).is_dir() else model
+
+
+def _running(given: ModelOptions) -> dict[str, Any]:
+    """Those of the options that were given, under the names that the embedder has for them."""
+    devices = given.device or []
+    running: dict[str, Any] = {"devices": devices} if len(devices) > 1 else {"device": next(iter(devices), None)}
+    running |= {"dtype": given.dtype, "batch_tokens": given.batch_tokens, "threads": given.threads}
+    return {name: value for name, value in running.items() if value is not None}

@@ -17,38 +17,6 @@ if TYPE_CHECKING:
 
 Where = Annotated[str, typer.Argument(metavar="DIR|URL", help="An index folder, or the URL of a Qdrant server.")]
 Name = Annotated[str, typer.Option(help="The collection's name.")]
-Model = Annotated[
-    str | None,
-    typer.Option(help="'t1-mini' (bundled), a checkpoint folder, or a hub id.  [default: the index's own]"),
-]
-Preset = Annotated[str | None, typer.Option(help="The hub id whose preset describes a folder without t1_config.json.")]
-Overrides = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--override",
-        metavar="FIELD=VALUE",
-        help="Another value for a field of the checkpoint's specification, such as truncate_dim=128; as for the index.",
-    ),
-]
-Devices = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--device",
-        metavar="NAME",
-        help="Where the model runs, such as cuda:1; repeated, documents are shared out.  [default: a GPU, else cpu]",
-    ),
-]
-BackendOption = Annotated[
-    str, typer.Option("--backend", metavar="NAME", help="What runs the model: transformers, vllm or remote.")
-]
-EngineOptions = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--engine-option",
-        metavar="KEY=VALUE",
-        help="For vllm, an engine argument such as max_model_len=8192; for remote, generate_url=URL and embed_url=URL.",
-    ),
-]
 ApiKey = Annotated[str | None, typer.Option(envvar="QDRANT_API_KEY", help="For a server.", show_envvar=True)]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else, to standard output.")]
 Filters = Annotated[

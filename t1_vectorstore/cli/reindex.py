@@ -11,19 +11,14 @@ import typer
 
 from t1_vectorstore.cli.console import counted, note, output, print_json, styled
 from t1_vectorstore.cli.errors import FAILED
+from t1_vectorstore.cli.model_options import ModelOptions, takes_model_options
 from t1_vectorstore.cli.model_source import ModelSource
 from t1_vectorstore.cli.options import (
     ApiKey,
-    BackendOption,
-    Devices,
-    EngineOptions,
     IndexFields,
     Json,
-    Model,
     Name,
     OnDisk,
-    Overrides,
-    Preset,
     Quantized,
     Where,
     parse_indexes,
@@ -39,14 +34,11 @@ SHOWN = 10
 """Of many ids, so many are printed."""
 
 
+@takes_model_options
 def reindex(
     where: Where,
-    model: Model = None,
-    preset: Preset = None,
-    override: Overrides = None,
-    device: Devices = None,
-    backend: BackendOption = "transformers",
-    engine_option: EngineOptions = None,
+    *,
+    chosen: ModelOptions,
     hybrid: Annotated[
         bool | None,
         typer.Option("--hybrid/--no-hybrid", help="Whether the new index holds the words, too.  [default: as the old]"),
@@ -72,15 +64,15 @@ def reindex(
     The new index is built beside the old one, proven to hold the same, and takes its place in one step; the old one is
     kept until --drop-old. Interrupted, the same command goes on from there.
     """
-    wanted = (model, preset, override, hybrid, index_field, tenant, on_disk, quantization)
+    wanted = (chosen.model, chosen.preset, chosen.override, hybrid, index_field, tenant, on_disk, quantization)
     if rollback + drop_old + any(option is not None for option in wanted) != 1:
         raise ValueError(
             "say what is to change (--model, --hybrid, ...), or --rollback, or --drop-old, and only one of these"
         )
-    source = ModelSource.parse(model, preset, override, device, backend, engine_option)
+    source = ModelSource.parse(chosen)
     if rollback or drop_old:
         if source.placed:
-            raise ValueError("--rollback and --drop-old load no model: leave --device, --backend, --engine-option out")
+            raise ValueError("--rollback and --drop-old load no model: leave --device, --backend, ... out")
         _exchange(where, name, api_key, rollback=rollback, yes=yes)
         return
     from t1_vectorstore.lifecycle.reindex import name_to_move
@@ -88,7 +80,7 @@ def reindex(
 
     with open_collection(where, name=name, api_key=api_key) as old:
         name_to_move(old, alias, api_key=api_key)  # refused before the model is loaded
-        new_model = model or old.identity.model
+        new_model = chosen.model or old.identity.model
         with busy(f"loading {new_model}"):
             embedder = source.named(new_model).loader()()
         with embedder, busy(f"building with {new_model}"):

@@ -8,18 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from t1_vectorstore.cli.console import indented, note, one_line, output, print_json, styled
+from t1_vectorstore.cli.model_options import ModelOptions, takes_model_options
 from t1_vectorstore.cli.model_source import ModelSource
 from t1_vectorstore.cli.options import (
     ApiKey,
-    BackendOption,
-    Devices,
-    EngineOptions,
     Filters,
     Json,
-    Model,
     Name,
-    Overrides,
-    Preset,
     Where,
     parse_filters,
 )
@@ -33,6 +28,7 @@ SNIPPET = 300
 """Characters of a hit that are shown."""
 
 
+@takes_model_options
 def search(
     where: Where,
     query: Annotated[str, typer.Argument(help="What you want to know.")],
@@ -62,12 +58,8 @@ def search(
     ] = None,
     group: Annotated[bool, typer.Option("--group", help="Of each document only its best chunk.")] = False,
     full: Annotated[bool, typer.Option("--full", help="Show whole texts.")] = False,
-    model: Model = None,
-    preset: Preset = None,
-    override: Overrides = None,
-    device: Devices = None,
-    backend: BackendOption = "transformers",
-    engine_option: EngineOptions = None,
+    *,
+    chosen: ModelOptions,
     name: Name = "t1",
     api_key: ApiKey = None,
     json: Json = False,
@@ -79,7 +71,7 @@ def search(
     wanted = parse_filters(filter)
     check_texts([query], "query")
     compile_filter(wanted, "metadata")  # refused before the model is loaded
-    source = ModelSource.parse(model, preset, override, device, backend, engine_option, refine_steps=refine_steps)
+    source = ModelSource.parse(chosen, refine_steps=refine_steps)
     with open_store(where, source, name=name, api_key=api_key) as store, busy("thinking"):
         result = store.search(
             query,

@@ -8,31 +8,23 @@ from typing import Annotated
 import typer
 
 from t1_vectorstore.cli.console import output, print_json, styled
+from t1_vectorstore.cli.model_options import ModelOptions, takes_model_options
 from t1_vectorstore.cli.model_source import ModelSource
 from t1_vectorstore.cli.options import (
     ApiKey,
-    BackendOption,
-    Devices,
-    EngineOptions,
     Json,
-    Model,
     Name,
-    Overrides,
-    Preset,
 )
 from t1_vectorstore.cli.progress import busy
 from t1_vectorstore.cli.stores import open_store
 
 
+@takes_model_options
 def tune(
     labels: Annotated[Path, typer.Option(help="Your judgements (JSON Lines: query, positives), 20 at least.")],
     index: Annotated[str, typer.Option(metavar="DIR|URL", help="Where the documents are.")],
-    model: Model = None,
-    preset: Preset = None,
-    override: Overrides = None,
-    device: Devices = None,
-    backend: BackendOption = "transformers",
-    engine_option: EngineOptions = None,
+    *,
+    chosen: ModelOptions,
     name: Name = "t1",
     seed: Annotated[int, typer.Option(help="Of the halves to choose and to report on.")] = 0,
     api_key: ApiKey = None,
@@ -43,7 +35,7 @@ def tune(
     from t1_vectorstore.evaluation.labels import read_labels
     from t1_vectorstore.evaluation.tables import markdown
 
-    source = ModelSource.parse(model, preset, override, device, backend, engine_option)
+    source = ModelSource.parse(chosen)
     with open_store(index, source, name=name, api_key=api_key) as store, busy("asking"):
         found = tuning.tune(store, read_labels(labels, store.collection), seed=seed)
     if json:

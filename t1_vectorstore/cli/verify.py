@@ -11,19 +11,14 @@ import typer
 
 from t1_vectorstore.cli.console import counted, note, one_line, output, print_json, styled
 from t1_vectorstore.cli.errors import FAILED
+from t1_vectorstore.cli.model_options import ModelOptions, takes_model_options
 from t1_vectorstore.cli.model_source import ModelSource
 from t1_vectorstore.cli.options import (
     ApiKey,
-    BackendOption,
     ChunkSize,
-    Devices,
-    EngineOptions,
     Json,
-    Model,
     Name,
     Overlap,
-    Overrides,
-    Preset,
     how_to_cut,
 )
 from t1_vectorstore.cli.progress import busy
@@ -36,6 +31,7 @@ SHOWN = 10
 """Of each kind of difference, so many are printed."""
 
 
+@takes_model_options
 def verify(
     paths: Annotated[list[Path], typer.Argument(metavar="SOURCE...", help="The files and folders that were indexed.")],
     index: Annotated[str, typer.Option(metavar="DIR|URL", help="The index folder, or the URL of a Qdrant server.")],
@@ -47,12 +43,8 @@ def verify(
     allow_extra: Annotated[
         bool, typer.Option("--allow-extra", help="Documents that the source does not have are no difference.")
     ] = False,
-    model: Model = None,
-    preset: Preset = None,
-    override: Overrides = None,
-    device: Devices = None,
-    backend: BackendOption = "transformers",
-    engine_option: EngineOptions = None,
+    *,
+    chosen: ModelOptions,
     name: Name = "t1",
     text_field: Annotated[str | None, typer.Option(help="As for t1 index.")] = None,
     id_field: Annotated[str | None, typer.Option(help="As for t1 index.")] = None,
@@ -69,9 +61,9 @@ def verify(
 
     check(paths)
     how_to_cut(chunk_size, overlap)  # refuses what cannot work
-    source = ModelSource.parse(model, preset, override, device, backend, engine_option)
+    source = ModelSource.parse(chosen)
     if source.placed and not vectors:
-        raise ValueError("--device, --backend and --engine-option run the model, which is loaded with --vectors only")
+        raise ValueError("--device, --backend, ... say how the model runs, which is loaded with --vectors only")
     unread: list[str] = []
     skipped: list[str] = []
     documents = read(

@@ -1,17 +1,21 @@
-"""``--device``, ``--backend`` and ``--engine-option``: what they hand to the model, and what is refused before it."""
+"""``--device``, ``--dtype``, ``--backend`` and the like: what they hand to the model, and what is refused before it."""
 
 from __future__ import annotations
 
 import json
 import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from typer.testing import CliRunner
 
+from t1_vectorstore.backends.lean.model import LeanModel
 from t1_vectorstore.cli import app
+from t1_vectorstore.cli.model_options import ModelOptions
 from t1_vectorstore.cli.model_source import ModelSource
 from t1_vectorstore.embedder import T1Embedder
 from t1_vectorstore.errors import MissingExtraError
@@ -49,12 +53,14 @@ def loads(run: Any, corpus: Any, folder: Path, monkeypatch: pytest.MonkeyPatch) 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command[0])
 def test_every_command_hands_them_to_the_model(run: Any, loads: list[dict[str, Any]], command: list[str]) -> None:
     run(*command, "--backend", "vllm", "--engine-option", "max_model_len=512", "--engine-option", "tokenizer_mode=slow")
-    run(*(["reindex", "idx", "--no-hybrid"] if command[0] == "reindex" else command), "--device", "cpu")
+    on_a_cpu = ["--device", "cpu", "--dtype", "float32", "--batch-tokens", "512", "--threads", "2"]
+    run(*(["reindex", "idx", "--no-hybrid"] if command[0] == "reindex" else command), *on_a_cpu)
     on_vllm, on_cpu = loads
     assert on_vllm["backend"] == "vllm"
     assert on_vllm["engine_options"] == {"max_model_len": 512, "tokenizer_mode": "slow"}
-    assert "device" not in on_vllm
+    assert not {"device", "dtype", "batch_tokens", "threads"} & on_vllm.keys()
     assert (on_cpu["backend"], on_cpu["engine_options"], on_cpu["device"]) == ("transformers", {}, "cpu")
+    assert (on_cpu["dtype"], on_cpu["batch_tokens"], on_cpu["threads"]) == ("float32", 512, 2)
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command[0])
@@ -71,6 +77,12 @@ WRONG = [
     (["--device", "cuda:99"], "device 'cuda:99' is not on this machine"),
     (["--device", "cpu", "--device", "meta"], "device 'meta' is not on this machine"),
     (["--backend", "llama.cpp"], "backend must be 'transformers', 'vllm' or 'remote', got 'llama.cpp'"),
+    (["--dtype", "float8"], "dtype must be one of 'auto', 'float32', 'bfloat16', 'float16', got 'float8'"),
+    (["--batch-tokens", "0"], "batch_tokens must be a whole number of at least 1, got 0"),
+    (["--threads", "-1"], "threads must be a whole number of at least 1, got -1"),
+    (["--threads", "99999"], "threads=99999, but more than"),
+    (["--backend", "vllm", "--batch-tokens", "512"], "batch_tokens=512 is for the backend 'transformers'"),
+    ([*REMOTE, "--dtype", "float16"], "dtype='float16' is chosen where the servers are started"),
     (["--backend", "vllm", "--device", "cpu"], "device='cpu' is for the backend 'transformers'"),
     (["--engine-option", "max_model_len=512"], "are for the backends 'vllm' and 'remote'"),
     (["--backend", "vllm", "--engine-option", "max_model_len"], "--engine-option 'max_model_len' is not of the form"),
@@ -99,15 +111,16 @@ def test_every_command_refuses_them_before_the_model(run: Any, loads: list[dict[
 def test_a_command_that_loads_no_model_refuses_a_place_for_it(run: Any, loads: list[dict[str, Any]]) -> None:
     verified = run("verify", "corpus.jsonl", "--index", "idx", "--device", "cpu", code=2)
     assert "with --vectors only" in verified.stderr
-    assert "load no model" in run("reindex", "idx", "--rollback", "--backend", "vllm", code=2).stderr
+    for option in (["--backend", "vllm"], ["--batch-tokens", "512"]):
+        assert "load no model" in run("reindex", "idx", "--rollback", *option, code=2).stderr
     assert not loads
 
 
-def test_a_worker_on_ray_has_one_device_that_need_not_be_here(run: Any, corpus: Any) -> None:
+def test_a_worker_on_ray_has_one_device_and_threads_that_need_not_be_here(run: Any, corpus: Any) -> None:
     on_ray = ["index", corpus({"text": "one"}), "--to", "http://127.0.0.1:9", "--ray", "local"]
     assert "a worker has one device" in run(*on_ray, "--device", "cuda:0", "--device", "cuda:1", code=2).stderr
-    source = ModelSource.parse(None, None, None, ["cuda:99"], "transformers", None, elsewhere=True)
-    assert source.devices == ("cuda:99",)
+    source = ModelSource.parse(ModelOptions(device=["cuda:99"], threads=99_999), elsewhere=True)
+    assert source.running == {"device": "cuda:99", "threads": 99_999}
 
 
 def test_a_missing_option_does_not_show_the_key(run: Any, corpus: Any) -> None:
@@ -153,6 +166,33 @@ def test_t1_mini_on_a_named_device(folder: Path, corpus: Any) -> None:
         result = CliRunner().invoke(app, command)
         assert result.exit_code == 0, result.output
     assert "Llamas live" in result.stdout
+
+
+def test_t1_mini_in_a_number_type_by_small_passes_and_two_threads(
+    folder: Path, corpus: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is faked here: what the loaded model is and does is what was asked for."""
+    source = corpus({"id": "a", "text": "Llamas live in the Andes."}, {"id": "b", "text": "Snow is white."})
+    passes: list[tuple[int, torch.dtype, int]] = []
+    ends = LeanModel.ends
+
+    def watched(self: LeanModel, rows: Sequence[Sequence[int]]) -> torch.Tensor:
+        passes.append((len(rows), self._dtype, torch.get_num_threads()))
+        return ends(self, rows)
+
+    monkeypatch.setattr(LeanModel, "ends", watched)
+    for command, how in (
+        (["index", source, "--to", "usual"], []),
+        (["index", source, "--to", "idx"], ["--dtype", "float16", "--batch-tokens", "8", "--threads", "2"]),
+        (["search", "idx", "llamas", "--no-think"], ["--dtype", "float32", "--threads", "2"]),
+    ):
+        result = CliRunner().invoke(app, [*command, *how])
+        assert result.exit_code == 0, result.output
+    assert "Llamas live" in result.stdout
+    usual, *small, query = passes
+    assert (usual[0], usual[2]) == (2, 1)
+    assert small == [(1, torch.float16, 2)] * 2
+    assert query == (1, torch.float32, 2)
 
 
 def test_remote_servers_that_are_not_there_are_named(folder: Path, corpus: Any) -> None:
