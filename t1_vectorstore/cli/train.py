@@ -139,6 +139,12 @@ def own(
     calls: Annotated[int, typer.Option(min=1, help="Budget, with those of an interrupted run.")] = 200,
     queries: Annotated[int, typer.Option(min=1, help="To ask for in a call.")] = 4,
     at_once: Annotated[int, typer.Option(min=1, help="Calls at the same time.")] = 4,
+    found_within: Annotated[
+        int,
+        typer.Option(
+            min=0, help="Drop a thought by which BM25 has no right document among the first so many; 0 keeps all."
+        ),
+    ] = 10,
     seed: Seed = 0,
     api_key: Annotated[
         str | None, typer.Option(envvar="OPENAI_API_KEY", help="Of the server.", show_envvar=True)
@@ -148,7 +154,10 @@ def own(
     from t1_vectorstore.training.sources.own import Endpoint, build
 
     asked = Endpoint(endpoint, chat_model, api_key)
-    _tell(build(source, out, asked, calls=calls, queries=queries, at_once=at_once, seed=seed), out)
+    counts = build(
+        source, out, asked, calls=calls, queries=queries, at_once=at_once, found_within=found_within, seed=seed
+    )
+    _tell(counts, out)
 
 
 @data.command()

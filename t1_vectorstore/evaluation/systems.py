@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from t1_vectorstore.errors import MissingExtraError
 from t1_vectorstore.evaluation.benchmark import Benchmark
 from t1_vectorstore.evaluation.runs import Answer
+from t1_vectorstore.lexical import Bm25
 
 if TYPE_CHECKING:
     from t1_vectorstore.store import Searching
@@ -122,7 +123,7 @@ class T1System:
 
 
 class Bm25System:
-    """BM25 as the ``bm25s`` library has it by default (Lucene's variant, k1 = 1.5, b = 0.75, English stop words)."""
+    """Plain BM25; see ``lexical.py``."""
 
     name = "bm25"
     space = None
@@ -132,29 +133,21 @@ class Bm25System:
 
         Raises:
             MissingExtraError: the ``eval`` extra is not installed.
+            ValueError: no document has a word.
         """
-        try:
-            import bm25s
-        except ModuleNotFoundError as error:
-            raise MissingExtraError("eval", "BM25") from error
-        self._library: Any = bm25s
         ids, texts = [], []
         for document in documents:
             ids.append(str(document.id))
             texts.append(document.text)
         self._ids = ids
-        self._index: Any = bm25s.BM25()
-        self._index.index(bm25s.tokenize(texts, stopwords="en", show_progress=False), show_progress=False)
+        self._index = Bm25(texts)
 
     def answer(self, task: Benchmark, depth: int, on_done: OnDone | None = None) -> dict[str, Answer]:
         """Rank by words."""
         answers = {}
         for query, text in task.queries.items():
             started = time.perf_counter()
-            words = self._library.tokenize([text], stopwords="en", show_progress=False, return_ids=False)
-            rows, scores = self._index.retrieve(words, k=min(depth, len(self._ids)), show_progress=False)
-            found = zip(rows[0].tolist(), scores[0].tolist(), strict=True)
-            ranking = _best((self._ids[row], float(score)) for row, score in found if score > 0)
+            ranking = _best((self._ids[row], score) for row, score in self._index.best(text, depth))
             answers[query] = Answer(ranking, time.perf_counter() - started)
             if on_done:
                 on_done(1)

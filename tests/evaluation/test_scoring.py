@@ -129,6 +129,11 @@ def test_run_files_that_cannot_be(tmp_path: Path) -> None:
         read_trec(tmp_path / "run")
 
 
+def test_bm25_needs_words() -> None:
+    with pytest.raises(ValueError, match="none of 2 texts has one"):
+        Bm25System(Document(text, id=text) for text in ("!", "a"))
+
+
 def test_bm25_is_lucenes() -> None:
     texts = {"a": "cats chase mice", "b": "dogs chase cats and cats", "c": "birds sing"}
     system = Bm25System(Document(text, id=name) for name, text in texts.items())

@@ -26,6 +26,7 @@ FLOORS = {
     "corpora": 1,
     "filters": 1,
     "ids": 1,
+    "lexical": 1,
     "pooling": 1,
     "presets": 1,
     "prompts": 1,

@@ -2,8 +2,9 @@
 
 For a few documents at a time, a seed and those that share its rarest words, the model writes questions that need
 several of them, the chain of thought that leads there, and which document answers. What it writes is checked (ids that
-were shown, lengths, no question that copies its document) and kept only once. Every answer is appended to
-``answers.jsonl`` as it comes, so that an interrupted run goes on, and nothing is paid for twice.
+were shown, lengths, no question that copies its document, a thought that leads to the document) and kept only once.
+Every answer is appended to ``answers.jsonl`` as it comes, so that an interrupted run goes on, and nothing is paid for
+twice.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from t1_vectorstore.corpora import read
 from t1_vectorstore.errors import CorpusError, T1Error
+from t1_vectorstore.lexical import Bm25
 from t1_vectorstore.training.examples import Example, write_data
 
 log = logging.getLogger(__name__)
@@ -34,6 +36,9 @@ MOST_CHARACTERS = 1500
 """Of a shown document."""
 COPIED = 0.6
 """A question with a larger share of its words in its document is a copy: words alone would find it."""
+FOUND_WITHIN = 10
+"""A thought leads to its document if BM25, asked by it and its query, has that among so many; a default of ours."""
+ASTRAY = "dropped: thought does not find its document"
 DEV_ONE_IN = 10
 PROMPT = """Here are {count} passages, each with an id.
 
@@ -78,6 +83,7 @@ def build(
     calls: int = 200,
     queries: int = 4,
     at_once: int = 4,
+    found_within: int = FOUND_WITHIN,
     seed: int = 0,
     transport: httpx.BaseTransport | None = None,
 ) -> dict[str, int]:
@@ -90,19 +96,27 @@ def build(
         calls: Budget, those of earlier runs included.
         queries: To ask for in a call.
         at_once: Calls at the same time.
+        found_within: Keep a thought only if BM25 over all documents, asked by it and its query, has a right one among
+            the first so many; 0 keeps all.
         seed: Of the documents that are shown together.
         transport: Of HTTP, for tests.
 
     Returns:
-        What was written, as :func:`write_data` says it, with ``refused``: queries that were not kept.
+        What was written, as :func:`write_data` says it, with ``refused``: queries that cannot be used, and
+        :data:`ASTRAY`: those whose thought leads elsewhere.
 
     Raises:
+        ValueError: ``found_within`` is negative.
+        MissingExtraError: BM25 is not installed, and is needed.
         CorpusError: The documents cannot be read, or fewer than two can.
         T1Error: The endpoint does not answer, or nothing that it writes can be used.
     """
     documents = {str(d.id or f"document-{n}"): d.text for n, d in enumerate(read(source)) if d.text.strip()}
     if len(documents) < 2:
         raise CorpusError(f"{source} holds {len(documents)} documents: chains need at least two")
+    if found_within < 0:
+        raise ValueError(f"found_within is a number of documents, or 0 to keep every thought; got {found_within}")
+    ranking = Bm25(list(documents.values())) if found_within else None
     out.mkdir(parents=True, exist_ok=True)
     file = out / ANSWERS
     answers = _read_answers(file)
@@ -121,12 +135,17 @@ def build(
                 answers[json.dumps(group)] = answer
                 kept.write(json.dumps({"shown": group, "answer": answer}, ensure_ascii=False) + "\n")
                 kept.flush()
-    examples, refused = _checked(answers, documents)
+    usable, refused = _checked(answers, documents)
+    examples = usable if ranking is None else _leading(usable, list(documents), ranking, found_within)
+    astray = len(usable) - len(examples)
     if not examples:
-        raise T1Error(f"nothing that {endpoint.model} wrote can be used, of {refused} queries: see {file}")
+        why = f"; the thoughts of {astray} do not find their documents, and found_within=0 keeps them" if astray else ""
+        raise T1Error(
+            f"nothing that {endpoint.model} wrote can be used, of {refused + astray} queries: see {file}{why}"
+        )
     dev = examples[::DEV_ONE_IN]
     train = [example for number, example in enumerate(examples) if number % DEV_ONE_IN] or dev
-    return write_data(out, documents, {"train": train, "dev": dev}) | {"refused": refused}
+    return write_data(out, documents, {"train": train, "dev": dev}) | {"refused": refused, ASTRAY: astray}
 
 
 def _groups(documents: Mapping[str, str], calls: int, seed: int) -> list[list[str]]:
@@ -183,6 +202,16 @@ def _checked(answers: Mapping[str, str], documents: Mapping[str, str]) -> tuple[
             else:
                 kept[key] = example
     return list(kept.values()), refused
+
+
+def _leading(examples: Sequence[Example], names: Sequence[str], ranking: Bm25, within: int) -> list[Example]:
+    """The examples that have a right document among the first by the words of query and thought."""
+    kept = []
+    for example in examples:
+        found = ranking.best(f"{example.query}\n{example.thought}", within)
+        if any(names[place] in example.positives for place, _ in found):
+            kept.append(example)
+    return kept
 
 
 def _items(answer: str) -> list[Any]:
