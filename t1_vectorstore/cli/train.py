@@ -53,10 +53,20 @@ def add_token(
     )
 
 
+class Wordings(str, Enum):
+    """How the Factbook's questions are worded."""
+
+    plain = "plain"
+    wide = "wide"
+
+
 @data.command()
 def factbook(
     source: Source,
     out: Out,
+    wording: Annotated[
+        Wordings, typer.Option(help="t1-mini's own wording, or hundreds of each thing.")
+    ] = Wordings.wide,
     examples: Annotated[int, typer.Option(min=1, help="To draw, with thoughts.")] = 160_000,
     long: Annotated[int, typer.Option(min=0, help="To draw of five and six facts, without thoughts.")] = 20_000,
     queries: Queries = 250,
@@ -65,7 +75,7 @@ def factbook(
     """Chains of facts about countries (SOURCE: countries.jsonl.gz)."""
     from t1_vectorstore.training.sources.factbook import build
 
-    _tell(build(source, out, examples=examples, long=long, queries=queries, seed=seed), out)
+    _tell(build(source, out, wording=wording.value, examples=examples, long=long, queries=queries, seed=seed), out)
 
 
 @data.command()

@@ -19,7 +19,20 @@ def t1(*arguments: object) -> Result:
 
 def test_data_tells_what_it_wrote(tmp_path: Path) -> None:
     source = small_factbook.write(tmp_path / "countries.jsonl.gz")
-    result = t1("data", "factbook", source, tmp_path / "out", "--examples", 60, "--long", 4, "--queries", 4)
+    result = t1(
+        "data",
+        "factbook",
+        source,
+        tmp_path / "out",
+        "--wording",
+        "plain",
+        "--examples",
+        60,
+        "--long",
+        4,
+        "--queries",
+        4,
+    )
     assert result.exit_code == 0, result.output
     assert "210  corpus" in result.stdout
     assert (tmp_path / "out" / "qrels.ood4.tsv").is_file()

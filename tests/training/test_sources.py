@@ -10,11 +10,14 @@ from typing import Any
 
 import pytest
 
+from t1_vectorstore.demo import chains
+from t1_vectorstore.demo.factbook import World
 from t1_vectorstore.demo.wording import DOCUMENTS, PLAIN, Wording
 from t1_vectorstore.errors import CorpusError
 from t1_vectorstore.evaluation.beir import read_beir
 from t1_vectorstore.training.examples import read_data
 from t1_vectorstore.training.sources import diseases, entailmentbank, joined, wordnet
+from t1_vectorstore.training.sources import factbook as factbook_source
 from t1_vectorstore.training.sources.paraphrases import REARRANGED, UNSEEN, WIDE
 from t1_vectorstore.training.sources.patterns import expand
 
@@ -38,6 +41,16 @@ def words(text: str) -> set[str]:
 
 def all_ways(wording: Wording) -> list[str]:
     return [way for kind in vars(wording).values() for ways in kind.values() for way in ways]
+
+
+def test_plain_wording_is_that_of_the_bundled_model(factbook: Path, world: World, tmp_path: Path) -> None:
+    factbook_source.build(factbook, tmp_path, wording="plain", examples=200, long=4, queries=5)
+    asked = chains.build_split(world, "ood", 3, 5, 0)
+    assert [e.query for e in read_data(tmp_path, "ood3").examples] == [example.query for example in asked]
+    known = {word for way in all_ways(PLAIN) for word in words(way)}
+    names = {word for text in read_data(tmp_path).documents.values() for word in words(text)}
+    names |= {word for e in read_data(tmp_path).examples if e.thought for word in words(e.thought)}
+    assert all(words(e.query) <= known | names for e in read_data(tmp_path).examples)
 
 
 def test_a_pattern_stands_for_its_combinations() -> None:

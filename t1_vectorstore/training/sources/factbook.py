@@ -6,6 +6,8 @@ so that they are left to stage 3. For evaluation there are, for held-out composi
 composed training query has (``ood``), splits by the number of facts; ``*-other-templates`` asks the same in templates
 that no training query has, and ``*-other-words`` in such that are of other words as well. ``dev`` is a small mixture of
 the first with other seeds.
+
+In ``plain`` wording the queries are t1-mini's, from three templates for each thing; ``wide`` has hundreds.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from pathlib import Path
 
 from t1_vectorstore.demo import chains
 from t1_vectorstore.demo.factbook import World, read_world
-from t1_vectorstore.demo.wording import Wording
+from t1_vectorstore.demo.wording import PLAIN, Wording
 from t1_vectorstore.training.examples import Example, write_data
 from t1_vectorstore.training.sources.paraphrases import REARRANGED, UNSEEN, WIDE
 
@@ -34,19 +36,31 @@ SPLITS: Mapping[str, tuple[chains.Part | None, int]] = {
     "ood5": ("ood", 5),
     "ood6": ("ood", 6),
 }
-WORDINGS = {"": WIDE, "-other-templates": REARRANGED, "-other-words": UNSEEN}
+WORDINGS = {
+    "plain": {"": PLAIN, "-other-words": UNSEEN},
+    "wide": {"": WIDE, "-other-templates": REARRANGED, "-other-words": UNSEEN},
+}
+"""Of the splits' queries, by what their names end with; training has that of the first."""
 DEV_SEED = 1
 """The evaluation's splits have seed 0."""
 
 
 def build(
-    source: Path, out: Path, *, examples: int = 160_000, long: int = 20_000, queries: int = 250, seed: int = 0
+    source: Path,
+    out: Path,
+    *,
+    wording: str = "wide",
+    examples: int = 160_000,
+    long: int = 20_000,
+    queries: int = 250,
+    seed: int = 0,
 ) -> dict[str, int]:
     """Write the folder ``out``.
 
     Args:
         source: ``countries.jsonl.gz``.
         out: Folder to write.
+        wording: ``plain`` or ``wide``.
         examples: Training examples with thoughts to draw; repeated ones are left out.
         long: Training examples of five and of six facts without thoughts, likewise, together.
         queries: Of each evaluation split; fewer where the facts allow no more.
@@ -60,18 +74,19 @@ def build(
     """
     world = read_world(source)
     documents = {document.id: document.text for document in chains.build_corpus(world)}
-    splits = {"train": _train(world, examples, long, seed)}
+    wordings = WORDINGS[wording]
+    splits = {"train": _train(world, wordings[""], examples, long, seed)}
     for name, (part, hops) in SPLITS.items():
-        for ending, wording in WORDINGS.items():
-            splits[name + ending] = _split(world, part, hops, queries, 0, wording)
+        for ending, words in wordings.items():
+            splits[name + ending] = _split(world, part, hops, queries, 0, words)
     few = max(1, queries // 5)
-    dev = [_split(world, SPLITS[name][0], SPLITS[name][1], few, DEV_SEED, WIDE) for name in ("comp3", "ood3", "ood4")]
+    dev = [_split(world, *SPLITS[name], few, DEV_SEED, wordings[""]) for name in ("comp3", "ood3", "ood4")]
     splits["dev"] = [example for split in dev for example in split]
     return write_data(out, documents, splits)
 
 
-def _train(world: World, examples: int, long: int, seed: int) -> list[Example]:
-    sampler = chains.Sampler(world, max_hops=LONGEST, wording=WIDE)
+def _train(world: World, wording: Wording, examples: int, long: int, seed: int) -> list[Example]:
+    sampler = chains.Sampler(world, max_hops=LONGEST, wording=wording)
     rng = random.Random(f"factbook/{seed}")
     drawn = [
         _example(example, f"hop{hops}")
