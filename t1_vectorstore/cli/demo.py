@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from t1_vectorstore.cli.console import one_line, output, styled
-from t1_vectorstore.cli.model_options import Model
+from t1_vectorstore.cli.model_options import Model, ModelOptions
 from t1_vectorstore.cli.model_source import ModelSource
 from t1_vectorstore.cli.progress import busy, load_bar
 from t1_vectorstore.cli.search import describe
@@ -66,7 +66,7 @@ def demo(
     console = output()
     with ExitStack() as stack:
         where = str(to) if to else stack.enter_context(tempfile.TemporaryDirectory(prefix="t1-demo-"))
-        store = stack.enter_context(open_store(where, ModelSource(model), making={}))
+        store = stack.enter_context(open_store(where, ModelSource.parse(ModelOptions(model)), making={}))
         with load_bar(total_bytes(corpus)) as bar:
             report = store.add(partial(read_jsonl, corpus, on_bytes=bar.read), on_progress=bar.show)
         console.print(

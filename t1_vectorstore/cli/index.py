@@ -106,7 +106,7 @@ def index(
     storage = parse_storage(on_disk=on_disk, quantization=quantization, shards=shards, replicas=replicas)
     made_with = Making(hybrid=hybrid, indexes=parse_indexes(index_field), tenant=tenant, storage=storage)
     team = None if ray is None else on_ray.plan(paths, to, chosen.device, count=workers, gpus=worker_gpus, prune=prune)
-    source = ModelSource.parse(chosen, elsewhere=team is not None)
+    source = ModelSource.parse(chosen, here=team is None)
     skipped = _Complaints()
     fields = Fields(text_field, id_field)
     with ExitStack() as stack:

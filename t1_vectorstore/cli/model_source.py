@@ -43,16 +43,17 @@ class ModelSource:
     engine_options: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def parse(cls, given: ModelOptions, *, refine_steps: int | None = None, elsewhere: bool = False) -> Self:
+    def parse(cls, given: ModelOptions, *, refine_steps: int | None = None, here: bool = True) -> Self:
         """What the options say.
 
         Args:
             given: the options.
             refine_steps: that queries will be asked with.
-            elsewhere: the model is loaded on other machines, which may have other devices and more CPUs.
+            here: the model is loaded by this command; else on other machines, which may have other devices, or not at
+                all.
 
         Raises:
-            MissingExtraError: a device is named, and torch is not installed.
+            MissingExtraError: what the backend needs is not installed.
             ValueError: an option with a value that it, or the backend, does not take, or a device that is not here.
         """
         from t1_vectorstore.backends.options import check_options
@@ -68,7 +69,7 @@ class ModelSource:
             engine_options=parse_fields("--engine-option", given.engine_option),
         )
         options = source.engine_options
-        check_options(source.backend, engine_options=options, refining=refining, elsewhere=elsewhere, **source.running)
+        check_options(source.backend, engine_options=options, refining=refining, here=here, **source.running)
         return source
 
     def named(self, model: str | None) -> Self:

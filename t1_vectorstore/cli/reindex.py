@@ -69,7 +69,7 @@ def reindex(
         raise ValueError(
             "say what is to change (--model, --hybrid, ...), or --rollback, or --drop-old, and only one of these"
         )
-    source = ModelSource.parse(chosen)
+    source = ModelSource.parse(chosen, here=not (rollback or drop_old))
     if rollback or drop_old:
         if source.placed:
             raise ValueError("--rollback and --drop-old load no model: leave --device, --backend, ... out")

@@ -61,7 +61,7 @@ def verify(
 
     check(paths)
     how_to_cut(chunk_size, overlap)  # refuses what cannot work
-    source = ModelSource.parse(chosen)
+    source = ModelSource.parse(chosen, here=vectors > 0)
     if source.placed and not vectors:
         raise ValueError("--device, --backend, ... say how the model runs, which is loaded with --vectors only")
     unread: list[str] = []

@@ -13,7 +13,7 @@ from llama_index.core.base.embeddings.base import BaseEmbedding, Embedding
 from pydantic import ConfigDict, Field, PrivateAttr, SecretStr, field_validator
 from typing_extensions import Self
 
-from t1_vectorstore.backends.options import known_fingerprint
+from t1_vectorstore.backends.options import check_installed, known_fingerprint
 from t1_vectorstore.checkpoint import Checkpoint
 from t1_vectorstore.embedder import T1Embedder
 from t1_vectorstore.errors import CheckpointError
@@ -109,6 +109,7 @@ class T1Embedding(BaseEmbedding):
         """Fill in what identifies the model, from its files."""
         super().model_post_init(context)
         if not self.fingerprint:
+            check_installed(self.backend)  # before gigabytes are downloaded
             checkpoint = Checkpoint.load(
                 self.model_name,
                 preset=self.preset,

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from types import SimpleNamespace
 from typing import Any
 
+from t1_vectorstore.backends import options
 from t1_vectorstore.checkpoint import Checkpoint
 from t1_vectorstore.embedder import T1Embedder
 from t1_vectorstore.prompts import Prompter
@@ -22,8 +23,9 @@ DIMENSION = 16
 
 
 def use_fake_model(patch: Callable[[Any, str, Any], None]) -> None:
-    """Make every model name mean the fake; ``patch`` sets an attribute."""
+    """Make every model name mean the fake, which needs no libraries; ``patch`` sets an attribute."""
     embedder = T1Embedder.fake(DIMENSION, truncation="allow")  # as the command loads every model
+    patch(options, "check_installed", lambda *_: None)
     patch(T1Embedder, "load", lambda *_, **__: embedder)
     patch(Prompter, "load", lambda *_: embedder._prompter)
     patch(Checkpoint, "load", lambda *_, **__: SimpleNamespace(identity=embedder.identity))

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from t1_vectorstore.backends.lean.model import LeanModel
 from t1_vectorstore.cli import app
@@ -119,7 +119,7 @@ def test_a_command_that_loads_no_model_refuses_a_place_for_it(run: Any, loads: l
 def test_a_worker_on_ray_has_one_device_and_threads_that_need_not_be_here(run: Any, corpus: Any) -> None:
     on_ray = ["index", corpus({"text": "one"}), "--to", "http://127.0.0.1:9", "--ray", "local"]
     assert "a worker has one device" in run(*on_ray, "--device", "cuda:0", "--device", "cuda:1", code=2).stderr
-    source = ModelSource.parse(ModelOptions(device=["cuda:99"], threads=99_999), elsewhere=True)
+    source = ModelSource.parse(ModelOptions(device=["cuda:99"], threads=99_999), here=False)
     assert source.running == {"device": "cuda:99", "threads": 99_999}
 
 
@@ -221,6 +221,32 @@ def test_servers_have_the_weights(tiny: Path, folder: Path, corpus: Any) -> None
         other = CliRunner().invoke(app, [*search, f'fingerprint="{"0" * 16}"'])
         assert other.exit_code == 1
         assert "holds vectors of" in other.output
+
+
+def test_what_is_not_installed_is_said_before_the_hub_is_asked(
+    folder: Path, corpus: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By commands that load a model; one that does not goes on without."""
+
+    def t1(*command: str) -> Result:
+        return CliRunner().invoke(app, command)
+
+    source = corpus({"id": "a", "text": "one"})
+    assert t1("index", source, "--to", "idx").exit_code == 0
+    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *_, **__: pytest.fail("the hub is asked"))
+    monkeypatch.setitem(sys.modules, "torch", None)
+    for command in (
+        ["index", source, "--to", "new"],
+        ["search", "idx", "llamas"],
+        ["verify", source, "--index", "idx", "--vectors", "1"],
+        ["reindex", "idx"],
+        ["demo"],
+    ):
+        refused = t1(*command, "--model", "ForwardAILabs/MRE-T1")
+        assert refused.exit_code == 1, refused.output
+        assert "pip install 't1-vectorstore[local]'" in refused.stderr
+    assert not (folder / "new").exists()
+    assert t1("verify", source, "--index", "idx").exit_code == 0
 
 
 def test_a_model_that_does_not_load_leaves_no_index_behind(

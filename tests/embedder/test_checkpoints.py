@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from tokenizers import Tokenizer
 from t1_vectorstore import CheckpointSpec, T1Embedder
 from t1_vectorstore.backends.devices import find_device
 from t1_vectorstore.checkpoint import SPEC_FILE, Checkpoint, Decoding
-from t1_vectorstore.errors import CheckpointError
+from t1_vectorstore.errors import BackendError, CheckpointError, MissingExtraError
 from t1_vectorstore.presets import PRESETS
 from t1_vectorstore.prompts import Prompter
 
@@ -199,6 +200,38 @@ def test_they_are_refused_before_gigabytes_are_downloaded(
     monkeypatch.setattr(Checkpoint, "load", lambda *_, **__: pytest.fail("the checkpoint is looked for"))
     with pytest.raises(error, match=words):
         T1Embedder.load("ForwardAILabs/MRE-T1", **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "lacking", "extra"),
+    [({}, "torch", "local"), ({}, "safetensors", "local"), ({"backend": "vllm"}, "vllm", "vllm")],
+    ids=["torch", "safetensors", "vllm"],
+)
+def test_so_is_what_is_not_installed(
+    monkeypatch: pytest.MonkeyPatch, options: dict[str, Any], lacking: str, extra: str
+) -> None:
+    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *_, **__: pytest.fail("the hub is asked"))
+    monkeypatch.setitem(sys.modules, lacking, None)
+    with pytest.raises(MissingExtraError, match=rf"pip install 't1-vectorstore\[{extra}\]'"):
+        T1Embedder.load("ForwardAILabs/MRE-T1", **options)
+
+
+def test_servers_need_nothing_installed(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("torch", "safetensors", "vllm"):
+        monkeypatch.setitem(sys.modules, name, None)
+    urls = {"generate_url": "http://127.0.0.1:9", "embed_url": "http://127.0.0.1:9", "attempts": 1}
+    with pytest.raises(BackendError, match=r"127\.0\.0\.1:9"):
+        T1Embedder.load(tiny, backend="remote", engine_options=urls)
+
+
+def test_a_model_that_needs_transformers_says_so(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = shutil.copytree(tiny, tmp_path / "copy")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"model_type": "mistral"}))
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    monkeypatch.delitem(sys.modules, "t1_vectorstore.backends.transformers", raising=False)
+    with pytest.raises(MissingExtraError, match=r"pip install 't1-vectorstore\[local\]'"):
+        T1Embedder.load(folder)
 
 
 def test_a_gpu_is_found_without_a_context_on_it(monkeypatch: pytest.MonkeyPatch) -> None:
