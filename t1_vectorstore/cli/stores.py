@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from functools import partial
 from typing import TYPE_CHECKING
 
 from typing_extensions import TypedDict
@@ -58,13 +57,15 @@ def open_store(
         making: make a collection that is not there yet, in this way; one that is there must have been made so.
     """
     from t1_vectorstore.errors import CollectionNotFound
+    from t1_vectorstore.store import Collection
     from t1_vectorstore.vectorstore import T1VectorStore
 
-    opening = partial(open_for_model, where, source, name=name, api_key=api_key, making=making)
     with ExitStack() as stack:
         found, make_embedder = None, source.loader()
         try:
-            collection, make_embedder = opening(create=False)
+            collection, make_embedder = open_for_model(
+                where, source, name=name, api_key=api_key, making=making, create=False
+            )
             found = stack.enter_context(collection)
         except CollectionNotFound:
             if making is None:
@@ -72,8 +73,10 @@ def open_store(
         with busy(f"loading {found.identity.model if found else source.model or DEFAULT_MODEL}"):
             embedder = stack.enter_context(make_embedder())
         # Made now, and not before: a model that does not load leaves nothing behind.
-        collection = found or stack.enter_context(opening(create=True)[0])
-        yield T1VectorStore(embedder, collection)
+        if found is None:
+            opened = Collection.open(where, name=name, identity=embedder.identity, api_key=api_key, **(making or {}))
+            found = stack.enter_context(opened)
+        yield T1VectorStore(embedder, found)
 
 
 def load_prompter(collection: Collection, source: ModelSource) -> Prompter:
@@ -88,11 +91,15 @@ def open_for_model(
 ) -> tuple[Collection, Callable[[], T1Embedder]]:
     """``open_store`` without loading the weights: the collection, and what loads its model, here or elsewhere.
 
+    Before a collection is made, all of the model but its weights has been read.
+
     Args: those of ``open_store``, and
         create: with ``making``, make a collection that is not there, rather than ask for one that was made so.
     """
     from t1_vectorstore.errors import CheckpointError, CollectionNotFound
+    from t1_vectorstore.prompts import Prompter
     from t1_vectorstore.store import Collection
+    from t1_vectorstore.thinking import check_room
 
     named_by_index = source.model is None
     if named_by_index:
@@ -102,16 +109,18 @@ def open_for_model(
         except CollectionNotFound:
             if making is None:
                 raise
+    create = create and making is not None
     try:
-        identity = source.checkpoint().identity
+        checkpoint = source.checkpoint()
+        if create:
+            check_room(checkpoint, checkpoint.max_positions)
+            Prompter.load(checkpoint)
+        identity = checkpoint.identity
     except CheckpointError as error:
         if named_by_index and source.preset is None:
             raise CheckpointError(
                 f"{error} If the index was made with --preset, give the same --preset here."
             ) from error
         raise
-    created: Making = {} if making is None else making
-    collection = Collection.open(
-        where, name=name, identity=identity, create=create and making is not None, api_key=api_key, **created
-    )
+    collection = Collection.open(where, name=name, identity=identity, create=create, api_key=api_key, **(making or {}))
     return collection, source.loader()
