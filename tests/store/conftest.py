@@ -12,11 +12,12 @@ from typing import Any, NoReturn
 import pytest
 from qdrant_client import QdrantClient, models
 
-from t1_vectorstore.store import Collection
+from t1_vectorstore.store import Collection, Retry
 from tests.store.points import MODEL, points
 from tests.store.qdrant_binary import cached
 from tests.store.qdrant_container import no_container, running_container
 from tests.store.qdrant_server import running_server
+from tests.store.stub_server import Stub, stub_server
 
 CLOSED_PORT = 1  # nothing listens there, so gRPC is out of reach and REST has to do
 
@@ -136,3 +137,22 @@ def collection(request: pytest.FixtureRequest, place: Place) -> Collection:
     empty = shared["rest" if "grpc_port" in place.options else "grpc"]
     request.getfixturevalue("admin").delete(empty.name, models.Filter(), wait=True)
     return empty
+
+
+@pytest.fixture
+def stub() -> Iterator[Stub]:
+    """A server that answers as it is told."""
+    with stub_server() as running:
+        yield running
+
+
+@pytest.fixture
+def waits() -> list[float]:
+    """The waits that were asked for, none of which is waited for."""
+    return []
+
+
+@pytest.fixture
+def retry(waits: list[float]) -> Retry:
+    """Patience that takes no time."""
+    return Retry(budget=1000.0, attempts=5, sleep=waits.append)

@@ -10,6 +10,9 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from t1_vectorstore.store import Collection, Retry
+from tests.store.points import MODEL
+
 VERSION = {"title": "qdrant - vector search engine", "version": "1.16.3", "commit": "0"}
 
 
@@ -78,3 +81,48 @@ def stub_server() -> Iterator[Stub]:
         server.shutdown()
         thread.join()
         server.server_close()
+
+
+def described(**changes: Any) -> dict[str, Any]:
+    """A collection as a server describes it."""
+    schema = {
+        "format": 1,
+        "name": "t1",
+        "model": MODEL.model,
+        "fingerprint": MODEL.fingerprint,
+        "dimension": MODEL.dimension,
+        "content_key": "page_content",
+        "metadata_key": "metadata",
+        "distance": "cosine",
+        "uid": "f" * 32,
+    }
+    vectors = {"size": MODEL.dimension, "distance": "Cosine"}
+    given = {"vectors": vectors, "metadata": {"t1": schema}, **changes}
+    params = {"vectors": given["vectors"], "shard_number": 1, "replication_factor": 1, "on_disk_payload": True}
+    return {
+        "status": "green",
+        "optimizer_status": "ok",
+        "segments_count": 2,
+        "points_count": 0,
+        "config": {
+            "params": params,
+            "hnsw_config": {"m": 16, "ef_construct": 100, "full_scan_threshold": 10000},
+            "optimizer_config": {
+                "deleted_threshold": 0.2,
+                "vacuum_min_vector_number": 1000,
+                "default_segment_number": 0,
+                "flush_interval_sec": 5,
+            },
+            "metadata": given["metadata"],
+        },
+        "payload_schema": {},
+    }
+
+
+def opened(stub: Stub, retry: Retry, **options: Any) -> Collection:
+    """A collection on the stub; what was asked so far is forgotten."""
+    stub.result(described())
+    collection = Collection.open(stub.url, **{"identity": MODEL, "retry": retry, "grpc_port": 1, **options})
+    stub.answers.clear()
+    stub.asked.clear()
+    return collection

@@ -15,8 +15,7 @@ from t1_vectorstore.store import Collection, Retry
 from t1_vectorstore.types import Indexing
 from tests.store.conftest import CLOSED_PORT, Place
 from tests.store.points import MODEL, points, vector
-from tests.store.stub_server import Stub
-from tests.store.test_unreliable_server import described, opened, retry, stub, waits  # noqa: F401 - fixtures
+from tests.store.stub_server import Stub, described, opened
 
 ROOT = Path(__file__).parents[2]
 
@@ -131,7 +130,7 @@ def test_settling_waits_for_the_graph_and_tells_how_far_it_is(
     assert admin.get_collection(fresh_name).indexed_vectors_count
 
 
-def test_a_server_that_cannot_remember_goes_on_indexing(stub: Stub, retry: Retry) -> None:  # noqa: F811
+def test_a_server_that_cannot_remember_goes_on_indexing(stub: Stub, retry: Retry) -> None:
     with opened(stub, retry) as collection:
         description = described()
         description["config"]["optimizer_config"]["indexing_threshold"] = 10000
@@ -143,7 +142,7 @@ def test_a_server_that_cannot_remember_goes_on_indexing(stub: Stub, retry: Retry
         assert [asked.split()[0] for asked in stub.asked] == ["GET", "PATCH", "GET", "GET"]
 
 
-def test_a_failed_optimizer_is_quoted_and_a_slow_one_waited_for_so_long(stub: Stub, retry: Retry) -> None:  # noqa: F811
+def test_a_failed_optimizer_is_quoted_and_a_slow_one_waited_for_so_long(stub: Stub, retry: Retry) -> None:
     with opened(stub, retry) as collection:
         stub.result({**described(), "status": "red", "optimizer_status": {"error": "no space left"}})
         with pytest.raises(StoreError, match="no space left"):
@@ -154,7 +153,7 @@ def test_a_failed_optimizer_is_quoted_and_a_slow_one_waited_for_so_long(stub: St
             collection.settle(timeout=0)
 
 
-def test_an_optimizer_that_waits_is_woken(stub: Stub, retry: Retry) -> None:  # noqa: F811
+def test_an_optimizer_that_waits_is_woken(stub: Stub, retry: Retry) -> None:
     with opened(stub, retry) as collection:
         stub.result({**described(), "status": "grey"})
         stub.result({**described(), "status": "grey"})
@@ -164,7 +163,7 @@ def test_an_optimizer_that_waits_is_woken(stub: Stub, retry: Retry) -> None:  # 
         assert [asked.split()[0] for asked in stub.asked] == ["GET", "GET", "PATCH", "GET"]
 
 
-def test_a_load_that_fails_with_the_server_shows_its_own_error(stub: Stub, retry: Retry) -> None:  # noqa: F811
+def test_a_load_that_fails_with_the_server_shows_its_own_error(stub: Stub, retry: Retry) -> None:
     with opened(stub, retry) as collection:
         stub.result(described())
         stub.error(503, "gone")

@@ -13,8 +13,7 @@ from t1_vectorstore.errors import StoreError, StoreUnavailable
 from t1_vectorstore.ingest import LoadProgress
 from t1_vectorstore.store import Collection, Retry
 from tests.store.points import MODEL, points
-from tests.store.stub_server import Stub
-from tests.store.test_unreliable_server import opened, retry, stub, waits  # noqa: F401 - fixtures
+from tests.store.stub_server import Stub, opened
 
 DOCUMENTS = [Document(f"Document number {number}.", id=f"d{number}") for number in range(700)]
 
@@ -29,7 +28,7 @@ def test_it_does_not_wait_by_default(tmp_path: Path) -> None:
         assert collection.count() == 0
 
 
-def test_it_tries_refused_writes_again(stub: Stub, retry: Retry, waits: list[float]) -> None:  # noqa: F811
+def test_it_tries_refused_writes_again(stub: Stub, retry: Retry, waits: list[float]) -> None:
     with opened(stub, retry) as collection:
         stub.error(400, "wrong")
         with pytest.raises(StoreError, match="wrong"):
@@ -37,7 +36,7 @@ def test_it_tries_refused_writes_again(stub: Stub, retry: Retry, waits: list[flo
         assert (len(stub.asked), waits) == (1, [])
 
 
-def test_it_tries_without_end_when_told_to_slow_down(stub: Stub, retry: Retry, waits: list[float]) -> None:  # noqa: F811
+def test_it_tries_without_end_when_told_to_slow_down(stub: Stub, retry: Retry, waits: list[float]) -> None:
     with opened(stub, retry) as collection:
         stub.error(429, "slow down")
         with pytest.raises(StoreUnavailable, match="slow down"):

@@ -14,8 +14,7 @@ from t1_vectorstore.store import Collection, Retry, Storage
 from t1_vectorstore.types import ModelIdentity, Vectors
 from tests.store.conftest import Place
 from tests.store.points import MODEL, point, points, vector
-from tests.store.stub_server import VERSION, Stub
-from tests.store.test_unreliable_server import described, opened, retry, stub, waits  # noqa: F401 - fixtures
+from tests.store.stub_server import VERSION, Stub, described
 
 KEPT = Storage(on_disk=True, payload_on_disk=False, quantization="int8", m=8, ef_construct=50)
 
@@ -106,7 +105,7 @@ def test_quantised_vectors_find_what_full_ones_do(
     assert np.mean([len(a & b) / 10 for a, b in zip(found, true, strict=True)]) >= least
 
 
-def test_an_older_server_is_not_asked_for_what_it_would_ignore(stub: Stub, retry: Retry) -> None:  # noqa: F811
+def test_an_older_server_is_not_asked_for_what_it_would_ignore(stub: Stub, retry: Retry) -> None:
     metadata = dict(described()["config"]["metadata"])
     metadata["t1"] = {**metadata["t1"], "format": 2, "hybrid": True}
     stub.result(described(metadata=metadata))
