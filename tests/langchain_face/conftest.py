@@ -59,3 +59,13 @@ def store(empty: T1QdrantVectorStore) -> T1QdrantVectorStore:
     """Three documents on each engine."""
     empty.add_documents(DOCUMENTS)
     return empty
+
+
+def ids(documents: list[Document]) -> list[str | None]:
+    """Those of the documents, in order."""
+    return [document.id for document in documents]
+
+
+def count(store: T1QdrantVectorStore) -> int:
+    """How many documents a store holds."""
+    return store.t1.count()

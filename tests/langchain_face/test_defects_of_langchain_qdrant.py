@@ -18,8 +18,7 @@ from t1_vectorstore.prompts import Prompter
 from t1_vectorstore.store import Collection, Retry
 from tests.langchain_face.conftest import DOCUMENTS
 from tests.store.points import MODEL
-from tests.store.stub_server import stub_server
-from tests.store.test_unreliable_server import described
+from tests.store.stub_server import described, stub_server
 
 TEXTS = [document.page_content for document in DOCUMENTS]
 
