@@ -4,33 +4,30 @@ from __future__ import annotations
 
 import re
 import sys
-import tempfile
-from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from t1_vectorstore.cli.console import counted, note, output, print_json, styled
+from t1_vectorstore.cli.benchmarks import (
+    check_thoughts,
+    index_documents,
+    parts_of_systems,
+    passing_folder,
+    read_benchmarks,
+)
+from t1_vectorstore.cli.console import note, output, print_json, styled
 from t1_vectorstore.cli.model_options import ModelOptions, takes_model_options
 from t1_vectorstore.cli.model_source import ModelSource
-from t1_vectorstore.cli.options import (
-    ApiKey,
-    Json,
-    Name,
-)
-from t1_vectorstore.cli.progress import busy, counting
+from t1_vectorstore.cli.options import ApiKey, Json, Name
+from t1_vectorstore.cli.progress import counting
 from t1_vectorstore.cli.stores import Making, open_store
 
 if TYPE_CHECKING:
     from t1_vectorstore.evaluation.benchmark import Benchmark
     from t1_vectorstore.evaluation.experiment import Experiment
-    from t1_vectorstore.evaluation.kinds import Parts
-    from t1_vectorstore.types import Document
-    from t1_vectorstore.vectorstore import T1VectorStore
 
 DEFAULT_SYSTEMS = "thinking,no-thinking,bm25"
 
@@ -89,18 +86,18 @@ def evaluate(
                 raise ValueError("another checkpoint is compared on a benchmark, which it indexes: leave t1:... out")
             store = stack.enter_context(open_store(index, source, name=name, api_key=api_key))
             tasks = _first(queries, [read_labels(labels, store.collection)])
-            _check_thoughts(tasks, wanted)
+            check_thoughts(tasks, wanted)
         else:
-            tasks = _first(queries, _benchmarks(folder, split, bright, long))
-            _check_thoughts(tasks, wanted)
-            where = index or _passing(stack)
+            tasks = _first(queries, read_benchmarks(folder, split, bright, long))
+            check_thoughts(tasks, wanted)
+            where = index or passing_folder(stack)
             if tasks[0].instruction is not None:
                 source = source.overridden_below({"query_instruction": tasks[0].instruction})
             making: Making = {"hybrid": kinds.need_words(wanted) or None}
             store = stack.enter_context(open_store(where, source, name=name, api_key=api_key, making=making))
-        compared = kinds.make(wanted, _parts(tasks[0], store, source, stack))
+        compared = kinds.make(wanted, parts_of_systems(tasks[0], store, source, stack))
         if tasks[0].read is not None:
-            _index(tasks[0], store)
+            index_documents(tasks[0], store)
         with counting(sum(len(task.queries) for task in tasks) * len(compared)) as advance:
             measures = {**LONG_TRACK, **MEASURES} if long else MEASURES
             measured = [
@@ -114,6 +111,10 @@ def evaluate(
     _show(measured, facts, json=json)
     if report is not None:
         note(f"report: {report}")
+
+
+def _first(count: int | None, tasks: list[Benchmark]) -> list[Benchmark]:
+    return tasks if count is None else [task.first(count) for task in tasks]
 
 
 def _show(measured: Sequence[Experiment], facts: Mapping[str, str], *, json: bool) -> None:
@@ -150,82 +151,3 @@ def _write_runs(measured: Sequence[Experiment], folder: Path) -> None:
 def _command() -> str:
     """This command as it was given, but for keys to servers: a report is shown to others."""
     return re.sub(r"(api[-_]key[= ])\S+", r"\1...", " ".join(["t1", *sys.argv[1:]]))
-
-
-def _benchmarks(folder: Path | None, split: str, bright: str | None, long: bool) -> list[Benchmark]:
-    from t1_vectorstore.evaluation.beir import read_beir
-    from t1_vectorstore.evaluation.bright import read_bright
-
-    if folder is None:
-        raise ValueError("name a benchmark's folder, or your own judgements by --labels with --index")
-    if not folder.is_dir():
-        raise ValueError(f"{folder} is no folder")
-    if bright is not None:
-        return [read_bright(folder, bright, long=long)]
-    if long:
-        raise ValueError("--long is BRIGHT's long track, and needs --bright TASK")
-    splits = [name.strip() for name in split.split(",") if name.strip()]
-    if not splits or len(set(splits)) < len(splits):
-        raise ValueError(f"--split takes different names, such as test,dev; got {split!r}")
-    tasks = [read_beir(folder, name) for name in splits]
-    for task in tasks[1:]:  # the first one's are read, and so proven, when they are indexed
-        deque(task.documents(), maxlen=0)
-    return tasks
-
-
-def _first(count: int | None, tasks: list[Benchmark]) -> list[Benchmark]:
-    return tasks if count is None else [task.first(count) for task in tasks]
-
-
-def _check_thoughts(tasks: Sequence[Benchmark], wanted: Sequence[str]) -> None:
-    """See that there are thoughts to give, and say how many there are not."""
-    from t1_vectorstore.evaluation.kinds import GIVEN
-
-    given = [name for name in wanted if name in GIVEN]
-    for task in tasks:
-        for name in given:
-            GIVEN[name](task)
-        if given and (unknown := len(task.queries) - len(task.thoughts)):
-            note(
-                f"{task.name}: no right thought is known for {unknown:,} of {len(task.queries):,} queries; "
-                f"they are embedded without one for {' and '.join(given)}"
-            )
-
-
-def _passing(stack: ExitStack) -> str:
-    return stack.enter_context(tempfile.TemporaryDirectory(prefix="t1-eval-"))
-
-
-def _parts(task: Benchmark, store: T1VectorStore, source: ModelSource, stack: ExitStack) -> Parts:
-    from t1_vectorstore.evaluation.kinds import Parts
-
-    def other(model: str) -> T1VectorStore:
-        another = stack.enter_context(open_store(_passing(stack), source.named(model), making={}))
-        _index(task, another)
-        return another
-
-    return Parts(store, partial(_documents, task, store), other)
-
-
-def _index(benchmark: Benchmark, store: T1VectorStore) -> None:
-    """Bring the index of a benchmark up to date: each document whole, as benchmarks have it."""
-    from t1_vectorstore.chunking import Chunker
-
-    with busy("indexing"):
-        loaded = store.add(benchmark.documents(), chunker=Chunker(sys.maxsize))
-    if loaded.failed:
-        first = loaded.failures[0]
-        note(f"{counted(loaded.failed, 'document')} cannot be indexed, such as {first.id!r}: {first.reason}")
-    if loaded.truncated:
-        note(f"of {counted(loaded.truncated, 'document')} the model read only the beginning")
-
-
-def _documents(benchmark: Benchmark, store: T1VectorStore) -> Iterator[Document]:
-    """What is ranked: the benchmark's documents, or the chunks of a user's index under their documents' ids."""
-    from t1_vectorstore.types import Document
-
-    if benchmark.read is not None:
-        yield from benchmark.documents()
-    else:
-        for chunk in store.collection.scroll():
-            yield Document(chunk.text, id=chunk.document_id)

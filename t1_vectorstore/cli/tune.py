@@ -10,11 +10,7 @@ import typer
 from t1_vectorstore.cli.console import output, print_json, styled
 from t1_vectorstore.cli.model_options import ModelOptions, takes_model_options
 from t1_vectorstore.cli.model_source import ModelSource
-from t1_vectorstore.cli.options import (
-    ApiKey,
-    Json,
-    Name,
-)
+from t1_vectorstore.cli.options import ApiKey, Json, Name
 from t1_vectorstore.cli.progress import busy
 from t1_vectorstore.cli.stores import open_store
 

@@ -13,14 +13,7 @@ from t1_vectorstore.cli.console import counted, note, one_line, output, print_js
 from t1_vectorstore.cli.errors import FAILED
 from t1_vectorstore.cli.model_options import ModelOptions, takes_model_options
 from t1_vectorstore.cli.model_source import ModelSource
-from t1_vectorstore.cli.options import (
-    ApiKey,
-    ChunkSize,
-    Json,
-    Name,
-    Overlap,
-    how_to_cut,
-)
+from t1_vectorstore.cli.options import ApiKey, ChunkSize, Json, Name, Overlap, how_to_cut
 from t1_vectorstore.cli.progress import busy
 from t1_vectorstore.cli.stores import load_prompter, open_for_model
 
