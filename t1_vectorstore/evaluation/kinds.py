@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from t1_vectorstore.evaluation.systems import Bm25System, SentenceTransformerSystem, System, T1System
+from t1_vectorstore.evaluation.baselines import Bm25System, SentenceTransformerSystem
+from t1_vectorstore.evaluation.systems import System, T1System
 from t1_vectorstore.evaluation.thoughts import gold, swapped
 
 if TYPE_CHECKING:

@@ -10,10 +10,11 @@ import pytest
 
 from t1_vectorstore.errors import CorpusError
 from t1_vectorstore.evaluation import experiment
+from t1_vectorstore.evaluation.baselines import Bm25System
 from t1_vectorstore.evaluation.benchmark import Benchmark
 from t1_vectorstore.evaluation.runs import Answer, Run, cut, read_trec, write_trec
 from t1_vectorstore.evaluation.scoring import compare, compare_ratio, interval, mean, score
-from t1_vectorstore.evaluation.systems import Bm25System, OnDone
+from t1_vectorstore.evaluation.systems import OnDone
 from t1_vectorstore.types import Document
 from tests.evaluation import formulas
 
