@@ -85,7 +85,7 @@ def cut_wordpieces(folder: Path, texts: Iterable[str], most: int) -> tuple[PreTr
     Raises:
         ValueError: The folder has no such tokenizer, or ``most`` has no room for the single characters.
     """
-    from tokenizers import AddedToken, Tokenizer
+    from tokenizers import AddedToken, Tokenizer, decoders
 
     file = folder / "tokenizer.json"
     definition: Any = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
@@ -111,6 +111,8 @@ def cut_wordpieces(folder: Path, texts: Iterable[str], most: int) -> tuple[PreTr
     definition["model"] |= {"vocab": {piece: number for number, piece in enumerate(pieces)}, "unk_token": UNKNOWN}
     definition |= {"added_tokens": [], "post_processor": None, "truncation": None, "padding": None}
     tokenizer = Tokenizer.from_str(json.dumps(definition))
+    # BERT's decoder puts a full stop close to its word, and leaves the colon of a thought standing alone.
+    tokenizer.decoder = decoders.Sequence([decoders.WordPiece(), decoders.Replace(" :", ":")])
     tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in SPECIAL_TOKENS])
     return _wrap(tokenizer), [None if piece in SPECIAL_TOKENS else old[piece] for piece in pieces]
 

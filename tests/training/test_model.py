@@ -108,7 +108,7 @@ def test_a_new_model_may_begin_with_the_embeddings_of_another(chains: Path, tmp_
     source = AutoTokenizer.from_pretrained(MINILM)
     for token, number in zip(encoding.tokens, encoding.ids, strict=True):
         assert torch.allclose(new[number], old_rows[source.convert_tokens_to_ids(token)], atol=2e-3)
-    assert prompter.thought_text(prompter.thought_ids("Côte, such as this")) == "cote, such as this"
+    assert prompter.thought_text(prompter.thought_ids("Côte, such as: this.")) == "cote, such as: this."
 
 
 @needs_minilm
