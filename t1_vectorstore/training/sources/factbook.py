@@ -7,13 +7,15 @@ composed training query has (``ood``), splits by the number of facts; ``*-other-
 that no training query has, and ``*-other-words`` in such that are of other words as well. ``dev`` is a small mixture of
 the first with other seeds.
 
-In ``plain`` wording the queries are t1-mini's, from three templates for each thing; ``wide`` has hundreds.
+In ``plain`` wording the queries are t1-mini's, from three templates for each thing; ``wide`` has hundreds, and in parts
+``plain-*`` a quarter as many examples in those three.
 """
 
 from __future__ import annotations
 
 import random
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from t1_vectorstore.demo import chains
@@ -75,7 +77,12 @@ def build(
     world = read_world(source)
     documents = {document.id: document.text for document in chains.build_corpus(world)}
     wordings = WORDINGS[wording]
-    splits = {"train": _train(world, wordings[""], examples, long, seed)}
+    train = _train(world, wordings[""], examples, long, seed)
+    if wording == "wide":
+        asked = {example.query for example in train}
+        plain = _train(world, PLAIN, examples // 4, long // 4, seed)
+        train += [replace(e, part=f"plain-{e.part}") for e in plain if e.query not in asked]
+    splits = {"train": train}
     for name, (part, hops) in SPLITS.items():
         for ending, words in wordings.items():
             splits[name + ending] = _split(world, part, hops, queries, 0, words)
