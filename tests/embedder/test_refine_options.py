@@ -68,7 +68,8 @@ def test_the_nearest_layer_decides() -> None:
 
 
 @pytest.mark.parametrize("backend", ["vllm", "remote"])
-def test_backends_that_take_only_tokens_refuse_before_they_start(backend: Any) -> None:
+def test_backends_that_take_only_tokens_refuse_before_they_start(backend: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("t1_vectorstore.backends.options.check_installed", lambda name: None)
     servers = {"generate_url": "http://127.0.0.1:9", "embed_url": "http://127.0.0.1:9"}
     options = servers if backend == "remote" else None
     with pytest.raises(ValueError, match=r"refine_steps=2 feeds hidden states back .* use backend='transformers'"):
