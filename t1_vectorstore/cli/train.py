@@ -27,12 +27,13 @@ def train(
     recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="A YAML file, or the name of a bundled recipe.")],
     data: Annotated[Path, typer.Option(metavar="DIR", help="The training data, as t1 data makes it.")],
     out: Annotated[Path, typer.Option(metavar="DIR", help="The run's folder; an interrupted run goes on from there.")],
+    seed: Annotated[int | None, typer.Option(help="In place of the recipe's.")] = None,
 ) -> None:
     """Train a T1 by a recipe: supervised thoughts, contrastive vectors, GRPO."""
     from t1_vectorstore.training.configs import read_recipe
     from t1_vectorstore.training.running import train as run
 
-    wanted = read_recipe(recipe)
+    wanted = read_recipe(recipe, seed=seed)
     with _telling():
         model = run(wanted, data, out)
     output().print(styled(f"The model is in {model}; try t1 eval {data} --split dev --model {model}"), soft_wrap=True)

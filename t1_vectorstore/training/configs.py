@@ -240,8 +240,12 @@ class Recipe(Frozen):
         return self
 
 
-def read_recipe(path: str | Path) -> Recipe:
+def read_recipe(path: str | Path, *, seed: int | None = None) -> Recipe:
     """Read a recipe from a file, or one of the package's own by its name.
+
+    Args:
+        path: Of the file, or the name.
+        seed: In place of the recipe's.
 
     Raises:
         FileNotFoundError: No such file and no such recipe.
@@ -264,7 +268,7 @@ def read_recipe(path: str | Path) -> Recipe:
     if not isinstance(values, Mapping):
         raise ValueError(f"{file} holds no recipe: expected fields such as model and stages")  # noqa: TRY004 - bad data
     try:
-        return Recipe.model_validate(dict(values))
+        return Recipe.model_validate({**values, **({} if seed is None else {"seed": seed})})
     except ValidationError as error:
         raise ValueError(f"{file}: {_told(error)}") from None
 

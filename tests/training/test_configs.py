@@ -24,9 +24,12 @@ def test_the_packages_recipes_are_valid(name: str) -> None:
     recipe = read_recipe(name)
     assert recipe.stages
     assert recipe == read_recipe(RECIPES / f"{name}.yaml")
+    assert read_recipe(name, seed=7) == recipe.model_copy(update={"seed": 7})
 
 
-@pytest.mark.parametrize("name", ["t1-mini", "t1-mini-grpo", "t1-mini-static", "control-static-rl-pairs"])
+@pytest.mark.parametrize(
+    "name", ["t1-mini", "t1-mini-static", "t1-mini-quick", "control-continued-sft", "control-static-rl-pairs"]
+)
 def test_the_factbooks_recipes_ask_for_parts_that_it_has(name: str, chains: Path) -> None:
     data = read_data(chains)
     for stage in read_recipe(name).stages:
