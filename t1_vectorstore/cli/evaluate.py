@@ -62,7 +62,7 @@ def evaluate(
     chosen: ModelOptions,
     name: Name = "t1",
     queries: Annotated[int | None, typer.Option(min=1, help="Only the first so many.")] = None,
-    depth: Annotated[int, typer.Option(min=10, help="Documents of a ranking.")] = 1000,
+    depth: Annotated[int, typer.Option(min=100, help="Documents of a ranking.")] = 1000,
     report: Annotated[Path | None, typer.Option(help="HTML file to write, with plots and single queries.")] = None,
     runs: Annotated[Path | None, typer.Option(help="Folder to write the rankings to, as TREC run files.")] = None,
     api_key: ApiKey = None,

@@ -76,7 +76,7 @@ def factbook(
     """Chains of facts about countries (SOURCE: countries.jsonl.gz)."""
     from t1_vectorstore.training.sources.factbook import build
 
-    _tell(build(source, out, wording=wording.value, examples=examples, long=long, queries=queries, seed=seed), out)
+    _tell(build(source, _fresh(out), wording=wording.value, examples=examples, long=long, queries=queries, seed=seed), out)
 
 
 @data.command()
@@ -90,7 +90,7 @@ def diseases(
     """Chains from signs to a disease and what is known of it (SOURCE: the folder of the ontology's tables)."""
     from t1_vectorstore.training.sources.diseases import build
 
-    _tell(build(source, out, examples=examples, queries=queries, seed=seed), out)
+    _tell(build(source, _fresh(out), examples=examples, queries=queries, seed=seed), out)
 
 
 class ThoughtKind(str, Enum):
@@ -114,7 +114,7 @@ def entailmentbank(
     """Science questions and the facts that explain the answer (SOURCE: the folder of EntailmentBank's files)."""
     from t1_vectorstore.training.sources.entailmentbank import build
 
-    _tell(build(source, out, thoughts=thoughts.value, facts=facts, seed=seed), out)
+    _tell(build(source, _fresh(out), thoughts=thoughts.value, facts=facts, seed=seed), out)
 
 
 class WordThoughts(str, Enum):
@@ -138,7 +138,7 @@ def wordnet(
     """Words in use and their definitions (SOURCE: synsets.jsonl.gz)."""
     from t1_vectorstore.training.sources.wordnet import build
 
-    _tell(build(source, out, thoughts=thoughts.value, candidates=candidates, queries=queries, seed=seed), out)
+    _tell(build(source, _fresh(out), thoughts=thoughts.value, candidates=candidates, queries=queries, seed=seed), out)
 
 
 @data.command()
@@ -184,7 +184,14 @@ def join(
         raise ValueError(f"expected NAME=FOLDER, got {wrong[0]!r}")
     if len({name for name, _, _ in pairs}) < len(pairs):
         raise ValueError(f"two sources have the same name: {', '.join(sources)}")
-    _tell(build({name: Path(folder) for name, _, folder in pairs}, out), out)
+    _tell(build({name: Path(folder) for name, _, folder in pairs}, _fresh(out)), out)
+
+
+def _fresh(out: Path) -> Path:
+    """A folder that is still to be filled: what lies in another one would be taken for splits of the new data."""
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ValueError(f"{out} is not an empty folder: give another one, or remove it")
+    return out
 
 
 def _tell(counts: Mapping[str, int], out: Path) -> None:

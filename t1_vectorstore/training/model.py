@@ -172,6 +172,7 @@ def save(model: Any, tokenizer: PreTrainedTokenizerBase, spec: CheckpointSpec, f
     """
     model.bfloat16()
     model.config.dtype = torch.bfloat16
+    model.config.use_cache = True  # trainers turn it off, and transformers' generate would be slow for ever
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     (folder / SPEC_FILE).write_text(spec.model_dump_json(indent=2) + "\n", encoding="utf-8")

@@ -21,7 +21,7 @@ from typing import Any
 from t1_vectorstore.checkpoint import SPEC_FILE
 from t1_vectorstore.errors import MissingExtraError, TrainingFailed
 from t1_vectorstore.training.configs import Grpo, Recipe
-from t1_vectorstore.training.examples import CORPUS, TRAIN, read_data
+from t1_vectorstore.training.examples import CORPUS, TRAIN, TrainingData, read_data
 
 log = logging.getLogger(__name__)
 RECORD, MODEL, FIGURE = "run.json", "model", "training.png"
@@ -48,6 +48,7 @@ def train(recipe: Recipe, source: Path, out: Path) -> Path:
     """
     _check_libraries(recipe)
     data = read_data(source)
+    _check_stages(recipe, data, source)
     first = _is_first()
     if first:
         _claim(recipe, source, out)
@@ -83,20 +84,34 @@ def train(recipe: Recipe, source: Path, out: Path) -> Path:
     return out / MODEL
 
 
+def _check_stages(recipe: Recipe, data: TrainingData, source: Path) -> None:
+    """Find what a later stage lacks before the first one is trained."""
+    from t1_vectorstore.training.steps import Draw
+    from t1_vectorstore.training.supervised import probe_examples
+
+    for stage in recipe.stages:
+        for counts in (stage.queries, *([stage.replay_queries] if isinstance(stage, Grpo) and stage.replay else [])):
+            Draw(data.examples, counts, recipe.seed)
+        if recipe.thinks:
+            probe_examples(stage, source, data)
+
+
 def _claim(recipe: Recipe, source: Path, out: Path) -> None:
-    """Make the folder this run's, or see that it is."""
+    """Make the folder this run's, or see that it is; a run that has trained nothing yet may still be another one."""
     identity = _identity(recipe, source)
     record = out / RECORD
     if record.is_file():
         before = json.loads(record.read_text(encoding="utf-8"))
-        if changed := sorted(
-            name for name in identity.keys() | before.keys() if identity.get(name) != before.get(name)
-        ):
+        changed = sorted(name for name in identity.keys() | before.keys() if identity.get(name) != before.get(name))
+        if not changed:
+            return
+        if any(out.glob("[1-9]*-*/checkpoint-*")) or any(out.glob(f"[1-9]*-*/{MODEL}")):
             raise TrainingFailed(
                 f"the folder {out} is of a run with another {', '.join(changed[:5])}: give another folder, or remove it"
             )
-        return
-    if out.is_dir() and any(out.iterdir()):
+        for folder in out.glob("[0-9]*-*"):
+            shutil.rmtree(folder)
+    elif out.is_dir() and any(out.iterdir()):
         raise TrainingFailed(f"{out} is not empty and holds no run: give another folder")
     out.mkdir(parents=True, exist_ok=True)
     record.write_text(json.dumps(identity, indent=1) + "\n", encoding="utf-8")

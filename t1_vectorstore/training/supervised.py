@@ -78,20 +78,28 @@ def merged(language_model: Any) -> Any:  # noqa: ANN401 - transformers'
     return language_model.merge_and_unload() if hasattr(language_model, "peft_config") else language_model
 
 
-def probe_packs(stage: Stage, source: Path, data: TrainingData, encoder: Encoder) -> dict[str, Packed]:
-    """Pack the first queries of each probed split that have a thought.
+def probe_examples(stage: Stage, source: Path, data: TrainingData) -> dict[str, list[Example]]:
+    """The first examples of each probed split that have a thought.
 
     Raises:
         CorpusError: A split is missing or malformed.
         ValueError: A split has no thoughts.
     """
-    packs = {}
+    found = {}
     for name in stage.probes:
         examples = [e for e in read_split(source, name, data.documents) if e.thought is not None][: stage.probe_queries]
         if not examples:
             raise ValueError(f"the split {name!r} has no thoughts to probe: leave it out of probes")
-        packs[name] = pack(encoder.queries([e.query for e in examples], [e.thought for e in examples]))
-    return packs
+        found[name] = examples
+    return found
+
+
+def probe_packs(stage: Stage, source: Path, data: TrainingData, encoder: Encoder) -> dict[str, Packed]:
+    """The same, packed; raises as :func:`probe_examples`."""
+    return {
+        name: pack(encoder.queries([e.query for e in examples], [e.thought for e in examples]))
+        for name, examples in probe_examples(stage, source, data).items()
+    }
 
 
 def _harder(

@@ -38,6 +38,13 @@ def test_data_tells_what_it_wrote(tmp_path: Path) -> None:
     assert (tmp_path / "out" / "qrels.ood4.tsv").is_file()
 
 
+def test_data_is_not_written_among_other_data(tmp_path: Path) -> None:
+    (tmp_path / "ood3.jsonl").write_text("{}")
+    result = t1("data", "factbook", tmp_path / "nowhere", tmp_path)
+    assert result.exit_code != 0
+    assert "is not an empty folder" in " ".join(result.stderr.split())
+
+
 @pytest.mark.parametrize(
     ("command", "said"),
     [

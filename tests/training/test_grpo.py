@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,7 @@ def test_the_policy_learns_which_thought_helps(toy: Path, undecided: Path, tmp_p
     found, exact = rewards(tmp_path), rewards(tmp_path, "exact")
     assert sum(found[-5:]) / 5 > found[0] + 0.1
     assert sum(exact[-5:]) / 5 > exact[0] + 0.15
+    assert json.loads((folder / "config.json").read_text())["use_cache"]
     embedder = T1Embedder.load(folder, dtype="float32")
     thoughts = [e.thoughts[0].text for e in embedder.embed_queries(["the rose", "the grass", "the sky", "the fog"])]
     assert sum(text == f"{colour}." for text, colour in zip(thoughts, COLOURS, strict=True)) >= 3

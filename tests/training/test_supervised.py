@@ -11,13 +11,13 @@ import torch
 
 from t1_vectorstore.checkpoint import Checkpoint
 from t1_vectorstore.embedder import T1Embedder
-from t1_vectorstore.errors import TrainingFailed
+from t1_vectorstore.errors import CorpusError, TrainingFailed
 from t1_vectorstore.training import running
 from t1_vectorstore.training.configs import Recipe
 from t1_vectorstore.training.examples import read_data, write_data
 from t1_vectorstore.training.figures import read_history
 from t1_vectorstore.training.steps import Draw
-from tests.training.small_recipes import SFT, recipe
+from tests.training.small_recipes import MODEL, SFT, recipe
 
 pytestmark = pytest.mark.train
 
@@ -146,9 +146,20 @@ def test_memory_that_runs_out_is_told(chains: Path, tmp_path: Path, monkeypatch:
         running.train(recipe(), chains, tmp_path)
 
 
-def test_a_part_the_data_lacks_is_refused(chains: Path, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="no part 'hop9'; its parts are: hop0, "):
-        running.train(recipe(SFT | {"queries": {"hop9": 3}}), chains, tmp_path)
+@pytest.mark.parametrize("missing", [{"queries": {"hop9": 3}}, {"probes": ["nosplit"]}])
+def test_what_the_data_lacks_for_a_later_stage_is_refused_before_the_first(
+    missing: dict[str, Any], chains: Path, tmp_path: Path
+) -> None:
+    with pytest.raises((ValueError, CorpusError), match=r"no part 'hop9'|no nosplit\.jsonl"):
+        running.train(recipe(SFT, SFT | missing), chains, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_that_has_trained_nothing_may_become_another(chains: Path, tmp_path: Path) -> None:
+    with pytest.raises(TrainingFailed, match="the model may think 2"):
+        running.train(recipe(**MODEL | {"thought_tokens": 2}), chains, tmp_path)
+    folder = running.train(recipe(SFT | {"steps": 1}), chains, tmp_path)
+    assert Checkpoint.load(folder).spec.decoding.max_tokens == 128
 
 
 def first_gradients(stage: dict[str, Any], data: Path, out: Path, patch: pytest.MonkeyPatch) -> dict[str, torch.Tensor]:
