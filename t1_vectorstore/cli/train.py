@@ -76,7 +76,9 @@ def factbook(
     """Chains of facts about countries (SOURCE: countries.jsonl.gz)."""
     from t1_vectorstore.training.sources.factbook import build
 
-    _tell(build(source, _fresh(out), wording=wording.value, examples=examples, long=long, queries=queries, seed=seed), out)
+    _tell(
+        build(source, _fresh(out), wording=wording.value, examples=examples, long=long, queries=queries, seed=seed), out
+    )
 
 
 @data.command()
