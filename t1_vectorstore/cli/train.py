@@ -19,7 +19,7 @@ data = typer.Typer(
 
 Source = Annotated[Path, typer.Argument(metavar="SOURCE", help="The source's file or folder.")]
 Out = Annotated[Path, typer.Argument(metavar="OUT", help="The folder to write.")]
-Seed = Annotated[int, typer.Option(help="Of all choices.")]
+Seed = Annotated[int, typer.Option(min=0, help="Of all choices.")]
 Queries = Annotated[int, typer.Option(min=4, help="Of each evaluation split, at most.")]
 
 
@@ -27,7 +27,7 @@ def train(
     recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="A YAML file, or the name of a bundled recipe.")],
     data: Annotated[Path, typer.Option(metavar="DIR", help="The training data, as t1 data makes it.")],
     out: Annotated[Path, typer.Option(metavar="DIR", help="The run's folder; an interrupted run goes on from there.")],
-    seed: Annotated[int | None, typer.Option(help="In place of the recipe's.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="In place of the recipe's.")] = None,
 ) -> None:
     """Train a T1 by a recipe: supervised thoughts, contrastive vectors, GRPO."""
     from t1_vectorstore.training.configs import read_recipe

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, model_validator
 
 from t1_vectorstore.errors import MissingExtraError
 from t1_vectorstore.specification import Decoding
@@ -218,6 +218,11 @@ class Grpo(Stage):
 AnyStage = Annotated[Sft | Contrastive | Grpo, Field(discriminator="stage")]
 
 
+def _kind(model: object) -> str:
+    """Which of the two is meant, so that an error speaks of that one alone."""
+    return "old" if isinstance(model, OldModel) or (isinstance(model, Mapping) and "path" in model) else "new"
+
+
 class Recipe(Frozen):
     """One run.
 
@@ -228,9 +233,9 @@ class Recipe(Frozen):
         stages: In order, each from the model of the one before.
     """
 
-    model: NewModel | OldModel
+    model: Annotated[Annotated[NewModel, Tag("new")] | Annotated[OldModel, Tag("old")], Discriminator(_kind)]
     thinks: bool = True
-    seed: int = 0
+    seed: int = Field(default=0, ge=0, lt=2**32)
     stages: tuple[AnyStage, ...] = Field(min_length=1)
 
     @model_validator(mode="after")

@@ -50,6 +50,8 @@ def test_what_is_not_given_has_its_default(tmp_path: Path) -> None:
     ("text", "said"),
     [
         (GOOD + "colour: red\n", "colour: Extra inputs"),
+        (GOOD + "seed: -1\n", "seed: Input should be greater"),
+        (GOOD.replace("hidden", "hiden"), "r.yaml: model.new.hiden: Extra inputs are not permitted"),
         (GOOD.replace("steps: 3", "steps: 0"), "steps: Input should be greater"),
         (GOOD.replace("steps: 3, ", ""), "steps: Field required"),
         (GOOD.replace("steps: 3", "steps: 3, speed: 9"), "speed: Extra inputs"),
