@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -304,7 +305,10 @@ def test_threads_write_and_read_together(collection: Collection) -> None:
                 collection.upsert(points(20, first))
                 collection.upsert([point("everyone's", "shared", {"turn": turn}, at=vector(7))])
                 assert len(collection.get([f"doc {n}" for n in range(first, first + 20)])) == 20
-                assert collection.search(vector(first), limit=3)[0].id == f"doc {first}"
+                # While others write, a server's search was seen to miss, for a moment, what a read had just returned.
+                until = time.monotonic() + 5
+                while (best := collection.search(vector(first), limit=3)[0].id) != f"doc {first}":
+                    assert time.monotonic() < until, best
                 assert collection.delete([f"doc {first}"]) == 1
         except BaseException as error:  # noqa: BLE001 - handed to the main thread
             failures.append(error)
