@@ -72,7 +72,7 @@ def test_a_deadline_aborts_every_thought_of_a_request(in_process: T1Embedder, re
     generator.generate = counted
     try:
         prompt = prompts[ends.index("budget")]
-        thoughts = backend.think([prompt], endless, samples=3, deadline=time.monotonic() + 0.2)
+        thoughts = backend.think([prompt], endless, samples=3, deadline=time.monotonic() + 0.03)
     finally:
         del generator.generate
     assert requests == [3, 1, 1, 1]
