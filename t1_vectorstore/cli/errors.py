@@ -35,7 +35,12 @@ class Commands(TyperGroup):
 
 def exit_code(error: Exception) -> int:
     """2 for what the caller can mend by calling differently, 1 for everything else."""
-    return WRONG_USAGE if isinstance(error, ValueError | TypeError) else FAILED
+    return WRONG_USAGE if isinstance(error, ValueError | TypeError) or _names_no_file(error) else FAILED
+
+
+def _names_no_file(error: Exception) -> bool:
+    """Whether it is our own word that there is no such file; the system's has a number, and may come from anywhere."""
+    return isinstance(error, FileNotFoundError) and error.errno is None
 
 
 def _belongs_to_the_library(error: Exception) -> bool:
@@ -48,6 +53,6 @@ def _line(error: Exception) -> str:
     from t1_vectorstore.errors import T1Error
 
     text = " ".join(str(error).split())
-    if isinstance(error, T1Error | ValueError | TypeError) and text:
+    if text and (isinstance(error, T1Error | ValueError | TypeError) or _names_no_file(error)):
         return text
     return f"{type(error).__name__}: {text} (--debug shows where)"

@@ -97,13 +97,25 @@ def read_jsonl(
         on_error: called with each line that cannot be read instead of raising ``CorpusError``.
         on_bytes: told how much more of the file has been read.
     """
+    return (document for _, document in numbered_jsonl(path, fields=fields, on_error=on_error, on_bytes=on_bytes))
+
+
+def numbered_jsonl(
+    path: str | Path,
+    *,
+    fields: Fields = Fields(),
+    on_error: OnError = raise_error,
+    on_bytes: OnBytes = ignore_bytes,
+) -> Iterator[tuple[int, Document]]:
+    """As :func:`read_jsonl`, each document with the number of its line, from 1."""
     path = Path(path)
     lines = Lines(path, on_error, on_bytes)
     for line in lines:
         if error := lines.take_error():
             on_error(error)
         elif line.strip():
-            yield from _json_document(line, fields, f"{path}:{lines.number}", on_error)
+            for document in _json_document(line, fields, f"{path}:{lines.number}", on_error):
+                yield lines.number, document
 
 
 def _json_document(line: str, fields: Fields, where: str, on_error: OnError) -> Iterator[Document]:

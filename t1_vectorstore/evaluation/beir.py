@@ -12,6 +12,7 @@ from pathlib import Path
 
 from t1_vectorstore.corpora import Fields, read_jsonl
 from t1_vectorstore.corpora.lines import Lines
+from t1_vectorstore.corpora.records import numbered_jsonl
 from t1_vectorstore.errors import CorpusError
 from t1_vectorstore.evaluation.benchmark import Benchmark
 from t1_vectorstore.types import Document
@@ -78,14 +79,14 @@ def _thoughts(folder: Path, split: str, queries: Mapping[str, str]) -> dict[str,
     if path is None:
         return {}
     known: dict[str, list[str]] = {}
-    for row, example in enumerate(read_jsonl(path, fields=Fields(text="query")), 1):
+    for number, example in numbered_jsonl(path, fields=Fields(text="query")):
         thought = example.metadata.get("thought")
         if thought is None or thought == "":
             continue  # the second is one that is closed at once: there is nothing to give
         if isinstance(thought, str) and thought.strip():
             known.setdefault(example.text, []).append(thought)
         else:
-            raise CorpusError(f"{path}: example {row}: 'thought' must be a text or null, got {thought!r}")
+            raise CorpusError(f"{path}:{number}: 'thought' must be a text or null, got {thought!r}")
     return {query: tuple(known[text]) for query, text in queries.items() if text in known}
 
 

@@ -62,7 +62,7 @@ def check_names(names: Iterable[str]) -> list[str]:
     Raises:
         ValueError: there is no such system, or none is named, or one twice.
     """
-    checked = [name.strip() for name in names if name.strip()]
+    checked = [_as_known(name.strip()) for name in names if name.strip()]
     for name in checked:
         if not _known(name):
             raise ValueError(f"there is no system {name!r}; it is one of {', '.join(NAMES)}")
@@ -93,6 +93,13 @@ def make(names: Sequence[str], parts: Parts) -> list[System]:
         ValueError: the model does not think, or the index holds no words, and a system needs it.
     """
     return [_make(name, parts) for name in names]
+
+
+def _as_known(name: str) -> str:
+    """The one way to write a name that can be written in several: ``hybrid:.70`` is ``hybrid:0.7``."""
+    kind, _, value = name.partition(":")
+    weight = _vector_weight(value) if kind == "hybrid" else None
+    return name if weight is None else f"hybrid:{weight:g}"
 
 
 def _known(name: str) -> bool:

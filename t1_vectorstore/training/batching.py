@@ -111,7 +111,8 @@ class Encoder:
         if len(ids) - 1 > budget:
             raise TrainingFailed(
                 f"the thought {thought!r:.60} has {len(ids) - 1} tokens, and the model may think {budget}: raise "
-                "decoding.max_tokens of its specification, or shorten the thought"
+                "thought_tokens in the recipe (for a model that exists, decoding.max_tokens in its t1_config.json), or "
+                "shorten the thought"
             )
         return ids
 

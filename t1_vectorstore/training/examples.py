@@ -19,8 +19,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from t1_vectorstore.corpora import read_jsonl
 from t1_vectorstore.corpora.lines import Lines, raise_error
+from t1_vectorstore.corpora.records import numbered_jsonl
 from t1_vectorstore.errors import CorpusError
 
 CORPUS = "corpus.jsonl"
@@ -87,20 +87,21 @@ def read_corpus(folder: Path) -> dict[str, str]:
     """Read the documents, text by id; raises as :func:`read_data`."""
     path = _file(folder, CORPUS)
     documents: dict[str, str] = {}
-    for document in read_jsonl(path):
+    for number, document in numbered_jsonl(path):
         if document.id is None or not document.text.strip():
-            raise CorpusError(f"{path}: document {len(documents) + 1} has no id or no text")
+            raise CorpusError(f"{path}:{number}: the document has no {'id' if document.id is None else 'text'}")
         if document.id in documents:
-            raise CorpusError(f"{path}: two documents have the id {document.id!r}")
+            raise CorpusError(f"{path}:{number}: a document before it has the id {document.id!r} too")
         documents[document.id] = document.text
     if not documents:
         raise CorpusError(f"{path} holds no documents")
     return documents
 
 
-def has_split(folder: Path, split: str) -> bool:
-    """Whether the folder has a file of this split."""
-    return any((folder / name).is_file() for name in (f"{split}.jsonl", f"{split}.jsonl.gz"))
+def splits(folder: Path) -> list[str]:
+    """The names of the folder's splits, sorted; files of queries, which are made of splits, are none."""
+    names = {path.name.removesuffix(".gz").removesuffix(".jsonl") for path in folder.glob("*.jsonl*") if path.is_file()}
+    return sorted(name for name in names if name != "corpus" and not name.startswith("queries."))
 
 
 def read_split(folder: Path, split: str, documents: Mapping[str, str]) -> list[Example]:

@@ -61,7 +61,9 @@ def test_what_is_missing_is_named(
     monkeypatch.chdir(tmp_path)
     result = t1(*command)
     assert result.exit_code != 0
-    assert said in " ".join(result.stderr.split())
+    told = " ".join(result.stderr.split())
+    assert said in told
+    assert "Error:" not in told
     assert not (tmp_path / "o").exists()
 
 

@@ -126,6 +126,10 @@ def test_the_best_way_of_asking_is_chosen_and_reported_on_other_queries(index: P
         (["--systems", "rt:0"], "no system 'rt:0'"),
         (["--systems", "rt:2:max"], "no system 'rt:2:max'"),
         (["--systems", "hybrid:1.5"], "no system 'hybrid:1.5'"),
+        (
+            ["--systems", "hybrid:.7,hybrid:0.70"],
+            "got 'hybrid:0.7,hybrid:0.7'",
+        ),
         (["--systems", "thinking,rt:65"], "refine_steps must be from 0 (no refining) to 64, got 65"),
         (["--systems", "thinking,thinking"], "different names"),
         (["--split", "dev"], "has no qrels/dev.tsv or qrels.dev.tsv"),

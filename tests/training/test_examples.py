@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -85,9 +86,17 @@ def test_missing_and_empty_splits_are_refused(tmp_path: Path) -> None:
         read_data(tmp_path)
 
 
-def test_a_corpus_with_an_id_twice_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ('{"_id": "a", "text": "again"}', "a document before it has the id 'a' too"),
+        ('{"_id": "new", "text": " "}', "the document has no text"),
+        ('{"text": "of whom"}', "the document has no id"),
+    ],
+)
+def test_a_bad_document_is_named_by_its_line(tmp_path: Path, line: str, said: str) -> None:
     write_data(tmp_path, DOCUMENTS, {"train": [EXAMPLE]})
     with (tmp_path / "corpus.jsonl").open("a") as file:
-        file.write('{"_id": "a", "text": "again"}\n')
-    with pytest.raises(CorpusError, match="id 'a'"):
+        file.write(f"\n{line}\n")
+    with pytest.raises(CorpusError, match=re.escape(f"corpus.jsonl:{len(DOCUMENTS) + 2}: {said}")):
         read_data(tmp_path)

@@ -238,6 +238,8 @@ def test_joined_sources_keep_apart_what_has_the_same_name(chains: Path, ontology
             for new, old in ((ours.positives, theirs.positives), (ours.negatives, theirs.negatives)):
                 assert [together.documents[each] for each in new] == [data.documents[each] for each in old]
     assert {e.part for e in read_data(tmp_path / "out", "ills-dev").examples} <= {"ills-comp", "ills-ood"}
+    again = joined.build({"both": tmp_path / "out", "facts": chains}, tmp_path / "again")
+    assert again.keys() == {"corpus", "train", "both-facts-dev", "both-ills-dev", "facts-dev"}
 
 
 @pytest.mark.parametrize(

@@ -10,17 +10,17 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from t1_vectorstore.training.examples import TRAIN, Example, has_split, read_corpus, read_split, write_data
+from t1_vectorstore.training.examples import TRAIN, Example, read_corpus, read_split, splits, write_data
 
 DEV = "dev"
 _NAME = re.compile(r"[a-z0-9_]+")
 
 
 def build(sources: Mapping[str, Path], out: Path) -> dict[str, int]:
-    """Write the folder ``out``: all documents and training examples, and each source's split ``dev`` if there is one.
+    """Write the folder ``out``: all documents and training examples, and the sources' splits for development.
 
     Args:
-        sources: Data folders by name.
+        sources: Data folders by name, possibly joined ones: splits for development are ``dev`` and ``...-dev``.
         out: Folder to write; the sources' other splits stay where they are, for evaluation over their own documents.
 
     Returns:
@@ -33,7 +33,7 @@ def build(sources: Mapping[str, Path], out: Path) -> dict[str, int]:
     if len(sources) < 2:
         raise ValueError(f"joining takes two folders or more, got {len(sources)}: {', '.join(sources) or 'none'}")
     documents: dict[str, str] = {}
-    splits: dict[str, list[Example]] = {TRAIN: []}
+    joined: dict[str, list[Example]] = {TRAIN: []}
     for name, folder in sources.items():
         if not _NAME.fullmatch(name):
             raise ValueError(f"a source's name is made of a-z, 0-9 and _, got {name!r}: write NAME=FOLDER")
@@ -41,10 +41,11 @@ def build(sources: Mapping[str, Path], out: Path) -> dict[str, int]:
             raise ValueError(f"{out} is one of the sources: write to another folder")
         own = read_corpus(folder)
         documents |= {f"{name}/{key}": text for key, text in own.items()}
-        splits[TRAIN] += [_renamed(name, example) for example in read_split(folder, TRAIN, own)]
-        if has_split(folder, DEV):
-            splits[f"{name}-{DEV}"] = [_renamed(name, example) for example in read_split(folder, DEV, own)]
-    return write_data(out, documents, splits)
+        joined[TRAIN] += [_renamed(name, example) for example in read_split(folder, TRAIN, own)]
+        for split in splits(folder):
+            if split.endswith(DEV):
+                joined[f"{name}-{split}"] = [_renamed(name, example) for example in read_split(folder, split, own)]
+    return write_data(out, documents, joined)
 
 
 def _renamed(name: str, example: Example) -> Example:
