@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from t1_vectorstore.evaluation.baselines import Bm25System, SentenceTransformerSystem
-from t1_vectorstore.evaluation.systems import System, T1System
+from t1_vectorstore.evaluation.systems import Kept, System, T1System
 from t1_vectorstore.evaluation.thoughts import gold, swapped
 
 if TYPE_CHECKING:
@@ -27,22 +27,24 @@ class Parts:
         store: the index, with the model that is measured.
         documents: starts reading what is ranked.
         other: an index of the same documents by another model, given the model's name or folder.
+        kept: what the systems of ``store`` have embedded.
     """
 
     store: T1VectorStore
     documents: Callable[[], Iterator[Document]]
     other: Callable[[str], T1VectorStore]
+    kept: Kept = field(default_factory=dict)
 
 
 Maker = Callable[[str, str, Parts], System]
 """Makes a system of its whole name, what stands in it after the colon, and the parts."""
 
 _KINDS: dict[str, Maker] = {
-    "thinking": lambda name, _, parts: T1System(name, _thinker(name, parts), {"think": True}),
-    "no-thinking": lambda name, _, parts: T1System(name, parts.store, {"think": False}),
+    "thinking": lambda name, _, parts: T1System(name, _thinker(name, parts), {}, kept=parts.kept),
+    "no-thinking": lambda name, _, parts: T1System(name, parts.store, {"think": False}, kept=parts.kept),
     "gold": lambda name, _, parts: T1System(name, _thinker(name, parts), {}, given=gold),
     "swapped": lambda name, _, parts: T1System(name, _thinker(name, parts), {}, given=swapped),
-    "hybrid": lambda name, _, parts: T1System(name, _with_words(parts), {}, hybrid=True),
+    "hybrid": lambda name, _, parts: T1System(name, _with_words(parts), {}, hybrid=True, kept=parts.kept),
     "bm25": lambda _, __, parts: Bm25System(parts.documents()),
 }
 _KINDS_OF: dict[str, tuple[str, Maker]] = {
@@ -136,7 +138,8 @@ def _thinker(name: str, parts: Parts) -> T1VectorStore:
 
 
 def _weighed(name: str, value: str, parts: Parts) -> T1System:
-    return T1System(name, _with_words(parts), {}, hybrid=True, vector_weight=_vector_weight(value))
+    weight = _vector_weight(value)
+    return T1System(name, _with_words(parts), {}, hybrid=True, vector_weight=weight, kept=parts.kept)
 
 
 def _with_words(parts: Parts) -> T1VectorStore:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Protocol
@@ -22,6 +22,9 @@ BATCH = 32
 """Queries that are thought about together."""
 
 OnDone = Callable[[int], None]
+
+Kept = dict[tuple[str, str], tuple["QueryEmbedding", float]]
+"""What was embedded before, and the seconds it took, by options and query: systems that rank differently think once."""
 
 
 class System(Protocol):
@@ -61,6 +64,7 @@ class T1System:
         vector_weight: the vector's share in it; see ``T1VectorStore.search``.
         given: thoughts by query id, to embed a task's queries with in place of the model's own; see
             :mod:`t1_vectorstore.evaluation.thoughts`.
+        kept: what was embedded before; to be shared by systems of one store.
     """
 
     name: str
@@ -70,6 +74,7 @@ class T1System:
     fusion: Fusion = "rrf"
     vector_weight: float | None = None
     given: Callable[[Benchmark], Mapping[str, str]] | None = None
+    kept: Kept = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def space(self) -> str:
@@ -81,15 +86,25 @@ class T1System:
         given = None if self.given is None else self.given(task)
         answers: dict[str, Answer] = {}
         for batch in batched(task.queries.items(), BATCH):
-            started = time.perf_counter()
-            embeddings = self._embed(dict(batch), given)
-            shared = (time.perf_counter() - started) / len(batch)
-            for query, embedding in embeddings.items():
+            for query, (embedding, shared) in self._embedded(dict(batch), given).items():
                 right = [self.store.embedder.as_thought(thought) for thought in task.thoughts.get(query, ())]
                 answers[query] = self._find(embedding, depth, shared, right if given is None else [])
             if on_done:
                 on_done(len(batch))
         return answers
+
+    def _embedded(
+        self, queries: Mapping[str, str], given: Mapping[str, str] | None
+    ) -> dict[str, tuple[QueryEmbedding, float]]:
+        """Embeddings, each with its share of the seconds they took; only what was not embedded before is embedded."""
+        keys = {query: (repr(sorted(self.options.items())), text) for query, text in queries.items()}
+        kept = self.kept if given is None else {}
+        new = {query: text for query, text in queries.items() if keys[query] not in kept}
+        started = time.perf_counter()
+        embeddings = self._embed(new, given) if new else {}
+        share = (time.perf_counter() - started) / max(1, len(new))
+        kept |= {keys[query]: (embedding, share) for query, embedding in embeddings.items()}
+        return {query: kept[key] for query, key in keys.items()}
 
     def _embed(self, queries: Mapping[str, str], given: Mapping[str, str] | None) -> dict[str, QueryEmbedding]:
         """Queries that are to have a thought given, and for which there is none, are embedded without one."""

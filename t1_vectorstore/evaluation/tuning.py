@@ -11,7 +11,7 @@ from t1_vectorstore.evaluation import experiment
 from t1_vectorstore.evaluation.benchmark import Benchmark
 from t1_vectorstore.evaluation.experiment import Experiment
 from t1_vectorstore.evaluation.scoring import compare, mean
-from t1_vectorstore.evaluation.systems import T1System
+from t1_vectorstore.evaluation.systems import Kept, T1System
 
 if TYPE_CHECKING:
     from t1_vectorstore.vectorstore import T1VectorStore
@@ -66,9 +66,11 @@ def tune(
     middle = len(names) // 2
     halves = benchmark.only(set(names[:middle])), benchmark.only(set(names[middle:]))
     found = candidates(store, halves[0])
-    measured = experiment.run(halves[0], [_system(store, options) for options in found], on_progress=on_progress)
+    kept: Kept = {}
+    tried = [_system(store, options, kept) for options in found]
+    measured = experiment.run(halves[0], tried, on_progress=on_progress)
     chosen = found[_choose(measured)]
-    systems = [_system(store, chosen)] + ([_system(store, {})] if chosen else [])
+    systems = [_system(store, options, kept) for options in ([chosen, {}] if chosen else [{}])]
     return Tuned(chosen, measured, experiment.run(halves[1], systems, on_progress=on_progress))
 
 
@@ -106,8 +108,8 @@ def _choose(measured: Experiment) -> int:
     return min(close, key=lambda place: outcomes[place].seconds)
 
 
-def _system(store: T1VectorStore, options: Mapping[str, Any]) -> T1System:
+def _system(store: T1VectorStore, options: Mapping[str, Any], kept: Kept) -> T1System:
     """Asks as a search with these options does: by words as well where there are any, unless it is told not to."""
     ranking = {name: options[name] for name in ("hybrid", "fusion", "vector_weight") if name in options}
     asking = {name: value for name, value in options.items() if name not in ranking}
-    return T1System(describe(options), store, asking, **{"hybrid": store.collection.hybrid, **ranking})
+    return T1System(describe(options), store, asking, **{"hybrid": store.collection.hybrid, **ranking}, kept=kept)

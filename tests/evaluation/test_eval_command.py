@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,9 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from t1_vectorstore.cli import app
+from t1_vectorstore.embedder import T1Embedder
 from t1_vectorstore.evaluation.runs import read_trec
+from t1_vectorstore.types import QueryEmbedding
 from tests.evaluation import small_benchmark
 
 
@@ -88,6 +91,21 @@ def test_words_are_weighed(questions: Path) -> None:
     found = rows(questions, "--systems", "hybrid:1,no-thinking,hybrid:0", "--override", "thinks=false")
     by_vector, plain, by_words = (row["nDCG@10"] for row in found)
     assert by_vector == plain > 0.5 > by_words  # questions have few words of their documents
+
+
+def test_systems_that_only_rank_differently_think_once(questions: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    embed = T1Embedder.embed_queries
+
+    def counted(self: T1Embedder, texts: Iterable[str], **options: Any) -> list[QueryEmbedding]:
+        asked.extend(texts := list(texts))
+        return embed(self, texts, **options)
+
+    monkeypatch.setattr(T1Embedder, "embed_queries", counted)
+    found = rows(questions, "--systems", "thinking,hybrid,hybrid:0.9,no-thinking")
+    assert len(asked) == 2 * len(set(asked)) == 24  # with a thought and without
+    assert len({row["thought_tokens"] for row in found[:3]}) == 1
+    assert all(row["seconds"] > 0 for row in found)
 
 
 def test_the_table_is_for_people(questions: Path) -> None:

@@ -167,7 +167,7 @@ def test_thoughts_that_are_no_text(folder: Path, tmp_path: Path) -> None:
     for file in folder.iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())
     (tmp_path / "a.jsonl").write_text('{"query": "x", "thought": 3, "positives": ["y"]}\n')
-    with pytest.raises(CorpusError, match=r"a\.jsonl: example 1: 'thought' must be a text or null, got 3"):
+    with pytest.raises(CorpusError, match=r"a\.jsonl:1: 'thought' must be a text or null, got 3"):
         read_beir(tmp_path, "a")
 
 
