@@ -35,12 +35,12 @@ class Commands(TyperGroup):
 
 def exit_code(error: Exception) -> int:
     """2 for what the caller can mend by calling differently, 1 for everything else."""
-    return WRONG_USAGE if isinstance(error, ValueError | TypeError) or _names_no_file(error) else FAILED
+    return WRONG_USAGE if isinstance(error, ValueError | TypeError) or _is_our_word_on_a_file(error) else FAILED
 
 
-def _names_no_file(error: Exception) -> bool:
-    """Whether it is our own word that there is no such file; the system's has a number, and may come from anywhere."""
-    return isinstance(error, FileNotFoundError) and error.errno is None
+def _is_our_word_on_a_file(error: Exception) -> bool:
+    """Whether it is our own word that a file is there or is not; the system's has a number."""
+    return isinstance(error, FileNotFoundError | FileExistsError) and error.errno is None
 
 
 def _belongs_to_the_library(error: Exception) -> bool:
@@ -53,6 +53,6 @@ def _line(error: Exception) -> str:
     from t1_vectorstore.errors import T1Error
 
     text = " ".join(str(error).split())
-    if text and (isinstance(error, T1Error | ValueError | TypeError) or _names_no_file(error)):
+    if text and (isinstance(error, T1Error | ValueError | TypeError) or _is_our_word_on_a_file(error)):
         return text
     return f"{type(error).__name__}: {text} (--debug shows where)"

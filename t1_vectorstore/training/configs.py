@@ -282,4 +282,7 @@ def _told(error: ValidationError) -> str:
     def place(location: tuple[Any, ...]) -> str:
         return ".".join(str(part) for part in location) or "recipe"
 
-    return "; ".join(f"{place(item['loc'])}: {item['msg']}" for item in error.errors())
+    items = error.errors()
+    # Of a tuple with a bad item pydantic also says that it is too short.
+    told = [item for item in items if item["type"] != "too_short"] or items
+    return "; ".join(f"{place(item['loc'])}: {item['msg']}" for item in told)

@@ -13,6 +13,7 @@ Each line of a split is one :class:`Example`. ``negatives`` and ``part`` may be 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -98,6 +99,11 @@ def read_corpus(folder: Path) -> dict[str, str]:
     return documents
 
 
+def thoughtful(data: TrainingData) -> TrainingData:
+    """The same with only the examples that have a thought."""
+    return TrainingData(data.documents, tuple(example for example in data.examples if example.thought is not None))
+
+
 def splits(folder: Path) -> list[str]:
     """The names of the folder's splits, sorted; files of queries, which are made of splits, are none."""
     names = {path.name.removesuffix(".gz").removesuffix(".jsonl") for path in folder.glob("*.jsonl*") if path.is_file()}
@@ -170,7 +176,8 @@ def _examples(path: Path) -> Iterator[tuple[int, Example]]:
         except ValidationError as error:
             first = error.errors()[0]
             field = ".".join(map(str, first["loc"])) or "line"
-            raise CorpusError(f"{path}:{lines.number}: {field}: {first['msg']}") from None
+            told = re.sub(r" at line \d+", " at", first["msg"])  # that counts within the line, from its end
+            raise CorpusError(f"{path}:{lines.number}: {field}: {told}") from None
         if not record.query.strip():
             raise CorpusError(f"{path}:{lines.number}: query: it is white space")
         positives, negatives = tuple(record.positives), tuple(record.negatives)

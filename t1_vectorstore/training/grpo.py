@@ -26,7 +26,7 @@ from t1_vectorstore.training import losses, settings
 from t1_vectorstore.training import model as models
 from t1_vectorstore.training.batching import Batch, Encoder
 from t1_vectorstore.training.configs import Grpo
-from t1_vectorstore.training.examples import Example, TrainingData
+from t1_vectorstore.training.examples import Example, TrainingData, thoughtful
 from t1_vectorstore.training.model import T1ForTraining
 from t1_vectorstore.training.optimizers import make_optimizer
 from t1_vectorstore.training.policy import Sampler, log_probabilities
@@ -53,18 +53,12 @@ def train(stage: Grpo, start: Path, data: TrainingData, source: Path, out: Path,
     """
     # 1. The model, and the queries of each step.
     language_model, tokenizer, spec = models.load(start)
-    if stage.reward.length and spec.decoding.max_tokens <= stage.reward.free_tokens:
-        raise ValueError(
-            f"free_tokens={stage.reward.free_tokens} leaves nothing of the budget of a thought to penalise"
-        )
     prompter = Prompter(tokenizer.backend_tokenizer, spec)
     encoder = Encoder(prompter)
     processes = settings.several_processes()
     draw = Draw(data.examples, stage.queries, seed)
     drawn = [example for step in range(stage.steps * processes) for example in draw(step)[0]]
     per_step = len(drawn) // (stage.steps * processes)
-    if outside := next((n for e in drawn for n in e.positives if not n.startswith(stage.within)), None):
-        raise ValueError(f"within={stage.within!r} leaves out {outside!r}, which a query of the stage should find")
     settings.check_memory(language_model)
     if stage.gradient_checkpointing:
         language_model.gradient_checkpointing_enable({"use_reentrant": False})
@@ -76,7 +70,7 @@ def train(stage: Grpo, start: Path, data: TrainingData, source: Path, out: Path,
         encoder=encoder,
         config=Checkpoint.load(start).config,
         drawn=drawn,
-        replay=Steps(data_with_thoughts(data), encoder, stage, thinks=True, seed=seed + 1, processes=processes,
+        replay=Steps(thoughtful(data), encoder, stage, thinks=True, seed=seed + 1, processes=processes,
                      counts=stage.replay_queries) if stage.replay else None,
         model=language_model,
         processing_class=tokenizer,
@@ -102,11 +96,6 @@ def train(stage: Grpo, start: Path, data: TrainingData, source: Path, out: Path,
     settings.run(trainer, out)
     if settings.is_first():
         models.save(merged(trainer.accelerator.unwrap_model(trainer.model)), tokenizer, spec, out / "model")
-
-
-def data_with_thoughts(data: TrainingData) -> TrainingData:
-    """The examples that have a thought: what is replayed."""
-    return TrainingData(data.documents, tuple(example for example in data.examples if example.thought is not None))
 
 
 class ThoughtTrainer(GRPOTrainer):  # type: ignore[misc]

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from t1_vectorstore.checkpoint import SPEC_FILE, Checkpoint, CheckpointSpec
-from t1_vectorstore.errors import CheckpointError
+from t1_vectorstore.errors import CheckpointError, TrainingFailed
 from t1_vectorstore.training.batching import Packed
 
 if TYPE_CHECKING:
@@ -169,10 +169,23 @@ def save(model: Any, tokenizer: PreTrainedTokenizerBase, spec: CheckpointSpec, f
     """Write weights (bfloat16 safetensors), tokenizer and specification. The model is bfloat16 afterwards.
 
     The specification is written last: a folder without it is no checkpoint.
+
+    Raises:
+        TrainingFailed: The model gives no usable states any more; nothing is written.
     """
     model.bfloat16()
+    _check_usable(model, tokenizer.get_vocab()[spec.emb_token])
     model.config.dtype = torch.bfloat16
     model.config.use_cache = True  # trainers turn it off, and transformers' generate would be slow for ever
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     (folder / SPEC_FILE).write_text(spec.model_dump_json(indent=2) + "\n", encoding="utf-8")
+
+
+@torch.no_grad()
+def _check_usable(model: Any, emb_id: int) -> None:  # noqa: ANN401 - transformers'
+    """The loss of a step is that before its update: what the last update has broken shows here."""
+    ids = torch.tensor([[emb_id]], device=model.get_input_embeddings().weight.device)
+    state = model.get_decoder()(input_ids=ids, use_cache=False).last_hidden_state
+    if not state.isfinite().all() or not state.any():
+        raise TrainingFailed("the last steps have broken the model, its states are no numbers: lower the learning rate")

@@ -1,6 +1,7 @@
 """Runs a recipe: the beginning, then one stage after the other, each from the model of the one before.
 
-out/run.json             the recipe and the digests of the data: what a continued run may not change
+out/run.json             the recipe and the digests of the data: what a continued run may not change, but for stages
+                         that have not begun
 out/0-begin/             the checkpoint that training begins with
 out/1-sft/               checkpoints, TensorBoard's files (runs/), trainer_state.json, and model/ when it is done
 out/2-grpo/              the same of the next stage
@@ -13,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import re
 import shutil
 import time
 from pathlib import Path
@@ -20,8 +22,9 @@ from typing import Any
 
 from t1_vectorstore.checkpoint import SPEC_FILE
 from t1_vectorstore.errors import MissingExtraError, TrainingFailed
+from t1_vectorstore.training.checks import check_data, check_model
 from t1_vectorstore.training.configs import Grpo, Recipe
-from t1_vectorstore.training.examples import CORPUS, TRAIN, TrainingData, read_data
+from t1_vectorstore.training.examples import CORPUS, TRAIN, read_data
 
 log = logging.getLogger(__name__)
 RECORD, MODEL, FIGURE = "run.json", "model", "training.png"
@@ -48,7 +51,7 @@ def train(recipe: Recipe, source: Path, out: Path) -> Path:
     """
     _check_libraries(recipe)
     data = read_data(source)
-    _check_stages(recipe, data, source)
+    check_data(recipe, data, source)
     first = _is_first()
     if first:
         _claim(recipe, source, out)
@@ -56,6 +59,7 @@ def train(recipe: Recipe, source: Path, out: Path) -> Path:
     from transformers.utils import logging as transformers_logging
 
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call] # only the command line draws
+    transformers_logging.set_verbosity_error()  # type: ignore[no-untyped-call] # it misses tied weights that are there
     from t1_vectorstore.training import supervised
     from t1_vectorstore.training.beginnings import begin
 
@@ -63,6 +67,7 @@ def train(recipe: Recipe, source: Path, out: Path) -> Path:
     if first and not (model / SPEC_FILE).is_file():
         begin(recipe, data, model)
     _wait_for(model / SPEC_FILE)
+    check_model(recipe, data, model)
     for number, stage in enumerate(recipe.stages, 1):
         folder = out / f"{number}-{stage.stage}"
         if not (folder / MODEL / SPEC_FILE).is_file():
@@ -84,37 +89,39 @@ def train(recipe: Recipe, source: Path, out: Path) -> Path:
     return out / MODEL
 
 
-def _check_stages(recipe: Recipe, data: TrainingData, source: Path) -> None:
-    """Find what a later stage lacks before the first one is trained."""
-    from t1_vectorstore.training.steps import Draw
-    from t1_vectorstore.training.supervised import probe_examples
-
-    for stage in recipe.stages:
-        for counts in (stage.queries, *([stage.replay_queries] if isinstance(stage, Grpo) and stage.replay else [])):
-            Draw(data.examples, counts, recipe.seed)
-        if recipe.thinks:
-            probe_examples(stage, source, data)
-
-
 def _claim(recipe: Recipe, source: Path, out: Path) -> None:
-    """Make the folder this run's, or see that it is; a run that has trained nothing yet may still be another one."""
+    """Make the folder this run's, or see that it is; stages that have trained nothing yet may still be others."""
+    if out.exists() and not out.is_dir():
+        raise TrainingFailed(f"{out} is no folder: give another one")
     identity = _identity(recipe, source)
     record = out / RECORD
     if record.is_file():
         before = json.loads(record.read_text(encoding="utf-8"))
+        begun = _begun(out)
         changed = sorted(name for name in identity.keys() | before.keys() if identity.get(name) != before.get(name))
-        if not changed:
-            return
-        if any(out.glob("[1-9]*-*/checkpoint-*")) or any(out.glob(f"[1-9]*-*/{MODEL}")):
+        if settled := [name for name in changed if begun and _stage_of(name) <= begun]:
             raise TrainingFailed(
-                f"the folder {out} is of a run with another {', '.join(changed[:5])}: give another folder, or remove it"
+                f"the folder {out} is of a run with another {', '.join(settled[:5])}: give another folder, or remove it"
             )
         for folder in out.glob("[0-9]*-*"):
-            shutil.rmtree(folder)
+            if changed and (not begun or int(folder.name.split("-")[0]) > begun):
+                shutil.rmtree(folder)
     elif out.is_dir() and any(out.iterdir()):
         raise TrainingFailed(f"{out} is not empty and holds no run: give another folder")
     out.mkdir(parents=True, exist_ok=True)
     record.write_text(json.dumps(identity, indent=1) + "\n", encoding="utf-8")
+
+
+def _begun(out: Path) -> int:
+    """The number of the last stage that has trained something, or 0."""
+    trained = [*out.glob("[1-9]*-*/checkpoint-*"), *out.glob(f"[1-9]*-*/{MODEL}")]
+    return max((int(path.parent.name.split("-")[0]) for path in trained), default=0)
+
+
+def _stage_of(name: str) -> int:
+    """The stage that a part of a run's identity is of; 0 for what all of them are made of."""
+    found = re.match(r"stage (\d+) ", name)
+    return int(found[1]) if found else 0
 
 
 def _identity(recipe: Recipe, source: Path) -> dict[str, Any]:

@@ -21,22 +21,32 @@ SKIPS = 3
 class Draw:
     """Draws examples: so many of all of them, or so many of each part."""
 
-    def __init__(self, examples: Sequence[Example], counts: int | Mapping[str, int], seed: int) -> None:
+    def __init__(
+        self, examples: Sequence[Example], counts: int | Mapping[str, int], seed: int, *, what: str = "examples"
+    ) -> None:
         """Group the examples by part.
 
+        Args:
+            examples: To draw from.
+            counts: How many.
+            seed: Of the draws.
+            what: The examples are, for messages.
+
         Raises:
-            ValueError: There is no example of a part that is asked for.
+            ValueError: There is no example, or none of a part that is asked for.
         """
         self._seed = seed
         parts: dict[str | None, list[Example]] = defaultdict(list)
         for example in examples:
             parts[example.part].append(example)
+        if not examples:
+            raise ValueError(f"the data has no {what}")
         if isinstance(counts, int):
             self._pools = [(list(examples), counts)]
         else:
             if unknown := sorted(set(counts) - {part for part in parts if part}):
                 known = ", ".join(sorted(part for part in parts if part)) or "none"
-                raise ValueError(f"the data has no part {unknown[0]!r}; its parts are: {known}")
+                raise ValueError(f"the data has no part {unknown[0]!r} of {what}; its parts of them are: {known}")
             self._pools = [(parts[part], count) for part, count in counts.items()]
 
     def __call__(self, step: int) -> tuple[list[Example], random.Random]:

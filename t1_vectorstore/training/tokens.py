@@ -39,12 +39,12 @@ def add_token(
     Raises:
         CheckpointError: The model does not load, or has the token already; nothing is written.
         ValueError: The budget leaves no room for queries.
-        FileExistsError: ``out`` exists and is not empty.
+        FileExistsError: ``out`` exists and is no empty folder.
     """
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    if out.exists() and any(out.iterdir()):
-        raise FileExistsError(f"{out} is not empty: give another folder")
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise FileExistsError(f"{out} is no empty folder: give another one")
     loader: Any = AutoModelForCausalLM
     try:
         tokenizer: Any = AutoTokenizer.from_pretrained(source)

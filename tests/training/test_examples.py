@@ -65,6 +65,7 @@ def test_a_bad_line_is_named(line: Callable[[str], Path], text: str, said: str) 
     with pytest.raises(CorpusError, match=r"train\.jsonl:2: ") as caught:
         read_data(line(text))
     assert said in str(caught.value)
+    assert " at line " not in str(caught.value)
 
 
 def test_bytes_that_are_not_utf8_are_named(line: Callable[[str], Path]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import torch
 from t1_vectorstore.embedder import T1Embedder
 from t1_vectorstore.errors import TrainingFailed
 from t1_vectorstore.training import running
-from t1_vectorstore.training.examples import Example, write_data
+from t1_vectorstore.training.examples import Example, read_data, write_data
 from t1_vectorstore.training.figures import read_history
 from tests.training.small_recipes import SFT, recipe
 
@@ -121,6 +122,29 @@ def test_a_length_penalty_without_room_is_refused(toy: Path, undecided: Path, tm
     reward = {"length": 0.1, "free_tokens": 128}
     with pytest.raises(ValueError, match="free_tokens=128"):
         running.train(recipe(GRPO | {"reward": reward}, path=str(undecided)), toy, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"replay_queries": {"size": 2}}, "no part 'size' of examples with a thought"),
+        ({"within": "r"}, "within='r' leaves out"),
+        ({"reward": {"length": 0.1, "free_tokens": 500}}, "free_tokens=500 leaves nothing"),
+    ],
+)
+def test_what_stage_3_cannot_have_is_found_before_stage_1(
+    toy: Path, undecided: Path, tmp_path: Path, wrong: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(ValueError, match=said):
+        running.train(recipe(SFT | {"steps": 1}, GRPO | wrong, path=str(undecided)), toy, tmp_path / "run")
+    assert not (tmp_path / "run" / "1-sft").exists()
+
+
+def test_data_without_thoughts_has_nothing_to_replay(toy: Path, undecided: Path, tmp_path: Path) -> None:
+    data = read_data(toy)
+    write_data(tmp_path / "data", data.documents, {"train": [replace(e, thought=None) for e in data.examples]})
+    with pytest.raises(ValueError, match="the data has no examples with a thought"):
+        running.train(recipe(GRPO, path=str(undecided)), tmp_path / "data", tmp_path / "run")
 
 
 def test_an_index_that_lacks_what_is_asked_for_is_refused(toy: Path, undecided: Path, tmp_path: Path) -> None:

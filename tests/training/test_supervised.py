@@ -14,7 +14,7 @@ from t1_vectorstore.embedder import T1Embedder
 from t1_vectorstore.errors import CorpusError, TrainingFailed
 from t1_vectorstore.training import running
 from t1_vectorstore.training.configs import Recipe
-from t1_vectorstore.training.examples import read_data, write_data
+from t1_vectorstore.training.examples import Example, read_data, write_data
 from t1_vectorstore.training.figures import read_history
 from t1_vectorstore.training.steps import Draw
 from tests.training.small_recipes import MODEL, SFT, recipe
@@ -153,6 +153,37 @@ def test_what_the_data_lacks_for_a_later_stage_is_refused_before_the_first(
     with pytest.raises((ValueError, CorpusError), match=r"no part 'hop9'|no nosplit\.jsonl"):
         running.train(recipe(SFT, SFT | missing), chains, tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_one_long_thought_among_all_is_found_before_the_first_step(chains: Path, tmp_path: Path) -> None:
+    data = read_data(chains)
+    long = Example("why", "because " * 200, (next(iter(data.documents)),), (), "hop1")
+    write_data(tmp_path / "data", data.documents, {"train": [*data.examples, long]})
+    with pytest.raises(TrainingFailed, match=r"the thought of the query 'why' has \d+ tokens, .* may think 128"):
+        running.train(recipe(SFT | {"queries": 1}), tmp_path / "data", tmp_path / "run")
+    assert not (tmp_path / "run" / "1-sft").exists()
+
+
+def test_a_stage_that_has_not_begun_may_change(chains: Path, tmp_path: Path) -> None:
+    two = SFT | {"steps": 2}
+    with pytest.raises(TrainingFailed, match="nan"):
+        running.train(recipe(two, two | {"margin": float("nan")}), chains, tmp_path)
+    first = (tmp_path / "1-sft" / "model" / "model.safetensors").stat().st_mtime_ns
+    with pytest.raises(TrainingFailed, match="another stage 1 learning_rate"):
+        running.train(recipe(two | {"learning_rate": 1e-4}, two), chains, tmp_path)
+    running.train(recipe(two, two), chains, tmp_path)
+    assert (tmp_path / "1-sft" / "model" / "model.safetensors").stat().st_mtime_ns == first
+    with pytest.raises(TrainingFailed, match="another stage 2 margin"):
+        running.train(recipe(two, two | {"margin": 0.3}), chains, tmp_path)
+    running.train(recipe(two, two, two), chains, tmp_path)
+    assert (tmp_path / "3-sft" / "model").is_dir()
+
+
+def test_a_model_that_the_last_step_breaks_is_not_handed_over(chains: Path, tmp_path: Path) -> None:
+    broken = {"steps": 1, "warmup_steps": 0, "learning_rate": 1e30, "clip": 1e30}
+    with pytest.raises(TrainingFailed, match="the last steps have broken the model"):
+        running.train(recipe(SFT | broken), chains, tmp_path)
+    assert not list(tmp_path.glob("*/model")) + list(tmp_path.glob("model"))
 
 
 def test_a_run_that_has_trained_nothing_may_become_another(chains: Path, tmp_path: Path) -> None:

@@ -61,5 +61,5 @@ def test_what_cannot_be_is_refused_before_anything_is_written(plain: Path, tmp_p
     with pytest.raises(CheckpointError, match="does not load"):
         add_token(str(tmp_path), tmp_path / "out")
     assert not (tmp_path / "out").exists()
-    with pytest.raises(FileExistsError, match="not empty"):
+    with pytest.raises(FileExistsError, match="is no empty folder"):
         add_token(str(plain), plain, emb_token="<vector>")
