@@ -1,0 +1,74 @@
+"""A user's own judgements: what they mean, and what is refused before anything is measured."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from t1_vectorstore.errors import CorpusError
+from t1_vectorstore.evaluation.benchmark import Benchmark
+from t1_vectorstore.evaluation.labels import read_labels
+from t1_vectorstore.store import Collection
+from t1_vectorstore.types import Chunk, ModelIdentity, Point
+
+
+@pytest.fixture(scope="module")
+def collection() -> Iterator[Collection]:
+    """Three documents, the last one in chunks."""
+    identity = ModelIdentity("made up", "none", 4)
+    with Collection.open(":memory:", identity=identity) as made:
+        names = [("a", "a"), ("b", "b"), ("c#chunk-0", "c")]
+        made.upsert(Point(Chunk(name, whole, "text", 0, 4), (1.0, 0.0, 0.0, 0.0)) for name, whole in names)
+        yield made
+
+
+@pytest.fixture
+def read(collection: Collection, tmp_path: Path) -> Any:
+    def read(*lines: dict[str, Any]) -> Benchmark:
+        path = tmp_path / "labels.jsonl"
+        path.write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines), encoding="utf-8")
+        return read_labels(path, collection)
+
+    return read
+
+
+def test_lines_with_one_query_are_one_query(read: Any) -> None:
+    found = read(
+        {"query": "goats", "positives": ["a"]},
+        {"query": "trains", "positives": {"b": 2}, "excluded": ["a"]},
+        {"query": "goats", "positives": ["c"], "id": 7, "excluded": ["b"]},
+    )
+    assert found.queries == {"7": "goats", "q2": "trains"}
+    assert found.relevant == {"7": {"a": 1, "c": 1}, "q2": {"b": 2}}
+    assert found.excluded == {"7": {"b"}, "q2": {"a"}}
+
+
+def test_a_query_without_an_id_gets_one_that_no_other_has(read: Any) -> None:
+    found = read(
+        {"query": "goats cheese", "positives": ["a"], "id": "q2"},
+        {"query": "Monday trains", "positives": ["b"]},
+        {"query": "tariffs", "positives": ["c"], "id": None},
+        {"query": "tides", "positives": ["c"], "id": None},
+    )
+    assert found.queries == {"q2": "goats cheese", "qq2": "Monday trains", "q3": "tariffs", "q4": "tides"}
+    assert found.relevant == {"q2": {"a": 1}, "qq2": {"b": 1}, "q3": {"c": 1}, "q4": {"c": 1}}
+
+
+def test_two_queries_with_one_id(read: Any) -> None:
+    with pytest.raises(CorpusError, match=r"labels\.jsonl:2: another query, on line 1, has the id '5'"):
+        read({"query": "goats", "positives": ["a"], "id": 5}, {"query": "trains", "positives": ["b"], "id": "5"})
+
+
+def test_a_text_may_hold_any_character(read: Any) -> None:
+    text = "one line\u2028to JSON\u0085and to us"
+    assert list(read({"query": text, "positives": ["a"]}).queries.values()) == [text]
+
+
+@pytest.mark.parametrize("excluded", [5, "b", ["b", 1], {"b": 1}])
+def test_excluded_is_a_list_of_ids(read: Any, excluded: object) -> None:
+    with pytest.raises(CorpusError, match=r"labels\.jsonl:1: 'excluded' must be a list of document ids, got"):
+        read({"query": "goats", "positives": ["a"], "excluded": excluded})
