@@ -39,7 +39,8 @@ def mined(mining: Mining, model: Path, data: TrainingData, file: Path) -> dict[s
         Ids of documents by query, hardest first; none where nothing is near enough.
     """
     if file.is_file():
-        return dict(json.loads(line) for line in file.read_text(encoding="utf-8").splitlines())
+        with file.open(encoding="utf-8") as kept:
+            return dict(json.loads(line) for line in kept)
     right: dict[str, set[str]] = {}
     for example in data.examples:
         right.setdefault(example.query, set()).update(example.positives)
