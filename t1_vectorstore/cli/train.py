@@ -151,7 +151,7 @@ def own(
     out: Out,
     endpoint: Annotated[str, typer.Option(metavar="URL", help="An OpenAI-compatible server, up to /v1.")],
     chat_model: Annotated[str, typer.Option(help="The chat model's name there.")],
-    calls: Annotated[int, typer.Option(min=1, help="Budget, with those of an interrupted run.")] = 200,
+    calls: Annotated[int, typer.Option(min=1, help="Budget, with all that OUT has answers of.")] = 200,
     queries: Annotated[int, typer.Option(min=1, help="To ask for in a call.")] = 4,
     at_once: Annotated[int, typer.Option(min=1, help="Calls at the same time.")] = 4,
     found_within: Annotated[

@@ -45,6 +45,16 @@ def test_data_is_not_written_among_other_data(tmp_path: Path) -> None:
     assert "is not an empty folder" in " ".join(result.stderr.split())
 
 
+def test_own_documents_are_not_written_over(tmp_path: Path) -> None:
+    source = tmp_path / "corpus.jsonl"
+    source.write_text('{"_id": "a", "title": "A", "text": "one"}\n{"_id": "b", "title": "B", "text": "two"}\n')
+    before = source.read_bytes()
+    result = t1("data", "own", source, tmp_path, "--endpoint", "http://127.0.0.1:9/v1", "--chat-model", "none")
+    assert result.exit_code != 0
+    assert "holds the documents" in " ".join(result.stderr.split())
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"corpus.jsonl": before}
+
+
 @pytest.mark.parametrize(
     ("command", "said"),
     [

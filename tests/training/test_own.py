@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -55,16 +56,19 @@ class Writer:
 
 @pytest.fixture
 def corpus(tmp_path: Path) -> Path:
-    path = tmp_path / "corpus.jsonl"
-    lines = [{"id": f"d{n}", "text": f"llama lives somewhere in highlands, name{n}, herd{n // 3}"} for n in range(12)]
-    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return write_corpus(tmp_path / "corpus.jsonl", 12)
+
+
+def write_corpus(path: Path, count: int) -> Path:
+    texts = [f"llama lives somewhere in highlands, name{n}, herd{n // 3}" for n in range(count)]
+    path.write_text("".join(json.dumps({"id": f"d{n}", "text": text}) + "\n" for n, text in enumerate(texts)))
     return path
 
 
 def test_what_can_be_used_is_kept_once(corpus: Path, tmp_path: Path) -> None:
     writer = Writer()
     counts = writer.build(corpus, tmp_path / "out", calls=12)
-    assert counts == {"corpus": 12, "train": 10, "dev": 2, "refused": 60, own.ASTRAY: 24}
+    assert counts == {"corpus": 12, "train": 10, "dev": 2, "refused": 60, own.ASTRAY: 24, own.GONE: 0}
     example = read_data(tmp_path / "out").examples[0]
     assert example.thought == f"it is name{example.positives[0][1:]}."
     herd = int(example.positives[0][1:]) // 3
@@ -92,9 +96,122 @@ def test_the_budget_is_kept(corpus: Path, tmp_path: Path) -> None:
     assert len(writer.calls) == 3
 
 
+def test_answers_to_another_seeds_choices_count_against_the_budget(corpus: Path, tmp_path: Path) -> None:
+    Writer().build(corpus, tmp_path / "out", calls=4)
+    again = Writer()
+    again.build(corpus, tmp_path / "out", calls=4, seed=5)
+    assert again.calls == []
+    again.build(corpus, tmp_path / "out", calls=7, seed=5)
+    assert len(again.calls) == 3
+    assert len((tmp_path / "out" / own.ANSWERS).read_text().splitlines()) == 7
+
+
+def test_one_failed_call_loses_no_answer_of_the_others(corpus: Path, tmp_path: Path) -> None:
+    only, others = Writer(), Writer()
+    only.build(corpus, tmp_path / "only", calls=1)
+    under_way, turn = threading.Barrier(4), threading.Lock()
+
+    def first_fails(request: httpx.Request) -> httpx.Response:
+        under_way.wait(timeout=60)
+        if json.loads(request.content) == only.calls[0]:
+            return httpx.Response(503)
+        with turn:
+            return others(request)
+
+    with pytest.raises(T1Error, match="503"):
+        own.build(corpus, tmp_path / "out", ENDPOINT, transport=httpx.MockTransport(first_fails), calls=4, at_once=4)
+    again = Writer()
+    again.build(corpus, tmp_path / "out", calls=4)
+    assert len(others.calls) == 3
+    assert again.calls == only.calls
+
+
+@pytest.mark.parametrize("mark", ["\u2028", "\u2029", "\x85", "\r"])
+def test_an_answer_may_hold_any_line_end(corpus: Path, tmp_path: Path, mark: str) -> None:
+    query = {"query": "whereabouts of it", "thought": "it is name0.", "positives": ["d0"]}
+    writer = Writer(f"Here{mark}you are:{json.dumps({'queries': [query]})}")
+    counts = writer.build(corpus, tmp_path / "out", calls=12)
+    kept = (tmp_path / "out" / own.ANSWERS).read_bytes()
+    assert writer.build(corpus, tmp_path / "out", calls=12) == counts
+    assert len(writer.calls) == 12
+    assert (tmp_path / "out" / own.ANSWERS).read_bytes() == kept
+
+
+def test_half_a_surrogate_pair_loses_no_answer(corpus: Path, tmp_path: Path) -> None:
+    query = {"query": "whereabouts of it", "thought": "it is name0.", "positives": ["d0"]}
+    text = json.dumps(json.dumps({"queries": [query]}) + "HALF").replace("HALF", "\\ud83d")
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, text=f'{{"choices": [{{"message": {{"content": {text}}}}}]}}')
+
+    counts = own.build(corpus, tmp_path / "out", ENDPOINT, transport=httpx.MockTransport(answer))
+    assert counts["train"] == 1
+
+
+def test_the_last_answer_is_cut_off_within_a_character_or_has_lost_its_line_end(corpus: Path, tmp_path: Path) -> None:
+    file = tmp_path / "out" / own.ANSWERS
+    Writer().build(corpus, tmp_path / "out", calls=3)
+    whole = file.read_bytes()
+    for left, calls in ((whole[:-1], 0), (whole + '{"shown": ["é'.encode()[:-1], 0), (whole[:-2], 1)):
+        file.write_bytes(left)
+        again = Writer()
+        again.build(corpus, tmp_path / "out", calls=3)
+        assert len(again.calls) == calls
+        assert file.read_bytes() == whole
+
+
+def test_a_line_that_is_no_answer_is_named_and_nothing_is_changed(corpus: Path, tmp_path: Path) -> None:
+    file = tmp_path / "out" / own.ANSWERS
+    Writer().build(corpus, tmp_path / "out", calls=2)
+    wrong = file.read_text() + '{"shown": 3, "answer": "it"}\n{"sho'
+    file.write_text(wrong)
+    with pytest.raises(CorpusError, match=r"answers\.jsonl:3: no answer of an earlier run: remove the line"):
+        Writer(fails_at=0).build(corpus, tmp_path / "out", calls=9)
+    assert file.read_text() == wrong
+
+
+def test_answers_about_documents_that_are_gone_are_skipped_and_counted(tmp_path: Path) -> None:
+    Writer().build(write_corpus(tmp_path / "corpus.jsonl", 12), tmp_path / "out", calls=12)
+    again = Writer()
+    counts = again.build(write_corpus(tmp_path / "corpus.jsonl", 9), tmp_path / "out", calls=12)
+    assert again.calls == []
+    answers = [json.loads(line)["shown"] for line in (tmp_path / "out" / own.ANSWERS).read_text().splitlines()]
+    lost = [shown for shown in answers if {"d9", "d10", "d11"} & set(shown)]
+    assert counts[own.GONE] == len(lost) > 0
+    assert counts["train"] + counts["dev"] == 12 - len(lost) > 0
+    (tmp_path / "others.jsonl").write_text('{"id": "a", "text": "one"}\n{"id": "b", "text": "two"}\n')
+    with pytest.raises(T1Error, match=r"of 0 queries.*12 more answers are about documents that .* no longer has"):
+        again.build(tmp_path / "others.jsonl", tmp_path / "out", calls=12)
+
+
+def test_nothing_is_written_among_other_files(corpus: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "train.jsonl").write_text("{}")
+    for out in (other, other / "train.jsonl"):
+        with pytest.raises(ValueError, match="is not an empty folder"):
+            Writer(fails_at=0).build(corpus, out)
+    assert [path.name for path in other.iterdir()] == ["train.jsonl"]
+
+
+def test_the_documents_themselves_are_never_written_over(corpus: Path, tmp_path: Path) -> None:
+    (tmp_path / own.ANSWERS).touch()
+    (tmp_path / "link").symlink_to(tmp_path, target_is_directory=True)
+    before = corpus.read_bytes()
+    for source, out in (
+        (corpus, tmp_path),
+        (tmp_path, tmp_path),
+        (corpus, tmp_path / "link"),
+        (tmp_path / "link" / corpus.name, tmp_path),
+    ):
+        with pytest.raises(ValueError, match=r"holds the documents .* give another folder"):
+            Writer(fails_at=0).build(source, out)
+    assert corpus.read_bytes() == before
+
+
 def test_thoughts_that_lead_elsewhere_may_be_kept(corpus: Path, tmp_path: Path) -> None:
     counts = Writer().build(corpus, tmp_path / "out", calls=12, found_within=0)
-    assert counts == {"corpus": 12, "train": 32, "dev": 4, "refused": 60, own.ASTRAY: 0}
+    assert counts == {"corpus": 12, "train": 32, "dev": 4, "refused": 60, own.ASTRAY: 0, own.GONE: 0}
     again = Writer()
     assert again.build(corpus, tmp_path / "out", calls=12)[own.ASTRAY] == 24  # by another rule, of the same answers
     assert again.calls == []

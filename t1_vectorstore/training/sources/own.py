@@ -4,19 +4,19 @@ For a few documents at a time, a seed and those that share its rarest words, the
 several of them, the chain of thought that leads there, and which document answers. What it writes is checked (ids that
 were shown, lengths, no question that copies its document, a thought that leads to the document) and kept only once.
 Every answer is appended to ``answers.jsonl`` as it comes, so that an interrupted run goes on, and nothing is paid for
-twice.
+twice. All of them count against the budget, also those to another seed's choices or about documents that are gone.
 """
 
 from __future__ import annotations
 
 import json
-import logging
 import random
 import re
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +27,8 @@ from t1_vectorstore.corpora import read
 from t1_vectorstore.errors import CorpusError, T1Error
 from t1_vectorstore.lexical import Bm25
 from t1_vectorstore.training.examples import Example, write_data
+from t1_vectorstore.training.sources.answers import Answers
 
-log = logging.getLogger(__name__)
 ANSWERS = "answers.jsonl"
 SHOWN = 4
 """Documents that one call shows."""
@@ -39,6 +39,7 @@ COPIED = 0.6
 FOUND_WITHIN = 10
 """A thought leads to its document if BM25, asked by it and its query, has that among so many; a default of ours."""
 ASTRAY = "dropped: thought does not find its document"
+GONE = "answers skipped: documents they were shown are gone"
 DEV_ONE_IN = 10
 PROMPT = """Here are {count} passages, each with an id.
 
@@ -91,9 +92,9 @@ def build(
 
     Args:
         source: Documents: a folder, or a file of records, as ``t1 index`` takes them.
-        out: Folder to write; answers it has from an interrupted run are used.
+        out: Folder to write, empty or an earlier run's, whose answers are used.
         endpoint: Who writes.
-        calls: Budget, those of earlier runs included.
+        calls: Budget: no call is made once ``out`` has so many answers, whichever seed or documents they belong to.
         queries: To ask for in a call.
         at_once: Calls at the same time.
         found_within: Keep a thought only if BM25 over all documents, asked by it and its query, has a right one among
@@ -103,70 +104,78 @@ def build(
 
     Returns:
         What was written, as :func:`write_data` says it, with ``refused``: queries that cannot be used, and
-        :data:`ASTRAY`: those whose thought leads elsewhere.
+        :data:`ASTRAY`: those whose thought leads elsewhere; and :data:`GONE`: answers about documents that ``source``
+        no longer has.
 
     Raises:
-        ValueError: ``found_within`` is negative.
+        ValueError: ``found_within`` is negative; or ``out`` holds ``source``, or files but no earlier run's answers.
         MissingExtraError: BM25 is not installed, and is needed.
         CorpusError: The documents cannot be read, or fewer than two can.
         T1Error: The endpoint does not answer, or nothing that it writes can be used.
     """
+    if found_within < 0:
+        raise ValueError(f"found_within is a number of documents, or 0 to keep every thought; got {found_within}")
+    _check_folder(out, source)
     documents = {str(d.id or f"document-{n}"): d.text for n, d in enumerate(read(source)) if d.text.strip()}
     if len(documents) < 2:
         raise CorpusError(f"{source} holds {len(documents)} documents: chains need at least two")
-    if found_within < 0:
-        raise ValueError(f"found_within is a number of documents, or 0 to keep every thought; got {found_within}")
     ranking = Bm25(list(documents.values())) if found_within else None
     out.mkdir(parents=True, exist_ok=True)
-    file = out / ANSWERS
-    answers = _read_answers(file)
-    shown = [group for group in _groups(documents, calls, seed) if json.dumps(group) not in answers]
+    answers = Answers(out / ANSWERS)
+    unanswered = (group for group in _groups(documents, seed) if group not in answers)
     headers = {"Authorization": f"Bearer {endpoint.api_key}"} if endpoint.api_key else {}
     with (
         httpx.Client(headers=headers, timeout=endpoint.timeout, transport=transport) as client,
-        file.open("a", encoding="utf-8") as kept,
         ThreadPoolExecutor(at_once) as pool,
     ):
-        for start in range(0, len(shown), at_once):
-            groups = shown[start : start + at_once]
-            for group, answer in zip(
-                groups, pool.map(lambda g: _ask(client, endpoint, documents, g, queries), groups), strict=True
-            ):
-                answers[json.dumps(group)] = answer
-                kept.write(json.dumps({"shown": group, "answer": answer}, ensure_ascii=False) + "\n")
-                kept.flush()
-    usable, refused = _checked(answers, documents)
+
+        def ask(group: Sequence[str]) -> None:
+            answers.add(group, _ask(client, endpoint, documents, group, queries))
+
+        while groups := list(islice(unanswered, max(0, min(at_once, calls - len(answers))))):
+            list(pool.map(ask, groups))  # raises the first failure; the pool's end waits for the other calls
+    usable, refused, gone = _checked(answers, documents)
     examples = usable if ranking is None else _leading(usable, list(documents), ranking, found_within)
     astray = len(usable) - len(examples)
     if not examples:
         why = f"; the thoughts of {astray} do not find their documents, and found_within=0 keeps them" if astray else ""
+        if gone:
+            why += f"; {gone} more answers are about documents that {source} no longer has, and count against calls"
         raise T1Error(
-            f"nothing that {endpoint.model} wrote can be used, of {refused + astray} queries: see {file}{why}"
+            f"nothing that {endpoint.model} wrote can be used, of {refused + astray} queries: see {answers.file}{why}"
         )
     dev = examples[::DEV_ONE_IN]
     train = [example for number, example in enumerate(examples) if number % DEV_ONE_IN] or dev
-    return write_data(out, documents, {"train": train, "dev": dev}) | {"refused": refused, ASTRAY: astray}
+    counts = write_data(out, documents, {"train": train, "dev": dev})
+    return counts | {"refused": refused, ASTRAY: astray, GONE: gone}
 
 
-def _groups(documents: Mapping[str, str], calls: int, seed: int) -> list[list[str]]:
-    """Ids that are shown together: a seed, and the documents that share its rarest words."""
+def _check_folder(out: Path, source: Path) -> None:
+    """Refuse a folder in which something else would be written over, or taken for splits of the new data."""
+    if any(path.is_relative_to(out.resolve()) for path in (source.resolve(), source.parent.resolve() / source.name)):
+        raise ValueError(f"{out} holds the documents {source}, which would be written over: give another folder")
+    if out.exists() and not (out / ANSWERS).is_file() and (not out.is_dir() or any(out.iterdir())):
+        raise ValueError(
+            f"{out} is not an empty folder, and has no {ANSWERS} of an earlier run: give another one, or remove it"
+        )
+
+
+def _groups(documents: Mapping[str, str], seed: int) -> Iterator[list[str]]:
+    """Ids that are shown together: a document, each once, and those that share its rarest words."""
     words = {name: set(re.findall(r"\w{4,}", text.casefold())) for name, text in documents.items()}
     holders: dict[str, list[str]] = defaultdict(list)
     for name, own in words.items():
         for word in sorted(own):
             holders[word].append(name)
     names = sorted(documents)
-    order = random.Random(f"own/{seed}").sample(names, min(calls, len(names)))
-    groups = []
-    for name in order:
+    for name in random.Random(f"own/{seed}").sample(names, len(names)):
         near: dict[str, float] = defaultdict(float)
         for word in sorted(words[name], key=lambda w: (len(holders[w]), w))[:20]:
             for other in holders[word][:50]:
                 near[other] += 1.0 / len(holders[word])
         near.pop(name, None)
         best = sorted(near, key=lambda other: (-near[other], other))[: SHOWN - 1]
-        groups.append([name, *best])
-    return groups
+        yield [name, *best]
 
 
 def _ask(
@@ -185,15 +194,17 @@ def _ask(
             f"{url} gave no answer that can be read ({type(error).__name__}: {error}); what was answered before is "
             "kept: run the same command again"
         ) from error
-    return str(content)
+    return str(content).encode(errors="replace").decode()  # half of a surrogate pair can be written nowhere
 
 
-def _checked(answers: Mapping[str, str], documents: Mapping[str, str]) -> tuple[list[Example], int]:
-    """The examples that can be used, each query once; and how many could not."""
+def _checked(answers: Answers, documents: Mapping[str, str]) -> tuple[list[Example], int, int]:
+    """The examples that can be used, each query once; how many could not; and how many answers lost a document."""
     kept: dict[str, Example] = {}
-    refused = 0
-    for group, answer in answers.items():
-        shown = json.loads(group)
+    refused = gone = 0
+    for shown, answer in answers:
+        if not documents.keys() >= set(shown):
+            gone += 1
+            continue
         for item in _items(answer):
             example = _example(item, shown, documents)
             key = " ".join(re.findall(r"\w+", example.query.casefold())) if example else ""
@@ -201,7 +212,7 @@ def _checked(answers: Mapping[str, str], documents: Mapping[str, str]) -> tuple[
                 refused += 1
             else:
                 kept[key] = example
-    return list(kept.values()), refused
+    return list(kept.values()), refused, gone
 
 
 def _leading(examples: Sequence[Example], names: Sequence[str], ranking: Bm25, within: int) -> list[Example]:
@@ -238,21 +249,3 @@ def _example(item: object, shown: Sequence[str], documents: Mapping[str, str]) -
         return None
     wrong = tuple(name for name in shown if name not in right)
     return Example(query.query.strip(), " ".join(query.thought.split()), right, wrong, "own")
-
-
-def _read_answers(file: Path) -> dict[str, str]:
-    """What an earlier run was answered; a last line that was cut off is asked for again."""
-    answers: dict[str, str] = {}
-    if file.is_file():
-        lines = file.read_text(encoding="utf-8").splitlines(keepends=True)
-        whole = [line for line in lines if line.endswith("\n")]
-        if len(whole) < len(lines):
-            file.write_text("".join(whole), encoding="utf-8")
-        try:
-            for line in whole:
-                record = json.loads(line)
-                answers[json.dumps(record["shown"])] = str(record["answer"])
-        except (ValueError, KeyError, TypeError):
-            where = f"{file}:{whole.index(line) + 1}"
-            raise CorpusError(f"{where}: no answer of an earlier run: remove the line") from None
-    return answers
