@@ -12,7 +12,8 @@ from t1_vectorstore.errors import CorpusError
 from t1_vectorstore.evaluation import experiment
 from t1_vectorstore.evaluation.baselines import Bm25System
 from t1_vectorstore.evaluation.benchmark import Benchmark
-from t1_vectorstore.evaluation.runs import Answer, Run, cut, read_trec, write_trec
+from t1_vectorstore.evaluation.report import write_report
+from t1_vectorstore.evaluation.runs import Answer, Run, cut, in_order, read_trec, write_trec
 from t1_vectorstore.evaluation.scoring import compare, compare_ratio, interval, mean, score
 from t1_vectorstore.evaluation.systems import OnDone
 from t1_vectorstore.types import Document
@@ -61,6 +62,42 @@ def test_excluded_documents_leave_the_ranking_before_it_is_cut() -> None:
     assert list(measured.outcomes["fixed"].run.answers["q"].ranking) == ["a", "b"]
     assert measured.outcomes["fixed"].scores["nDCG@10"]["q"] == pytest.approx(1 / math.log2(3))
     assert cut({"x": 2.0, "a": 1.0}, frozenset({"x"}), 1) == {"a": 1.0}
+
+
+def test_the_order_of_equal_scores_is_trec_evals() -> None:
+    found = {"b": 0.5, "Z": 0.5, "é": 0.5, "a#1": 0.5 + 1e-9, "a": 0.5, "10": 0.75, "9": 0.75, "last": 0.25}
+    order = list(in_order(found))
+    assert order == ["9", "10", "é", "b", "a#1", "a", "Z", "last"]  # it has scores in single precision
+    for rank, document in enumerate(order, 1):
+        task = Benchmark("b", None, {"q": "?"}, {"q": {document: 1}})
+        assert score(Run("s", {"q": Answer(found, 0.0)}), task)["MRR"]["q"] == pytest.approx(1 / rank)
+
+
+class Tied(Fixed):
+    """Has all documents equal, in an order of its own."""
+
+    name = "tied"
+
+    def answer(self, task: Benchmark, depth: int, on_done: OnDone | None = None) -> dict[str, Answer]:
+        return {query: Answer(dict.fromkeys(["b", "x", "a"], 1.0), 0.0) for query in task.queries}
+
+
+def test_ranks_that_are_shown_are_those_that_are_scored(tmp_path: Path) -> None:
+    task = Benchmark("b", None, {"q": "?"}, {"q": {"b": 1}}, {"q": frozenset({"x"})})
+    measured = experiment.run(task, [Fixed(), Tied()])
+    assert [outcome.scores["MRR"]["q"] for outcome in measured.outcomes.values()] == [0.5, 1.0]
+    task = Benchmark("b", None, {"q": "?"}, {"q": {"b": 1}})
+    measured = experiment.run(task, [Fixed(), Tied()])
+    assert [outcome.scores["MRR"]["q"] for outcome in measured.outcomes.values()] == [1 / 3, 0.5]
+    write_report([measured], tmp_path / "report.html")
+    assert "<td>b</td><td>3</td><td>2</td>" in (tmp_path / "report.html").read_text()
+    write_trec(measured.outcomes["tied"].run, tmp_path / "run")
+    assert [line.split()[2:4] for line in (tmp_path / "run").read_text().splitlines()] == [
+        ["x", "1"],
+        ["b", "2"],
+        ["a", "3"],
+    ]
+    assert list(read_trec(tmp_path / "run")["q"]) == ["x", "b", "a"]
 
 
 def test_systems_have_different_names() -> None:
@@ -125,6 +162,7 @@ def test_run_files_go_both_ways(tmp_path: Path) -> None:
 def test_run_files_that_cannot_be(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="'two words' holds white space"):
         write_trec(Run("s", {"q": Answer({"two words": 1.0}, 0.0)}), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
     (tmp_path / "run").write_text("q Q0 a 1 2.5 s\nq Q0 b 2 high s\n")
     with pytest.raises(CorpusError, match=r"run:2: expected 'query Q0"):
         read_trec(tmp_path / "run")
