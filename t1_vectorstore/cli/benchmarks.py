@@ -19,6 +19,7 @@ from t1_vectorstore.cli.stores import open_store
 if TYPE_CHECKING:
     from t1_vectorstore.evaluation.benchmark import Benchmark
     from t1_vectorstore.evaluation.kinds import Parts
+    from t1_vectorstore.store import Collection
     from t1_vectorstore.types import Document
     from t1_vectorstore.vectorstore import T1VectorStore
 
@@ -80,6 +81,29 @@ def parts_of_systems(task: Benchmark, store: T1VectorStore, source: ModelSource,
         return another
 
     return Parts(store, partial(_documents, task, store), other)
+
+
+def demand_own_index(benchmark: Benchmark, collection: Collection) -> None:
+    """Refuse an index that also holds what the benchmark does not: T1 would rank it, and what T1 is compared with not.
+
+    Of an index that holds nothing else, only hashes are read.
+
+    Raises:
+        ValueError: there are other documents in the index, such as those of another benchmark.
+        CorpusError: the documents cannot be read.
+    """
+    points = collection.count()
+    if not points:
+        return
+    ids = {str(document.id) for document in benchmark.documents()}
+    others = points - len(collection.content_hashes(ids))
+    # Points that are no whole document may be chunks of one; indexing replaces those.
+    strangers = (chunk.document_id for chunk in collection.scroll() if chunk.document_id not in ids)
+    if others and (stranger := next(strangers, None)) is not None:
+        raise ValueError(
+            f"{collection.location} holds {points:,} points, {others:,} of which are no documents of "
+            f"{benchmark.name}, such as {stranger!r}: they would be ranked as well. Give another --index, which is made"
+        )
 
 
 def index_documents(benchmark: Benchmark, store: T1VectorStore) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import sys
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -13,12 +11,14 @@ import typer
 
 from t1_vectorstore.cli.benchmarks import (
     check_thoughts,
+    demand_own_index,
     index_documents,
     parts_of_systems,
     passing_folder,
     read_benchmarks,
 )
-from t1_vectorstore.cli.console import note, output, print_json, styled
+from t1_vectorstore.cli.console import output, print_json, styled
+from t1_vectorstore.cli.eval_files import EvalFiles
 from t1_vectorstore.cli.model_options import ModelOptions, takes_model_options
 from t1_vectorstore.cli.model_source import ModelSource
 from t1_vectorstore.cli.options import ApiKey, Json, Name
@@ -71,13 +71,13 @@ def evaluate(
     """Compare ways of retrieval on the same queries and documents, and say how sure the differences are."""
     from t1_vectorstore.evaluation import experiment, kinds
     from t1_vectorstore.evaluation.labels import read_labels
-    from t1_vectorstore.evaluation.report import write_report
     from t1_vectorstore.evaluation.scoring import LONG_TRACK, MEASURES
 
     wanted = kinds.check_names(systems.split(","))
     steps = kinds.refine_steps(wanted)
     source = ModelSource.parse(chosen, refine_steps=steps)
     others = [source.named(other).checkpoint() for other in kinds.other_models(wanted)]  # that they are there
+    files = EvalFiles(report, runs)
     with ExitStack() as stack:
         if labels is not None:
             if folder is not None or index is None:
@@ -87,14 +87,17 @@ def evaluate(
             store = stack.enter_context(open_store(index, source, name=name, api_key=api_key))
             tasks = _first(queries, [read_labels(labels, store.collection)])
             check_thoughts(tasks, wanted)
+            files.check(tasks)
         else:
             tasks = _first(queries, read_benchmarks(folder, split, bright, long))
             check_thoughts(tasks, wanted)
+            files.check(tasks)
             where = index or passing_folder(stack)
             if tasks[0].instruction is not None:
                 source = source.overridden_below({"query_instruction": tasks[0].instruction})
             making: Making = {"hybrid": kinds.need_words(wanted) or None}
             store = stack.enter_context(open_store(where, source, name=name, api_key=api_key, making=making))
+            demand_own_index(tasks[0], store.collection)
         compared = kinds.make(wanted, parts_of_systems(tasks[0], store, source, stack))
         if tasks[0].read is not None:
             index_documents(tasks[0], store)
@@ -104,13 +107,8 @@ def evaluate(
                 experiment.run(task, compared, depth=depth, measures=measures, on_progress=advance) for task in tasks
             ]
         facts = {"model": store.embedder.identity.model, "fingerprint": store.embedder.identity.fingerprint[:16]}
-    if report is not None:
-        write_report(measured, report, facts={**facts, "command": _command()})
-    if runs is not None:
-        _write_runs(measured, runs)
-    _show(measured, facts, json=json)
-    if report is not None:
-        note(f"report: {report}")
+    _show(measured, facts, json=json)  # first: whatever becomes of the files, the figures are there
+    files.write(measured, facts)
 
 
 def _first(count: int | None, tasks: list[Benchmark]) -> list[Benchmark]:
@@ -135,19 +133,3 @@ def _show(measured: Sequence[Experiment], facts: Mapping[str, str], *, json: boo
     for each in measured:
         output().print(styled(f"{each.benchmark.name}, {len(each.benchmark.queries):,} queries, {facts['model']}\n"))
         output().print(styled(f"{markdown(each)}\n"))
-
-
-def _write_runs(measured: Sequence[Experiment], folder: Path) -> None:
-    """One file for each system; of several splits, each in a folder of its name."""
-    from t1_vectorstore.evaluation.runs import write_trec
-
-    for each in measured:
-        into = folder if len(measured) == 1 else folder / each.benchmark.name.rpartition("/")[2]
-        into.mkdir(parents=True, exist_ok=True)
-        for outcome in each.outcomes.values():
-            write_trec(outcome.run, into / f"{outcome.run.system.replace(':', '-').replace('/', '-')}.trec")
-
-
-def _command() -> str:
-    """This command as it was given, but for keys to servers: a report is shown to others."""
-    return re.sub(r"(api[-_]key[= ])\S+", r"\1...", " ".join(["t1", *sys.argv[1:]]))

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from t1_vectorstore.errors import MissingExtraError
+from t1_vectorstore.errors import CheckpointError, MissingExtraError
 from t1_vectorstore.evaluation.benchmark import Benchmark
 from t1_vectorstore.evaluation.runs import Answer
 from t1_vectorstore.evaluation.systems import BATCH, OnDone, batched
@@ -64,13 +64,14 @@ class SentenceTransformerSystem:
 
         Raises:
             MissingExtraError: sentence-transformers is not installed.
+            CheckpointError: there is no such model, or it cannot be loaded.
         """
         try:
             from sentence_transformers import SentenceTransformer
         except ModuleNotFoundError as error:
             raise MissingExtraError("eval", f"ranking by {model}") from error
         self.name = f"st:{model.rstrip('/').rsplit('/', 1)[-1]}"
-        self._model: Any = SentenceTransformer(model, local_files_only=Path(model).is_dir())
+        self._model: Any = _loaded(SentenceTransformer, model)
         self._prompt = instruction
         ids, texts = [], []
         for document in documents:
@@ -98,6 +99,33 @@ class SentenceTransformerSystem:
             if on_done:
                 on_done(len(batch))
         return answers
+
+
+def check_model(model: str) -> None:
+    """Refuse a folder that is not there; any other name may be a model of the hub.
+
+    Raises:
+        ValueError: there is no such folder.
+    """
+    if not Path(model).is_dir() and (model.startswith((".", "/", "~")) or model.count("/") > 1):
+        raise ValueError(f"there is no folder {model!r} to rank by: st:MODEL takes a folder, or a model of the hub")
+
+
+def _loaded(load: Callable[..., Any], model: str) -> Any:  # noqa: ANN401 - the library's
+    here = Path(model).is_dir()
+    try:
+        if not here and "/" in model:
+            from huggingface_hub import snapshot_download
+
+            # One file, to fail at once: the library itself asks for several, and for each of them again and again.
+            snapshot_download(model, allow_patterns="config.json")
+        return load(model, local_files_only=here)
+    except Exception as error:  # the libraries raise their own, and OSError; each means the same to the user
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise CheckpointError(
+            f"cannot load {model!r} by sentence-transformers, which takes a folder with such a model, or the id of one "
+            f"on the hub (without a network, one that was downloaded before): {reason}"
+        ) from error
 
 
 def _best(found: Iterable[tuple[str, float]]) -> dict[str, float]:

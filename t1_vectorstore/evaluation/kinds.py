@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from t1_vectorstore.evaluation.baselines import Bm25System, SentenceTransformerSystem
+from t1_vectorstore.evaluation.baselines import Bm25System, SentenceTransformerSystem, check_model
 from t1_vectorstore.evaluation.systems import Kept, System, T1System
 from t1_vectorstore.evaluation.thoughts import gold, swapped
 
@@ -62,12 +62,14 @@ def check_names(names: Iterable[str]) -> list[str]:
     """See that there are such systems, before anything is loaded.
 
     Raises:
-        ValueError: there is no such system, or none is named, or one twice.
+        ValueError: there is no such system, or none is named, or one twice, or its folder is not there.
     """
     checked = [_as_known(name.strip()) for name in names if name.strip()]
     for name in checked:
         if not _known(name):
             raise ValueError(f"there is no system {name!r}; it is one of {', '.join(NAMES)}")
+        if name.startswith("st:"):
+            check_model(name.removeprefix("st:"))
     if not checked or len(set(checked)) < len(checked):
         raise ValueError(f"systems to compare have different names, such as thinking,bm25; got {','.join(checked)!r}")
     return checked
