@@ -7,6 +7,7 @@ give ``vectors (n, dimension)`` of length 1; thoughts give ``ids (n, budget)``, 
 from __future__ import annotations
 
 import resource
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -36,16 +37,31 @@ class Ours:
         """From texts to vectors."""
         return {"vectors": self._embedder.embed_documents(self._work.texts).vectors}
 
-    def encode(self, prompts: Ids) -> dict[str, Any]:
-        """From token ids to vectors."""
-        return {"vectors": _unit(self._embedder._backend.encode(prompts))}
-
     def thoughts(self, prompts: Ids, budget: int) -> dict[str, Any]:
         """Thoughts, and the vectors from the generation's own cache."""
         decoding = self._embedder.spec.decoding.model_copy(update={"max_tokens": budget})
         trajectories = self._embedder._backend.think(prompts, decoding)
         vectors = _unit(np.stack([trajectory.state for trajectory in trajectories]))
         return {"ids": _table([trajectory.ids for trajectory in trajectories], budget), "vectors": vectors}
+
+    def vector(self, prompts: Ids, tokens: int, *, closed: bool) -> dict[str, Any]:
+        """What comes after the last of so many tokens of every thought, in steps: the mean from token to token.
+
+        Args:
+            prompts: of queries.
+            tokens: of each thought.
+            closed: whether the last of them is one that closes it; else the budget cuts it.
+        """
+        backend, chosen = self._embedder._backend, _Clock(len(prompts), tokens if closed else tokens + 1)
+        decoding = self._embedder.spec.decoding.model_copy(update={"max_tokens": tokens})
+        stops, backend._stop_ids = backend._stop_ids, chosen
+        try:
+            backend.think(prompts, decoding)
+        finally:
+            backend._stop_ids = stops
+        ended = time.process_time()
+        first, last = chosen.at[len(prompts) - 1], chosen.at[len(prompts) * tokens - 1]
+        return {"steps": (ended - last) / ((last - first) / (tokens - 1))}
 
     def memory(self, tokens: int) -> dict[str, Any]:
         """Embed a corpus of so many tokens in one call; the most memory it took above the loaded model, in bytes."""
@@ -174,6 +190,18 @@ def _vllm_options(dtype: str) -> dict[str, Any]:
     """The fastest of what was tried: compiled (a fifth faster than eager), and batches that a cache holds."""
     options = {"dtype": dtype, "max_model_len": 1024, "max_num_seqs": 32, "block_size": 32, "disable_log_stats": True}
     return options | {"max_num_batched_tokens": 1024}
+
+
+class _Clock:
+    """In place of the tokens that close a thought, which random weights hardly ever choose: notes when it is asked."""
+
+    def __init__(self, rows: int, closing: int) -> None:
+        self.at: list[float] = []
+        self._before = rows * (closing - 1)
+
+    def __contains__(self, _: int) -> bool:
+        self.at.append(time.process_time())
+        return len(self.at) > self._before
 
 
 def _unit(vectors: Any) -> Any:  # noqa: ANN401

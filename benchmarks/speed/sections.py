@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -71,16 +72,15 @@ def _thoughts(jobs: Jobs, prompts: list[list[int]], case: str, options: argparse
 
 
 def _vector_cost(jobs: Jobs, work: Workload, options: argparse.Namespace) -> Iterator[Row]:
-    """A thought of no tokens is the prompt and the vector; less the prompt alone, in steps of 64."""
+    """The rounds' own figures, each of a process that was asked once before."""
     for process, row in jobs:
         if row["contender"] != "t1":
             continue
-        steps = []
-        for _ in range(options.rounds + 1):
-            whole, none = (process.ask("thoughts", prompts=work.queries[:8], budget=n)["cpu"] for n in (64, 0))
-            prompt = process.ask("encode", prompts=work.queries[:8])["cpu"]
-            steps.append((none - prompt) / ((whole - none) / 64))
-        yield dict(row) | {"steps": steps[1:], "cpu": [], "wall": []}
+        found: dict[str, list[float]] = {"closed": [], "cut": []}
+        for _, (end, steps) in itertools.product(range(options.rounds + 1), found.items()):
+            asked = {"prompts": work.queries[:8], "tokens": THOUGHT_TOKENS, "closed": end == "closed"}
+            steps.append(process.ask("vector", **asked)["steps"])
+        yield dict(row) | {end: steps[1:] for end, steps in found.items()} | {"cpu": [], "wall": []}
 
 
 def _check_thoughts(file: Path, options: argparse.Namespace, jobs: Jobs, work: Workload, rows: list[Row]) -> None:

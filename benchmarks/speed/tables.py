@@ -107,9 +107,9 @@ def _thoughts(results: Mapping[str, Any]) -> str:
         )
         + "\n\n"
         + _table(
-            ["model", "dtype", "the vector after the thought, in decode steps"],
+            ["model", "dtype", "decode steps for the vector of a thought that the model closed", "that its budget cut"],
             [
-                [row["model"], row["dtype"], f"{median(row['steps']):.2f}"]
+                [row["model"], row["dtype"], *(f"{median(row[end]):.2f}" for end in ("closed", "cut"))]
                 for row in results["thoughts"]
                 if row.get("case") == "vector"
             ],

@@ -63,8 +63,9 @@ def _thoughts(rows: Sequence[Row]) -> Iterator[Target]:
             what = f"thoughts, {row['model']} {row['dtype']}, batch {row['case']}, against {row['contender']}"
             yield Target(what, ratio_of(row, ours), goal)
         if row.get("case") == "vector":
-            what = f"the vector after the thought, {row['model']} {row['dtype']}"
-            yield Target(what, median(row["steps"]), 1.0, " steps", most=True)
+            for end in ("closed", "cut"):
+                what = f"the vector after a thought that is {end}, {row['model']} {row['dtype']}"
+                yield Target(what, median(row[end]), 1.0, " steps", most=True)
 
 
 def _memory(rows: Sequence[Row]) -> Iterator[Target]:
