@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from t1_vectorstore.demo.factbook import LINK_FIELDS, Country, Entity, World
+from t1_vectorstore.demo.patterns import draw
 from t1_vectorstore.demo.wording import DOCUMENTS, FACETS, PLAIN, THOUGHTS, Wording
 
 MAX_HOPS = 4
@@ -119,13 +120,13 @@ def make_example(
     description = countries[0].name
     steps = []
     if entity is not None:
-        description = rng.choice(wording.starts[entity.kind]).format(e=entity.name)
+        description = draw(rng.choice(wording.starts[entity.kind]), rng).format(e=entity.name)
         steps.append(THOUGHTS[entity.kind].format(a=entity.name, b=countries[0].name))
     for relation, before, after in zip(path.relations, countries, countries[1:], strict=False):
-        description = rng.choice(wording.steps[relation]).format(x=description)
+        description = draw(rng.choice(wording.steps[relation]), rng).format(x=description)
         steps.append(THOUGHTS[relation].format(a=before.name, b=after.name))
     steps.append(f"{countries[-1].name}: {FACETS[facet]}.")
-    query = rng.choice(wording.questions[facet]).format(x=description)
+    query = draw(rng.choice(wording.questions[facet]), rng).format(x=description)
     traps = [document_id(country, facet) for country in countries[:-1] if facet in country.facets]
     traps += [document_id(countries[-1], other) for other in countries[-1].facets if other != facet]
     positive = document_id(countries[-1], facet)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import random
 import re
 from pathlib import Path
 from typing import Any
@@ -12,14 +13,14 @@ import pytest
 
 from t1_vectorstore.demo import chains
 from t1_vectorstore.demo.factbook import World
+from t1_vectorstore.demo.patterns import draw, expand
 from t1_vectorstore.demo.wording import DOCUMENTS, PLAIN, Wording
 from t1_vectorstore.errors import CorpusError
 from t1_vectorstore.evaluation.beir import read_beir
 from t1_vectorstore.training.examples import read_data
 from t1_vectorstore.training.sources import diseases, entailmentbank, joined, wordnet
 from t1_vectorstore.training.sources import factbook as factbook_source
-from t1_vectorstore.training.sources.paraphrases import REARRANGED, UNSEEN, WIDE
-from t1_vectorstore.training.sources.patterns import expand
+from t1_vectorstore.training.sources.paraphrases import APART, REARRANGED, UNSEEN, WIDE
 
 
 def test_the_factbook_trains_no_long_thought_and_no_evaluation_start(chains: Path) -> None:
@@ -41,7 +42,12 @@ def words(text: str) -> set[str]:
 
 
 def all_ways(wording: Wording) -> list[str]:
-    return [way for kind in vars(wording).values() for ways in kind.values() for way in ways]
+    """Everything the patterns stand for."""
+    return [way for kind in vars(wording).values() for ways in kind.values() for way in expanded(ways)]
+
+
+def expanded(patterns: tuple[str, ...]) -> list[str]:
+    return [way for pattern in patterns for way in expand(pattern)]
 
 
 def test_plain_wording_is_that_of_the_bundled_model(factbook: Path, world: World, tmp_path: Path) -> None:
@@ -54,10 +60,27 @@ def test_plain_wording_is_that_of_the_bundled_model(factbook: Path, world: World
     assert all(words(e.query) <= known | names for e in read_data(tmp_path).examples)
 
 
+def words_apart(first: list[str], second: list[str]) -> int:
+    """How many words are to be put in, left out or replaced to make one of the other."""
+    distances = list(range(len(second) + 1))
+    for row, word in enumerate(first, 1):
+        diagonal, distances[0] = distances[0], row
+        for column, other in enumerate(second, 1):
+            changed = diagonal + (word != other)
+            diagonal, distances[column] = (
+                distances[column],
+                min(distances[column] + 1, distances[column - 1] + 1, changed),
+            )
+    return distances[-1]
+
+
 def test_a_pattern_stands_for_its_combinations() -> None:
-    assert set(expand("[|tell me ]which [land|state] {x}")) == {
-        "which land {x}", "which state {x}", "tell me which land {x}", "tell me which state {x}",
-    }  # fmt: skip
+    pattern, rng = "[|tell me ]which [land|state] {x}", random.Random(0)
+    ways = {"which land {x}", "which state {x}", "tell me which land {x}", "tell me which state {x}"}
+    assert set(expand(pattern)) == ways == {draw(pattern, rng) for _ in range(100)}
+    state = rng.getstate()
+    assert draw("which land {x}", rng) == "which land {x}"
+    assert rng.getstate() == state
     assert all(way.count("{") == 1 and not set("[]|") & set(way) and "  " not in way for way in all_ways(WIDE))
 
 
@@ -66,18 +89,21 @@ def test_the_wordings_of_training_and_of_evaluation_differ() -> None:
     for kind in ("questions", "starts", "steps"):
         assert seen[kind].keys() == unseen[kind].keys() == rearranged[kind].keys() == vars(PLAIN)[kind].keys()
         for key in seen[kind]:
-            assert not set(seen[kind][key]) & {*unseen[kind][key], *rearranged[kind][key]}
-            assert len(set(seen[kind][key])) == len(seen[kind][key]) > 100
-            assert set(vars(PLAIN)[kind][key]) < set(seen[kind][key])
+            ways = expanded(seen[kind][key])
+            held_out = [*unseen[kind][key], *rearranged[kind][key]]
+            assert min(words_apart(way.split(), other.split()) for way in ways for other in held_out) >= APART
+            assert len(set(seen[kind][key])) == len(seen[kind][key]) > 15
+            assert len(set(ways)) > 100
+            assert set(vars(PLAIN)[kind][key]) < set(ways)
     known, used = ({word for way in all_ways(w) for word in way.split()} for w in (WIDE, REARRANGED))
     assert used < known
-    steps = [step for wording in (WIDE, REARRANGED, UNSEEN) for ways in wording.steps.values() for step in ways]
-    assert all(step.endswith("{x}") for step in steps)
+    steps = [ways for wording in (WIDE, REARRANGED, UNSEEN) for ways in wording.steps.values()]
+    assert all(step.endswith("{x}") for ways in steps for step in expanded(ways))
     small = {"with", "from", "into", "such", "have", "that", "among", "them", "what", "country", "countries", "find"}
     for wording in (WIDE, REARRANGED, UNSEEN):
         for facet, ways in wording.questions.items():
             there = set().union(*(words(template) for template in DOCUMENTS[facet]))
-            assert not {word for way in ways for word in words(way)} & there - small, facet
+            assert not {word for way in expanded(ways) for word in words(way)} & there - small, facet
 
 
 @pytest.fixture
@@ -102,8 +128,8 @@ def ontology(tmp_path: Path) -> Path:
 def test_the_diseases_are_asked_in_other_words_too() -> None:
     for seen, unseen in ((diseases._QUESTIONS, diseases._OTHER_QUESTIONS), (diseases._STARTS, diseases._OTHER_STARTS)):
         for key, ways in unseen.items():
-            assert len(seen[key]) > 15
-            assert not set(ways) & set(seen[key])
+            assert len(expanded(seen[key])) > 15
+            assert not set(ways) & set(expanded(seen[key]))
 
 
 def test_diseases(ontology: Path, tmp_path: Path) -> None:

@@ -19,9 +19,9 @@ from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 
+from t1_vectorstore.demo.patterns import draw
 from t1_vectorstore.errors import CorpusError
 from t1_vectorstore.training.examples import Example, write_data
-from t1_vectorstore.training.sources.patterns import expand_all
 
 FACETS_FILE, TREE_FILE = "facets.tsv.gz", "HumanDO.tsv.gz"
 UNSEEN_ONE_IN, HELD_OUT_ONE_IN = 5, 8
@@ -47,42 +47,40 @@ _DOCUMENTS: Mapping[str, str] = {
 }
 _ASK = "[|tell me |do you know |can you say ]"
 _ILLNESS = "[illness|disorder|ailment|sickness|malady]"
-_QUESTIONS: Mapping[str, tuple[str, ...]] = expand_all(
-    {
-        "signs": (
-            "how does one [notice|spot|detect] {x}",
-            "what do [patients|people|those] with {x} [complain of|suffer|feel|go through]",
-            "what does {x} feel like",
-            f"{_ASK}what a [nurse|patient|parent] would see in {{x}}",
-            "what [tells|shows|warns] that [someone|a person] has {x}",
-        ),
-        "organ": (
-            "where in the body does {x} [sit|strike|begin]",
-            "which part of [a patient|the body|a person] [suffers from|is hurt by|is struck by] {x}",
-            "what does {x} [attack|harm|strike]",
-            f"{_ASK}which [tissue|organ|part of the body] {{x}} [is about|lies in|harms]",
-        ),
-        "spread": (
-            "how does one [catch|contract] {x}",
-            "[on|in] which ways does {x} [travel|jump|pass] to [others|new victims|healthy people]",
-            "how do [people|patients|children] [pick up|come by|catch] {x}",
-            f"{_ASK}what to [avoid|keep away from] so as not to catch {{x}}",
-            "by what does {x} pass from one to the next",
-        ),
-        "cause": (
-            "where does {x} come from",
-            "what [brings about|brings on|triggers|produces] {x}",
-            "what is to blame for {x}",
-            f"{_ASK}which [germ|microbe|culprit|creature] [brings|makes|stands at the root of] {{x}}",
-        ),
-        "kind": (
-            "to which [family|group|class] does {x} [count|go]",
-            f"what [sort|type|kind] of {_ILLNESS} is {{x}}",
-            "in which chapter would a textbook [put|treat|list] {x}",
-            f"{_ASK}under which [heading|name|title] {{x}} is [filed|listed|sorted]",
-        ),
-    }
-)
+_QUESTIONS: Mapping[str, tuple[str, ...]] = {
+    "signs": (
+        "how does one [notice|spot|detect] {x}",
+        "what do [patients|people|those] with {x} [complain of|suffer|feel|go through]",
+        "what does {x} feel like",
+        f"{_ASK}what a [nurse|patient|parent] would see in {{x}}",
+        "what [tells|shows|warns] that [someone|a person] has {x}",
+    ),
+    "organ": (
+        "where in the body does {x} [sit|strike|begin]",
+        "which part of [a patient|the body|a person] [suffers from|is hurt by|is struck by] {x}",
+        "what does {x} [attack|harm|strike]",
+        f"{_ASK}which [tissue|organ|part of the body] {{x}} [is about|lies in|harms]",
+    ),
+    "spread": (
+        "how does one [catch|contract] {x}",
+        "[on|in] which ways does {x} [travel|jump|pass] to [others|new victims|healthy people]",
+        "how do [people|patients|children] [pick up|come by|catch] {x}",
+        f"{_ASK}what to [avoid|keep away from] so as not to catch {{x}}",
+        "by what does {x} pass from one to the next",
+    ),
+    "cause": (
+        "where does {x} come from",
+        "what [brings about|brings on|triggers|produces] {x}",
+        "what is to blame for {x}",
+        f"{_ASK}which [germ|microbe|culprit|creature] [brings|makes|stands at the root of] {{x}}",
+    ),
+    "kind": (
+        "to which [family|group|class] does {x} [count|go]",
+        f"what [sort|type|kind] of {_ILLNESS} is {{x}}",
+        "in which chapter would a textbook [put|treat|list] {x}",
+        f"{_ASK}under which [heading|name|title] {{x}} is [filed|listed|sorted]",
+    ),
+}
 _OTHER_QUESTIONS: Mapping[str, tuple[str, ...]] = {
     "signs": ("how do doctors recognise {x}",),
     "organ": ("what is damaged when someone has {x}",),
@@ -90,22 +88,20 @@ _OTHER_QUESTIONS: Mapping[str, tuple[str, ...]] = {
     "cause": ("what is the origin of {x}",),
     "kind": ("what is {x} an example of",),
 }
-_STARTS = expand_all(
-    {
-        "signs": (
-            f"the {_ILLNESS} that [shows itself by|gives a patient|brings|comes with|makes itself felt by] {{e}}",
-            f"the {_ILLNESS} [with|marked by|known for] {{e}}",
-            "what one has with {e}",
-            "what [someone|a patient] with {e} has",
-        ),
-        "cause": (
-            f"the {_ILLNESS} [one gets|one catches|people get|that comes] from {{e}}",
-            f"the {_ILLNESS} that {{e}} [leads to|brings|produces|gives]",
-            "what {e} does to a patient",
-            f"the {_ILLNESS} [brought on|produced|triggered] by {{e}}",
-        ),
-    }
-)
+_STARTS = {
+    "signs": (
+        f"the {_ILLNESS} that [shows itself by|gives a patient|brings|comes with|makes itself felt by] {{e}}",
+        f"the {_ILLNESS} [with|marked by|known for] {{e}}",
+        "what one has with {e}",
+        "what [someone|a patient] with {e} has",
+    ),
+    "cause": (
+        f"the {_ILLNESS} [one gets|one catches|people get|that comes] from {{e}}",
+        f"the {_ILLNESS} that {{e}} [leads to|brings|produces|gives]",
+        "what {e} does to a patient",
+        f"the {_ILLNESS} [brought on|produced|triggered] by {{e}}",
+    ),
+}
 _OTHER_STARTS = {"signs": ("the condition recognised by {e}",), "cause": ("the condition due to {e}",)}
 _THOUGHTS = {"signs": "{e} are signs of {d}.", "cause": "{e} causes {d}.", "up": "{d} is a kind of {p}."}
 _NAMES = {"signs": "symptoms", "organ": "site", "spread": "transmission", "cause": "agent", "kind": "classification"}
@@ -146,7 +142,7 @@ def build(source: Path, out: Path, *, examples: int = 40_000, queries: int = 250
         CorpusError: A file is missing, has other columns, or allows no chains.
     """
     diseases = read_diseases(source)
-    documents = {f"{d.name}/{facet}": document(d, facet) for d in diseases.values() for facet in d.facts}
+    documents = {document_id(d, facet): document(d, facet) for d in diseases.values() for facet in d.facts}
     starts = find_starts(diseases)
     rng = random.Random(f"diseases/{seed}")
     chains = list(_chains(diseases, starts))
@@ -223,22 +219,27 @@ def _chains(diseases: Mapping[str, Disease], starts: list[Start]) -> Iterator[_C
                 yield "ood" if unseen else "comp" if held else "chain", start, disease, facet, up
 
 
+def document_id(disease: Disease, facet: str) -> str:
+    """Such as ``yellow_fever/cause``: an id with white space cannot stand in a TREC run file."""
+    return f"{disease.name.replace(' ', '_')}/{facet}"
+
+
 def _word(diseases: Mapping[str, Disease], chain: _Chain, rng: random.Random, *, other: bool = False) -> Example:
     part, start, disease, facet, up = chain
     described, steps = disease.name, []
     if start is not None:
-        described = rng.choice((_OTHER_STARTS if other else _STARTS)[start.kind]).format(e=start.name)
+        described = draw(rng.choice((_OTHER_STARTS if other else _STARTS)[start.kind]), rng).format(e=start.name)
         steps.append(_THOUGHTS[start.kind].format(e=start.name, d=disease.name))
     target = disease
     if up:
         target = diseases[disease.parent or ""]
         described = f"the wider group of {described}"
         steps.append(_THOUGHTS["up"].format(d=disease.name, p=target.name))
-    query = rng.choice((_OTHER_QUESTIONS if other else _QUESTIONS)[facet]).format(x=described)
+    query = draw(rng.choice((_OTHER_QUESTIONS if other else _QUESTIONS)[facet]), rng).format(x=described)
     thought = " ".join([*steps, f"{target.name}: {_NAMES[facet]}."]).lower()
-    wrong = [f"{target.name}/{each}" for each in target.facts if each != facet]
-    wrong += [f"{disease.name}/{facet}"] * (up and facet in disease.facts)
-    return Example(query, thought, (f"{target.name}/{facet}",), tuple(wrong), part)
+    wrong = [document_id(target, each) for each in target.facts if each != facet]
+    wrong += [document_id(disease, facet)] * (up and facet in disease.facts)
+    return Example(query, thought, (document_id(target, facet),), tuple(wrong), part)
 
 
 def _values(definition: str, relation: str) -> tuple[str, ...]:
