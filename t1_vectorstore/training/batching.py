@@ -102,10 +102,15 @@ class Encoder:
             if thought is None:
                 sequences.append(Tokens(whole.ids, len(whole.ids)))
             else:
-                sequences.append(Tokens([*before.ids, *self._thought(thought)], len(before.ids)))
+                sequences.append(Tokens([*before.ids, *self.thought(thought)], len(before.ids)))
         return sequences
 
-    def _thought(self, thought: str) -> list[int]:
+    def thought(self, thought: str) -> list[int]:
+        """Encode a thought and the token that closes it.
+
+        Raises:
+            TrainingFailed: It is longer than the specification lets the model think.
+        """
         ids = self.prompter.thought_ids(thought)
         budget = self.prompter.spec.decoding.max_tokens
         if len(ids) - 1 > budget:

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from t1_vectorstore.checkpoint import Checkpoint
-from t1_vectorstore.errors import TrainingFailed
 from t1_vectorstore.prompts import Prompter
 from t1_vectorstore.training.configs import Grpo, Recipe
 from t1_vectorstore.training.examples import Example, TrainingData, thoughtful
@@ -44,10 +43,12 @@ def check_model(recipe: Recipe, data: TrainingData, start: Path) -> None:
         TrainingFailed: A thought is longer than the model may think.
         ValueError: A reward for short thoughts that none can get.
     """
-    prompter = Prompter.load(Checkpoint.load(start))
+    from t1_vectorstore.training.batching import Encoder
+
     if not recipe.thinks:
         return
-    budget = prompter.spec.decoding.max_tokens
+    encoder = Encoder(Prompter.load(Checkpoint.load(start)))
+    budget = encoder.prompter.spec.decoding.max_tokens
     for stage in recipe.stages:
         if isinstance(stage, Grpo) and stage.reward.length and budget <= stage.reward.free_tokens:
             raise ValueError(
@@ -61,12 +62,7 @@ def check_model(recipe: Recipe, data: TrainingData, start: Path) -> None:
         if thought is None or thought in seen or len(thought.encode()) <= budget:
             continue
         seen.add(thought)
-        if (tokens := len(prompter.thought_ids(thought)) - 1) > budget:
-            raise TrainingFailed(
-                f"the thought of the query {example.query!r:.80} has {tokens} tokens, and the model may think "
-                f"{budget}: raise thought_tokens in the recipe (decoding.max_tokens of a model that exists), or "
-                "shorten the thought"
-            )
+        encoder.thought(thought)
 
 
 def drawn_from(examples: Sequence[Example], counts: int | Mapping[str, int]) -> Iterator[Example]:
