@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -79,8 +79,22 @@ def _write_runs(measured: Sequence[Experiment], folder: Path) -> None:
     for each in measured:
         into = folder if len(measured) == 1 else folder / each.benchmark.name.rpartition("/")[2]
         into.mkdir(parents=True, exist_ok=True)
+        names = _file_names(outcome.run.system for outcome in each.outcomes.values())
         for outcome in each.outcomes.values():
-            write_trec(outcome.run, into / f"{outcome.run.system.replace(':', '-').replace('/', '-')}.trec")
+            write_trec(outcome.run, into / f"{names[outcome.run.system]}.trec")
+
+
+def _file_names(systems: Iterable[str]) -> dict[str, str]:
+    """A name for each system's file; of those that would have the same one, the later ones are numbered."""
+    names: dict[str, str] = {}
+    for system in systems:
+        plain = name = system.replace(":", "-").replace("/", "-")
+        number = 1
+        while name in names.values():
+            number += 1
+            name = f"{plain}-{number}"
+        names[system] = name
+    return names
 
 
 def _command() -> str:

@@ -12,6 +12,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from t1_vectorstore.cli import app
+from t1_vectorstore.cli.eval_files import _file_names
 from t1_vectorstore.embedder import T1Embedder
 from t1_vectorstore.evaluation.runs import read_trec
 from t1_vectorstore.types import QueryEmbedding
@@ -56,6 +57,11 @@ def labels(questions: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("labels") / "labels.jsonl"
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
     return path
+
+
+def test_no_run_is_written_over_anothers() -> None:
+    names = _file_names(["thinking", "t1:a/b", "t1:a-b", "t1:a:b"])
+    assert names == {"thinking": "thinking", "t1:a/b": "t1-a-b", "t1:a-b": "t1-a-b-2", "t1:a:b": "t1-a-b-3"}
 
 
 def test_thinking_is_compared_on_a_benchmark(questions: Path, tmp_path: Path) -> None:
