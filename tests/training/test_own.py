@@ -68,7 +68,7 @@ def write_corpus(path: Path, count: int) -> Path:
 def test_what_can_be_used_is_kept_once(corpus: Path, tmp_path: Path) -> None:
     writer = Writer()
     counts = writer.build(corpus, tmp_path / "out", calls=12)
-    assert counts == {"corpus": 12, "train": 10, "dev": 2, "refused": 60, own.ASTRAY: 24, own.GONE: 0}
+    assert counts == {"corpus": 12, "train": 10, "dev": 2, "refused": 60, own.ASTRAY: 24, own.STALE: 0}
     example = read_data(tmp_path / "out").examples[0]
     assert example.thought == f"it is name{example.positives[0][1:]}."
     herd = int(example.positives[0][1:]) // 3
@@ -177,11 +177,28 @@ def test_answers_about_documents_that_are_gone_are_skipped_and_counted(tmp_path:
     assert again.calls == []
     answers = [json.loads(line)["shown"] for line in (tmp_path / "out" / own.ANSWERS).read_text().splitlines()]
     lost = [shown for shown in answers if {"d9", "d10", "d11"} & set(shown)]
-    assert counts[own.GONE] == len(lost) > 0
+    assert counts[own.STALE] == len(lost) > 0
     assert counts["train"] + counts["dev"] == 12 - len(lost) > 0
     (tmp_path / "others.jsonl").write_text('{"id": "a", "text": "one"}\n{"id": "b", "text": "two"}\n')
-    with pytest.raises(T1Error, match=r"of 0 queries.*12 more answers are about documents that .* no longer has"):
+    with pytest.raises(
+        T1Error, match=r"of 0 queries.*12 more answers are about documents that .* no longer has, or has"
+    ):
         again.build(tmp_path / "others.jsonl", tmp_path / "out", calls=12)
+
+
+def test_a_document_that_reads_otherwise_is_asked_about_again(corpus: Path, tmp_path: Path) -> None:
+    Writer().build(corpus, tmp_path / "out", calls=12)
+    file = tmp_path / "out" / own.ANSWERS
+    about = [line for line in file.read_text().splitlines() if "d3" in json.loads(line)["shown"]]
+    corpus.write_text(corpus.read_text().replace("name3", "name3 of late"))
+    again = Writer()
+    counts = again.build(corpus, tmp_path / "out", calls=12 + len(about))
+    assert counts[own.STALE] == len(about) == len(again.calls) > 0
+    assert all("name3 of late" in call["messages"][0]["content"] for call in again.calls)
+    assert counts["train"] + counts["dev"] == 12
+    old = [{k: v for k, v in json.loads(line).items() if k != "digest"} for line in file.read_text().splitlines()]
+    file.write_text("".join(json.dumps(record) + "\n" for record in old))  # as they were kept before
+    assert Writer().build(corpus, tmp_path / "out", calls=12)[own.STALE] == 0
 
 
 def test_nothing_is_written_among_other_files(corpus: Path, tmp_path: Path) -> None:
@@ -211,7 +228,7 @@ def test_the_documents_themselves_are_never_written_over(corpus: Path, tmp_path:
 
 def test_thoughts_that_lead_elsewhere_may_be_kept(corpus: Path, tmp_path: Path) -> None:
     counts = Writer().build(corpus, tmp_path / "out", calls=12, found_within=0)
-    assert counts == {"corpus": 12, "train": 32, "dev": 4, "refused": 60, own.ASTRAY: 0, own.GONE: 0}
+    assert counts == {"corpus": 12, "train": 32, "dev": 4, "refused": 60, own.ASTRAY: 0, own.STALE: 0}
     again = Writer()
     assert again.build(corpus, tmp_path / "out", calls=12)[own.ASTRAY] == 24  # by another rule, of the same answers
     assert again.calls == []

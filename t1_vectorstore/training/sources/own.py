@@ -4,7 +4,8 @@ For a few documents at a time, a seed and those that share its rarest words, the
 several of them, the chain of thought that leads there, and which document answers. What it writes is checked (ids that
 were shown, lengths, no question that copies its document, a thought that leads to the document) and kept only once.
 Every answer is appended to ``answers.jsonl`` as it comes, so that an interrupted run goes on, and nothing is paid for
-twice. All of them count against the budget, also those to another seed's choices or about documents that are gone.
+twice. All of them count against the budget, also those to another seed's choices, or about documents that are gone or
+have changed.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ COPIED = 0.6
 FOUND_WITHIN = 10
 """A thought leads to its document if BM25, asked by it and its query, has that among so many; a default of ours."""
 ASTRAY = "dropped: thought does not find its document"
-GONE = "answers skipped: documents they were shown are gone"
+STALE = "answers skipped: documents they were shown are gone or have changed"
 DEV_ONE_IN = 10
 PROMPT = """Here are {count} passages, each with an id.
 
@@ -104,8 +105,8 @@ def build(
 
     Returns:
         What was written, as :func:`write_data` says it, with ``refused``: queries that cannot be used, and
-        :data:`ASTRAY`: those whose thought leads elsewhere; and :data:`GONE`: answers about documents that ``source``
-        no longer has.
+        :data:`ASTRAY`: those whose thought leads elsewhere; and :data:`STALE`: answers about documents that ``source``
+        no longer has, or has in other words.
 
     Raises:
         ValueError: ``found_within`` is negative; or ``out`` holds ``source``, or files but no earlier run's answers.
@@ -121,7 +122,8 @@ def build(
         raise CorpusError(f"{source} holds {len(documents)} documents: chains need at least two")
     ranking = Bm25(list(documents.values())) if found_within else None
     out.mkdir(parents=True, exist_ok=True)
-    answers = Answers(out / ANSWERS)
+    passages = {name: text[:MOST_CHARACTERS] for name, text in documents.items()}
+    answers = Answers(out / ANSWERS, passages)
     unanswered = (group for group in _groups(documents, seed) if group not in answers)
     headers = {"Authorization": f"Bearer {endpoint.api_key}"} if endpoint.api_key else {}
     with (
@@ -130,24 +132,27 @@ def build(
     ):
 
         def ask(group: Sequence[str]) -> None:
-            answers.add(group, _ask(client, endpoint, documents, group, queries))
+            answers.add(group, _ask(client, endpoint, passages, group, queries))
 
         while groups := list(islice(unanswered, max(0, min(at_once, calls - len(answers))))):
             list(pool.map(ask, groups))  # raises the first failure; the pool's end waits for the other calls
-    usable, refused, gone = _checked(answers, documents)
+    usable, refused = _checked(answers, documents)
     examples = usable if ranking is None else _leading(usable, list(documents), ranking, found_within)
     astray = len(usable) - len(examples)
     if not examples:
         why = f"; the thoughts of {astray} do not find their documents, and found_within=0 keeps them" if astray else ""
-        if gone:
-            why += f"; {gone} more answers are about documents that {source} no longer has, and count against calls"
+        if answers.stale:
+            why += (
+                f"; {answers.stale} more answers are about documents that {source} no longer has, or has in other words"
+            )
+            why += ", and count against calls"
         raise T1Error(
             f"nothing that {endpoint.model} wrote can be used, of {refused + astray} queries: see {answers.file}{why}"
         )
     dev = examples[::DEV_ONE_IN]
     train = [example for number, example in enumerate(examples) if number % DEV_ONE_IN] or dev
     counts = write_data(out, documents, {"train": train, "dev": dev})
-    return counts | {"refused": refused, ASTRAY: astray, GONE: gone}
+    return counts | {"refused": refused, ASTRAY: astray, STALE: answers.stale}
 
 
 def _check_folder(out: Path, source: Path) -> None:
@@ -179,10 +184,10 @@ def _groups(documents: Mapping[str, str], seed: int) -> Iterator[list[str]]:
 
 
 def _ask(
-    client: httpx.Client, endpoint: Endpoint, documents: Mapping[str, str], group: Sequence[str], queries: int
+    client: httpx.Client, endpoint: Endpoint, passages: Mapping[str, str], group: Sequence[str], queries: int
 ) -> str:
-    passages = "\n\n".join(f"[{name}] {documents[name][:MOST_CHARACTERS]}" for name in group)
-    prompt = PROMPT.format(count=len(group), passages=passages, queries=queries)
+    shown = "\n\n".join(f"[{name}] {passages[name]}" for name in group)
+    prompt = PROMPT.format(count=len(group), passages=shown, queries=queries)
     body = {"model": endpoint.model, "messages": [{"role": "user", "content": prompt}], "temperature": 0.7}
     url = f"{endpoint.url.rstrip('/')}/chat/completions"
     try:
@@ -197,14 +202,11 @@ def _ask(
     return str(content).encode(errors="replace").decode()  # half of a surrogate pair can be written nowhere
 
 
-def _checked(answers: Answers, documents: Mapping[str, str]) -> tuple[list[Example], int, int]:
-    """The examples that can be used, each query once; how many could not; and how many answers lost a document."""
+def _checked(answers: Answers, documents: Mapping[str, str]) -> tuple[list[Example], int]:
+    """The examples that can be used, each query once, and how many could not."""
     kept: dict[str, Example] = {}
-    refused = gone = 0
+    refused = 0
     for shown, answer in answers:
-        if not documents.keys() >= set(shown):
-            gone += 1
-            continue
         for item in _items(answer):
             example = _example(item, shown, documents)
             key = " ".join(re.findall(r"\w+", example.query.casefold())) if example else ""
@@ -212,7 +214,7 @@ def _checked(answers: Answers, documents: Mapping[str, str]) -> tuple[list[Examp
                 refused += 1
             else:
                 kept[key] = example
-    return list(kept.values()), refused, gone
+    return list(kept.values()), refused
 
 
 def _leading(examples: Sequence[Example], names: Sequence[str], ranking: Bm25, within: int) -> list[Example]:
