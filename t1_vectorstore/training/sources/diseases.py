@@ -3,7 +3,9 @@
 The facts are drawn out of the ontology's definitions (``has_symptom``, ``located_in``, ``transmitted_by``,
 ``has_material_basis_in``) and its hierarchy; the sentences are ours. They are as the source states them: no medical
 advice. As with the Factbook, one disease in five (``ood``) never starts a composed training query, though each of its
-single facts is trained, and one (disease, facet) pair in eight is in no such query either (``comp``).
+single facts is trained, and one (disease, facet) pair in eight is in no such query either (``comp``). Training queries
+are worded by the patterns in ``diseases.json``; the splits ``*-other-templates`` by templates that stand two words at
+least from all of those.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from __future__ import annotations
 import csv
 import gzip
 import hashlib
+import json
 import random
 import re
 from collections import Counter
@@ -45,64 +48,23 @@ _DOCUMENTS: Mapping[str, str] = {
     "cause": "Agent behind {d}: {v}.",
     "kind": "Classification: {d} belongs under {v}.",
 }
-_ASK = "[|tell me |do you know |can you say ]"
-_ILLNESS = "[illness|disorder|ailment|sickness|malady]"
-_QUESTIONS: Mapping[str, tuple[str, ...]] = {
-    "signs": (
-        "how does one [notice|spot|detect] {x}",
-        "what do [patients|people|those] with {x} [complain of|suffer|feel|go through]",
-        "what does {x} feel like",
-        f"{_ASK}what a [nurse|patient|parent] would see in {{x}}",
-        "what [tells|shows|warns] that [someone|a person] has {x}",
-    ),
-    "organ": (
-        "where in the body does {x} [sit|strike|begin]",
-        "which part of [a patient|the body|a person] [suffers from|is hurt by|is struck by] {x}",
-        "what does {x} [attack|harm|strike]",
-        f"{_ASK}which [tissue|organ|part of the body] {{x}} [is about|lies in|harms]",
-    ),
-    "spread": (
-        "how does one [catch|contract] {x}",
-        "[on|in] which ways does {x} [travel|jump|pass] to [others|new victims|healthy people]",
-        "how do [people|patients|children] [pick up|come by|catch] {x}",
-        f"{_ASK}what to [avoid|keep away from] so as not to catch {{x}}",
-        "by what does {x} pass from one to the next",
-    ),
-    "cause": (
-        "where does {x} come from",
-        "what [brings about|brings on|triggers|produces] {x}",
-        "what is to blame for {x}",
-        f"{_ASK}which [germ|microbe|culprit|creature] [brings|makes|stands at the root of] {{x}}",
-    ),
-    "kind": (
-        "to which [family|group|class] does {x} [count|go]",
-        f"what [sort|type|kind] of {_ILLNESS} is {{x}}",
-        "in which chapter would a textbook [put|treat|list] {x}",
-        f"{_ASK}under which [heading|name|title] {{x}} is [filed|listed|sorted]",
-    ),
+_WORDING: Mapping[str, Mapping[str, tuple[str, ...]]] = json.loads(
+    Path(__file__).with_name("diseases.json").read_text(encoding="utf-8")
+)
+"""Patterns of the training queries: ``questions`` ask for a facet of {x}, ``starts`` stand for a disease by {e}."""
+
+_HELD_OUT: Mapping[str, Mapping[str, tuple[str, ...]]] = {
+    "questions": {
+        "signs": ("how do doctors recognise {x}",),
+        "organ": ("what is damaged when someone has {x}",),
+        "spread": ("how would a traveller get {x}",),
+        "cause": ("what is the origin of {x}",),
+        "kind": ("what is {x} an example of",),
+    },
+    "starts": {"signs": ("the condition recognised by {e}",), "cause": ("the condition due to {e}",)},
 }
-_OTHER_QUESTIONS: Mapping[str, tuple[str, ...]] = {
-    "signs": ("how do doctors recognise {x}",),
-    "organ": ("what is damaged when someone has {x}",),
-    "spread": ("how would a traveller get {x}",),
-    "cause": ("what is the origin of {x}",),
-    "kind": ("what is {x} an example of",),
-}
-_STARTS = {
-    "signs": (
-        f"the {_ILLNESS} that [shows itself by|gives a patient|brings|comes with|makes itself felt by] {{e}}",
-        f"the {_ILLNESS} [with|marked by|known for] {{e}}",
-        "what one has with {e}",
-        "what [someone|a patient] with {e} has",
-    ),
-    "cause": (
-        f"the {_ILLNESS} [one gets|one catches|people get|that comes] from {{e}}",
-        f"the {_ILLNESS} that {{e}} [leads to|brings|produces|gives]",
-        "what {e} does to a patient",
-        f"the {_ILLNESS} [brought on|produced|triggered] by {{e}}",
-    ),
-}
-_OTHER_STARTS = {"signs": ("the condition recognised by {e}",), "cause": ("the condition due to {e}",)}
+"""Templates that no training query has."""
+
 _THOUGHTS = {"signs": "{e} are signs of {d}.", "cause": "{e} causes {d}.", "up": "{d} is a kind of {p}."}
 _NAMES = {"signs": "symptoms", "organ": "site", "spread": "transmission", "cause": "agent", "kind": "classification"}
 
@@ -156,7 +118,7 @@ def build(source: Path, out: Path, *, examples: int = 40_000, queries: int = 250
         _word(diseases, rng.choice(pool), rng) for pool in (single, known, parts["chain"]) for _ in range(examples // 3)
     ]
     splits = {"train": drawn}
-    for name, wording in (("", False), ("-other-words", True)):
+    for name, wording in (("", False), ("-other-templates", True)):
         for part in ("comp", "ood"):
             fixed = random.Random(f"split/{part}")
             chosen = fixed.sample(parts[part], min(queries, len(parts[part])))
@@ -226,16 +188,17 @@ def document_id(disease: Disease, facet: str) -> str:
 
 def _word(diseases: Mapping[str, Disease], chain: _Chain, rng: random.Random, *, other: bool = False) -> Example:
     part, start, disease, facet, up = chain
+    wording = _HELD_OUT if other else _WORDING
     described, steps = disease.name, []
     if start is not None:
-        described = draw(rng.choice((_OTHER_STARTS if other else _STARTS)[start.kind]), rng).format(e=start.name)
+        described = draw(rng.choice(wording["starts"][start.kind]), rng).format(e=start.name)
         steps.append(_THOUGHTS[start.kind].format(e=start.name, d=disease.name))
     target = disease
     if up:
         target = diseases[disease.parent or ""]
         described = f"the wider group of {described}"
         steps.append(_THOUGHTS["up"].format(d=disease.name, p=target.name))
-    query = draw(rng.choice((_OTHER_QUESTIONS if other else _QUESTIONS)[facet]), rng).format(x=described)
+    query = draw(rng.choice(wording["questions"][facet]), rng).format(x=described)
     thought = " ".join([*steps, f"{target.name}: {_NAMES[facet]}."]).lower()
     wrong = [document_id(target, each) for each in target.facts if each != facet]
     wrong += [document_id(disease, facet)] * (up and facet in disease.facts)
