@@ -189,11 +189,11 @@ class Expected:
         if self.identity is None:
             return found
         ours, theirs = self.identity, found.identity
-        remedy = "open it with that model, or index into another place"
+        remedy = "open it with that model, index into another place, or build it anew: t1 reindex --model MODEL"
         if ours.model == theirs.model:
             remedy = (
                 "its weights, or the preset or overrides it is loaded with, are not those of the index: give the same "
-                "ones, or index into another place"
+                "ones, index into another place, or build it anew: t1 reindex --model MODEL"
             )
         mixed = f"{where} holds vectors of {_named(theirs)}, which cannot be mixed with {_named(ours)}; {remedy}"
         if ours.dimension != theirs.dimension:
