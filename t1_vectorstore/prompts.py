@@ -66,7 +66,7 @@ def check_texts(texts: Iterable[str], what: str) -> list[str]:
     return checked
 
 
-_KEEPING = {"NFC", "NFD", "NFKC", "NFKD", "Lowercase", "StripAccents"}
+_KEEPING = {"NFC", "NFD", "NFKC", "NFKD", "Lowercase", "StripAccents", "BertNormalizer"}
 
 
 class Prompter:
@@ -97,7 +97,7 @@ class Prompter:
         no_think = spec.query_prompt if spec.query_prompt_no_think is None else spec.query_prompt_no_think
         self._query_no_think = self._parse(no_think, spec.max_query_tokens, close=True)
         self._document = self._parse(spec.document_prompt, spec.max_document_tokens, close=True)
-        self._most_bytes = self._document.room(spec.document_instruction) - 1 if _byte_level(definition) else -1
+        self._most_bytes = self._document.room(spec.document_instruction) - 1 if _a_byte_each(definition) else -1
         self._normalizers = _normalizers(definition)
 
     @classmethod
@@ -120,8 +120,8 @@ class Prompter:
     def surely_fits(self, text: str) -> bool:
         """Whether a document is short enough to be read whole, as far as that can be told without tokenising it.
 
-        A byte-level tokenizer makes no more tokens than there are bytes, if it does not make more bytes of the text
-        first: none of ``_KEEPING`` does so with ASCII, nor NFC with what is in that form.
+        A byte-level tokenizer, or one of word pieces, makes no more tokens than there are bytes, if it does not make
+        more bytes of the text first: none of ``_KEEPING`` does so with ASCII, nor NFC with what is in that form.
         """
         if len(text) > self._most_bytes or len(text.encode()) > self._most_bytes:
             return False
@@ -264,9 +264,10 @@ class _Template:
         return Prompt([*before, *ids[: last - dropped], *ids[last:], *after], last - first, dropped)
 
 
-def _byte_level(tokenizer: Mapping[str, Any]) -> bool:
+def _a_byte_each(tokenizer: Mapping[str, Any]) -> bool:
     """Whether each token but one, a space before the text, stands for at least one byte of what is tokenised."""
-    return tokenizer["model"]["type"] == "BPE" and '"ByteLevel"' in json.dumps(tokenizer.get("pre_tokenizer"))
+    kind = tokenizer["model"]["type"]
+    return kind == "WordPiece" or (kind == "BPE" and '"ByteLevel"' in json.dumps(tokenizer.get("pre_tokenizer")))
 
 
 def _normalizers(tokenizer: Mapping[str, Any]) -> set[str]:
