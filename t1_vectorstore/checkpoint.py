@@ -62,7 +62,7 @@ class Checkpoint:
         """Find a checkpoint's folder and its specification; hub ids are downloaded to the hub's cache.
 
         Args:
-            name: a bundled model (``t1-mini``, ``t1-mini-wide``), a folder, or a hub id (``ForwardAILabs/MRE-T1``).
+            name: a bundled model (``t1-mini``), a folder, or a hub id (``ForwardAILabs/MRE-T1``).
             preset: the hub id whose preset describes a folder that has no ``t1_config.json``.
             revision: branch, tag or commit of a hub id.
             token: hub access token for gated models.

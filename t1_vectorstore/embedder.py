@@ -77,7 +77,7 @@ class T1Embedder:
         """Load a checkpoint, and start what runs it.
 
         Args:
-            model: ``t1-mini`` or ``t1-mini-wide`` (bundled), a folder, or a hub id such as ``ForwardAILabs/MRE-T1``.
+            model: ``t1-mini`` (bundled), a folder, or a hub id such as ``ForwardAILabs/MRE-T1``.
             preset: the hub id whose preset describes a folder that has no ``t1_config.json``.
             revision: branch, tag or commit of a hub id.
             token: hub access token.

@@ -95,10 +95,10 @@ def _text(rng: random.Random, model: str, tokens: int) -> str:
     if model != "t1-mini":
         return "".join(rng.choices("abcdefgh ", k=tokens)) + "."
     facts = [json.loads(line)["text"] for line in gzip.decompress(FACTS.read_bytes()).splitlines()]
-    chosen = ""
-    while len(chosen) < 4 * tokens:
+    chosen, letters = "", round(4.8 * tokens)  # its word pieces have as many letters in these facts
+    while len(chosen) < letters:
         chosen += rng.choice(facts) + " "
-    return chosen[: 4 * tokens].strip()
+    return chosen[:letters].strip()
 
 
 def _exactly(prompter: Prompter, text: str, tokens: int) -> list[int]:

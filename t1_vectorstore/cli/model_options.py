@@ -12,9 +12,7 @@ import typer
 
 Model = Annotated[
     str | None,
-    typer.Option(
-        help="'t1-mini' or 't1-mini-wide' (bundled), a checkpoint folder, or a hub id.  [default: the index's own]"
-    ),
+    typer.Option(help="'t1-mini' (bundled), a checkpoint folder, or a hub id.  [default: the index's own]"),
 ]
 
 

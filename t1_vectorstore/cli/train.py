@@ -65,9 +65,7 @@ class Wordings(str, Enum):
 def factbook(
     source: Source,
     out: Out,
-    wording: Annotated[
-        Wordings, typer.Option(help="t1-mini's own wording, or hundreds of each thing.")
-    ] = Wordings.wide,
+    wording: Annotated[Wordings, typer.Option(help="Three of each thing, or hundreds.")] = Wordings.wide,
     examples: Annotated[
         int, typer.Option(min=1, help="To draw, with thoughts; a quarter more in plain wording.")
     ] = 160_000,

@@ -1,4 +1,4 @@
-"""Every sentence the training data is made of: documents, queries and the steps of a thought.
+"""The demo's sentences: documents, queries and the steps of a thought. For training there are more wordings of queries.
 
 Queries paraphrase: apart from names and small function words, the query templates and the document templates of a
 facet share no word, so that words alone find nothing. Thoughts have one wording per step.
@@ -146,7 +146,7 @@ class Wording:
 
 
 PLAIN = Wording(QUESTIONS, STARTS, STEPS)
-"""The wording of the demo and of the first t1-mini."""
+"""The wording of the demo."""
 
 # One step of a thought: {a} is what is known, {b} the country it leads to.
 THOUGHTS: Mapping[str, str] = {

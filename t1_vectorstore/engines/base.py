@@ -24,7 +24,7 @@ FilterJSON: TypeAlias = Mapping[str, Any]
 RRF_K = 2
 """Reciprocal rank fusion adds ``1 / (k + rank)``, the best rank being 0; every engine is told. 2 lets what one ranking
 is sure of come first; with the 60 of the literature, whatever both rankings have anywhere outweighs it: nDCG@10 of
-t1-mini on unseen three-hop questions is .93 with 2, .84 with 10 and .82 with 60."""
+an earlier t1-mini on unseen three-hop questions was .93 with 2, .84 with 10 and .82 with 60."""
 
 OVERSAMPLING: Mapping[Quantization, float] = {"int8": 2.0, "binary": 16.0}
 """How many times as many candidates as are wanted a search takes from quantised vectors, before the full ones decide.

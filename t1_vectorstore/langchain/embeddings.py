@@ -44,7 +44,7 @@ class T1Embeddings(BaseModel, Embeddings):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     model: str | Path = "t1-mini"
-    """``t1-mini`` or ``t1-mini-wide`` (bundled), a folder, or a hub id such as ``ForwardAILabs/MRE-T1``."""
+    """``t1-mini`` (bundled), a folder, or a hub id such as ``ForwardAILabs/MRE-T1``."""
     preset: str | None = None
     """The hub id whose preset describes a folder that has no ``t1_config.json``."""
     revision: str | None = None

@@ -41,7 +41,7 @@ class T1Embedding(BaseEmbedding):
     model_config = ConfigDict(extra="forbid", validate_assignment=True)
 
     model_name: str = Field(default="t1-mini", frozen=True)
-    """``t1-mini`` or ``t1-mini-wide`` (bundled), a folder, or a hub id such as ``ForwardAILabs/MRE-T1``."""
+    """``t1-mini`` (bundled), a folder, or a hub id such as ``ForwardAILabs/MRE-T1``."""
     preset: str | None = Field(default=None, frozen=True)
     """The hub id whose preset describes a folder that has no ``t1_config.json``."""
     revision: str | None = Field(default=None, frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -31,8 +32,7 @@ def test_answer_thought_and_sources(docs: str, capsys: pytest.CaptureFixture[str
     assert "indexed  3 passages, 0 unchanged" in told
     assert "thought  oslo is the capital of norway." in told
     assert "Industry in Germany: iron, steel, cars. [1]" in told
-    assert "  [1] 0.9" in told
-    assert "germany.md" in told
+    assert re.search(r"  \[1\] 0\.\d+  germany\.md", told)
     assert "\x1b" not in told
 
 

@@ -25,6 +25,7 @@ DOCUMENTS = [
     Document(id_="france", text="Paris is the capital of France.", metadata={"country": "France"}),
     Document(id_="wheat", text="Wheat grows in the fields of France.", metadata={"country": "France"}),
 ]
+QUESTION = "what is grown in the country that Oslo rules"
 
 
 @pytest.fixture
@@ -157,9 +158,9 @@ def real_store(place: Place, real: T1Embedding) -> T1QdrantVectorStore:
 def test_with_a_real_model(real_store: T1QdrantVectorStore, real: T1Embedding, thoughts: list[T1ThoughtEvent]) -> None:
     pipeline(real, real_store, IngestionCache()).run(documents=DOCUMENTS)
     index = VectorStoreIndex.from_vector_store(real_store, real)
-    answer = index.as_query_engine(llm=MockLLM(), similarity_top_k=3).query("What is the capital of Norway?")
+    answer = index.as_query_engine(llm=MockLLM(), similarity_top_k=3).query(QUESTION)
     assert len(answer.source_nodes) == 3
-    found = T1Retriever(real_store, real, similarity_top_k=3).retrieve("What is the capital of Norway?")
+    found = T1Retriever(real_store, real, similarity_top_k=3).retrieve(QUESTION)
     assert [scored.node_id for scored in found] == [scored.node_id for scored in answer.source_nodes]
     assert len(thoughts) == 2
     assert thoughts[0].thoughts == thoughts[1].thoughts

@@ -28,7 +28,7 @@ def test_the_packages_recipes_are_valid(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["t1-mini", "t1-mini-static", "t1-mini-quick", "control-continued-sft", "control-static-rl-pairs"]
+    "name", ["t1-mini-quick", "t1-mini-quick-static", "control-continued-sft", "control-static-rl-pairs"]
 )
 def test_the_factbooks_recipes_ask_for_parts_that_it_has(name: str, chains: Path) -> None:
     data = read_data(chains)

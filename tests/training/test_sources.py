@@ -17,6 +17,7 @@ from t1_vectorstore.demo.patterns import draw, expand
 from t1_vectorstore.demo.wording import DOCUMENTS, PLAIN, Wording
 from t1_vectorstore.errors import CorpusError
 from t1_vectorstore.evaluation.beir import read_beir
+from t1_vectorstore.training.configs import Grpo, read_recipe
 from t1_vectorstore.training.examples import read_data
 from t1_vectorstore.training.sources import diseases, entailmentbank, joined, wordnet
 from t1_vectorstore.training.sources import factbook as factbook_source
@@ -50,7 +51,7 @@ def expanded(patterns: tuple[str, ...]) -> list[str]:
     return [way for pattern in patterns for way in expand(pattern)]
 
 
-def test_plain_wording_is_that_of_the_bundled_model(factbook: Path, world: World, tmp_path: Path) -> None:
+def test_plain_wording_is_that_of_the_demo(factbook: Path, world: World, tmp_path: Path) -> None:
     factbook_source.build(factbook, tmp_path, wording="plain", examples=200, long=4, queries=5)
     asked = chains.build_split(world, "ood", 3, 5, 0)
     assert [e.query for e in read_data(tmp_path, "ood3").examples] == [example.query for example in asked]
@@ -125,11 +126,14 @@ def ontology(tmp_path: Path) -> Path:
     return folder
 
 
-def test_the_diseases_are_asked_in_other_words_too() -> None:
-    for seen, unseen in ((diseases._QUESTIONS, diseases._OTHER_QUESTIONS), (diseases._STARTS, diseases._OTHER_STARTS)):
-        for key, ways in unseen.items():
-            assert len(expanded(seen[key])) > 15
-            assert not set(ways) & set(expanded(seen[key]))
+def test_the_diseases_are_asked_by_templates_that_no_training_query_has() -> None:
+    for kind, templates in diseases._HELD_OUT.items():
+        for key, held_out in templates.items():
+            seen = diseases._WORDING[kind][key]
+            ways = expanded(seen)
+            assert len(set(seen)) == len(seen) > 40
+            assert all(way.count("{x}" if kind == "questions" else "{e}") == 1 for way in ways)
+            assert min(words_apart(way.split(), other.split()) for way in ways for other in held_out) >= APART
 
 
 def test_diseases(ontology: Path, tmp_path: Path) -> None:
@@ -217,20 +221,25 @@ def test_a_broken_line_of_entailmentbank_is_named(bank: Path, tmp_path: Path) ->
         entailmentbank.build(bank, tmp_path / "out")
 
 
-def test_wordnet(tmp_path: Path) -> None:
+@pytest.fixture
+def synsets(tmp_path: Path) -> Path:
     names = ["thing", "animal", "dog", "hound", *(f"word{n}" for n in range(60))]
-    synsets = [
+    records = [
         {"id": str(n), "lemmas": [name], "definition": [f"what {name} means"],
          "examples": [f"a {name} here", f"my {name}"],
          "relations": {"hypernym": [str(min(n, 4) - 1)]} if n else {}}
         for n, name in enumerate(names)
     ]  # fmt: skip
     source = tmp_path / "synsets.jsonl.gz"
-    source.write_bytes(gzip.compress("".join(json.dumps(s) + "\n" for s in synsets).encode()))
-    wordnet.build(source, tmp_path / "out", candidates=20, queries=8)
+    source.write_bytes(gzip.compress("".join(json.dumps(record) + "\n" for record in records).encode()))
+    return source
+
+
+def test_wordnet(synsets: Path, tmp_path: Path) -> None:
+    wordnet.build(synsets, tmp_path / "out", candidates=20, queries=8)
     assert {e.thought for e in read_data(tmp_path / "out").examples} == {""}
     assert not read_beir(tmp_path / "out", "dev").thoughts
-    wordnet.build(source, tmp_path / "out", thoughts="chain", candidates=20, queries=8)
+    wordnet.build(synsets, tmp_path / "out", thoughts="chain", candidates=20, queries=8)
     train = read_data(tmp_path / "out")
     unseen = read_beir(tmp_path / "out" / "unseen", "dev")
     assert len(unseen.queries) == 8
@@ -242,10 +251,10 @@ def test_wordnet(tmp_path: Path) -> None:
     name = asked.split(":")[0]
     assert thoughts[asked] == f"{name} is a kind of hound, a kind of dog, a kind of animal"
     with pytest.raises(CorpusError, match="take the complete file"):
-        wordnet.build(source, tmp_path / "out", candidates=20, queries=33)
-    source.write_bytes(gzip.compress(b"{}\n"))
+        wordnet.build(synsets, tmp_path / "out", candidates=20, queries=33)
+    synsets.write_bytes(gzip.compress(b"{}\n"))
     with pytest.raises(CorpusError, match=r"synsets\.jsonl\.gz:1: no synset"):
-        wordnet.build(source, tmp_path / "out")
+        wordnet.build(synsets, tmp_path / "out")
 
 
 def test_joined_sources_keep_apart_what_has_the_same_name(chains: Path, ontology: Path, tmp_path: Path) -> None:
@@ -266,6 +275,23 @@ def test_joined_sources_keep_apart_what_has_the_same_name(chains: Path, ontology
     assert {e.part for e in read_data(tmp_path / "out", "ills-dev").examples} <= {"ills-comp", "ills-ood"}
     again = joined.build({"both": tmp_path / "out", "facts": chains}, tmp_path / "again")
     assert again.keys() == {"corpus", "train", "both-facts-dev", "both-ills-dev", "facts-dev"}
+
+
+def test_the_bundled_models_recipe_asks_for_parts_that_its_sources_have(
+    chains: Path, ontology: Path, synsets: Path, bank: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("yaml")
+    diseases.build(ontology, tmp_path / "diseases", examples=60, queries=8)
+    wordnet.build(synsets, tmp_path / "wordnet", candidates=20, queries=8)
+    entailmentbank.build(bank, tmp_path / "entailmentbank", thoughts="empty")
+    built = {name: tmp_path / name for name in ("diseases", "wordnet", "entailmentbank")}
+    joined.build({"factbook": chains, **built}, tmp_path / "all")
+    there = {example.part for example in read_data(tmp_path / "all").examples}
+    for stage in read_recipe("t1-mini").stages:
+        for counts in (stage.queries, stage.replay_queries if isinstance(stage, Grpo) else {}):
+            assert isinstance(counts, dict)
+            assert counts.keys() <= there
+        assert all(read_data(tmp_path / "all", probe).examples for probe in stage.probes)
 
 
 @pytest.mark.parametrize(

@@ -3,11 +3,11 @@
 The splits are those of :mod:`t1_vectorstore.demo.chains`. Training has chains of up to four facts with their thoughts
 (parts ``hop0`` to ``hop4``), and longer ones without (``long5``, ``long6``): no thought of that length is ever shown,
 so that they are left to stage 3. For evaluation there are, for held-out compositions (``comp``) and for starts that no
-composed training query has (``ood``), splits by the number of facts; ``*-other-templates`` asks the same in templates
-that no training query has, and ``*-other-words`` in such that are of other words as well. ``dev`` is a small mixture of
-the first with other seeds.
+composed training query has (``ood``), splits by the number of facts; ``*-other-templates`` (``wide`` only) asks
+the same in templates that no training query has, and ``*-other-words`` in such that are of other words as well. ``dev``
+is a small mixture of the first with other seeds.
 
-In ``plain`` wording the queries are t1-mini's, from three templates for each thing; ``wide`` has hundreds, and in parts
+In ``plain`` wording the queries are the demo's, three templates for each thing; ``wide`` has hundreds, and in parts
 ``plain-*`` a quarter as many examples in those three.
 """
 
