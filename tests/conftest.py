@@ -1,12 +1,16 @@
-"""Checkpoints that several tests share."""
+"""Checkpoints that several tests share, and what all of them count on."""
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import pytest
 
 from tests.checkpoints import save_checkpoint
+
+# A job that a script's shell puts into the background ignores it, and so would every process that the tests interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
