@@ -41,17 +41,20 @@ test-faults: $(VENV)/.dev
 	$(BIN)/python -m tests.store.qdrant_binary
 	T1_REQUIRE_SERVER=1 $(BIN)/python -m pytest tests/faults -m 'not slow' $(PYTEST_ARGS)
 
+# Ray and vLLM leave sockets to the garbage collector, which may come after the last test, where no test's marks hold any more.
+FOREIGN = -W default
+
 # 340 MB, and pandas among them, which other tests are to do without: so Ray is laid over the environment, not put into it.
 test-ray: $(VENV)-ray/.ray
 	$(BIN)/python -m tests.store.qdrant_binary
-	PYTHONPATH=$(CURDIR) T1_REQUIRE_SERVER=1 $(VENV)-ray/bin/python -m pytest tests/distributed -m ray $(PYTEST_ARGS)
+	PYTHONPATH=$(CURDIR) T1_REQUIRE_SERVER=1 $(VENV)-ray/bin/python -m pytest tests/distributed -m ray $(FOREIGN) $(PYTEST_ARGS)
 
 # accelerate, peft and trl change what transformers does where they are installed: so they are laid over, as Ray is.
 test-train: $(VENV)-train/.train
 	PYTHONPATH=$(CURDIR) $(VENV)-train/bin/python -m pytest tests/training -m train $(PYTEST_ARGS)
 
 test-vllm: $(VENV)-vllm/.vllm
-	VLLM_CPU_KVCACHE_SPACE=1 T1_REQUIRE_VLLM=1 $(VENV)-vllm/bin/python -m pytest tests/vllm_tier -m vllm $(PYTEST_ARGS)
+	VLLM_CPU_KVCACHE_SPACE=1 T1_REQUIRE_VLLM=1 $(VENV)-vllm/bin/python -m pytest tests/vllm_tier -m vllm $(FOREIGN) $(PYTEST_ARGS)
 
 bench: $(VENV)-vllm/.bench
 	$(VENV)-vllm/bin/python -m benchmarks.speed $(BENCH_ARGS)

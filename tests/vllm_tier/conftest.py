@@ -17,11 +17,6 @@ from tests.vllm_tier.servers import running_servers
 ENGINE_OPTIONS = {"enforce_eager": True, "max_num_seqs": 16}
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    """vLLM leaves its sockets' context to the garbage collector, at the end of the run also outside of any test."""
-    config.addinivalue_line("filterwarnings", "ignore:Unclosed context:ResourceWarning")
-
-
 @pytest.fixture(scope="session")
 def vllm() -> None:
     """Skips where vLLM is not installed; under make test-vllm it is, or that is a failure."""
