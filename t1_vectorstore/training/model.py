@@ -178,6 +178,9 @@ def save(model: Any, tokenizer: PreTrainedTokenizerBase, spec: CheckpointSpec, f
     model.config.dtype = torch.bfloat16
     model.config.use_cache = True  # trainers turn it off, and transformers' generate would be slow for ever
     model.save_pretrained(folder)
+    # Without it a tokenizer says that it knows no end, and other libraries go by that.
+    positions = getattr(model.config.get_text_config(), "max_position_embeddings", tokenizer.model_max_length)
+    tokenizer.model_max_length = min(tokenizer.model_max_length, positions)
     tokenizer.save_pretrained(folder)
     (folder / SPEC_FILE).write_text(spec.model_dump_json(indent=2) + "\n", encoding="utf-8")
 

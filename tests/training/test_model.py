@@ -73,6 +73,7 @@ def test_a_new_model_is_a_checkpoint(chains: Path, tmp_path: Path) -> None:
     tokenizer = AutoTokenizer.from_pretrained(tmp_path)
     assert model.dtype == torch.bfloat16
     assert (tokenizer.pad_token, tokenizer.eos_token) == ("<pad>", "<emb_token>")
+    assert tokenizer.model_max_length == model.config.max_position_embeddings
     assert tokenizer.convert_tokens_to_ids(["<pad>", "<query>", "<document>", "<think>", "<emb_token>"]) == [*range(5)]
     assert str(tokenizer.decode(tokenizer.encode("Rød\0 🙂 <emb"))).strip() == "rød\0 🙂 <emb"
     assert T1Embedder.load(tmp_path).embed_query("where", budget=4).vector.shape == (32,)
