@@ -113,14 +113,14 @@ def splits(folder: Path) -> list[str]:
 def read_split(folder: Path, split: str, documents: Mapping[str, str]) -> list[Example]:
     """Read the examples of a split over these documents; raises as :func:`read_data`."""
     path = _file(folder, f"{split}.jsonl")
-    seen: dict[tuple[str, str | None, tuple[str, ...]], int] = {}
+    seen: dict[tuple[object, ...], int] = {}
     examples = []
     for number, example in _examples(path):
         if unknown := [name for name in (*example.positives, *example.negatives) if name not in documents]:
             raise CorpusError(f"{path}:{number}: the corpus has no document {unknown[0]!r}")
         if both := set(example.positives) & set(example.negatives):
             raise CorpusError(f"{path}:{number}: {min(both)!r} is a positive and a negative")
-        key = (example.query, example.thought, tuple(sorted(example.positives)))
+        key = _identity(example)
         if key in seen:
             raise CorpusError(f"{path}:{number}: repeats line {seen[key]}; remove one of them")
         seen[key] = number
@@ -139,18 +139,24 @@ def write_data(folder: Path, documents: Mapping[str, str], splits: Mapping[str, 
         The number of documents (``corpus``) and of examples of each split.
 
     Raises:
-        CorpusError: As :func:`read_data`.
+        CorpusError: A split is empty, and nothing is written; or as :func:`read_data`.
     """
+    distinct = {split: list({_identity(e): e for e in examples}.values()) for split, examples in splits.items()}
+    if empty := [split for split, examples in distinct.items() if not examples]:
+        raise CorpusError(f"no examples for {', '.join(empty)}: ask for more; nothing was written to {folder}")
     folder.mkdir(parents=True, exist_ok=True)
     _write_lines(folder / CORPUS, ({"_id": name, "text": text} for name, text in documents.items()))
     counts = {"corpus": len(documents)}
-    for split, examples in splits.items():
-        unique = list({(e.query, e.thought, tuple(sorted(e.positives))): e for e in examples}.values())
-        _write_lines(folder / f"{split}.jsonl", (asdict(example) for example in unique))
+    for split, examples in distinct.items():
+        _write_lines(folder / f"{split}.jsonl", (asdict(example) for example in examples))
         if split != TRAIN:
-            _write_beir(folder, split, unique)
+            _write_beir(folder, split, examples)
         counts[split] = len(read_split(folder, split, documents))
     return counts
+
+
+def _identity(example: Example) -> tuple[object, ...]:
+    return example.query, example.thought, tuple(sorted(example.positives))
 
 
 def _write_beir(folder: Path, split: str, examples: list[Example]) -> None:

@@ -76,6 +76,12 @@ def test_bytes_that_are_not_utf8_are_named(line: Callable[[str], Path]) -> None:
         read_data(folder)
 
 
+def test_an_empty_split_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    with pytest.raises(CorpusError, match="no examples for dev"):
+        write_data(tmp_path / "new", DOCUMENTS, {"train": [EXAMPLE], "dev": []})
+    assert not (tmp_path / "new").exists()
+
+
 def test_missing_and_empty_splits_are_refused(tmp_path: Path) -> None:
     with pytest.raises(CorpusError, match="no folder"):
         read_data(tmp_path / "nowhere")
