@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import time
 from collections.abc import Callable
 
 import pytest
@@ -102,11 +101,10 @@ def test_overlap_repeats_whole_words() -> None:
 )
 @pytest.mark.parametrize("prefix", ["", " " * 1000, " " * 10**6])
 @pytest.mark.parametrize("overlap", [0, 200])
+@pytest.mark.timeout(60)  # a second for what is linear, hours for what is not
 def test_a_megabyte_of_anything_is_cut_in_linear_time(text: str, prefix: str, overlap: int) -> None:
     text = prefix + text * (10**6 // len(text)) + "x"
-    started = time.process_time()
     chunks = split(text, size=1000, overlap=overlap)
-    assert time.process_time() - started < 1.5
     assert len(chunks) < 3000
 
 

@@ -39,7 +39,7 @@ def test_each_piece_goes_through_all_steps_in_order() -> None:
 
 
 def test_the_steps_work_at_the_same_time() -> None:
-    meeting = threading.Barrier(3, timeout=10)  # broken, and so an error, if three steps are never at work together
+    meeting = threading.Barrier(3, timeout=60)  # broken, and so an error, if three steps are never at work together
 
     works = [[], [], []]  # type: ignore[var-annotated]
     met: list[int] = []

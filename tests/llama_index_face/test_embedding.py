@@ -195,7 +195,7 @@ async def test_the_event_loop_goes_on_while_the_model_works(slow: T1Embedding) -
     await slow.aget_query_embedding("a")
     await slow.aget_text_embedding("a")
     ticking.cancel()
-    assert ticks >= 50
+    assert ticks >= 5
 
 
 def test_a_model_of_another_kind() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import time
 from typing import Any
 
 import grpc
@@ -131,17 +130,16 @@ def test_a_date_to_wait_for_is_no_refusal(stub: Stub, retry: Retry, waits: list[
         assert len(waits) == 1
 
 
+@pytest.mark.timeout(60)
 def test_an_unreachable_server_is_named_soon() -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{free.getsockname()[1]}"
-    started = time.monotonic()
     waits: list[float] = []
     with pytest.raises(StoreUnavailable, match=url) as caught:
         Collection.open(url, identity=MODEL, retry=Retry(attempts=4, sleep=waits.append))
     assert "is it running" in str(caught.value)
     assert len(waits) == 3
-    assert time.monotonic() - started < 20
 
 
 def test_a_server_that_never_answers_is_given_up(stub: Stub) -> None:
