@@ -163,6 +163,10 @@ class ThoughtTrainer(GRPOTrainer):  # type: ignore[misc]
     ) -> list[float]:
         """TRL's reward function."""
         step = self.state.global_step
+        if not self._fresh:
+            self._watch.recall(
+                (each["exact"] for each in self.state.log_history if "exact" in each), self.stage.log_every
+            )
         if not self._fresh or step % self.stage.refresh_every == 0:
             self._index.refresh(self.t1)
             self._fresh = True

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -116,14 +116,32 @@ class Watch:
                 f"the rewards of every group have been equal for {self._still} steps, the last at step {step}: nothing "
                 "can be learnt from them. Raise sampling, give harder queries, or check that the positives are right"
             )
-        if exact is not None:
-            self._recent = [*self._recent[-self._window + 1 :], exact]
-            if len(self._recent) == self._window:
-                mean = sum(self._recent) / self._window
-                self._best = max(self._best, mean)
-                if mean < self._best - self._collapse:
-                    return (
-                        f"exact thoughts have fallen from {self._best:.0%} to {mean:.0%} at step {step}: the policy "
-                        "collapses. Lower learning_rate, or raise kl or replay"
-                    )
+        if exact is None:
+            return None
+        mean = self._take(exact)
+        if mean is not None and mean < self._best - self._collapse:
+            return (
+                f"exact thoughts have fallen from {self._best:.0%} to {mean:.0%} at step {step}: the policy "
+                "collapses. Lower learning_rate, or raise kl or replay"
+            )
         return None
+
+    def recall(self, logged: Iterable[float], every: int) -> None:
+        """Take in what a run that is continued had come to.
+
+        Args:
+            logged: Its shares of exact thoughts, each the mean of so many steps.
+            every: How many.
+        """
+        for share in logged:
+            for _ in range(every):
+                self._take(share)
+
+    def _take(self, exact: float) -> float | None:
+        """The mean over the window with one more step, once there are as many."""
+        self._recent = [*self._recent[-self._window + 1 :], exact]
+        if len(self._recent) < self._window:
+            return None
+        mean = sum(self._recent) / self._window
+        self._best = max(self._best, mean)
+        return mean

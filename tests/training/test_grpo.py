@@ -15,6 +15,7 @@ from t1_vectorstore.errors import TrainingFailed
 from t1_vectorstore.training import running
 from t1_vectorstore.training.examples import Example, read_data, write_data
 from t1_vectorstore.training.figures import read_history
+from t1_vectorstore.training.thoughts import Watch
 from tests.training.small_recipes import SFT, recipe
 
 pytestmark = pytest.mark.train
@@ -100,7 +101,11 @@ def test_an_interrupted_run_continues_to_the_same_model(toy: Path, undecided: Pa
         patch.setattr(ThoughtTrainer, "training_step", step)
         with pytest.raises(KeyboardInterrupt):
             running.train(wanted, toy, tmp_path / "parts")
-    running.train(wanted, toy, tmp_path / "parts")
+    recalled: list[float] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Watch, "recall", lambda _, logged, every: recalled.extend([*logged] * every))
+        running.train(wanted, toy, tmp_path / "parts")
+    assert recalled == rewards(tmp_path / "whole", "exact")[: len(recalled)] != []
     assert rewards(tmp_path / "parts", "replay")
     one, other = ((tmp_path / name / "model" / "model.safetensors").read_bytes() for name in ("whole", "parts"))
     assert one == other

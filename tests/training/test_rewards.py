@@ -107,3 +107,10 @@ def test_the_watch_stops_when_exact_thoughts_fall() -> None:
     shares = [0.5, 0.7, 0.7, 0.6, 0.5]
     assert [watch(step, [[0.0, 1.0]], share) is None for step, share in enumerate(shares)] == [True] * 5
     assert "from 70% to 45%" in str(watch(5, [[0.0, 1.0]], 0.4))
+
+
+def test_the_watch_of_a_run_that_goes_on_knows_what_was_reached() -> None:
+    watch = Watch(collapse=0.2, patience=99, window=2)
+    watch.recall([0.7, 0.6], every=2)
+    assert watch(5, [[0.0, 1.0]], 0.5) is None
+    assert "from 70% to 45%" in str(watch(6, [[0.0, 1.0]], 0.4))
