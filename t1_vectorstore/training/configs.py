@@ -110,6 +110,9 @@ class Stage(Frozen):
     skip: int = Field(default=0, ge=0)
     """The most positions left out at each of up to three places of a query and its thought, so that the model meets
     distances longer than any of the data's and can go on to longer thoughts (after PoSE, 2309.10400)."""
+    word_dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
+    """Share of the words of its queries that a stage leaves out, drawn anew each time: so that what is asked is
+    understood by more than one word, and in wordings that were never trained. The default is ours, as the method."""
     negatives_share: float = Field(default=0.4, ge=0.0, le=1.0)
     """Of the queries that add negatives of their own to those in the batch."""
     negatives: int = Field(default=1, ge=0)

@@ -113,7 +113,8 @@ class Steps(torch.utils.data.Dataset[Batch]):
                 chosen = rng.sample(example.negatives, min(stage.negatives, len(example.negatives)))
                 numbers.update(dict.fromkeys(self._numbers[name] for name in chosen))
         documents = dict(zip(numbers, self._encoder.documents([self._texts[n] for n in numbers]), strict=True))
-        queries = self._encoder.queries([example.query for example in examples], thoughts)
+        asked = [leave_words_out(example.query, stage.word_dropout, rng) for example in examples]
+        queries = self._encoder.queries(asked, thoughts)
         if stage.skip:
             queries = [replace(tokens, skips=_skips(len(tokens.ids), stage.skip, rng)) for tokens in queries]
         return make_batch(
@@ -124,6 +125,13 @@ class Steps(torch.utils.data.Dataset[Batch]):
             at_once=stage.at_once if isinstance(stage, Contrastive) else None,
             teacher=self._teacher(examples, list(numbers)) if self._teacher else None,
         )
+
+
+def leave_words_out(text: str, share: float, rng: random.Random) -> str:
+    """The text without a share of its words; the whole of it where none would be left."""
+    if not share:
+        return text
+    return " ".join(word for word in text.split() if rng.random() >= share) or text
 
 
 def _skips(length: int, most: int, rng: random.Random) -> tuple[tuple[int, int], ...]:

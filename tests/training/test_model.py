@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 
 import numpy as np
@@ -14,13 +15,13 @@ from t1_vectorstore.embedder import T1Embedder
 from t1_vectorstore.errors import CheckpointError, TrainingFailed
 from t1_vectorstore.prompts import Prompter
 from t1_vectorstore.training import model as models
-from t1_vectorstore.training.batching import Encoder, Tokens, make_batch, pack
+from t1_vectorstore.training.batching import Encoder, Packed, Tokens, make_batch, pack
 from t1_vectorstore.training.beginnings import begin
 from t1_vectorstore.training.configs import Sft
 from t1_vectorstore.training.examples import read_data
 from t1_vectorstore.training.model import T1ForTraining
 from t1_vectorstore.training.optimizers import make_optimizer
-from t1_vectorstore.training.steps import Steps
+from t1_vectorstore.training.steps import Steps, leave_words_out
 from tests.checkpoints import save_checkpoint
 from tests.training.small_recipes import MODEL, SFT, recipe
 
@@ -93,6 +94,27 @@ def test_positions_are_left_out_where_the_sequence_says(chains: Path, tmp_path: 
     moved = after.positions - before.positions
     assert 20 < moved.max() <= 60
     assert moved[0, after.ends[skipping.queries :]].eq(0).all()  # documents are as they are served
+
+
+def test_words_of_queries_are_left_out(chains: Path, tmp_path: Path) -> None:
+    begin(recipe(), read_data(chains), tmp_path)
+    encoder = Encoder(Prompter.load(Checkpoint.load(tmp_path)))
+    data = read_data(chains)
+
+    def first(share: float) -> Packed:
+        stage = Sft.model_validate(SFT | {"word_dropout": share})
+        return Steps(data, encoder, stage, thinks=True, seed=0)[0].passes[0]
+
+    before, after = first(0.0), first(0.5)
+    assert torch.equal(after.ids, first(0.5).ids)
+    assert after.ids.numel() < before.ids.numel()
+    assert sorted(after.labels.tolist()) == sorted(before.labels.tolist())  # thoughts are whole
+
+
+def test_some_word_is_left() -> None:
+    rng = random.Random(0)
+    texts = {leave_words_out("what is  there", 0.6, rng) for _ in range(200)}
+    assert texts == {"what is  there", "what", "is", "there", "what is", "what there", "is there", "what is there"}
 
 
 @needs_minilm
