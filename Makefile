@@ -42,7 +42,7 @@ test-faults: $(VENV)/.dev
 	T1_REQUIRE_SERVER=1 $(BIN)/python -m pytest tests/faults -m 'not slow' $(PYTEST_ARGS)
 
 # Ray and vLLM leave sockets to the garbage collector, which may come after the last test, where no test's marks hold any more.
-FOREIGN = -W default
+FOREIGN = -W default::ResourceWarning
 
 # 340 MB, and pandas among them, which other tests are to do without: so Ray is laid over the environment, not put into it.
 test-ray: $(VENV)-ray/.ray

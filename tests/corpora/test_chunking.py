@@ -101,7 +101,7 @@ def test_overlap_repeats_whole_words() -> None:
 )
 @pytest.mark.parametrize("prefix", ["", " " * 1000, " " * 10**6])
 @pytest.mark.parametrize("overlap", [0, 200])
-@pytest.mark.timeout(60)  # a second for what is linear, hours for what is not
+@pytest.mark.timeout(20)  # linear work takes half a second
 def test_a_megabyte_of_anything_is_cut_in_linear_time(text: str, prefix: str, overlap: int) -> None:
     text = prefix + text * (10**6 // len(text)) + "x"
     chunks = split(text, size=1000, overlap=overlap)

@@ -130,7 +130,7 @@ def test_a_date_to_wait_for_is_no_refusal(stub: Stub, retry: Retry, waits: list[
         assert len(waits) == 1
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(30)
 def test_an_unreachable_server_is_named_soon() -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

@@ -86,7 +86,7 @@ def test_requests_that_are_given_up_leave_nothing_behind(in_process: T1Embedder)
 
     async def cancelled() -> None:
         task = asyncio.ensure_future(backend._engine.embed(prompts))
-        while not backend._engine._generator.get_num_unfinished_requests():
+        while not task.done() and not backend._engine._generator.get_num_unfinished_requests():
             await asyncio.sleep(0)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
