@@ -34,11 +34,11 @@ lint: $(VENV)/.dev
 	$(BIN)/mypy
 
 test-server: $(VENV)/.dev
-	$(BIN)/python -m tests.store.qdrant_binary
+	$(BIN)/python -m tests.collection.qdrant_binary
 	T1_REQUIRE_SERVER=1 $(BIN)/python -m pytest -m server $(PYTEST_ARGS)
 
 test-faults: $(VENV)/.dev
-	$(BIN)/python -m tests.store.qdrant_binary
+	$(BIN)/python -m tests.collection.qdrant_binary
 	T1_REQUIRE_SERVER=1 $(BIN)/python -m pytest tests/faults -m 'not slow' $(PYTEST_ARGS)
 
 # Ray and vLLM leave sockets to the garbage collector, which may come after the last test, where no test's marks hold any more.
@@ -46,7 +46,7 @@ FOREIGN = -W default::ResourceWarning
 
 # 340 MB, and pandas among them, which other tests are to do without: so Ray is laid over the environment, not put into it.
 test-ray: $(VENV)-ray/.ray
-	$(BIN)/python -m tests.store.qdrant_binary
+	$(BIN)/python -m tests.collection.qdrant_binary
 	PYTHONPATH=$(CURDIR) T1_REQUIRE_SERVER=1 $(VENV)-ray/bin/python -m pytest tests/distributed -m ray $(FOREIGN) $(PYTEST_ARGS)
 
 # accelerate, peft and trl change what transformers does where they are installed: so they are laid over, as Ray is.

@@ -42,8 +42,8 @@ def main() -> None:
 def child(where: str, documents: int) -> None:
     """One load; prints the peak of this process's memory in bytes, before the load and after it."""
     from t1_vectorstore import T1Embedder
-    from t1_vectorstore.ingest import load
-    from t1_vectorstore.store import Collection
+    from t1_vectorstore.collection import Collection
+    from t1_vectorstore.indexing import load
 
     embedder = T1Embedder.fake(384)
     with Forgetful(embedder.identity) as warm:  # all is imported, and what the fake model caches is cached
@@ -116,8 +116,8 @@ def _measure(place: str, sizes: list[int]) -> dict[str, Any]:
         for documents in sizes:
             where = "nowhere"
             if place == "server":
-                from tests.store.qdrant_binary import fetch
-                from tests.store.qdrant_server import running_server
+                from tests.collection.qdrant_binary import fetch
+                from tests.collection.qdrant_server import running_server
 
                 where = stack.enter_context(running_server(fetch())).url
             elif place == "folder":

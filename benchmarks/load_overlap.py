@@ -24,9 +24,9 @@ from pathlib import Path
 from typing import Any
 
 from t1_vectorstore import T1Embedder, demo
-from t1_vectorstore.corpora import read, read_jsonl
-from t1_vectorstore.ingest import BATCH_CHUNKS, LoadReport, chunker_for, load
-from t1_vectorstore.store import Collection
+from t1_vectorstore.collection import Collection
+from t1_vectorstore.indexing import BATCH_CHUNKS, LoadReport, chunker_for, load
+from t1_vectorstore.readers import read, read_jsonl
 from t1_vectorstore.types import Point
 
 TARGET_LOAD, TARGET_RERUN = 1.10, 0.05
@@ -163,8 +163,8 @@ def _embedder(model: str, folder: Path) -> T1Embedder:
 
 @contextmanager
 def _test_server() -> Iterator[str]:
-    from tests.store.qdrant_binary import fetch
-    from tests.store.qdrant_server import running_server
+    from tests.collection.qdrant_binary import fetch
+    from tests.collection.qdrant_server import running_server
 
     with running_server(fetch()) as server:
         yield server.url

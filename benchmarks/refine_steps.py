@@ -20,8 +20,7 @@ import torch
 
 from benchmarks.speed.workload import SHAPES, prepare
 from t1_vectorstore import T1Embedder
-from t1_vectorstore.checkpoint import Decoding
-from t1_vectorstore.specification import Refining
+from t1_vectorstore.checkpoints.spec import Decoding, Refining
 
 STEPS = 16
 Prompts = Sequence[Sequence[int]]

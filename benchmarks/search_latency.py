@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from t1_vectorstore.store import Collection
+from t1_vectorstore.collection import Collection
 from t1_vectorstore.types import Chunk, ModelIdentity, Point
 
 TOPICS = ("exports", "climate", "terrain", "government", "economy", "population", "languages", "coastline")

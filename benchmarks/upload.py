@@ -27,10 +27,10 @@ from qdrant_client import QdrantClient, models
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.search_latency import clustered, points
-from t1_vectorstore.store import Collection
+from t1_vectorstore.collection import Collection
 from t1_vectorstore.types import ModelIdentity
-from tests.store.qdrant_binary import fetch
-from tests.store.qdrant_server import running_server
+from tests.collection.qdrant_binary import fetch
+from tests.collection.qdrant_server import running_server
 
 Vectors = npt.NDArray[np.float32]
 REST, GRPC = "upload_points, REST", "upload_points, gRPC"

@@ -23,7 +23,7 @@ from typing import Any
 
 from benchmarks.speed.workload import SHAPES, prepare
 from t1_vectorstore import T1Embedder
-from t1_vectorstore.checkpoint import Decoding
+from t1_vectorstore.checkpoints.spec import Decoding
 
 BATCHES = (1, 8, 32)
 THOUGHTS = (64, 256)

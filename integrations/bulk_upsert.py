@@ -19,9 +19,9 @@ from pathlib import Path
 
 from t1_vectorstore import T1Embedder, T1VectorStore
 from t1_vectorstore.cli.console import one_line
-from t1_vectorstore.corpora import Fields, check, read
 from t1_vectorstore.errors import T1Error
-from t1_vectorstore.ingest import LoadProgress, chunker_for
+from t1_vectorstore.indexing import LoadProgress, chunker_for
+from t1_vectorstore.readers import Fields, check, read
 
 
 def main(argv: Sequence[str], *, embedder: T1Embedder | None = None) -> int:

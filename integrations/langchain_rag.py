@@ -24,10 +24,10 @@ from langchain_core.runnables import Runnable, RunnableLambda
 import t1_vectorstore.langchain  # noqa: F401 - first: it says which extra is missing
 from integrations.extractive import extract
 from t1_vectorstore.cli.console import one_line, visible
-from t1_vectorstore.corpora import read
+from t1_vectorstore.embedding.prompts import check_texts
 from t1_vectorstore.errors import T1Error
 from t1_vectorstore.langchain import THOUGHT_EVENT, T1Embeddings, T1QdrantVectorStore
-from t1_vectorstore.prompts import check_texts
+from t1_vectorstore.readers import read
 
 
 class Question(TypedDict):

@@ -28,10 +28,10 @@ import t1_vectorstore.llama_index  # noqa: F401 - first: it says which extra is 
 from integrations.extractive import extract
 from t1_vectorstore import T1VectorStore
 from t1_vectorstore.cli.console import one_line, visible
-from t1_vectorstore.corpora import read
+from t1_vectorstore.embedding.prompts import check_texts
 from t1_vectorstore.errors import T1Error
 from t1_vectorstore.llama_index import T1Embedding, T1QdrantVectorStore, T1Retriever, T1ThoughtEvent
-from t1_vectorstore.prompts import check_texts
+from t1_vectorstore.readers import read
 
 PROMPT = PromptTemplate(
     "Answer the question from the numbered sources and nothing else. Cite each source you use by its number, like [1]. "

@@ -9,20 +9,20 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from t1_vectorstore.checkpoint import CheckpointSpec
-    from t1_vectorstore.embedder import T1Embedder
+    from t1_vectorstore.checkpoints.spec import CheckpointSpec
+    from t1_vectorstore.embedding.embedder import T1Embedder
     from t1_vectorstore.types import Document, Hit, QueryEmbedding, SearchResult, Thought
     from t1_vectorstore.vectorstore import T1VectorStore
 
 __version__ = "0.1.0"
 
 _HOME = {
-    "CheckpointSpec": "checkpoint",
+    "CheckpointSpec": "checkpoints.spec",
     "Document": "types",
     "Hit": "types",
     "QueryEmbedding": "types",
     "SearchResult": "types",
-    "T1Embedder": "embedder",
+    "T1Embedder": "embedding.embedder",
     "T1VectorStore": "vectorstore",
     "Thought": "types",
 }

@@ -21,6 +21,7 @@ before any expensive or destructive work. Two of them have names of their own be
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 
 
@@ -102,3 +103,15 @@ class InvalidText(ValueError):
 
 class TextTooLong(ValueError):
     """A text longer than the checkpoint's limit, under the ``raise`` truncation policy."""
+
+
+class TruncationWarning(UserWarning):
+    """A text is longer than the checkpoint's limit; its end was left out."""
+
+
+def external_stacklevel() -> int:
+    """The ``stacklevel`` with which a warning issued by the caller points at the first frame outside this package."""
+    frame, level = sys._getframe(1), 1
+    while frame.f_back is not None and str(frame.f_globals.get("__name__", "")).startswith("t1_vectorstore"):
+        frame, level = frame.f_back, level + 1
+    return level

@@ -6,22 +6,24 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
-
-from t1_vectorstore.floats import settled
-from t1_vectorstore.loads import LatestLoad
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
+    from qdrant_client.models import Filter
+
+    FilterLike: TypeAlias = "Mapping[str, Any] | AllOf | AnyOf | NoneOf | IdIn | Filter"
+    """A condition on metadata; see :mod:`t1_vectorstore.collection.filters`."""
 
     Vectors: TypeAlias = "npt.NDArray[np.float32]"
     """float32, shape ``(n, dimension)``, rows in the order of the texts, length 1 unless the checkpoint says no."""
     Vector: TypeAlias = "npt.NDArray[np.float32]"
     """float32, shape ``(dimension,)``."""
-else:  # numpy is loaded where vectors are made, not where they are named
-    Vectors = Vector = Any
+else:  # numpy and qdrant_client are slow to import and only needed for type checking here
+    Vectors = Vector = FilterLike = Any
 
 Role: TypeAlias = Literal["query", "document"]
 """Which of T1's two asymmetric paths a text takes."""
@@ -39,6 +41,8 @@ IndexKind: TypeAlias = Literal["keyword", "integer", "float", "bool", "datetime"
 """What an index takes a metadata field for."""
 
 _FLOAT = re.compile(r"\d[.e]")
+_EXACT_DIGITS, _EXACT_POWER = 2**53, 22  # within both, one correctly rounded operation gives the nearest float
+_LARGEST_POWER = 308
 
 StopReason: TypeAlias = Literal["emb_token", "end_token", "budget", "deadline", "given"]
 """Why a thought ended: the model closed it with its emb token, ended its turn without one, or met a limit; or it is not
@@ -46,6 +50,34 @@ the model's own, but was given."""
 
 OnTokens: TypeAlias = Callable[[int, Sequence[int]], None]
 """Called with the index of a thought in the call, and the tokens by which it has grown."""
+
+
+@dataclass(frozen=True, slots=True)
+class AllOf:
+    """All of several filters hold; with none of them, nothing is restricted."""
+
+    filters: Sequence[FilterLike | None]
+
+
+@dataclass(frozen=True, slots=True)
+class AnyOf:
+    """At least one of several filters holds; with none of them, nothing matches."""
+
+    filters: Sequence[FilterLike | None]
+
+
+@dataclass(frozen=True, slots=True)
+class NoneOf:
+    """Not one of several filters holds."""
+
+    filters: Sequence[FilterLike | None]
+
+
+@dataclass(frozen=True, slots=True)
+class IdIn:
+    """The point is one of these, by the ids that its user gave."""
+
+    ids: Sequence[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +126,9 @@ class Chunk:
         """
         metadata = json.dumps(dict(self.metadata), sort_keys=True, allow_nan=False)
         if _FLOAT.search(metadata):
-            metadata = json.dumps(json.loads(metadata, parse_float=lambda text: settled(float(text))), sort_keys=True)
+            metadata = json.dumps(
+                json.loads(metadata, parse_float=lambda text: json_roundtrip(float(text))), sort_keys=True
+            )
         place = f", {self.start}" if self.start else ""
         return hashlib.sha256(f"[{json.dumps(self.text)}, {metadata}{place}]".encode()).hexdigest()
 
@@ -250,6 +284,38 @@ class Indexing:
 
 
 @dataclass(frozen=True, slots=True)
+class LoadRecord:
+    """How documents were cut, so that a rerun and a verification need not be told, and whether the load ended.
+
+    Attributes:
+        chunk_size: characters of a chunk at most.
+        overlap: characters that a chunk repeats of the one before.
+        began: when, ISO 8601 in UTC; to the microsecond, and so the load's name, too.
+        finished: false while it is under way, and after it was cut off. What it could not store is not told here.
+    """
+
+    chunk_size: int
+    overlap: int
+    began: str
+    finished: bool
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, record: object) -> LoadRecord | None:
+        """Read what ``to_json`` wrote; ``None`` for anything else, since nothing depends on it that cannot be said."""
+        if not isinstance(record, Mapping):
+            return None
+        try:
+            size, overlap = int(record["chunk_size"]), int(record["overlap"])
+            return cls(size, overlap, str(record["began"]), bool(record["finished"]))
+        except (KeyError, TypeError, ValueError):
+            return None
+
+
+@dataclass(frozen=True, slots=True)
 class CollectionInfo:
     """What a collection is and how large.
 
@@ -271,7 +337,7 @@ class CollectionInfo:
     points: int
     disk_bytes: int | None
     indexing: Indexing | None = None
-    load: LatestLoad | None = None
+    load: LoadRecord | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,3 +362,31 @@ class SearchResult:
     thoughts: Sequence[Thought]
     timings: Timings
     truncated: Truncated | None = None
+
+
+def json_roundtrip(number: float) -> float:
+    """The value of a finite float after any number of round trips through Qdrant's JSON.
+
+    Qdrant, embedded or as a server, parses JSON numbers with serde_json's fast algorithm, which can miss the nearest
+    float by one unit in the last place: 116.32650514309171 is read back as 116.3265051430917. A hash that must be equal
+    before and after storage is computed from the value that repeated round trips converge to. Where they cycle between
+    values, this is the smallest of the cycle.
+    """
+    path = [number]
+    while (read := _read_back(path[-1])) not in path:
+        path.append(read)
+    return min(path[path.index(read) :])
+
+
+def _read_back(number: float) -> float:
+    """The float that serde_json 1.0 (without ``float_roundtrip``) parses from ``repr(number)``; its ``f64_from_parts``."""
+    sign, digits, power = Decimal(repr(number)).as_tuple()
+    whole = int("".join(map(str, digits)))
+    if not isinstance(power, int) or (whole <= _EXACT_DIGITS and abs(power) <= _EXACT_POWER):
+        return number
+    value = float(whole)
+    while power < -_LARGEST_POWER:
+        value /= 1e308
+        power += _LARGEST_POWER
+    value = value * float(f"1e{power}") if power >= 0 else value / float(f"1e{-power}")
+    return -value if sign else value

@@ -12,9 +12,8 @@ import numpy as np
 import pytest
 
 from t1_vectorstore import T1Embedder
-from t1_vectorstore.backends.serving import ServedBackend
-from t1_vectorstore.checkpoint import Decoding
-from t1_vectorstore.specification import Refining
+from t1_vectorstore.backends.vllm.generation import ServedBackend
+from t1_vectorstore.checkpoints.spec import Decoding, Refining
 from t1_vectorstore.types import QueryEmbedding
 from tests.checkpoints import save_checkpoint
 

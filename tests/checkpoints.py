@@ -9,7 +9,8 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from t1_vectorstore.backends.fake import SPEC, byte_tokenizer
-from t1_vectorstore.checkpoint import SPEC_FILE, CheckpointSpec
+from t1_vectorstore.checkpoints.checkpoint import SPEC_FILE
+from t1_vectorstore.checkpoints.spec import CheckpointSpec
 
 HIDDEN = 64
 

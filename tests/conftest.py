@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from recipes.t1_mini.countries import World, read_world
 from tests.checkpoints import save_checkpoint
+from tests.recipes import small_factbook
 
 # A job that a script's shell puts into the background ignores it, and so would every process that the tests interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -17,3 +19,21 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A random Qwen3 that closes some of its thoughts itself."""
     return save_checkpoint(tmp_path_factory.mktemp("tiny"), closes=1.5)
+
+
+@pytest.fixture(scope="session")
+def factbook(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small factbook on disk."""
+    return small_factbook.write(tmp_path_factory.mktemp("factbook") / "countries.jsonl.gz")
+
+
+@pytest.fixture(scope="session")
+def world(factbook: Path) -> World:
+    """The facts of the small factbook."""
+    return read_world(factbook)
+
+
+@pytest.fixture(scope="session")
+def chains(factbook: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Training data made of the small factbook."""
+    return small_factbook.build_chains(factbook, tmp_path_factory.mktemp("chains") / "data")

@@ -11,8 +11,8 @@ from typing import Any
 
 import t1_vectorstore
 from t1_vectorstore.backends.fake import SPEC, byte_tokenizer
-from t1_vectorstore.checkpoint import BUNDLED, SPEC_FILE, Checkpoint
-from t1_vectorstore.prompts import Prompter
+from t1_vectorstore.checkpoints.checkpoint import BUNDLED, SPEC_FILE, Checkpoint
+from t1_vectorstore.embedding.prompts import Prompter
 
 SHAPES: dict[str, dict[str, int]] = {
     "46M": {"vocab_size": 8192, "hidden_size": 512, "intermediate_size": 2048, "num_hidden_layers": 10}

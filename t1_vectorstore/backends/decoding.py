@@ -15,15 +15,13 @@ from dataclasses import dataclass, field
 
 import torch
 
-from t1_vectorstore.backends.sampling import next_tokens
-from t1_vectorstore.checkpoint import Decoding
-from t1_vectorstore.specification import UNREFINED, Refining
-from t1_vectorstore.thinking import prompt_seed
+from t1_vectorstore.backends.base import prompt_seed
+from t1_vectorstore.checkpoints.spec import NO_REFINING, Decoding, Refining
 from t1_vectorstore.types import StopReason, Trajectory
 
 
 @dataclass
-class Row:
+class ThoughtState:
     """One prompt on its way.
 
     Attributes:
@@ -43,7 +41,7 @@ class Row:
     index: int
     prompt: Sequence[int]
     draws: Sequence[float] = ()
-    refining: Refining = UNREFINED
+    refining: Refining = NO_REFINING
     ids: list[int] = field(default_factory=list)
     read: int = 0
     stop: StopReason | None = None
@@ -53,7 +51,9 @@ class Row:
     state: torch.Tensor | None = None
 
     @classmethod
-    def begin(cls, index: int, prompt: Sequence[int], decoding: Decoding, refining: Refining, *, nth: int = 0) -> Row:
+    def begin(
+        cls, index: int, prompt: Sequence[int], decoding: Decoding, refining: Refining, *, nth: int = 0
+    ) -> ThoughtState:
         """A row's random numbers are its own, so that its thought does not depend on the batch it is in.
 
         Args:
@@ -70,7 +70,7 @@ class Row:
         return cls(index, prompt, draws.tolist(), refining)
 
     @classmethod
-    def closed(cls, index: int, prompt: Sequence[int], refining: Refining) -> Row:
+    def closed(cls, index: int, prompt: Sequence[int], refining: Refining) -> ThoughtState:
         """A prompt that ends with the emb token: there is nothing to think, only to refine."""
         return cls(index, prompt, refining=refining, stop="emb_token")
 
@@ -96,7 +96,7 @@ class Row:
         return Trajectory(self.ids, self.stop, self.state.float().cpu().numpy(), self.closing)
 
 
-def step_inputs(embedded: torch.Tensor, rows: Sequence[Row]) -> torch.Tensor:
+def step_inputs(embedded: torch.Tensor, rows: Sequence[ThoughtState]) -> torch.Tensor:
     """The inputs of a step: for rows that are refined their states, for all others their tokens' embeddings.
 
     Args:
@@ -110,7 +110,7 @@ def step_inputs(embedded: torch.Tensor, rows: Sequence[Row]) -> torch.Tensor:
 
 
 @dataclass(frozen=True)
-class Chooser:
+class Sampler:
     """Chooses each row's next token, and closes the rows that are at their end.
 
     Attributes:
@@ -127,9 +127,9 @@ class Chooser:
     stop_ids: frozenset[int]
     decoding: Decoding
     deadline: float | None
-    on_growth: Callable[[Row], None] | None = None
+    on_growth: Callable[[ThoughtState], None] | None = None
 
-    def __call__(self, rows: Sequence[Row], last: torch.Tensor) -> list[int]:
+    def __call__(self, rows: Sequence[ThoughtState], last: torch.Tensor) -> list[int]:
         """The next token of each row; a row that ends gets the emb token, as does one that needs none any more."""
         thinking = [at for at, row in enumerate(rows) if row.stop is None]
         tokens = [self.emb_id] * len(rows)
@@ -139,11 +139,11 @@ class Chooser:
                 tokens[at] = token
         return tokens
 
-    def is_last(self, row: Row) -> bool:
+    def is_last(self, row: ThoughtState) -> bool:
         """Whether a row has been given as many tokens as it may have, so that it is closed whatever comes next."""
         return row.stop is None and len(row.ids) == self.decoding.max_tokens
 
-    def _choose(self, rows: Sequence[Row], last: torch.Tensor) -> list[int]:
+    def _choose(self, rows: Sequence[ThoughtState], last: torch.Tensor) -> list[int]:
         if self.deadline is not None and time.monotonic() >= self.deadline:
             for row in rows:
                 row.stop = "deadline"
@@ -154,7 +154,7 @@ class Chooser:
         sampled: list[int] = next_tokens(self.to_logits(last).float(), self.decoding, draws).tolist()
         return [self._advance(row, token) for row, token in zip(rows, sampled, strict=True)]
 
-    def _advance(self, row: Row, token: int) -> int:
+    def _advance(self, row: ThoughtState, token: int) -> int:
         if token in self.stop_ids:
             row.stop, row.closing = "emb_token" if token == self.emb_id else "end_token", token
         elif len(row.ids) >= self.decoding.max_tokens:
@@ -165,3 +165,36 @@ class Chooser:
                 self.on_growth(row)
             return token
         return self.emb_id
+
+
+def next_tokens(logits: torch.Tensor, decoding: Decoding, draws: torch.Tensor | None) -> torch.Tensor:
+    """One token for each row.
+
+    Args:
+        logits: float32 ``(rows, vocabulary)``.
+        decoding: how to choose.
+        draws: uniform on [0, 1), one for each row; ``None`` where decoding is greedy.
+
+    Returns:
+        ``(rows,)``.
+    """
+    if draws is None:
+        return logits.argmax(-1)
+    logits = logits / decoding.temperature
+    if 0 < decoding.top_k < logits.shape[-1]:
+        least = logits.topk(decoding.top_k).values[:, -1:]
+        logits = logits.masked_fill(logits < least, float("-inf"))
+    if decoding.top_p < 1:
+        logits = _nucleus(logits, decoding.top_p)
+    # The token in whose share of [0, 1) the row's number falls. Float64: a large vocabulary has many small shares.
+    edges = logits.softmax(-1).double().cumsum(-1)
+    chosen = torch.searchsorted(edges, draws[:, None].double() * edges[:, -1:], right=True)
+    return chosen[:, 0].clamp(max=logits.shape[-1] - 1)
+
+
+def _nucleus(logits: torch.Tensor, top_p: float) -> torch.Tensor:
+    """Without the least likely tokens that together have at most ``1 - top_p`` (arXiv:1904.09751)."""
+    ascending, order = logits.sort(-1)
+    unlikely = ascending.softmax(-1).cumsum(-1) <= 1 - top_p
+    unlikely[:, -1] = False
+    return logits.masked_fill(torch.zeros_like(unlikely).scatter(-1, order, unlikely), float("-inf"))

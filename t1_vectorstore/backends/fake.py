@@ -18,8 +18,7 @@ import numpy as np
 import numpy.typing as npt
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
-from t1_vectorstore.checkpoint import CheckpointSpec, Decoding
-from t1_vectorstore.specification import UNREFINED, Refining
+from t1_vectorstore.checkpoints.spec import NO_REFINING, CheckpointSpec, Decoding, Refining
 from t1_vectorstore.types import ModelIdentity, OnTokens, Trajectory, Vectors
 
 SPECIAL_TOKENS = ("<pad>", "<query>", "<document>", "<think>", "<emb_token>")
@@ -56,6 +55,7 @@ class FakeBackend:
     """States from sums of hashed token groups; a thought repeats the words of its query backwards."""
 
     refines = True
+    max_positions: int | None = None
 
     def __init__(self, dimension: int = 64, *, emb_id: int = SPECIAL_TOKENS.index("<emb_token>")) -> None:
         """Choose the length of the states and the token that closes a thought."""
@@ -82,7 +82,7 @@ class FakeBackend:
         decoding: Decoding,
         *,
         deadline: float | None = None,
-        refining: Refining = UNREFINED,
+        refining: Refining = NO_REFINING,
         samples: int = 1,
         on_tokens: OnTokens | None = None,
     ) -> list[Trajectory]:

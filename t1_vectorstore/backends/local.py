@@ -12,13 +12,14 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from t1_vectorstore.backends.decoding import Chooser, Row
+from t1_vectorstore.backends.decoder.model import DecoderModel, decoder_config
+from t1_vectorstore.backends.decoding import Sampler, ThoughtState
 from t1_vectorstore.backends.devices import find_device, find_dtype
-from t1_vectorstore.backends.lean.model import LeanModel, lean_shape
-from t1_vectorstore.backends.memory import TokenBudget
-from t1_vectorstore.checkpoint import Checkpoint, Decoding
+from t1_vectorstore.backends.oom import TokenBudget
+from t1_vectorstore.checkpoints.checkpoint import Checkpoint
+from t1_vectorstore.checkpoints.spec import NO_REFINING, Decoding, Refining
 from t1_vectorstore.errors import CheckpointError
-from t1_vectorstore.specification import UNREFINED, Refining
+from t1_vectorstore.options import LoadingOptions
 from t1_vectorstore.types import OnTokens, Trajectory, Vectors
 
 BATCH_TOKENS = {"cpu": 1024, "cuda": 32_768, "mps": 8192}
@@ -42,15 +43,17 @@ class LocalModel(Protocol):
     vocabulary: int
     """How many tokens have an embedding."""
 
-    def ends(self, rows: Sequence[Sequence[int]]) -> torch.Tensor:
+    def encode(self, rows: Sequence[Sequence[int]]) -> torch.Tensor:
         """The pooled state at the last token of each sequence, ``(rows, hidden)``."""
         ...
 
-    def shared(self, prompts: Sequence[Sequence[int]]) -> int:
+    def shared_prefix(self, prompts: Sequence[Sequence[int]]) -> int:
         """How many tokens that all prompts begin with are remembered once for all of them."""
         ...
 
-    def think(self, rows: Sequence[Row], chooser_of: Callable[..., Chooser], *, at_once: int, prefill: int) -> None:
+    def generate(
+        self, rows: Sequence[ThoughtState], make_sampler: Callable[..., Sampler], *, max_batch: int, prefill_tokens: int
+    ) -> None:
         """Bring every row to its end: at most so many of them at a time, and so many prompt tokens in one pass."""
         ...
 
@@ -59,13 +62,13 @@ class LocalBackend:
     """Runs a checkpoint with torch; one call at a time, so that it can be shared between threads."""
 
     refines = True
+    max_positions: int | None = None
 
     def __init__(
         self,
         model: LocalModel,
         device: torch.device,
         *,
-        emb_id: int,
         stop_ids: Sequence[int],
         batch_tokens: int | None = None,
         threads: int | None = None,
@@ -75,14 +78,13 @@ class LocalBackend:
         Args:
             model: on its device.
             device: where that is.
-            emb_id: the emb token.
-            stop_ids: the tokens that end a thought, the emb token among them.
+            stop_ids: Tokens that end a thought, the emb token first.
             batch_tokens: tokens of a forward pass.
             threads: of a CPU, while the model runs; ``None`` takes torch's own number.
         """
         self.model = model
         self.device = device
-        self._emb_id, self._stop_ids = emb_id, frozenset(stop_ids)
+        self._emb_id, self._stop_ids = stop_ids[0], frozenset(stop_ids)
         self._threads = threads
         self._process = os.getpid()
         tokens = batch_tokens or BATCH_TOKENS.get(device.type, 8192)
@@ -101,7 +103,7 @@ class LocalBackend:
 
         def run(batch: Sequence[int]) -> Vectors:
             with self._running():
-                ends: Vectors = self.model.ends([prompts[row] for row in batch]).float().cpu().numpy()
+                ends: Vectors = self.model.encode([prompts[row] for row in batch]).float().cpu().numpy()
                 return ends
 
         for batch, ends in self._budget.run([len(p) for p in prompts], run, padded=self.model.padded):
@@ -117,7 +119,7 @@ class LocalBackend:
         decoding: Decoding,
         *,
         deadline: float | None = None,
-        refining: Refining = UNREFINED,
+        refining: Refining = NO_REFINING,
         samples: int = 1,
         on_tokens: OnTokens | None = None,
     ) -> list[Trajectory]:
@@ -132,8 +134,8 @@ class LocalBackend:
             on_tokens: told which of the thoughts has grown, and by what, in the calling thread.
         """
 
-        def begin(index: int) -> Row:
-            return Row.begin(index, prompts[index // samples], decoding, refining, nth=index % samples)
+        def begin(index: int) -> ThoughtState:
+            return ThoughtState.begin(index, prompts[index // samples], decoding, refining, nth=index % samples)
 
         each = [prompt for prompt in prompts for _ in range(samples)]
         return self._end(begin, each, decoding, refining, deadline, on_tokens)
@@ -148,15 +150,15 @@ class LocalBackend:
         if not refining.steps:
             return self.encode(prompts)
 
-        def begin(index: int) -> Row:
-            return Row.closed(index, prompts[index], refining)
+        def begin(index: int) -> ThoughtState:
+            return ThoughtState.closed(index, prompts[index], refining)
 
         ended = self._end(begin, prompts, Decoding(max_tokens=0), refining)
         return np.stack([trajectory.state for trajectory in ended])
 
     def _end(
         self,
-        begin: Callable[[int], Row],
+        begin: Callable[[int], ThoughtState],
         prompts: Sequence[Sequence[int]],
         decoding: Decoding,
         refining: Refining,
@@ -168,21 +170,21 @@ class LocalBackend:
             return []
         told = [0] * len(prompts)
 
-        def tell(row: Row) -> None:
+        def tell(row: ThoughtState) -> None:
             if on_tokens is not None and len(row.ids) > told[row.index]:  # else it is done again, with less memory
                 told[row.index] += 1
                 on_tokens(row.index, row.ids[-1:])
 
-        def chooser(to_logits: Callable[[torch.Tensor], torch.Tensor]) -> Chooser:
-            return Chooser(to_logits, self._emb_id, self._stop_ids, decoding, deadline, tell)
+        def sampler(to_logits: Callable[[torch.Tensor], torch.Tensor]) -> Sampler:
+            return Sampler(to_logits, self._emb_id, self._stop_ids, decoding, deadline, tell)
 
-        def run(at_once: int) -> list[Trajectory]:
+        def run(max_batch: int) -> list[Trajectory]:
             rows = [begin(index) for index in range(len(prompts))]
             with self._running():
-                self.model.think(rows, chooser, at_once=at_once, prefill=self._budget.tokens)
+                self.model.generate(rows, sampler, max_batch=max_batch, prefill_tokens=self._budget.tokens)
                 return [row.trajectory() for row in rows]
 
-        once = self.model.shared(prompts)
+        once = self.model.shared_prefix(prompts)
         rest = decoding.max_tokens + 1 + refining.steps - once
         return self._thoughts.share([len(prompt) + rest for prompt in prompts], run, once=once)
 
@@ -205,55 +207,49 @@ class LocalBackend:
 
 def load_local(
     checkpoint: Checkpoint,
+    options: LoadingOptions,
     *,
-    emb_id: int,
     stop_ids: Sequence[int],
-    device: str = "auto",
-    dtype: str = "auto",
-    batch_tokens: int | None = None,
-    threads: int | None = None,
+    device: str | None = None,
     sharing: int = 1,
-    remote_code: bool = False,
-    lean: bool = True,
+    own_decoder: bool = True,
 ) -> LocalBackend:
     """Load the weights.
 
     Args:
-        checkpoint: the folder and its specification.
-        emb_id: the emb token.
-        stop_ids: the tokens that end a thought, the emb token among them.
-        device: ``auto`` takes a GPU where there is one; else as torch names it.
-        dtype: ``auto`` takes bfloat16 where the device computes in it, else float32.
-        batch_tokens: tokens of a forward pass.
-        threads: of a CPU, while the model runs; ``None`` takes one for a small model, else torch's own number.
-        sharing: how many processes on this CPU will do the same.
-        remote_code: run the checkpoint's own Python code.
-        lean: take the lean path where it is proven; without it always transformers, its reference.
+        checkpoint: The folder and its specification.
+        options: Number type, batch size and threads.
+        stop_ids: Tokens that end a thought, the emb token first.
+        device: Device name. Default: ``options.device``.
+        sharing: Number of processes on this CPU that load the model.
+        own_decoder: Use this package's decoder for the models that it supports; otherwise always transformers.
 
     Raises:
-        ValueError: a device that this machine does not have, or a pooling layer that the model does not have.
-        CheckpointError: weights that do not load, or have no row for the emb token.
-        ModuleNotFoundError: transformers is needed and not installed.
+        ValueError: A device that this machine does not have, or a pooling layer that the model does not have.
+        CheckpointError: Weights that cannot be loaded, or that have no row for the emb token.
+        ModuleNotFoundError: The model needs transformers, which is not installed.
     """
-    place = find_device(device)
-    number = find_dtype(dtype, place)
+    place = find_device(device or options.device)
+    dtype = find_dtype(options.dtype, place)
     depth = _depth(checkpoint)
-    shape = lean_shape(checkpoint, place) if lean else None
+    shape = decoder_config(checkpoint, place) if own_decoder else None
     model: LocalModel
     if shape is not None:
-        model = LeanModel.load(checkpoint, shape, depth=depth, dtype=number, device=place)
+        model = DecoderModel.load(checkpoint, shape, depth=depth, dtype=dtype, device=place)
     else:
         from t1_vectorstore.backends.transformers import TransformersModel
 
-        model = TransformersModel.load(checkpoint, depth=depth, dtype=number, device=place, remote_code=remote_code)
-    if max(emb_id, *stop_ids) >= model.vocabulary:
+        model = TransformersModel.load(
+            checkpoint, depth=depth, dtype=dtype, device=place, remote_code=options.remote_code
+        )
+    if max(stop_ids) >= model.vocabulary:
         raise CheckpointError(
-            f"the tokenizer's {checkpoint.spec.emb_token!r} is token {emb_id}, but the model in {checkpoint.path} "
+            f"the tokenizer's {checkpoint.spec.emb_token!r} is token {stop_ids[0]}, but the model in {checkpoint.path} "
             f"has only {model.vocabulary} embeddings: tokenizer and weights do not belong together"
         )
     own = None if sharing <= 1 else max(1, torch.get_num_threads() // sharing)
-    threads = threads or (1 if checkpoint.hidden_size <= _SMALL else own)
-    return LocalBackend(model, place, emb_id=emb_id, stop_ids=stop_ids, batch_tokens=batch_tokens, threads=threads)
+    threads = options.threads or (1 if checkpoint.hidden_size <= _SMALL else own)
+    return LocalBackend(model, place, stop_ids=stop_ids, batch_tokens=options.batch_tokens, threads=threads)
 
 
 def _depth(checkpoint: Checkpoint) -> int:

@@ -13,8 +13,8 @@ from transformers import AutoModelForCausalLM, DynamicCache
 from transformers.cache_utils import DynamicLayer
 from transformers.utils import logging
 
-from t1_vectorstore.backends.decoding import Chooser, Row, step_inputs
-from t1_vectorstore.checkpoint import Checkpoint
+from t1_vectorstore.backends.decoding import Sampler, ThoughtState, step_inputs
+from t1_vectorstore.checkpoints.checkpoint import Checkpoint
 from t1_vectorstore.errors import CheckpointError
 
 
@@ -45,26 +45,28 @@ class TransformersModel:
         model = _load(checkpoint, dtype, remote_code).to(device).eval()
         return cls(model, depth=depth, device=device)
 
-    def ends(self, rows: Sequence[Sequence[int]]) -> torch.Tensor:
+    def encode(self, rows: Sequence[Sequence[int]]) -> torch.Tensor:
         """The pooled state at the last token of each sequence, ``(rows, hidden)``."""
         pooled, _ = self._read(rows)
         return pooled
 
-    def shared(self, prompts: Sequence[Sequence[int]]) -> int:
+    def shared_prefix(self, prompts: Sequence[Sequence[int]]) -> int:
         """Nothing is read once for all prompts."""
         del prompts
         return 0
 
-    def think(self, rows: Sequence[Row], chooser_of: Callable[..., Chooser], *, at_once: int, prefill: int) -> None:
+    def generate(
+        self, rows: Sequence[ThoughtState], make_sampler: Callable[..., Sampler], *, max_batch: int, prefill_tokens: int
+    ) -> None:
         """Bring every row to its end, in left-padded batches of prompts of similar length."""
-        del prefill  # a batch's prompts are one rectangle
-        chooser = chooser_of(self._to_logits)
+        del prefill_tokens  # a batch's prompts are one rectangle
+        sampler = make_sampler(self._to_logits)
         ordered = sorted(rows, key=lambda row: -len(row.prompt))
         think = self._think if self._keeps_keys else self._think_anew
-        for start in range(0, len(ordered), at_once):
-            think(ordered[start : start + at_once], chooser)
+        for start in range(0, len(ordered), max_batch):
+            think(ordered[start : start + max_batch], sampler)
 
-    def _think(self, alive: Sequence[Row], chooser: Chooser) -> None:
+    def _think(self, alive: Sequence[ThoughtState], sampler: Sampler) -> None:
         width = max(len(row.prompt) for row in alive)
         pads = [width - len(row.prompt) for row in alive]
         tokens = torch.tensor([[0] * pad + list(row.prompt) for pad, row in zip(pads, alive, strict=True)])
@@ -86,12 +88,12 @@ class TransformersModel:
                 cache.batch_select_indices(keep)
                 alive, mask, positions, last = [alive[at] for at in going], mask[keep], positions[keep], last[keep]
             if alive:
-                tokens = torch.tensor(chooser(alive, last[:, -1]), device=self._device)
+                tokens = torch.tensor(sampler(alive, last[:, -1]), device=self._device)
                 inputs = {"inputs_embeds": step_inputs(self._embed(tokens), alive)[:, None]}
                 mask = torch.cat([mask, mask.new_ones(len(alive), 1)], dim=1)
                 positions = positions[:, -1:] + 1
 
-    def _think_anew(self, alive: Sequence[Row], chooser: Chooser) -> None:
+    def _think_anew(self, alive: Sequence[ThoughtState], sampler: Sampler) -> None:
         """Without a cache: right whatever a model remembers, and slow, since each step reads all tokens again."""
         read = [list(row.prompt) for row in alive]
         while alive:
@@ -102,7 +104,7 @@ class TransformersModel:
             going = [at for at, row in enumerate(alive) if row.state is None]
             alive = [alive[at] for at in going]
             if alive:
-                tokens = chooser(alive, last[going])
+                tokens = sampler(alive, last[going])
                 read = [
                     read[at] if row.fed_back else [*read[at], token]
                     for at, row, token in zip(going, alive, tokens, strict=True)

@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from t1_vectorstore.cli.console import counted, note
-from t1_vectorstore.cli.model_source import ModelSource
 from t1_vectorstore.cli.progress import busy
 from t1_vectorstore.cli.stores import open_store
 
 if TYPE_CHECKING:
+    from t1_vectorstore.collection import Collection
     from t1_vectorstore.evaluation.benchmark import Benchmark
-    from t1_vectorstore.evaluation.kinds import Parts
-    from t1_vectorstore.store import Collection
+    from t1_vectorstore.evaluation.registry import Parts
+    from t1_vectorstore.options import ModelOptions
     from t1_vectorstore.types import Document
     from t1_vectorstore.vectorstore import T1VectorStore
 
@@ -53,7 +53,7 @@ def read_benchmarks(folder: Path | None, split: str, bright: str | None, long: b
 
 def check_thoughts(tasks: Sequence[Benchmark], wanted: Sequence[str]) -> None:
     """See that there are thoughts to give, and say how many there are not."""
-    from t1_vectorstore.evaluation.kinds import GIVEN
+    from t1_vectorstore.evaluation.registry import GIVEN
 
     given = [name for name in wanted if name in GIVEN]
     for task in tasks:
@@ -71,12 +71,14 @@ def passing_folder(stack: ExitStack) -> str:
     return stack.enter_context(tempfile.TemporaryDirectory(prefix="t1-eval-"))
 
 
-def parts_of_systems(task: Benchmark, store: T1VectorStore, source: ModelSource, stack: ExitStack) -> Parts:
+def parts_of_systems(task: Benchmark, store: T1VectorStore, options: ModelOptions, stack: ExitStack) -> Parts:
     """What systems are made of; other models are loaded, and index the documents, when they are asked for."""
-    from t1_vectorstore.evaluation.kinds import Parts
+    from t1_vectorstore.evaluation.registry import Parts
 
     def other(model: str) -> T1VectorStore:
-        another = stack.enter_context(open_store(passing_folder(stack), source.named(model), making={}))
+        another = stack.enter_context(
+            open_store(passing_folder(stack), options.model_copy(update={"model": model}), create={})
+        )
         index_documents(task, another)
         return another
 
@@ -108,7 +110,7 @@ def demand_own_index(benchmark: Benchmark, collection: Collection) -> None:
 
 def index_documents(benchmark: Benchmark, store: T1VectorStore) -> None:
     """Bring the index of a benchmark up to date: each document whole, as benchmarks have it."""
-    from t1_vectorstore.chunking import Chunker
+    from t1_vectorstore.indexing.chunking import Chunker
 
     with busy("indexing"):
         loaded = store.add(benchmark.documents(), chunker=Chunker(sys.maxsize))

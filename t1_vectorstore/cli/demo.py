@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from t1_vectorstore.cli.console import one_line, output, styled
-from t1_vectorstore.cli.model_options import Model, ModelOptions
-from t1_vectorstore.cli.model_source import ModelSource
+from t1_vectorstore.cli.model_flags import Model, ModelFlags
 from t1_vectorstore.cli.progress import busy, load_bar
 from t1_vectorstore.cli.search import describe
 from t1_vectorstore.cli.stores import open_store
@@ -29,6 +28,8 @@ if TYPE_CHECKING:
     from t1_vectorstore.types import SearchResult
     from t1_vectorstore.vectorstore import T1VectorStore
 
+CORPUS = Path(__file__).with_name("demo_corpus.jsonl.gz")
+QUERIES = Path(__file__).with_name("demo_queries.jsonl")
 LIMIT, SHOWN = 10, 3
 """Hits in which the right document is looked for, and hits that are shown."""
 WIDTH = 78
@@ -57,18 +58,15 @@ def demo(
     queries: Annotated[int | None, typer.Option(help="Ask only the first so many queries of each length.")] = None,
 ) -> None:
     """Index 1,600 facts about countries, then ask what takes two to four of them to answer."""
-    from t1_vectorstore import demo as data
-    from t1_vectorstore.corpora import read_jsonl, total_bytes
+    from t1_vectorstore.readers import read_jsonl, total_bytes
 
-    folder = Path(data.__file__).parent
-    corpus = folder / "corpus.jsonl.gz"
-    questions = _questions(folder / "queries.jsonl", queries)
+    questions = _questions(QUERIES, queries)
     console = output()
     with ExitStack() as stack:
         where = str(to) if to else stack.enter_context(tempfile.TemporaryDirectory(prefix="t1-demo-"))
-        store = stack.enter_context(open_store(where, ModelSource.parse(ModelOptions(model)), making={}))
-        with load_bar(total_bytes(corpus)) as bar:
-            report = store.add(partial(read_jsonl, corpus, on_bytes=bar.read), on_progress=bar.show)
+        store = stack.enter_context(open_store(where, ModelFlags(model).parse(), create={}))
+        with load_bar(total_bytes(CORPUS)) as bar:
+            report = store.add(partial(read_jsonl, CORPUS, on_bytes=bar.read), on_progress=bar.show)
         console.print(
             styled(
                 f"{report.documents:,} documents about countries, embedded by {store.embedder.identity.model} in "

@@ -19,11 +19,10 @@ from t1_vectorstore.cli.benchmarks import (
 )
 from t1_vectorstore.cli.console import output, print_json, styled
 from t1_vectorstore.cli.eval_files import EvalFiles
-from t1_vectorstore.cli.model_options import ModelOptions, takes_model_options
-from t1_vectorstore.cli.model_source import ModelSource
+from t1_vectorstore.cli.model_flags import ModelFlags, takes_model_flags
 from t1_vectorstore.cli.options import ApiKey, Json, Name
 from t1_vectorstore.cli.progress import counting
-from t1_vectorstore.cli.stores import Making, open_store
+from t1_vectorstore.cli.stores import open_store
 
 if TYPE_CHECKING:
     from t1_vectorstore.evaluation.benchmark import Benchmark
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
 DEFAULT_SYSTEMS = "thinking,no-thinking,bm25"
 
 
-@takes_model_options
+@takes_model_flags
 def evaluate(
     folder: Annotated[
         Path | None, typer.Argument(metavar="[FOLDER]", help="A benchmark in BEIR's format, or a copy of BRIGHT.")
@@ -59,7 +58,7 @@ def evaluate(
         ),
     ] = DEFAULT_SYSTEMS,
     *,
-    chosen: ModelOptions,
+    model_flags: ModelFlags,
     name: Name = "t1",
     queries: Annotated[int | None, typer.Option(min=1, help="Only the first so many.")] = None,
     depth: Annotated[int, typer.Option(min=100, help="Documents of a ranking.")] = 1000,
@@ -69,14 +68,17 @@ def evaluate(
     json: Json = False,
 ) -> None:
     """Compare ways of retrieval on the same queries and documents, and say how sure the differences are."""
-    from t1_vectorstore.evaluation import experiment, kinds
+    from t1_vectorstore.checkpoints.checkpoint import Checkpoint
+    from t1_vectorstore.evaluation import experiment, registry
     from t1_vectorstore.evaluation.labels import read_labels
     from t1_vectorstore.evaluation.scoring import LONG_TRACK, MEASURES
 
-    wanted = kinds.check_names(systems.split(","))
-    steps = kinds.refine_steps(wanted)
-    source = ModelSource.parse(chosen, refine_steps=steps)
-    others = [source.named(other).checkpoint() for other in kinds.other_models(wanted)]  # that they are there
+    wanted = registry.check_names(systems.split(","))
+    steps = registry.refine_steps(wanted)
+    options = model_flags.parse(refine_steps=steps)
+    others = registry.other_models(wanted)
+    for other in others:
+        Checkpoint.from_options(options.model_copy(update={"model": other}))  # refused here if it is not there
     files = EvalFiles(report, runs)
     with ExitStack() as stack:
         if labels is not None:
@@ -84,7 +86,7 @@ def evaluate(
                 raise ValueError("--labels is measured on an index that exists: give --index, and no FOLDER")
             if others:
                 raise ValueError("another checkpoint is compared on a benchmark, which it indexes: leave t1:... out")
-            store = stack.enter_context(open_store(index, source, name=name, api_key=api_key))
+            store = stack.enter_context(open_store(index, options, name=name, api_key=api_key))
             tasks = _first(queries, [read_labels(labels, store.collection)])
             check_thoughts(tasks, wanted)
             files.check(tasks)
@@ -94,11 +96,12 @@ def evaluate(
             files.check(tasks)
             where = index or passing_folder(stack)
             if tasks[0].instruction is not None:
-                source = source.overridden_below({"query_instruction": tasks[0].instruction})
-            making: Making = {"hybrid": kinds.need_words(wanted) or None}
-            store = stack.enter_context(open_store(where, source, name=name, api_key=api_key, making=making))
+                overrides = {"query_instruction": tasks[0].instruction, **(options.overrides or {})}
+                options = options.model_copy(update={"overrides": overrides})
+            create = {"hybrid": registry.need_words(wanted) or None}
+            store = stack.enter_context(open_store(where, options, name=name, api_key=api_key, create=create))
             demand_own_index(tasks[0], store.collection)
-        compared = kinds.make(wanted, parts_of_systems(tasks[0], store, source, stack))
+        compared = registry.make(wanted, parts_of_systems(tasks[0], store, options, stack))
         if tasks[0].read is not None:
             index_documents(tasks[0], store)
         with counting(sum(len(task.queries) for task in tasks) * len(compared)) as advance:

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -15,8 +15,7 @@ from t1_vectorstore.cli import ray as on_ray
 from t1_vectorstore.cli.console import counted, note, one_line, output, print_json, styled
 from t1_vectorstore.cli.errors import FAILED
 from t1_vectorstore.cli.load_log import LoadLog
-from t1_vectorstore.cli.model_options import ModelOptions, takes_model_options
-from t1_vectorstore.cli.model_source import ModelSource
+from t1_vectorstore.cli.model_flags import ModelFlags, takes_model_flags
 from t1_vectorstore.cli.options import (
     ApiKey,
     ChunkSize,
@@ -33,13 +32,13 @@ from t1_vectorstore.cli.options import (
     parse_storage,
 )
 from t1_vectorstore.cli.progress import load_bar, settling
-from t1_vectorstore.cli.stores import Making, open_for_model, open_store
+from t1_vectorstore.cli.stores import open_store, open_with_checkpoint
 
 if TYPE_CHECKING:
-    from t1_vectorstore.chunking import Chunker
+    from t1_vectorstore.collection import Collection
     from t1_vectorstore.errors import CorpusError
-    from t1_vectorstore.ingest import LoadProgress, LoadReport
-    from t1_vectorstore.store import Collection
+    from t1_vectorstore.indexing import LoadProgress, LoadReport
+    from t1_vectorstore.indexing.chunking import Chunker
 
 SHOWN = 10
 """Of many complaints of one kind, so many are printed."""
@@ -47,7 +46,7 @@ KEPT = 1000
 """And so many are in the JSON; all are counted."""
 
 
-@takes_model_options
+@takes_model_flags
 def index(
     paths: Annotated[
         list[Path],
@@ -58,7 +57,7 @@ def index(
     ],
     to: Annotated[str, typer.Option(metavar="DIR|URL", help="The index folder, or the URL of a Qdrant server.")],
     *,
-    chosen: ModelOptions,
+    model_flags: ModelFlags,
     name: Name = "t1",
     text_field: Annotated[str | None, typer.Option(help="Field of the text.  [default: text, after title]")] = None,
     id_field: Annotated[str | None, typer.Option(help="Field of the id.  [default: id or _id]")] = None,
@@ -95,8 +94,10 @@ def index(
     Exit code 0: all is stored. 1: something was not read or not stored, or the index or the model failed. 2: a mistake
     in the command; nothing was done. 130: interrupted, also by SIGTERM.
     """
-    from t1_vectorstore.corpora import Fields, check, read, total_bytes
-    from t1_vectorstore.ingest import chunker_for
+    from t1_vectorstore.collection import Collection
+    from t1_vectorstore.embedding.embedder import T1Embedder
+    from t1_vectorstore.indexing import chunker_for
+    from t1_vectorstore.readers import Fields, check, read, total_bytes
 
     check(paths)
     how_to_cut(chunk_size, overlap)  # refuses what cannot work
@@ -104,19 +105,30 @@ def index(
         raise ValueError("an index in :memory: is gone when this command ends; name a folder or a URL")
     _check_outputs(paths, dead_letters, log)
     storage = parse_storage(on_disk=on_disk, quantization=quantization, shards=shards, replicas=replicas)
-    made_with = Making(hybrid=hybrid, indexes=parse_indexes(index_field), tenant=tenant, storage=storage)
-    team = None if ray is None else on_ray.plan(paths, to, chosen.device, count=workers, gpus=worker_gpus, prune=prune)
-    source = ModelSource.parse(chosen, here=team is None)
+    create: dict[str, Any] = {
+        "hybrid": hybrid,
+        "indexes": parse_indexes(index_field),
+        "tenant": tenant,
+        "storage": storage,
+    }
+    team = (
+        None
+        if ray is None
+        else on_ray.plan(paths, to, model_flags.device, count=workers, gpus=worker_gpus, prune=prune)
+    )
+    options = model_flags.parse(here=team is None)
     skipped = _Complaints()
     fields = Fields(text_field, id_field)
     with ExitStack() as stack:
         store = None
         if team is None:
-            store = stack.enter_context(open_store(to, source, name=name, api_key=api_key, making=made_with))
+            store = stack.enter_context(open_store(to, options, name=name, api_key=api_key, create=create))
             collection = store.collection
         else:  # the model is loaded by the workers
-            collection, make_embedder = open_for_model(to, source, name=name, api_key=api_key, making=made_with)
-            stack.enter_context(collection)
+            found, options, checkpoint = open_with_checkpoint(to, options, name=name, api_key=api_key, create=create)
+            collection = stack.enter_context(
+                found or Collection.open(to, name=name, identity=checkpoint.identity, api_key=api_key, **create)
+            )
         cut = how_to_cut(chunk_size, overlap, collection)
         kept = stack.enter_context(LoadLog(log)) if log else None
         with load_bar(None if store is None else total_bytes(paths)) as bar:
@@ -126,7 +138,7 @@ def index(
                     to,
                     name=name,
                     api_key=api_key,
-                    embedder=make_embedder,
+                    embedder=partial(T1Embedder.from_options, options),
                     workers=team,
                     address=ray,
                     fields=fields,
@@ -181,7 +193,7 @@ def _load(
     listeners: Sequence[Callable[[LoadProgress], None]],
 ) -> LoadReport:
     from t1_vectorstore.errors import T1Error
-    from t1_vectorstore.ingest import LoadProgress
+    from t1_vectorstore.indexing import LoadProgress
 
     reached = LoadProgress()
 
@@ -196,7 +208,7 @@ def _load(
         return f"{stored}; the same command again goes on from there"
 
     try:
-        with collection.loading(cut), collection.bulk():
+        with collection.loading(chunk_size=cut.size, overlap=cut.overlap), collection.bulk():
             return run(on_progress=on_progress)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(how_far()) from None

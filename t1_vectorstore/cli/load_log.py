@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from t1_vectorstore.ingest import LoadProgress, LoadReport
+    from t1_vectorstore.indexing import LoadProgress, LoadReport
 
 SECONDS = 5.0
 """Between two lines of progress."""

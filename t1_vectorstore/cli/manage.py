@@ -15,9 +15,8 @@ from t1_vectorstore.cli.progress import busy
 from t1_vectorstore.cli.stores import open_collection
 
 if TYPE_CHECKING:
-    from t1_vectorstore.loads import LatestLoad
-    from t1_vectorstore.store import Collection
-    from t1_vectorstore.types import Indexing
+    from t1_vectorstore.collection import Collection
+    from t1_vectorstore.types import Indexing, LoadRecord
 
 
 def info(where: Where, name: Name = "t1", api_key: ApiKey = None, json: Json = False) -> None:
@@ -47,7 +46,7 @@ def info(where: Where, name: Name = "t1", api_key: ApiKey = None, json: Json = F
         console.print(styled(f"{what:<12}", "bold"), styled(value), sep="")
 
 
-def _load(found: LatestLoad) -> str:
+def _load(found: LoadRecord) -> str:
     state = "finished" if found.finished else "under way, or cut off: run it again"
     overlap = f", overlapping by {found.overlap:,}" if found.overlap else ""
     return f"{state}; began {found.began[:19]}Z, chunks of {counted(found.chunk_size, 'character')}{overlap}"

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
-from t1_vectorstore.storage import Storage
+from t1_vectorstore.options import Storage
 from t1_vectorstore.types import IndexKind
 
 if TYPE_CHECKING:
-    from t1_vectorstore.chunking import Chunker
-    from t1_vectorstore.store import Collection
+    from t1_vectorstore.collection import Collection
+    from t1_vectorstore.indexing.chunking import Chunker
 
 Where = Annotated[str, typer.Argument(metavar="DIR|URL", help="An index folder, or the URL of a Qdrant server.")]
 Name = Annotated[str, typer.Option(help="The collection's name.")]
@@ -61,7 +61,7 @@ def how_to_cut(size: int | None, overlap: int | None, collection: Collection | N
     Raises:
         ValueError: sizes that cannot work.
     """
-    from t1_vectorstore.chunking import DEFAULT_SIZE, Chunker
+    from t1_vectorstore.indexing.chunking import DEFAULT_SIZE, Chunker
 
     latest = collection.latest_load if collection and size is overlap is None else None
     if latest is not None:

@@ -11,7 +11,7 @@ from t1_vectorstore.cli.console import messages, one_line
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-    from t1_vectorstore.ingest import LoadProgress
+    from t1_vectorstore.indexing import LoadProgress
     from t1_vectorstore.types import Indexing
 
 

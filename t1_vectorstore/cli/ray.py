@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from t1_vectorstore.distributed import Workers
-    from t1_vectorstore.ingest import LoadReport
+    from t1_vectorstore.indexing import LoadReport
+    from t1_vectorstore.indexing.ray import Workers
 
 Address = Annotated[
     str | None,
@@ -33,7 +33,7 @@ def plan(
     """
     if devices and len(devices) > 1:
         raise ValueError(f"a worker has one device, not {', '.join(devices)}: with --ray, more --workers use more")
-    from t1_vectorstore.distributed import Workers, check_shards
+    from t1_vectorstore.indexing.ray import Workers, check_shards
 
     check_shards(paths)
     if "://" not in to:
@@ -52,8 +52,8 @@ def load_by_workers(
     **options: Any,  # noqa: ANN401 - those of ``load_on_ray``
 ) -> Callable[..., LoadReport]:
     """``load_on_ray``, whose workers open the collection that is there now."""
-    from t1_vectorstore.distributed import load_on_ray
-    from t1_vectorstore.store import Collection
+    from t1_vectorstore.collection import Collection
+    from t1_vectorstore.indexing.ray import load_on_ray
 
     reopen = partial(Collection.open, to, name=name, create=False, api_key=api_key)
     return partial(load_on_ray, paths, collection=reopen, **options)

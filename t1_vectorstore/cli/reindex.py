@@ -11,8 +11,7 @@ import typer
 
 from t1_vectorstore.cli.console import counted, note, output, print_json, styled
 from t1_vectorstore.cli.errors import FAILED
-from t1_vectorstore.cli.model_options import ModelOptions, takes_model_options
-from t1_vectorstore.cli.model_source import ModelSource
+from t1_vectorstore.cli.model_flags import ModelFlags, takes_model_flags
 from t1_vectorstore.cli.options import (
     ApiKey,
     IndexFields,
@@ -28,17 +27,17 @@ from t1_vectorstore.cli.progress import busy
 from t1_vectorstore.cli.stores import open_collection
 
 if TYPE_CHECKING:
-    from t1_vectorstore.lifecycle.reindex import Reindexed
+    from t1_vectorstore.maintenance.reindex import Reindexed
 
 SHOWN = 10
 """Of many ids, so many are printed."""
 
 
-@takes_model_options
+@takes_model_flags
 def reindex(
     where: Where,
     *,
-    chosen: ModelOptions,
+    model_flags: ModelFlags,
     hybrid: Annotated[
         bool | None,
         typer.Option("--hybrid/--no-hybrid", help="Whether the new index holds the words, too.  [default: as the old]"),
@@ -64,25 +63,37 @@ def reindex(
     The new index is built beside the old one, proven to hold the same, and takes its place in one step; the old one is
     kept until --drop-old. Interrupted, the same command goes on from there.
     """
-    wanted = (chosen.model, chosen.preset, chosen.override, hybrid, index_field, tenant, on_disk, quantization)
+    wanted = (
+        model_flags.model,
+        model_flags.preset,
+        model_flags.override,
+        hybrid,
+        index_field,
+        tenant,
+        on_disk,
+        quantization,
+    )
     if rollback + drop_old + any(option is not None for option in wanted) != 1:
         raise ValueError(
             "say what is to change (--model, --hybrid, ...), or --rollback, or --drop-old, and only one of these"
         )
-    source = ModelSource.parse(chosen, here=not (rollback or drop_old))
+    options = model_flags.parse(here=not (rollback or drop_old))
     if rollback or drop_old:
-        if source.placed:
+        if model_flags.say_how_to_run:
             raise ValueError("--rollback and --drop-old load no model: leave --device, --backend, ... out")
         _exchange(where, name, api_key, rollback=rollback, yes=yes)
         return
-    from t1_vectorstore.lifecycle.reindex import name_to_move
-    from t1_vectorstore.lifecycle.reindex import reindex as move
+    from t1_vectorstore.embedding.embedder import T1Embedder
+    from t1_vectorstore.maintenance.reindex import name_to_move
+    from t1_vectorstore.maintenance.reindex import reindex as move
 
     with open_collection(where, name=name, api_key=api_key) as old:
         name_to_move(old, alias, api_key=api_key)  # refused before the model is loaded
-        new_model = chosen.model or old.identity.model
+        if model_flags.model is None:
+            options = options.model_copy(update={"model": old.identity.model})
+        new_model = options.model
         with busy(f"loading {new_model}"):
-            embedder = source.named(new_model).loader()()
+            embedder = T1Embedder.from_options(options)
         with embedder, busy(f"building with {new_model}"):
             done = move(
                 old,
@@ -124,7 +135,7 @@ def _print(done: Reindexed, where: str, model: str) -> None:
 
 
 def _exchange(where: str, name: str, api_key: str | None, *, rollback: bool, yes: bool) -> None:
-    from t1_vectorstore.lifecycle.homes import home_of
+    from t1_vectorstore.maintenance.swap import home_of
 
     with closing(home_of(where, name, api_key=api_key)) as home:
         if rollback:

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from t1_vectorstore.cli.console import indented, note, one_line, output, print_json, styled
-from t1_vectorstore.cli.model_options import ModelOptions, takes_model_options
-from t1_vectorstore.cli.model_source import ModelSource
+from t1_vectorstore.cli.model_flags import ModelFlags, takes_model_flags
 from t1_vectorstore.cli.options import ApiKey, Filters, Json, Name, Where, parse_filters
 from t1_vectorstore.cli.progress import busy
 from t1_vectorstore.cli.stores import open_store
@@ -21,7 +20,7 @@ SNIPPET = 300
 """Characters of a hit that are shown."""
 
 
-@takes_model_options
+@takes_model_flags
 def search(
     where: Where,
     query: Annotated[str, typer.Argument(help="What you want to know.")],
@@ -52,20 +51,20 @@ def search(
     group: Annotated[bool, typer.Option("--group", help="Of each document only its best chunk.")] = False,
     full: Annotated[bool, typer.Option("--full", help="Show whole texts.")] = False,
     *,
-    chosen: ModelOptions,
+    model_flags: ModelFlags,
     name: Name = "t1",
     api_key: ApiKey = None,
     json: Json = False,
 ) -> None:
     """Think about a query, then find the documents nearest to it."""
-    from t1_vectorstore.filters import compile_filter
-    from t1_vectorstore.prompts import check_texts
+    from t1_vectorstore.collection.filters import compile_filter
+    from t1_vectorstore.embedding.prompts import check_texts
 
     wanted = parse_filters(filter)
     check_texts([query], "query")
     compile_filter(wanted, "metadata")  # refused before the model is loaded
-    source = ModelSource.parse(chosen, refine_steps=refine_steps)
-    with open_store(where, source, name=name, api_key=api_key) as store, busy("thinking"):
+    options = model_flags.parse(refine_steps=refine_steps)
+    with open_store(where, options, name=name, api_key=api_key) as store, busy("thinking"):
         result = store.search(
             query,
             limit=limit,

@@ -26,7 +26,7 @@ def snapshot(
     json: Json = False,
 ) -> None:
     """Save an index in one file, with the proof of what it holds."""
-    from t1_vectorstore.lifecycle import snapshots
+    from t1_vectorstore.maintenance import snapshots
 
     with open_collection(where, name=name, api_key=api_key) as collection, busy("saving"):
         header = snapshots.snapshot(collection, file, overwrite=overwrite, api_key=api_key)
@@ -48,7 +48,7 @@ def restore(
     json: Json = False,
 ) -> None:
     """Make an index of a snapshot, and prove that it is what was saved."""
-    from t1_vectorstore.lifecycle import snapshots
+    from t1_vectorstore.maintenance import snapshots
 
     with busy("restoring"):
         header = snapshots.restore(file, where, name=name, overwrite=overwrite, api_key=api_key)
@@ -68,7 +68,7 @@ def pull(
     json: Json = False,
 ) -> None:
     """Copy a server's index into a folder, which needs no server."""
-    from t1_vectorstore.lifecycle import snapshots
+    from t1_vectorstore.maintenance import snapshots
 
     with open_collection(url, name=name, api_key=api_key) as collection, busy("pulling"):
         proof = snapshots.pull(collection, folder, overwrite=overwrite, api_key=api_key)

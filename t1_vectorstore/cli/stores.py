@@ -1,126 +1,109 @@
-"""Open what a command works on: the collection first, the model it names next, the weights last."""
+"""Opens the index and the model that a command works with. A mistake in either is found before the weights are loaded."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from typing_extensions import TypedDict
-
-from t1_vectorstore.cli.model_source import DEFAULT_MODEL, ModelSource
 from t1_vectorstore.cli.progress import busy
-from t1_vectorstore.storage import Storage
-from t1_vectorstore.types import IndexKind
 
 if TYPE_CHECKING:
-    from t1_vectorstore.embedder import T1Embedder
-    from t1_vectorstore.prompts import Prompter
-    from t1_vectorstore.store import Collection
+    from t1_vectorstore.checkpoints.checkpoint import Checkpoint
+    from t1_vectorstore.collection import Collection
+    from t1_vectorstore.options import ModelOptions
     from t1_vectorstore.vectorstore import T1VectorStore
 
 
-class Making(TypedDict, total=False):
-    """What is decided when a collection is made; ``None`` is what a collection has, or the default."""
-
-    hybrid: bool | None
-    indexes: Mapping[str, IndexKind] | None
-    tenant: str | None
-    storage: Storage | None
-
-
 def open_collection(where: str, *, name: str, api_key: str | None) -> Collection:
-    """Open a collection that exists, whatever its model."""
-    from t1_vectorstore.store import Collection
+    """Open an existing collection, whatever its model."""
+    from t1_vectorstore.collection import Collection
 
     return Collection.open(where, name=name, create=False, api_key=api_key)
+
+
+def open_with_checkpoint(
+    where: str,
+    options: ModelOptions,
+    *,
+    name: str,
+    api_key: str | None,
+    create: Mapping[str, Any] | None = None,
+) -> tuple[Collection | None, ModelOptions, Checkpoint]:
+    """Open a collection and read its model's checkpoint, without the weights.
+
+    Args:
+        where: Folder or URL.
+        options: The model; without a name it is the one that the collection records.
+        name: Name of the collection.
+        api_key: API key of the server.
+        create: Options of a collection that may be created; an existing one must have been created with them.
+
+    Returns:
+        The collection (``None`` if it does not exist and may be created), the options with the model's name, and its
+        checkpoint.
+
+    Raises:
+        CollectionNotFound: There is no such collection, and it may not be created.
+        CollectionMismatch: The collection holds another model's vectors, or was created with other options.
+        CheckpointError: There is no such model, or its files are not usable.
+    """
+    from t1_vectorstore.checkpoints.checkpoint import Checkpoint
+    from t1_vectorstore.collection import Collection
+    from t1_vectorstore.embedding.prompts import Prompter
+    from t1_vectorstore.errors import CheckpointError, CollectionNotFound
+
+    with ExitStack() as stack:
+        found = None
+        try:
+            opened = Collection.open(where, name=name, create=False, api_key=api_key, **(create or {}))
+            found = stack.enter_context(opened)
+        except CollectionNotFound:
+            if create is None:
+                raise
+        recorded = found is not None and "model" not in options.model_fields_set
+        if found is not None and recorded:
+            options = options.model_copy(update={"model": found.identity.model})
+        try:
+            checkpoint = Checkpoint.from_options(options)
+            checkpoint.check_lengths(checkpoint.max_positions)
+            if found is None:  # before a collection is created, everything but the weights is read
+                Prompter.load(checkpoint)
+            identity = checkpoint.identity
+        except CheckpointError as error:
+            if recorded and options.preset is None:
+                raise CheckpointError(f"{error} If the index was made with --preset, give it here, too.") from error
+            raise
+        if found is not None:
+            found.check_model(identity)
+        stack.pop_all()
+        return found, options, checkpoint
 
 
 @contextmanager
 def open_store(
     where: str,
-    source: ModelSource,
+    options: ModelOptions,
     *,
     name: str = "t1",
     api_key: str | None = None,
-    making: Making | None = None,
+    create: Mapping[str, Any] | None = None,
 ) -> Iterator[T1VectorStore]:
-    """Open a collection with its model; a mistake in either is found before the weights are loaded.
+    """Open a collection with its model; see ``open_with_checkpoint``.
 
-    One that is not there yet is made once they are: where the model does not load, nothing has been made.
-
-    Args:
-        where: folder or URL.
-        source: the model; without a name the one that the collection names.
-        name: the collection's.
-        api_key: for a server.
-        making: make a collection that is not there yet, in this way; one that is there must have been made so.
+    A collection is only created when the model has been loaded: a model that does not load leaves nothing behind.
     """
-    from t1_vectorstore.errors import CollectionNotFound
-    from t1_vectorstore.store import Collection
+    from t1_vectorstore.collection import Collection
+    from t1_vectorstore.embedding.embedder import T1Embedder
     from t1_vectorstore.vectorstore import T1VectorStore
 
+    found, options, checkpoint = open_with_checkpoint(where, options, name=name, api_key=api_key, create=create)
     with ExitStack() as stack:
-        found, make_embedder = None, source.loader()
-        try:
-            collection, make_embedder = open_for_model(
-                where, source, name=name, api_key=api_key, making=making, create=False
-            )
-            found = stack.enter_context(collection)
-        except CollectionNotFound:
-            if making is None:
-                raise
-        with busy(f"loading {found.identity.model if found else source.model or DEFAULT_MODEL}"):
-            embedder = stack.enter_context(make_embedder())
-        # Made now, and not before: a model that does not load leaves nothing behind.
+        if found is not None:
+            stack.enter_context(found)
+        with busy(f"loading {options.model}"):
+            embedder = stack.enter_context(T1Embedder.from_options(options, checkpoint))
         if found is None:
-            opened = Collection.open(where, name=name, identity=embedder.identity, api_key=api_key, **(making or {}))
+            opened = Collection.open(where, name=name, identity=embedder.identity, api_key=api_key, **(create or {}))
             found = stack.enter_context(opened)
         yield T1VectorStore(embedder, found)
-
-
-def load_prompter(collection: Collection, source: ModelSource) -> Prompter:
-    """What knows how much of a text a collection's model reads, without the model."""
-    from t1_vectorstore.prompts import Prompter
-
-    return Prompter.load(source.named(source.model or collection.identity.model).checkpoint())
-
-
-def open_for_model(
-    where: str, source: ModelSource, *, name: str, api_key: str | None, making: Making | None, create: bool = True
-) -> tuple[Collection, Callable[[], T1Embedder]]:
-    """``open_store`` without loading the weights: the collection, and what loads its model, here or elsewhere.
-
-    Before a collection is made, all of the model but its weights has been read.
-
-    Args: those of ``open_store``, and
-        create: with ``making``, make a collection that is not there, rather than ask for one that was made so.
-    """
-    from t1_vectorstore.errors import CheckpointError, CollectionNotFound
-    from t1_vectorstore.prompts import Prompter
-    from t1_vectorstore.store import Collection
-    from t1_vectorstore.thinking import check_room
-
-    named_by_index = source.model is None
-    if named_by_index:
-        try:
-            with open_collection(where, name=name, api_key=api_key) as found:
-                source = source.named(found.identity.model)
-        except CollectionNotFound:
-            if making is None:
-                raise
-    create = create and making is not None
-    try:
-        checkpoint = source.checkpoint()
-        if create:
-            check_room(checkpoint, checkpoint.max_positions)
-            Prompter.load(checkpoint)
-        identity = checkpoint.identity
-    except CheckpointError as error:
-        if named_by_index and source.preset is None:
-            raise CheckpointError(
-                f"{error} If the index was made with --preset, give the same --preset here."
-            ) from error
-        raise
-    collection = Collection.open(where, name=name, identity=identity, create=create, api_key=api_key, **(making or {}))
-    return collection, source.loader()

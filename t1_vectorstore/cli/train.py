@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
@@ -13,14 +12,10 @@ import typer
 
 from t1_vectorstore.cli.console import note, output, styled
 
-data = typer.Typer(
-    no_args_is_help=True, rich_markup_mode=None, help="Make training data, of public sources or your own."
-)
+data = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Make training data from your own documents.")
 
-Source = Annotated[Path, typer.Argument(metavar="SOURCE", help="The source's file or folder.")]
 Out = Annotated[Path, typer.Argument(metavar="OUT", help="The folder to write.")]
 Seed = Annotated[int, typer.Option(min=0, help="Of all choices.")]
-Queries = Annotated[int, typer.Option(min=4, help="Of each evaluation split, at most.")]
 
 
 def train(
@@ -31,7 +26,7 @@ def train(
 ) -> None:
     """Train a T1 by a recipe: supervised thoughts, contrastive vectors, GRPO."""
     from t1_vectorstore.training.configs import read_recipe
-    from t1_vectorstore.training.running import train as run
+    from t1_vectorstore.training.run import train as run
 
     wanted = read_recipe(recipe, seed=seed)
     with _telling():
@@ -46,101 +41,12 @@ def add_token(
     thought_tokens: Annotated[int, typer.Option(min=1, help="Budget of a thought.")] = 512,
 ) -> None:
     """Give a plain language model the emb token and a t1_config.json, so that it can be trained."""
-    from t1_vectorstore.training.tokens import add_token as add
+    from t1_vectorstore.training.add_token import add_token as add
 
     spec = add(model, out, emb_token=token, max_thought_tokens=thought_tokens)
     output().print(
         styled(f"{out} has the token {spec.emb_token}. Its prompts are in {out / 't1_config.json'}: read them.")
     )
-
-
-class Wordings(str, Enum):
-    """How the Factbook's questions are worded."""
-
-    plain = "plain"
-    wide = "wide"
-
-
-@data.command()
-def factbook(
-    source: Source,
-    out: Out,
-    wording: Annotated[Wordings, typer.Option(help="Three of each thing, or hundreds.")] = Wordings.wide,
-    examples: Annotated[
-        int, typer.Option(min=1, help="To draw, with thoughts; a quarter more in plain wording.")
-    ] = 160_000,
-    long: Annotated[int, typer.Option(min=0, help="To draw of five and six facts, without thoughts.")] = 20_000,
-    queries: Queries = 250,
-    seed: Seed = 0,
-) -> None:
-    """Chains of facts about countries (SOURCE: countries.jsonl.gz)."""
-    from t1_vectorstore.training.sources.factbook import build
-
-    _tell(
-        build(source, _fresh(out), wording=wording.value, examples=examples, long=long, queries=queries, seed=seed), out
-    )
-
-
-@data.command()
-def diseases(
-    source: Source,
-    out: Out,
-    examples: Annotated[int, typer.Option(min=1, help="To draw.")] = 40_000,
-    queries: Queries = 250,
-    seed: Seed = 0,
-) -> None:
-    """Chains from signs to a disease and what is known of it (SOURCE: the folder of the ontology's tables)."""
-    from t1_vectorstore.training.sources.diseases import build
-
-    _tell(build(source, _fresh(out), examples=examples, queries=queries, seed=seed), out)
-
-
-class ThoughtKind(str, Enum):
-    """What EntailmentBank's thoughts are."""
-
-    hypothesis = "hypothesis"
-    topics = "topics"
-    facts = "facts"
-    empty = "empty"
-    none = "none"
-
-
-@data.command()
-def entailmentbank(
-    source: Source,
-    out: Out,
-    thoughts: Annotated[ThoughtKind, typer.Option(help="What the thoughts are.")] = ThoughtKind.topics,
-    facts: Annotated[int, typer.Option(min=0, help="Shortened queries made of each fact.")] = 2,
-    seed: Seed = 0,
-) -> None:
-    """Science questions and the facts that explain the answer (SOURCE: the folder of EntailmentBank's files)."""
-    from t1_vectorstore.training.sources.entailmentbank import build
-
-    _tell(build(source, _fresh(out), thoughts=thoughts.value, facts=facts, seed=seed), out)
-
-
-class WordThoughts(str, Enum):
-    """What WordNet's thoughts are."""
-
-    empty = "empty"
-    chain = "chain"
-
-
-@data.command()
-def wordnet(
-    source: Source,
-    out: Out,
-    thoughts: Annotated[
-        WordThoughts, typer.Option(help="What the thoughts are; empty ones are closed at once.")
-    ] = WordThoughts.empty,
-    candidates: Annotated[int, typer.Option(min=10, help="Definitions of the benchmark in OUT/unseen.")] = 4000,
-    queries: Queries = 500,
-    seed: Seed = 0,
-) -> None:
-    """Words in use and their definitions (SOURCE: synsets.jsonl.gz)."""
-    from t1_vectorstore.training.sources.wordnet import build
-
-    _tell(build(source, _fresh(out), thoughts=thoughts.value, candidates=candidates, queries=queries, seed=seed), out)
 
 
 @data.command()
@@ -164,13 +70,13 @@ def own(
     ] = None,
 ) -> None:
     """Queries with thoughts, made of your own documents by a chat model, which you pay for."""
-    from t1_vectorstore.training.sources.own import Endpoint, build
+    from t1_vectorstore.training.own_data import Endpoint, build
 
     asked = Endpoint(endpoint, chat_model, api_key)
     counts = build(
         source, out, asked, calls=calls, queries=queries, at_once=at_once, found_within=found_within, seed=seed
     )
-    _tell(counts, out)
+    print_counts(counts, out)
 
 
 @data.command()
@@ -179,24 +85,24 @@ def join(
     sources: Annotated[list[str], typer.Argument(metavar="NAME=FOLDER...", help="Data folders, each with a name.")],
 ) -> None:
     """Make one folder of several, for one model: parts and splits get their source's name, as in factbook-hop2."""
-    from t1_vectorstore.training.sources.joined import build
+    from t1_vectorstore.training.join_data import build
 
     pairs = [source.partition("=") for source in sources]
     if wrong := [source for source, (_, _, folder) in zip(sources, pairs, strict=True) if not folder]:
         raise ValueError(f"expected NAME=FOLDER, got {wrong[0]!r}")
     if len({name for name, _, _ in pairs}) < len(pairs):
         raise ValueError(f"two sources have the same name: {', '.join(sources)}")
-    _tell(build({name: Path(folder) for name, _, folder in pairs}, _fresh(out)), out)
+    print_counts(build({name: Path(folder) for name, _, folder in pairs}, empty_folder(out)), out)
 
 
-def _fresh(out: Path) -> Path:
+def empty_folder(out: Path) -> Path:
     """A folder that is still to be filled: what lies in another one would be taken for splits of the new data."""
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ValueError(f"{out} is not an empty folder: give another one, or remove it")
     return out
 
 
-def _tell(counts: Mapping[str, int], out: Path) -> None:
+def print_counts(counts: Mapping[str, int], out: Path) -> None:
     lines = [f"{count:>9,}  {name}" for name, count in counts.items()]
     output().print(styled("\n".join([*lines, f"in {out}"])))
 

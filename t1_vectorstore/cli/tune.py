@@ -8,19 +8,18 @@ from typing import Annotated
 import typer
 
 from t1_vectorstore.cli.console import output, print_json, styled
-from t1_vectorstore.cli.model_options import ModelOptions, takes_model_options
-from t1_vectorstore.cli.model_source import ModelSource
+from t1_vectorstore.cli.model_flags import ModelFlags, takes_model_flags
 from t1_vectorstore.cli.options import ApiKey, Json, Name
 from t1_vectorstore.cli.progress import busy
 from t1_vectorstore.cli.stores import open_store
 
 
-@takes_model_options
+@takes_model_flags
 def tune(
     labels: Annotated[Path, typer.Option(help="Your judgements (JSON Lines: query, positives), 20 at least.")],
     index: Annotated[str, typer.Option(metavar="DIR|URL", help="Where the documents are.")],
     *,
-    chosen: ModelOptions,
+    model_flags: ModelFlags,
     name: Name = "t1",
     seed: Annotated[int, typer.Option(help="Of the halves to choose and to report on.")] = 0,
     api_key: ApiKey = None,
@@ -31,8 +30,8 @@ def tune(
     from t1_vectorstore.evaluation.labels import read_labels
     from t1_vectorstore.evaluation.tables import markdown
 
-    source = ModelSource.parse(chosen)
-    with open_store(index, source, name=name, api_key=api_key) as store, busy("asking"):
+    options = model_flags.parse()
+    with open_store(index, options, name=name, api_key=api_key) as store, busy("asking"):
         found = tuning.tune(store, read_labels(labels, store.collection), seed=seed)
     if json:
         print_json(

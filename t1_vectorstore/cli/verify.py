@@ -11,20 +11,19 @@ import typer
 
 from t1_vectorstore.cli.console import counted, note, one_line, output, print_json, styled
 from t1_vectorstore.cli.errors import FAILED
-from t1_vectorstore.cli.model_options import ModelOptions, takes_model_options
-from t1_vectorstore.cli.model_source import ModelSource
+from t1_vectorstore.cli.model_flags import ModelFlags, takes_model_flags
 from t1_vectorstore.cli.options import ApiKey, ChunkSize, Json, Name, Overlap, how_to_cut
 from t1_vectorstore.cli.progress import busy
-from t1_vectorstore.cli.stores import load_prompter, open_for_model
+from t1_vectorstore.cli.stores import open_with_checkpoint
 
 if TYPE_CHECKING:
-    from t1_vectorstore.lifecycle.verify import Verification
+    from t1_vectorstore.maintenance.verify import Verification
 
 SHOWN = 10
 """Of each kind of difference, so many are printed."""
 
 
-@takes_model_options
+@takes_model_flags
 def verify(
     paths: Annotated[list[Path], typer.Argument(metavar="SOURCE...", help="The files and folders that were indexed.")],
     index: Annotated[str, typer.Option(metavar="DIR|URL", help="The index folder, or the URL of a Qdrant server.")],
@@ -37,7 +36,7 @@ def verify(
         bool, typer.Option("--allow-extra", help="Documents that the source does not have are no difference.")
     ] = False,
     *,
-    chosen: ModelOptions,
+    model_flags: ModelFlags,
     name: Name = "t1",
     text_field: Annotated[str | None, typer.Option(help="As for t1 index.")] = None,
     id_field: Annotated[str | None, typer.Option(help="As for t1 index.")] = None,
@@ -47,15 +46,17 @@ def verify(
     json: Json = False,
 ) -> None:
     """Prove that an index holds its source, all of it and nothing else; exit code 1 where it does not."""
-    from t1_vectorstore.corpora import Fields, check, read
-    from t1_vectorstore.ingest import chunker_for
-    from t1_vectorstore.lifecycle.verify import LEAST_COSINE
-    from t1_vectorstore.lifecycle.verify import verify as compare
+    from t1_vectorstore.embedding.embedder import T1Embedder
+    from t1_vectorstore.embedding.prompts import Prompter
+    from t1_vectorstore.indexing import chunker_for
+    from t1_vectorstore.maintenance.verify import LEAST_COSINE
+    from t1_vectorstore.maintenance.verify import verify as compare
+    from t1_vectorstore.readers import Fields, check, read
 
     check(paths)
     how_to_cut(chunk_size, overlap)  # refuses what cannot work
-    source = ModelSource.parse(chosen, here=vectors > 0)
-    if source.placed and not vectors:
+    options = model_flags.parse(here=vectors > 0)
+    if model_flags.say_how_to_run and not vectors:
         raise ValueError("--device, --backend, ... say how the model runs, which is loaded with --vectors only")
     unread: list[str] = []
     skipped: list[str] = []
@@ -65,16 +66,17 @@ def verify(
         on_error=lambda error: unread.append(str(error)),
         on_skip=lambda error: skipped.append(str(error)),
     )
-    collection, make_embedder = open_for_model(index, source, name=name, api_key=api_key, making=None)
+    collection, options, checkpoint = open_with_checkpoint(index, options, name=name, api_key=api_key)
+    assert collection is not None
     with ExitStack() as stack:
         stack.enter_context(collection)
         stack.enter_context(busy("verifying"))
         cut = how_to_cut(chunk_size, overlap, collection)
-        embedder = stack.enter_context(make_embedder()) if vectors else None
+        embedder = stack.enter_context(T1Embedder.from_options(options, checkpoint)) if vectors else None
         found = compare(
             documents,
             collection,
-            chunker_for(embedder or load_prompter(collection, source), size=cut.size, overlap=cut.overlap),
+            chunker_for(embedder or Prompter.load(checkpoint), size=cut.size, overlap=cut.overlap),
             embedder=embedder,
             vectors=vectors,
             least_cosine=LEAST_COSINE if least_cosine is None else least_cosine,
@@ -95,7 +97,7 @@ def _proven(found: Verification, unread: list[str], skipped: list[str]) -> bool:
 
 
 def _print(found: Verification, index: str, unread: list[str], skipped: list[str]) -> None:
-    from t1_vectorstore.lifecycle.verify import KINDS
+    from t1_vectorstore.maintenance.verify import KINDS
 
     _list(f"{len(skipped)} not read", skipped, len(skipped))
     _list(f"{len(unread)} unreadable", unread, len(unread))

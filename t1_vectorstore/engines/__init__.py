@@ -6,7 +6,7 @@ import os
 import re
 from pathlib import Path
 
-from t1_vectorstore.engines.base import RRF_K, Engine, EngineKind, FilterJSON, Nearest, Retry, Row, Scored, Sparse
+from t1_vectorstore.engines.base import RRF_K, Engine, EngineKind, FilterJSON, Nearest, Row, Scored, Sparse
 from t1_vectorstore.engines.schema import DOCUMENT_PATH, OWN_KEY, Expected, Schema
 
 __all__ = [
@@ -18,7 +18,6 @@ __all__ = [
     "Expected",
     "FilterJSON",
     "Nearest",
-    "Retry",
     "Row",
     "Schema",
     "Scored",
@@ -29,16 +28,7 @@ __all__ = [
 _HOST_AND_PORT = re.compile(r"[\w.-]+:\d+/?")
 
 
-def open_engine(
-    location: str | os.PathLike[str],
-    expected: Expected,
-    *,
-    create: bool,
-    api_key: str | None,
-    timeout: float,
-    grpc_port: int | None,
-    retry: Retry | None,
-) -> Engine:
+def open_engine(location: str | os.PathLike[str], expected: Expected) -> Engine:
     """Open the engine that a location calls for: ``:memory:``, an http(s) URL, or else a folder.
 
     Raises:
@@ -49,26 +39,19 @@ def open_engine(
     if not isinstance(text, str) or not text.strip():
         raise ValueError(f"a location is a folder, an http(s):// URL or ':memory:', got {location!r}")
     at_server = isinstance(location, str) and re.match(r"https?://[^/]", text, re.IGNORECASE)
-    if expected.shard_key is not None and not at_server:
-        raise ValueError(f"{text!r} has no named shards; shard_key={expected.shard_key!r} is for a cluster of servers")
+    shard_key = expected.options.shard_key
+    if shard_key is not None and not at_server:
+        raise ValueError(f"{text!r} has no named shards; {shard_key=} is for a cluster of servers")
     if text == ":memory:":
         from t1_vectorstore.engines.memory import MemoryEngine
 
         return MemoryEngine(expected)
     if at_server:
-        from t1_vectorstore.engines.server import ServerEngine
+        from t1_vectorstore.engines.server.engine import ServerEngine
 
-        return ServerEngine(
-            text.rstrip("/"),
-            expected,
-            create=create,
-            api_key=api_key,
-            timeout=timeout,
-            grpc_port=grpc_port,
-            retry=retry,
-        )
+        return ServerEngine(text.rstrip("/"), expected)
     if isinstance(location, str) and ("://" in text or _HOST_AND_PORT.fullmatch(text)):
         raise ValueError(f"{text!r} is no folder and no http(s):// URL; write a server's address as 'http://host:6333'")
-    from t1_vectorstore.engines.embedded import EmbeddedEngine
+    from t1_vectorstore.engines.embedded.engine import EmbeddedEngine
 
-    return EmbeddedEngine.open(Path(text).expanduser(), expected, create=create)
+    return EmbeddedEngine.open(Path(text).expanduser(), expected)

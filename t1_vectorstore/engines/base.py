@@ -6,16 +6,14 @@ the only owner of its library and of that library's errors.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, TypeAlias
 
+from t1_vectorstore.engines.ids import PointId
 from t1_vectorstore.engines.schema import Schema
-from t1_vectorstore.ids import PointId
-from t1_vectorstore.loads import LatestLoad
-from t1_vectorstore.storage import Quantization
-from t1_vectorstore.types import Fusion, Indexing, Vector
+from t1_vectorstore.options import Quantization
+from t1_vectorstore.types import Fusion, Indexing, LoadRecord, Vector
 
 EngineKind: TypeAlias = Literal["embedded", "memory", "server"]
 FilterJSON: TypeAlias = Mapping[str, Any]
@@ -90,25 +88,6 @@ Scored: TypeAlias = tuple[float, Row]
 """A row and what the query scored it: the cosine similarity, that of the terms, or the fused score of both."""
 
 
-@dataclass(frozen=True, slots=True)
-class Retry:
-    """How patient to be with a server that fails for the moment.
-
-    Attributes:
-        budget: seconds after which a call gives up, over all its attempts and waits.
-        attempts: how often a call is made at most.
-        first_wait: the wait before the second attempt is random up to this many seconds; it doubles from there.
-        longest_wait: no single wait is longer, in seconds.
-        sleep: what waits, unless the call is awaited.
-    """
-
-    budget: float = 30.0
-    attempts: int = 50
-    first_wait: float = 0.2
-    longest_wait: float = 5.0
-    sleep: Callable[[float], None] = time.sleep
-
-
 class Engine(Protocol):
     """What keeps the points of one collection. Thread-safe; every error is one of this package's."""
 
@@ -160,10 +139,10 @@ class Engine(Protocol):
     def indexing(self) -> Indexing | None:
         """What the optimizer is doing, where there is one."""
 
-    def latest_load(self) -> LatestLoad | None:
+    def latest_load(self) -> LoadRecord | None:
         """What was noted last, by whomever."""
 
-    def note_load(self, load: LatestLoad) -> None:
+    def note_load(self, load: LoadRecord) -> None:
         """Remember a load in the collection; one that is not of this package's making is left alone."""
 
     def optimize(self) -> None:

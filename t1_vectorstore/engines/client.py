@@ -11,10 +11,10 @@ from qdrant_client import models
 
 from t1_vectorstore.engines.base import SPARSE, FilterJSON, Nearest, Row, Scored
 from t1_vectorstore.engines.client_queries import client_filter, query_arguments, sparse_vector
+from t1_vectorstore.engines.ids import PointId
 from t1_vectorstore.engines.schema import Schema
-from t1_vectorstore.engines.server_storage import search_params
+from t1_vectorstore.engines.server.storage import search_params
 from t1_vectorstore.errors import StoreError, WriteNotVerified
-from t1_vectorstore.ids import PointId
 
 
 class ClientEngine:

@@ -12,7 +12,7 @@ from t1_vectorstore.engines.base import EngineKind, WithoutOptimizer
 from t1_vectorstore.engines.client import ClientEngine, vector_params
 from t1_vectorstore.engines.schema import Expected
 from t1_vectorstore.errors import CollectionNotFound, StoreError
-from t1_vectorstore.loads import LatestLoad
+from t1_vectorstore.types import LoadRecord
 
 
 class MemoryEngine(WithoutOptimizer, ClientEngine):
@@ -30,7 +30,7 @@ class MemoryEngine(WithoutOptimizer, ClientEngine):
         if expected.identity is None:
             raise CollectionNotFound("':memory:' always starts empty: there is no collection to open without a model")
         schema = expected.new_schema()
-        if asked := list(schema.storage.asked()):
+        if asked := list(schema.storage.changed()):
             raise ValueError(f"':memory:' keeps points in one way only and has no storage.{asked[0]}; leave it out")
         super().__init__(schema.name, schema)
         self._lock = threading.Lock()
@@ -41,11 +41,11 @@ class MemoryEngine(WithoutOptimizer, ClientEngine):
         """Nothing is on disk."""
         return
 
-    def latest_load(self) -> LatestLoad | None:
+    def latest_load(self) -> LoadRecord | None:
         """What was noted last."""
         return self.schema.load
 
-    def note_load(self, load: LatestLoad) -> None:
+    def note_load(self, load: LoadRecord) -> None:
         """Remember a load."""
         self.schema = replace(self.schema, load=load)
 

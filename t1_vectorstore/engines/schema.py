@@ -9,10 +9,8 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, get_args
 
 from t1_vectorstore.errors import CollectionMismatch, StoreError
-from t1_vectorstore.filters import field_path
-from t1_vectorstore.loads import LatestLoad
-from t1_vectorstore.storage import Storage
-from t1_vectorstore.types import IndexKind, ModelIdentity
+from t1_vectorstore.options import CollectionOptions, Storage
+from t1_vectorstore.types import IndexKind, LoadRecord, ModelIdentity
 
 _PLAIN_FORMAT, _HYBRID_FORMAT = 1, 2  # a version that knows only the first would write points without their words
 MOVED_FORMAT = 3  # of an embedded index whose files are not where earlier versions look
@@ -28,6 +26,7 @@ LOAD_KEY = "load"
 CONTENT_KEY = "page_content"
 METADATA_KEY = "metadata"
 _PLAIN_KEY = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
+_SEGMENT = re.compile(r'("[^"]+"|[^".\[\]]+)((?:\[[0-9]*\])*)(?:\.(?=.)|$)', re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +61,7 @@ class Schema:
     storage: Storage = field(default_factory=Storage)
     by_document: bool = False
     uid: str = field(default_factory=lambda: uuid.uuid4().hex)
-    load: LatestLoad | None = None
+    load: LoadRecord | None = None
 
     def __post_init__(self) -> None:
         """Refuse payload names that cannot stand in a filter's path or that clash."""
@@ -89,7 +88,7 @@ class Schema:
         """A JSON object that a person can read."""
         record = asdict(self)
         identity = record.pop("identity")
-        record["storage"] = self.storage.asked()
+        record["storage"] = self.storage.changed()
         if self.load is None:
             del record[LOAD_KEY]
         version = _HYBRID_FORMAT if self.hybrid else _PLAIN_FORMAT
@@ -117,7 +116,7 @@ class Schema:
                 tenant=record.get("tenant"),
                 by_document=bool(record.get("by_document", False)),
                 storage=Storage(**record.get("storage", {})),
-                load=LatestLoad.from_json(record.get(LOAD_KEY)),
+                load=LoadRecord.from_json(record.get(LOAD_KEY)),
                 **{name: str(record[name]) for name in names},
             )
         except (KeyError, TypeError, ValueError) as error:
@@ -126,22 +125,24 @@ class Schema:
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """What the caller of ``open`` asks for; ``None`` means whatever the collection has."""
+    """The collection that a caller of ``open`` asks for.
 
-    name: str
+    Attributes:
+        options: Options of the collection; ``None`` accepts what an existing collection has.
+        identity: The model to be used; ``None`` accepts any, and creates nothing.
+    """
+
+    options: CollectionOptions
     identity: ModelIdentity | None
-    content_key: str | None
-    metadata_key: str | None
-    adopt: bool = False
-    hybrid: bool | None = None
-    indexes: Mapping[str, IndexKind] | None = None
-    tenant: str | None = None
-    storage: Storage | None = None
-    shard_key: str | None = None
 
     def __post_init__(self) -> None:
-        """Refuse indexes that no collection can have, also where there is one already."""
-        check_indexes(self.indexes or {}, self.tenant)
+        """Refuse indexes that no collection can have, even if the collection exists."""
+        check_indexes(self.options.indexes or {}, self.options.tenant)
+
+    @property
+    def may_create(self) -> bool:
+        """Whether the collection is created if it does not exist."""
+        return self.options.create and self.identity is not None
 
     def new_schema(self) -> Schema:
         """The description of a collection to create; needs an identity."""
@@ -149,17 +150,18 @@ class Expected:
             raise ValueError("a collection can only be created for a model: pass its identity")
         return replace(
             self.schema(self.identity),
-            hybrid=bool(self.hybrid),
-            indexes=dict(self.indexes or {}),
-            tenant=self.tenant,
-            storage=self.storage or Storage(),
+            hybrid=bool(self.options.hybrid),
+            indexes=dict(self.options.indexes or {}),
+            tenant=self.options.tenant,
+            storage=self.options.storage or Storage(),
             by_document=True,
         )
 
     def schema(self, identity: ModelIdentity) -> Schema:
         """A description with the payload keys asked for: all that there is of a collection that has none of its own."""
-        metadata_key = METADATA_KEY if self.metadata_key is None else self.metadata_key
-        return Schema(self.name, identity, self.content_key or CONTENT_KEY, metadata_key)
+        asked = self.options
+        metadata_key = METADATA_KEY if asked.metadata_key is None else asked.metadata_key
+        return Schema(asked.name, identity, asked.content_key or CONTENT_KEY, metadata_key)
 
     def reconcile(self, found: Schema, where: str) -> Schema:
         """The schema to work with: the one found, or its adoption.
@@ -169,45 +171,53 @@ class Expected:
         """
         if found.distance != "cosine":
             raise CollectionMismatch(f"{where} measures by {found.distance}, not by cosine; use another collection")
-        for wanted, has, what in (
-            (self.name, found.name, "name"),
-            (self.content_key, found.content_key, "content_key"),
-            (self.metadata_key, found.metadata_key, "metadata_key"),
-            (self.hybrid, found.hybrid, "hybrid"),
-            (self.indexes, found.indexes, "indexes"),
-            (self.tenant, found.tenant, "tenant"),
-            (self.storage, found.storage, "storage"),
-        ):
+        asked = self.options
+        for what in ("name", "content_key", "metadata_key", "hybrid", "indexes", "tenant", "storage"):
+            wanted, has = getattr(asked, what), getattr(found, what)
             if wanted is not None and wanted != has:
                 raise CollectionMismatch(
                     f"{where} was made with {what}={has!r} and is opened with {wanted!r}; leave {what} out to take it "
                     "as it is, or make another one"
                 )
-        if self.shard_key is not None and found.uid and self.shard_key not in found.storage.shard_keys:
+        if asked.shard_key is not None and found.uid and asked.shard_key not in found.storage.shard_keys:
             made = list(found.storage.shard_keys)
-            raise CollectionMismatch(f"{where} was made with shard_keys={made!r} and is opened for {self.shard_key!r}")
-        if self.identity is None:
-            return found
-        ours, theirs = self.identity, found.identity
-        remedy = "open it with that model, index into another place, or build it anew: t1 reindex --model MODEL"
-        if ours.model == theirs.model:
-            remedy = (
-                "its weights, or the preset or overrides it is loaded with, are not those of the index: give the same "
-                "ones, index into another place, or build it anew: t1 reindex --model MODEL"
+            raise CollectionMismatch(f"{where} was made with shard_keys={made!r} and is opened for {asked.shard_key!r}")
+        return found if self.identity is None else with_model(found, self.identity, where, adopt=asked.adopt)
+
+
+def with_model(found: Schema, identity: ModelIdentity, where: str, *, adopt: bool = False) -> Schema:
+    """Return the schema of a collection that is used with a model.
+
+    Args:
+        found: The collection's schema.
+        identity: The model.
+        where: Names the collection in errors.
+        adopt: Accept a collection that does not record its model.
+
+    Raises:
+        CollectionMismatch: The collection holds another model's vectors; the message names both.
+    """
+    remedy = "open it with that model, index into another place, or rebuild it: t1 reindex --model MODEL"
+    if identity.model == found.identity.model:
+        remedy = (
+            "its weights, or the preset or overrides it is loaded with, are not those of the index: give the same "
+            "ones, index into another place, or rebuild it: t1 reindex --model MODEL"
+        )
+    mixed = (
+        f"{where} holds vectors of {_named(found.identity)}, which cannot be mixed with {_named(identity)}; {remedy}"
+    )
+    if identity.dimension != found.identity.dimension:
+        raise CollectionMismatch(mixed)
+    if not found.identity.fingerprint:
+        if not adopt:
+            raise CollectionMismatch(
+                f"{where} does not record which model made its vectors; if you know that it is {_named(identity)}, "
+                "open it with adopt=True"
             )
-        mixed = f"{where} holds vectors of {_named(theirs)}, which cannot be mixed with {_named(ours)}; {remedy}"
-        if ours.dimension != theirs.dimension:
-            raise CollectionMismatch(mixed)
-        if not theirs.fingerprint:
-            if not self.adopt:
-                raise CollectionMismatch(
-                    f"{where} does not say which model its vectors come from; if you know that it is {_named(ours)}, "
-                    "open it with adopt=True"
-                )
-            return replace(found, identity=ours)
-        if ours.fingerprint != theirs.fingerprint:
-            raise CollectionMismatch(mixed)
-        return found
+        return replace(found, identity=identity)
+    if identity.fingerprint != found.identity.fingerprint:
+        raise CollectionMismatch(mixed)
+    return found
 
 
 def check_indexes(indexes: Mapping[str, IndexKind], tenant: str | None) -> None:
@@ -225,6 +235,28 @@ def check_indexes(indexes: Mapping[str, IndexKind], tenant: str | None) -> None:
         field_path("", tenant)
         if (kind := indexes.get(tenant, "keyword")) != "keyword":
             raise ValueError(f"the tenant field {tenant!r} is indexed as keyword, and indexes says {kind!r}; drop that")
+
+
+def field_path(metadata_key: str, key: object) -> str:
+    """The payload path of a metadata field, with what Qdrant's path grammar does not allow bare in quotes.
+
+    Raises:
+        ValueError: the key is no path.
+        TypeError: the key is no string.
+    """
+    if not isinstance(key, str):
+        raise TypeError(f"a filter's key is the name of a metadata field, got {key!r}")
+    segments, end = [metadata_key] if metadata_key else [], 0
+    while end < len(key):
+        match = _SEGMENT.match(key, end)
+        if match is None:
+            break
+        name = match[1].strip('"')
+        segments.append((name if _PLAIN_KEY.fullmatch(name) else f'"{name}"') + match[2])
+        end = match.end()
+    if not key or end < len(key):
+        raise ValueError(f"{key!r} is no path to a metadata field: write names separated by dots, quoted if need be")
+    return ".".join(segments)
 
 
 def _named(identity: ModelIdentity) -> str:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from t1_vectorstore.errors import CheckpointError, MissingExtraError
 from t1_vectorstore.evaluation.benchmark import Benchmark
+from t1_vectorstore.evaluation.bm25 import Bm25
 from t1_vectorstore.evaluation.runs import Answer
 from t1_vectorstore.evaluation.systems import BATCH, OnDone, batched
-from t1_vectorstore.lexical import Bm25
 
 if TYPE_CHECKING:
     from t1_vectorstore.types import Document

@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from t1_vectorstore.corpora import Fields, read_jsonl
-from t1_vectorstore.corpora.lines import Lines
-from t1_vectorstore.corpora.records import numbered_jsonl
 from t1_vectorstore.errors import CorpusError
 from t1_vectorstore.evaluation.benchmark import Benchmark
+from t1_vectorstore.readers import Fields, read_jsonl
+from t1_vectorstore.readers.lines import Lines
+from t1_vectorstore.readers.records import numbered_jsonl
 from t1_vectorstore.types import Document
 
 _HEADER = "query-id"

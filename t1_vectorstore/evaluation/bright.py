@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from t1_vectorstore.corpora import Fields, read
 from t1_vectorstore.errors import CorpusError
 from t1_vectorstore.evaluation.benchmark import Benchmark
+from t1_vectorstore.readers import Fields, read
 from t1_vectorstore.types import Document
 
 _POSTS = ("biology", "earth_science", "economics", "psychology", "robotics", "stackoverflow", "sustainable_living")

@@ -14,14 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeGuard
 
-from t1_vectorstore.chunking import chunk_id
-from t1_vectorstore.corpora import Fields
-from t1_vectorstore.corpora.records import numbered_jsonl
 from t1_vectorstore.errors import CorpusError
 from t1_vectorstore.evaluation.benchmark import Benchmark, demand_all
+from t1_vectorstore.indexing.chunking import chunk_id
+from t1_vectorstore.readers import Fields
+from t1_vectorstore.readers.records import numbered_jsonl
 
 if TYPE_CHECKING:
-    from t1_vectorstore.store import Collection
+    from t1_vectorstore.collection import Collection
 
 
 @dataclass(frozen=True)

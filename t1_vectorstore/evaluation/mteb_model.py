@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from t1_vectorstore.embedder import T1Embedder
+from t1_vectorstore.embedding.embedder import T1Embedder
 from t1_vectorstore.errors import MissingExtraError
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from t1_vectorstore.corpora.lines import Lines, raise_error
 from t1_vectorstore.errors import CorpusError
+from t1_vectorstore.readers.lines import Lines, raise_error
 from t1_vectorstore.types import Vector
 
 _NUMBER = re.compile(r"[-+]?[0-9.]+([eE][-+]?[0-9]+)?")

@@ -14,7 +14,6 @@ from t1_vectorstore.evaluation.benchmark import Benchmark
 from t1_vectorstore.evaluation.runs import Answer
 
 if TYPE_CHECKING:
-    from t1_vectorstore.store import Searching
     from t1_vectorstore.types import Fusion, QueryEmbedding
     from t1_vectorstore.vectorstore import T1VectorStore
 
@@ -120,8 +119,14 @@ class T1System:
     def _find(self, embedding: QueryEmbedding, depth: int, shared: float, right: Sequence[str]) -> Answer:
         thoughts = [thought.text for thought in embedding.thoughts]
         words = "\n".join([embedding.query, *thoughts]) if self.hybrid else None
-        how: Searching = {"text": words, "fusion": self.fusion, "vector_weight": self.vector_weight, "group": True}
-        search = partial(self.store.collection.search, embedding.vector, **how)
+        search = partial(
+            self.store.collection.search,
+            embedding.vector,
+            text=words,
+            fusion=self.fusion,
+            vector_weight=self.vector_weight,
+            group=True,
+        )
         started = time.perf_counter()
         search(limit=10)  # what a user waits for; the ranking to be scored is much longer
         seconds = shared + time.perf_counter() - started

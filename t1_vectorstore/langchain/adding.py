@@ -9,12 +9,11 @@ from typing import Any, TypeAlias
 
 from langchain_core.documents import Document as LangChainDocument
 
-from t1_vectorstore.chunking import Chunker
-from t1_vectorstore.embedder import T1Embedder
-from t1_vectorstore.errors import TextTooLong
-from t1_vectorstore.ingest import LoadReport
+from t1_vectorstore.embedding.embedder import T1Embedder
+from t1_vectorstore.errors import TextTooLong, TruncationWarning
+from t1_vectorstore.indexing import LoadReport
+from t1_vectorstore.indexing.chunking import Chunker
 from t1_vectorstore.langchain.progress import ProgressBar
-from t1_vectorstore.truncation import TruncationWarning
 from t1_vectorstore.types import Chunk, Document, Truncation
 from t1_vectorstore.vectorstore import T1VectorStore
 
@@ -33,7 +32,7 @@ def add(store: T1VectorStore, entries: Iterable[Entry], *, truncation: Truncatio
         report = store.add(
             _named(entries, ids),
             chunker=_uncut(store.embedder, truncation),
-            named=None,
+            max_reported=None,
             on_progress=lambda progress: bar.to(progress.encoded + progress.unchanged),
         )
     if report.truncations and truncation == "warn":

@@ -6,20 +6,18 @@ import asyncio
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import repeat
-from types import TracebackType
 from typing import Any
 
 from langchain_core.documents import Document
-from typing_extensions import Self, Unpack
+from typing_extensions import Self
 
-from t1_vectorstore.filters import FilterLike
+from t1_vectorstore.collection import Collection
 from t1_vectorstore.langchain.adding import Entry, add, check_lengths, check_several
 from t1_vectorstore.langchain.embeddings import T1Embeddings
-from t1_vectorstore.langchain.options import Place
 from t1_vectorstore.langchain.retriever import T1Retriever
 from t1_vectorstore.langchain.searching import T1Searches, embedder_of
-from t1_vectorstore.store import Collection
-from t1_vectorstore.types import IndexKind
+from t1_vectorstore.options import CollectionOptions, set_options
+from t1_vectorstore.types import FilterLike
 
 
 class T1QdrantVectorStore(T1Searches):
@@ -42,68 +40,47 @@ class T1QdrantVectorStore(T1Searches):
         url: str | None = None,
         path: str | os.PathLike[str] | None = None,
         collection_name: str = "t1",
-        create: bool = True,
-        adopt: bool = False,
-        api_key: str | None = None,
-        timeout: float = 30.0,
-        grpc_port: int | None = None,
-        hybrid: bool | None = None,
-        indexes: Mapping[str, IndexKind] | None = None,
-        tenant: str | None = None,
         content_payload_key: str | None = None,
         metadata_payload_key: str | None = None,
+        **options: Any,
     ) -> Self:
-        """Open a collection, and create it if it does not exist yet.
+        """Open a collection, and create it if it does not exist.
 
         Args:
-            embedding: the model; a collection filled by another one is refused.
-            location: a folder (embedded), ``:memory:``, or the URL of a Qdrant server.
-            url: another word for the same, as langchain-qdrant has it.
-            path: another word for the same.
-            collection_name: the collection's name.
-            create: whether to create it if need be.
-            adopt: take a collection that does not say whose vectors it holds for one of this model.
-            api_key: for a server.
-            timeout: seconds that one call to a server may take.
-            grpc_port: where a server speaks gRPC; ``None`` means the port after the URL's.
-            hybrid: whether to store the words of the texts beside the vectors and to search by both. This and what
-                follows is fixed at creation; ``None`` takes it as the collection has it.
-            indexes: metadata fields to filter by, and what they hold, such as ``{"year": "integer"}``.
-            tenant: the metadata field that says whose a document is.
-            content_payload_key: payload key of the text.
-            metadata_payload_key: payload key of the metadata.
+            embedding: The model. A collection with another model's vectors is refused.
+            location: A folder (embedded engine), ``:memory:``, or the URL of a Qdrant server.
+            url: The same, as langchain-qdrant names it.
+            path: The same, as langchain-qdrant names it.
+            collection_name: Name of the collection.
+            content_payload_key: Payload key of the text.
+            metadata_payload_key: Payload key of the metadata.
+            options: The other fields of :class:`~t1_vectorstore.options.CollectionOptions`.
 
         Raises:
-            CollectionNotFound: nothing to open, and it is not to be created.
-            CollectionMismatch: it was made for another model, dimension, distance or payload.
-            StoreError: it cannot be opened; see ``Collection.open``.
-            ValueError: not exactly one place is given.
+            CollectionNotFound: Nothing to open, and ``create`` is false.
+            CollectionMismatch: It was made for another model, dimension, distance or payload.
+            StoreError: It cannot be opened; see ``Collection.open``.
+            ValueError: Not exactly one of ``location``, ``url`` and ``path``.
         """
         places = [place for place in (location, url, path) if place is not None]
         if len(places) != 1:
             raise ValueError(
-                f"say in one way where the collection is, location=, url= or path=, got {len(places)}: {places!r}; "
-                "location=':memory:' keeps it in memory"
+                f"give exactly one of location=, url= and path=, got {len(places)}: {places!r}; location=':memory:' "
+                "keeps the collection in memory"
             )
+        named = {
+            "name": collection_name,
+            "content_key": content_payload_key,
+            "metadata_key": metadata_payload_key,
+        }
+        checked = CollectionOptions.check(**options, **named)
         collection = Collection.open(
-            places[0],
-            name=collection_name,
-            identity=embedder_of(embedding).identity,
-            create=create,
-            adopt=adopt,
-            api_key=api_key,
-            timeout=timeout,
-            grpc_port=grpc_port,
-            hybrid=hybrid,
-            indexes=indexes,
-            tenant=tenant,
-            content_key=content_payload_key,
-            metadata_key=metadata_payload_key,
+            places[0], identity=embedder_of(embedding).identity, **set_options(checked, CollectionOptions)
         )
         return cls(collection, embedding)
 
     @classmethod
-    def from_existing_collection(cls, embedding: T1Embeddings, **place: Unpack[Place]) -> Self:
+    def from_existing_collection(cls, embedding: T1Embeddings, **place: Any) -> Self:
         """``open`` what exists; nothing is created."""
         place["create"] = False
         return cls.open(embedding, **place)
@@ -116,7 +93,7 @@ class T1QdrantVectorStore(T1Searches):
         metadatas: Sequence[Mapping[str, Any] | None] | None = None,
         *,
         ids: Sequence[str | None] | None = None,
-        **place: Unpack[Place],
+        **place: Any,
     ) -> Self:
         """``open`` a collection and ``add_texts`` to it."""
         return cls.open(embedding, **place)._filled(lambda store: store.add_texts(texts, metadatas, ids=ids))
@@ -128,7 +105,7 @@ class T1QdrantVectorStore(T1Searches):
         embedding: T1Embeddings,
         *,
         ids: Sequence[str | None] | None = None,
-        **place: Unpack[Place],
+        **place: Any,
     ) -> Self:
         """``open`` a collection and ``add_documents`` to it."""
         return cls.open(embedding, **place)._filled(lambda store: store.add_documents(documents, ids=ids))
@@ -140,7 +117,7 @@ class T1QdrantVectorStore(T1Searches):
         embedding: T1Embeddings,
         *,
         ids: Sequence[str | None] | None = None,
-        **place: Unpack[Place],
+        **place: Any,
     ) -> Self:
         """``from_documents`` in a thread: the event loop goes on."""
         return await asyncio.to_thread(cls.from_documents, documents, embedding, ids=ids, **place)
@@ -225,7 +202,7 @@ class T1QdrantVectorStore(T1Searches):
         self.t1.collection.delete(ids, filter=filter)
         return True
 
-    def as_retriever(self, **options: Any) -> T1Retriever:  # noqa: ANN401 - T1Retriever's fields
+    def as_retriever(self, **options: Any) -> T1Retriever:
         """A retriever over this store; its options are ``T1Retriever``'s fields, ``search_kwargs`` among them."""
         return T1Retriever(vectorstore=self, **options)
 
@@ -237,10 +214,7 @@ class T1QdrantVectorStore(T1Searches):
         """Close at the end of a ``with`` block."""
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Close."""
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def _filled(self, fill: Callable[[Self], object]) -> Self:

@@ -10,85 +10,46 @@ from typing import Any
 
 import numpy as np
 from llama_index.core.base.embeddings.base import BaseEmbedding, Embedding
-from pydantic import ConfigDict, Field, PrivateAttr, SecretStr, field_validator
+from pydantic import ConfigDict, Field, PrivateAttr, field_validator
 from typing_extensions import Self
 
-from t1_vectorstore.backends.options import check_installed, known_fingerprint
-from t1_vectorstore.checkpoint import Checkpoint
-from t1_vectorstore.embedder import T1Embedder
+from t1_vectorstore.backends import check_installed
+from t1_vectorstore.checkpoints.checkpoint import Checkpoint
+from t1_vectorstore.embedding.embedder import T1Embedder
+from t1_vectorstore.embedding.thinking import merge_options
 from t1_vectorstore.errors import CheckpointError
-from t1_vectorstore.llama_index.events import tell
-from t1_vectorstore.specification import MOST_REFINE_STEPS, Aggregation
-from t1_vectorstore.thinking import ThinkingOptions, settled
-from t1_vectorstore.types import BackendName, ModelIdentity, QueryEmbedding, Truncation
+from t1_vectorstore.llama_index.events import dispatch_thought
+from t1_vectorstore.options import DEFAULT_MODEL, LoadingOptions, ModelOptions, ThinkingOptions
+from t1_vectorstore.types import ModelIdentity, QueryEmbedding
 
 
-class T1Embedding(BaseEmbedding):
-    """Documents by one prefill, queries after a thought; for any index or pipeline of LlamaIndex.
+class T1Embedding(LoadingOptions, ThinkingOptions, BaseEmbedding):
+    """Embeds documents with one prefill, and queries after thinking about them; for any index or pipeline of LlamaIndex.
 
-    The checkpoint's files are read at once, for ``dimension`` and ``fingerprint``; the model is loaded on first use,
-    once, and shared by copies. It is not pickled: what is unpickled elsewhere loads it there. Each thought is
-    dispatched as a ``T1ThoughtEvent``.
+    The fields are ``model_name`` and those of :class:`~t1_vectorstore.options.LoadingOptions`, which are fixed, and of
+    :class:`~t1_vectorstore.options.ThinkingOptions`, which can be changed. The checkpoint's files are read at once, for
+    ``dimension`` and ``fingerprint``; the model is loaded on first use, once, and shared by copies. It is not pickled:
+    an unpickled object loads it again. Each thought is dispatched as a ``T1ThoughtEvent``.
 
-    The public fields are what LlamaIndex hashes into the key of an ingestion cache, so that another checkpoint, prompt
-    or dimension never gets the vectors of this one.
+    LlamaIndex hashes the public fields into the key of an ingestion cache, so another checkpoint, prompt or dimension
+    never gets the vectors of this one.
 
     Raises:
-        CheckpointError: nothing usable under that name.
-        ValueError: an ``embeddings_cache``, which would mix queries and documents.
+        CheckpointError: Nothing usable under that name.
+        ValueError: An ``embeddings_cache``, which would mix queries and documents.
     """
 
-    model_config = ConfigDict(extra="forbid", validate_assignment=True)
+    model_config = ConfigDict(frozen=False, validate_assignment=True)
 
-    model_name: str = Field(default="t1-mini", frozen=True)
-    """``t1-mini`` (bundled), a folder, or a hub id such as ``ForwardAILabs/MRE-T1``."""
-    preset: str | None = Field(default=None, frozen=True)
-    """The hub id whose preset describes a folder that has no ``t1_config.json``."""
-    revision: str | None = Field(default=None, frozen=True)
-    """Branch, tag or commit of a hub id."""
-    token: SecretStr | None = Field(default=None, frozen=True, exclude=True)
-    """Hub access token; it is in no dump."""
-    overrides: dict[str, Any] | None = Field(default=None, frozen=True)
-    """Fields of the checkpoint's specification to change, such as ``{"truncate_dim": 256}``."""
-    device: str = Field(default="auto", frozen=True)
-    """``auto`` takes a GPU where there is one; else as torch names it."""
-    devices: list[str] | None = Field(default=None, frozen=True)
-    """Several for documents, in place of ``device``."""
-    dtype: str = Field(default="auto", frozen=True)
-    """``auto``, ``float32``, ``bfloat16`` or ``float16``."""
-    batch_tokens: int | None = Field(default=None, ge=1, frozen=True)
-    """Tokens of a forward pass; less takes less memory."""
-    threads: int | None = Field(default=None, ge=1, frozen=True)
-    """Of a CPU, while the model runs."""
-    remote_code: bool = Field(default=False, frozen=True)
-    """Run the checkpoint's own Python code; off, because it can do anything."""
-    backend: BackendName = Field(default="transformers", frozen=True)
-    """What runs the model: ``transformers``, ``vllm``, or ``remote``, vLLM servers."""
-    engine_options: dict[str, Any] | None = Field(default=None, frozen=True, exclude=True, repr=False)
-    """Of ``vllm`` and ``remote``; see ``T1Embedder.load``. They may hold a key, and are in no dump."""
-    truncation: Truncation = Field(default="warn", frozen=True)
-    """What happens to a text over the model's limit."""
+    model_name: str = DEFAULT_MODEL
+    """``t1-mini`` (bundled), a checkpoint folder, or a hub id such as ``ForwardAILabs/MRE-T1``."""
     dimension: int = Field(default=0, frozen=True)
-    """Length of a vector; filled in from the checkpoint."""
+    """Length of a vector; read from the checkpoint."""
     fingerprint: str = Field(default="", frozen=True)
-    """Changes whenever document vectors would; filled in from the checkpoint. One that is given, as in what
-    ``to_dict`` saved, is checked when the model is loaded."""
-    think: bool | None = None
-    """Whether queries are thought about; ``None`` for what the model was made for."""
-    budget: int | None = Field(default=None, ge=0)
-    """Most tokens of a thought."""
-    deadline: float | None = Field(default=None, gt=0)
-    """Seconds after which a thought is closed as it stands."""
-    samples: int | None = Field(default=None, ge=1)
-    """How many thoughts about a query, if they are sampled; the vector is the mean of theirs."""
-    task: str | None = None
-    """One of the checkpoint's task instructions."""
-    refine_steps: int | None = Field(default=None, ge=0, le=MOST_REFINE_STEPS, strict=True)
-    """Passes in hidden space after a thought; see ``T1Embedder.embed_queries``."""
-    refine: Aggregation | None = None
-    """How their states become the vector, ``mean`` or ``last``."""
+    """Changes whenever document vectors would; read from the checkpoint. A given one, as in the output of ``to_dict``,
+    is checked when the model is loaded."""
     embed_batch_size: int = Field(default=64, gt=0, le=2048)
-    """Texts that LlamaIndex hands over at a time; the model packs them by their tokens."""
+    """Number of texts that LlamaIndex passes at a time; the model batches them by their tokens."""
 
     _model: _Model = PrivateAttr(default_factory=lambda: _Model())
 
@@ -110,16 +71,15 @@ class T1Embedding(BaseEmbedding):
         super().model_post_init(context)
         if not self.fingerprint:
             check_installed(self.backend)  # before gigabytes are downloaded
-            checkpoint = Checkpoint.load(
-                self.model_name,
-                preset=self.preset,
-                revision=self.revision,
-                token=self._secret,
-                overrides=self.overrides,
-                remote_code=self.remote_code,
-                fingerprint=known_fingerprint(self.backend, self.engine_options),
-            )
+            checkpoint = Checkpoint.from_options(self._options)
             self.__dict__.update(dimension=checkpoint.dimension, fingerprint=checkpoint.identity.fingerprint)
+
+    def __setattr__(self, name: str, value: Any) -> None:  # noqa: ANN401 - pydantic's
+        if name == "model_name" or name in LoadingOptions.model_fields:
+            raise AttributeError(
+                f"{name} decides which model is loaded, and how; create a new T1Embedding to change it"
+            )
+        super().__setattr__(name, value)
 
     @field_validator("model_name", mode="before")
     @classmethod
@@ -144,7 +104,7 @@ class T1Embedding(BaseEmbedding):
     @property
     def thinking(self) -> ThinkingOptions:
         """The thinking options of this object, as the embedder takes them."""
-        return settled({name: getattr(self, name) for name in ThinkingOptions.__annotations__})
+        return merge_options(self)
 
     @property
     def embedder(self) -> T1Embedder:
@@ -164,7 +124,7 @@ class T1Embedding(BaseEmbedding):
             ValueError: thinking options that contradict each other or the model.
             BackendError: the model failed.
         """
-        return self.embedder.embed_query(text, **self.thinking)
+        return self.embedder.embed_query(text, **dict(self.thinking))
 
     def to_payload(self) -> dict[str, Any]:
         """What observers are told of this model; no secrets."""
@@ -183,10 +143,10 @@ class T1Embedding(BaseEmbedding):
         return await super().aget_agg_embedding_from_queries(queries, agg_fn or mean_direction)
 
     def _get_query_embedding(self, query: str) -> Embedding:
-        return _told(self.embed_query(query))
+        return _dispatched(self.embed_query(query))
 
     async def _aget_query_embedding(self, query: str) -> Embedding:
-        return _told(await asyncio.to_thread(self.embed_query, query))
+        return _dispatched(await asyncio.to_thread(self.embed_query, query))
 
     def _get_text_embedding(self, text: str) -> Embedding:
         return self._get_text_embeddings([text])[0]
@@ -202,26 +162,13 @@ class T1Embedding(BaseEmbedding):
         return await asyncio.to_thread(self._get_text_embeddings, texts)
 
     @property
-    def _secret(self) -> str | None:
-        return self.token.get_secret_value() if self.token else None
+    def _options(self) -> ModelOptions:
+        return ModelOptions(
+            model=self.model_name, **{name: getattr(self, name) for name in LoadingOptions.model_fields}
+        )
 
     def _load(self) -> T1Embedder:
-        embedder = T1Embedder.load(
-            self.model_name,
-            preset=self.preset,
-            revision=self.revision,
-            token=self._secret,
-            overrides=self.overrides,
-            device=self.device,
-            devices=self.devices,
-            dtype=self.dtype,
-            batch_tokens=self.batch_tokens,
-            threads=self.threads,
-            truncation=self.truncation,
-            remote_code=self.remote_code,
-            backend=self.backend,
-            engine_options=self.engine_options,
-        )
+        embedder = T1Embedder.from_options(self._options)
         found = embedder.identity
         if (found.fingerprint, found.dimension) != (self.fingerprint, self.dimension):
             raise CheckpointError(
@@ -275,7 +222,7 @@ def mean_direction(vectors: Sequence[Embedding]) -> Embedding:
     return direction
 
 
-def _told(embedding: QueryEmbedding) -> Embedding:
-    tell(embedding.query, embedding.thoughts, embedding.seconds)
+def _dispatched(embedding: QueryEmbedding) -> Embedding:
+    dispatch_thought(embedding.query, embedding.thoughts, embedding.seconds)
     vector: Embedding = embedding.vector.tolist()
     return vector

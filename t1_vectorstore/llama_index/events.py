@@ -31,7 +31,7 @@ class T1ThoughtEvent(BaseEvent):
         return "T1ThoughtEvent"
 
 
-def tell(query: str, thoughts: Sequence[Thought], seconds: float) -> None:
+def dispatch_thought(query: str, thoughts: Sequence[Thought], seconds: float) -> None:
     """Dispatch the event, unless there was no thought."""
     if thoughts:
         _dispatcher.event(T1ThoughtEvent(query=query, thoughts=tuple(thoughts), seconds=seconds))

@@ -7,7 +7,7 @@ from typing import Any
 
 from llama_index.core.vector_stores.types import FilterCondition, FilterOperator, MetadataFilter, MetadataFilters
 
-from t1_vectorstore.filters import AllOf, AnyOf, FilterLike, NoneOf
+from t1_vectorstore.types import AllOf, AnyOf, FilterLike, NoneOf
 
 _CONDITIONS: dict[FilterCondition | None, type[AllOf | AnyOf | NoneOf]] = {
     None: AllOf,

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from types import TracebackType
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from llama_index.core.schema import BaseNode
@@ -16,16 +15,16 @@ from llama_index.core.vector_stores.types import (
     VectorStoreQueryResult,
 )
 from pydantic import PrivateAttr
-from typing_extensions import Self, Unpack
+from typing_extensions import Self
 
-from t1_vectorstore.embedder import T1Embedder
-from t1_vectorstore.filters import AllOf, IdIn, NoneOf
+from t1_vectorstore.collection import Collection
+from t1_vectorstore.embedding.embedder import T1Embedder
 from t1_vectorstore.llama_index.embedding import T1Embedding
 from t1_vectorstore.llama_index.filters import to_filter
 from t1_vectorstore.llama_index.nodes import NODE_CONTENT, to_node, to_point
-from t1_vectorstore.llama_index.queries import Asked, to_searching
-from t1_vectorstore.store import Collection
-from t1_vectorstore.types import Hit, IndexKind, Point
+from t1_vectorstore.llama_index.queries import to_search_options
+from t1_vectorstore.options import CollectionOptions, set_options
+from t1_vectorstore.types import AllOf, Hit, IdIn, NoneOf, Point
 
 
 class T1QdrantVectorStore(BasePydanticVectorStore):
@@ -60,52 +59,27 @@ class T1QdrantVectorStore(BasePydanticVectorStore):
         embed_model: T1Embedding | T1Embedder,
         *,
         collection_name: str = "t1",
-        create: bool = True,
-        adopt: bool = False,
-        metadata_key: str | None = None,
-        hybrid: bool | None = None,
-        indexes: Mapping[str, IndexKind] | None = None,
-        tenant: str | None = None,
-        api_key: str | None = None,
+        **options: Any,
     ) -> Self:
-        """Open a collection for a model, and create it if it does not exist yet.
-
-        ``Collection.open`` has more options; hand what it returns to ``T1QdrantVectorStore(...)``.
+        """Open a collection for a model, and create it if it does not exist.
 
         Args:
-            location: a folder, ``:memory:``, or the URL of a Qdrant server.
-            embed_model: the model; a collection filled by another one is refused. It is not loaded for this.
-            collection_name: the collection's name.
-            create: whether to create it if need be.
-            adopt: take a collection that does not say whose vectors it holds for one of this model.
-            metadata_key: the payload's key of the metadata; ``""`` together with ``adopt`` opens a collection of
-                llama-index-vector-stores-qdrant that holds one unnamed vector for each node, as it does unless hybrid.
-            hybrid: whether to store the words of the texts beside the vectors, for the query mode ``hybrid``; fixed at
-                creation. ``None``: as the collection has it, off for a new one.
-            indexes: metadata fields to filter by, and what they hold, such as ``{"year": "integer"}``; likewise.
-            tenant: the metadata field that says whose a node is; likewise.
-            api_key: for a server.
+            location: A folder (embedded engine), ``:memory:``, or the URL of a Qdrant server.
+            embed_model: The model. A collection with another model's vectors is refused. It is not loaded for this.
+            collection_name: Name of the collection.
+            options: The other fields of :class:`~t1_vectorstore.options.CollectionOptions`. ``adopt=True`` together with
+                ``metadata_key=""`` opens a collection of llama-index-vector-stores-qdrant that has one unnamed vector
+                for each node, as it has unless it is hybrid.
 
         Raises:
-            CollectionMismatch: the collection holds another model's vectors, or was made with other options.
-            StoreError: it cannot be opened; see ``Collection.open``.
+            CollectionMismatch: The collection holds another model's vectors, or was created with other options.
+            StoreError: It cannot be opened; see ``Collection.open``.
         """
         if not isinstance(embed_model, T1Embedding | T1Embedder):
             raise TypeError(f"embed_model is a T1Embedding or a T1Embedder, got {type(embed_model).__name__}")
-        return cls(
-            Collection.open(
-                location,
-                name=collection_name,
-                identity=embed_model.identity,
-                create=create,
-                adopt=adopt,
-                metadata_key=metadata_key,
-                hybrid=hybrid,
-                indexes=indexes,
-                tenant=tenant,
-                api_key=api_key,
-            )
-        )
+        checked = CollectionOptions.check(**options, name=collection_name)
+        given = set_options(checked, CollectionOptions)
+        return cls(Collection.open(location, identity=embed_model.identity, **given))
 
     @property
     def client(self) -> Collection:
@@ -174,8 +148,7 @@ class T1QdrantVectorStore(BasePydanticVectorStore):
         found = {point.chunk.id: point for point in self._collection.scroll(among, with_vectors=True)}
         return [to_node(found[id_].chunk, found[id_].vector) for id_ in dict.fromkeys(node_ids) if id_ in found]
 
-    # the framework leaves open what may come beside a query; here it has names
-    def query(self, query: VectorStoreQuery, **kwargs: Unpack[Asked]) -> VectorStoreQueryResult:  # type: ignore[override]
+    def query(self, query: VectorStoreQuery, **kwargs: Any) -> VectorStoreQueryResult:
         """The nodes nearest to a vector, best first.
 
         Modes are ``default``; ``hybrid``, which also looks for the words of ``query_str`` in a collection that was made
@@ -185,14 +158,15 @@ class T1QdrantVectorStore(BasePydanticVectorStore):
         Args:
             query: vector, mode, number of nodes, and what restricts them: ``filters``, ``node_ids``, and ``doc_ids``
                 of documents that came in through LlamaIndex.
-            kwargs: see ``Asked``; an index hands over its ``vector_store_kwargs``.
+            kwargs: The fields of :class:`~t1_vectorstore.llama_index.queries.QueryKwargs`; an index passes its
+                ``vector_store_kwargs``.
 
         Raises:
             TypeError: an option that does not exist.
             ValueError: no vector, a ``similarity_top_k`` below 1, a filter that cannot be used, an unknown mode.
         """
-        vector, searching = to_searching(query, **kwargs)
-        return _result(self._collection.search(vector, **searching))
+        vector, options = to_search_options(query, **kwargs)
+        return _result(self._collection.search(vector, **options))
 
     async def async_add(self, nodes: Sequence[BaseNode], **kwargs: object) -> list[str]:
         """``add`` in a thread: the event loop goes on."""
@@ -218,12 +192,10 @@ class T1QdrantVectorStore(BasePydanticVectorStore):
         """``get_nodes`` in a thread."""
         return await asyncio.to_thread(self.get_nodes, node_ids, filters)
 
-    async def aquery(  # type: ignore[override]
-        self, query: VectorStoreQuery, **kwargs: Unpack[Asked]
-    ) -> VectorStoreQueryResult:
+    async def aquery(self, query: VectorStoreQuery, **kwargs: Any) -> VectorStoreQueryResult:
         """``query`` without holding up the event loop; against a server without a thread, too."""
-        vector, searching = to_searching(query, **kwargs)
-        return _result(await self._collection.asearch(vector, **searching))
+        vector, options = to_search_options(query, **kwargs)
+        return _result(await self._collection.asearch(vector, **options))
 
     def close(self) -> None:
         """Release the folder or the connection."""
@@ -233,10 +205,7 @@ class T1QdrantVectorStore(BasePydanticVectorStore):
         """Close at the end of a ``with`` block."""
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Close."""
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def __getstate__(self) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import logging
 from pathlib import Path
 
 from t1_vectorstore.training.configs import read_recipe
-from t1_vectorstore.training.running import train
+from t1_vectorstore.training.run import train
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m t1_vectorstore.training", description=__doc__)

@@ -10,8 +10,8 @@ from itertools import accumulate, groupby
 import torch
 from torch import Tensor
 
+from t1_vectorstore.embedding.prompts import Prompt, Prompter
 from t1_vectorstore.errors import TrainingFailed
-from t1_vectorstore.prompts import Prompt, Prompter
 
 log = logging.getLogger(__name__)
 PAD_ID = 0

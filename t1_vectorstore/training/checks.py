@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from t1_vectorstore.checkpoint import Checkpoint
-from t1_vectorstore.prompts import Prompter
+from t1_vectorstore.checkpoints.checkpoint import Checkpoint
+from t1_vectorstore.embedding.prompts import Prompter
 from t1_vectorstore.training.configs import Grpo, Recipe
 from t1_vectorstore.training.examples import Example, TrainingData, thoughtful
 
@@ -18,7 +18,7 @@ def check_data(recipe: Recipe, data: TrainingData, source: Path) -> None:
         CorpusError: A split to be probed is missing or malformed.
         ValueError: A part is missing, or has no thoughts where they are needed; documents to be found are left out.
     """
-    from t1_vectorstore.training.steps import Draw
+    from t1_vectorstore.training.batches import Draw
     from t1_vectorstore.training.supervised import probe_examples
 
     for stage in recipe.stages:

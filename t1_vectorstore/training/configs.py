@@ -12,8 +12,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, model_validator
 
+from t1_vectorstore.checkpoints.spec import Decoding
 from t1_vectorstore.errors import MissingExtraError
-from t1_vectorstore.specification import Decoding
 
 RECIPES = Path(__file__).parent / "recipes"
 

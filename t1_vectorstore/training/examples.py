@@ -20,9 +20,9 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from t1_vectorstore.corpora.lines import Lines, raise_error
-from t1_vectorstore.corpora.records import numbered_jsonl
 from t1_vectorstore.errors import CorpusError
+from t1_vectorstore.readers.lines import Lines, raise_error
+from t1_vectorstore.readers.records import numbered_jsonl
 
 CORPUS = "corpus.jsonl"
 TRAIN = "train"

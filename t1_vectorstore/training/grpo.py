@@ -19,20 +19,20 @@ import torch
 from datasets import Dataset
 from torch import Tensor
 
-from t1_vectorstore.checkpoint import Checkpoint
+from t1_vectorstore.checkpoints.checkpoint import Checkpoint
+from t1_vectorstore.embedding.prompts import Prompter
 from t1_vectorstore.errors import TrainingFailed
-from t1_vectorstore.prompts import Prompter
-from t1_vectorstore.training import losses, settings
+from t1_vectorstore.training import losses, trainer_options
 from t1_vectorstore.training import model as models
+from t1_vectorstore.training.batches import Draw, Steps
 from t1_vectorstore.training.batching import Batch, Encoder
 from t1_vectorstore.training.configs import Grpo
 from t1_vectorstore.training.examples import Example, TrainingData, thoughtful
 from t1_vectorstore.training.model import T1ForTraining
 from t1_vectorstore.training.optimizers import make_optimizer
-from t1_vectorstore.training.policy import Sampler, log_probabilities
-from t1_vectorstore.training.steps import Draw, Steps
+from t1_vectorstore.training.policy import ThoughtSampler, log_probabilities
+from t1_vectorstore.training.retrieval_reward import Index, Judge, Watch
 from t1_vectorstore.training.supervised import merged, probe_packs
-from t1_vectorstore.training.thoughts import Index, Judge, Watch
 from t1_vectorstore.training.trainer import Probes
 from t1_vectorstore.types import Trajectory
 
@@ -55,11 +55,11 @@ def train(stage: Grpo, start: Path, data: TrainingData, source: Path, out: Path,
     language_model, tokenizer, spec = models.load(start)
     prompter = Prompter(tokenizer.backend_tokenizer, spec)
     encoder = Encoder(prompter)
-    processes = settings.several_processes()
+    processes = trainer_options.several_processes()
     draw = Draw(data.examples, stage.queries, seed)
     drawn = [example for step in range(stage.steps * processes) for example in draw(step)[0]]
     per_step = len(drawn) // (stage.steps * processes)
-    settings.check_memory(language_model)
+    trainer_options.check_memory(language_model)
     if stage.gradient_checkpointing:
         language_model.gradient_checkpointing_enable({"use_reentrant": False})
 
@@ -74,7 +74,7 @@ def train(stage: Grpo, start: Path, data: TrainingData, source: Path, out: Path,
                      counts=stage.replay_queries) if stage.replay else None,
         model=language_model,
         processing_class=tokenizer,
-        peft_config=settings.adapters(stage.lora) if stage.lora else None,
+        peft_config=trainer_options.adapters(stage.lora) if stage.lora else None,
         train_dataset=Dataset.from_dict({"prompt": [e.query for e in drawn], "row": list(range(len(drawn)))}),
         args=GRPOConfig(
             per_device_train_batch_size=per_step * stage.group,
@@ -86,15 +86,15 @@ def train(stage: Grpo, start: Path, data: TrainingData, source: Path, out: Path,
             loss_type="grpo",
             shuffle_dataset=False,
             log_completions=False,
-            **settings.arguments(stage, out, seed),
+            **trainer_options.arguments(stage, out, seed),
         ),
     )  # fmt: skip
     probes = probe_packs(stage, source, data, encoder)
     trainer.add_callback(Probes(trainer.t1, probes, stage.probe_every, trainer))
 
     # 3. Train, from the last checkpoint if there is one, and write the model.
-    settings.run(trainer, out)
-    if settings.is_first():
+    trainer_options.run(trainer, out)
+    if trainer_options.is_first():
         models.save(merged(trainer.accelerator.unwrap_model(trainer.model)), tokenizer, spec, out / "model")
 
 
@@ -132,7 +132,7 @@ class ThoughtTrainer(GRPOTrainer):  # type: ignore[misc]
         searched = {name: text for name, text in data.documents.items() if name.startswith(stage.within)}
         self._index = Index(encoder, list(searched.values()))
         self._rows = {name: row for row, name in enumerate(searched)}
-        self._sampler = Sampler(self.t1, config, self._prompter, stage.sampling)
+        self._sampler = ThoughtSampler(self.t1, config, self._prompter, stage.sampling)
         self._judge = Judge(self._prompter, self._index, stage.reward)
         self._watch = Watch(stage.collapse, stage.patience)
         self._fresh = False

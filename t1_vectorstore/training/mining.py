@@ -10,12 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
-from t1_vectorstore.chunking import Chunker
-from t1_vectorstore.embedder import T1Embedder
+from t1_vectorstore.embedding.embedder import T1Embedder
 from t1_vectorstore.errors import MissingExtraError
+from t1_vectorstore.indexing.chunking import Chunker
+from t1_vectorstore.training.batches import Teacher
 from t1_vectorstore.training.configs import Mining
 from t1_vectorstore.training.examples import TrainingData
-from t1_vectorstore.training.steps import Teacher
 from t1_vectorstore.types import Document
 from t1_vectorstore.vectorstore import T1VectorStore
 

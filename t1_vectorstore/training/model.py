@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from t1_vectorstore.checkpoint import SPEC_FILE, Checkpoint, CheckpointSpec
+from t1_vectorstore.checkpoints.checkpoint import SPEC_FILE, Checkpoint
+from t1_vectorstore.checkpoints.spec import CheckpointSpec
 from t1_vectorstore.errors import CheckpointError, TrainingFailed
 from t1_vectorstore.training.batching import Packed
 

@@ -9,20 +9,20 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from t1_vectorstore.backends.decoder.config import DecoderConfig
+from t1_vectorstore.backends.decoder.decoder import Decoder
+from t1_vectorstore.backends.decoder.model import DEVICES, DecoderModel
+from t1_vectorstore.backends.decoder.weights import take_weights
 from t1_vectorstore.backends.devices import find_dtype
-from t1_vectorstore.backends.lean.decoder import Decoder
-from t1_vectorstore.backends.lean.model import DEVICES, LeanModel
-from t1_vectorstore.backends.lean.shape import DecoderShape
-from t1_vectorstore.backends.lean.weights import take_weights
 from t1_vectorstore.backends.local import LocalBackend, LocalModel
 from t1_vectorstore.backends.transformers import TransformersModel
-from t1_vectorstore.prompts import Prompter
+from t1_vectorstore.embedding.prompts import Prompter
 from t1_vectorstore.training.batching import Tokens, pack
 from t1_vectorstore.training.model import T1ForTraining
 from t1_vectorstore.types import Trajectory
 
 
-class Sampler:
+class ThoughtSampler:
     """Samples thoughts by the code that serves the model: what is rewarded is what a user would get."""
 
     def __init__(self, model: T1ForTraining, config: Mapping[str, Any], prompter: Prompter, temperature: float) -> None:
@@ -35,7 +35,7 @@ class Sampler:
             temperature: Of the sampling; nothing else narrows it.
         """
         self._model, self._prompter = model, prompter
-        self._shape = None if model.adapted else DecoderShape.read(config)
+        self._shape = None if model.adapted else DecoderConfig.read(config)
         changes = {"temperature": temperature, "top_k": 0, "top_p": 1.0}
         self._decoding = prompter.spec.decoding.model_copy(update=changes)
 
@@ -48,8 +48,7 @@ class Sampler:
             seed: The same one gives the same thoughts.
         """
         device = self._model.causal.get_input_embeddings().weight.device
-        emb_id, stop_ids = self._prompter.emb_id, self._prompter.stop_ids
-        backend = LocalBackend(self._now(device), device, emb_id=emb_id, stop_ids=stop_ids)
+        backend = LocalBackend(self._now(device), device, stop_ids=self._prompter.stop_ids)
         return backend.think(prompts, self._decoding.model_copy(update={"seed": seed}), samples=samples)
 
     def _now(self, device: torch.device) -> LocalModel:
@@ -58,7 +57,7 @@ class Sampler:
             return TransformersModel(causal, depth=causal.config.num_hidden_layers, device=device)
         dtype = find_dtype("auto", device)
         decoder = Decoder(self._shape, take_weights(dict(causal.named_parameters()), self._shape, dtype=dtype))
-        return LeanModel(decoder, depth=self._shape.layers, dtype=dtype)
+        return DecoderModel(decoder, depth=self._shape.layers, dtype=dtype)
 
 
 def log_probabilities(

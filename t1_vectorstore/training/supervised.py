@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from t1_vectorstore.prompts import Prompter
+from t1_vectorstore.embedding.prompts import Prompter
 from t1_vectorstore.training import model as models
-from t1_vectorstore.training import settings
+from t1_vectorstore.training import trainer_options
+from t1_vectorstore.training.batches import Draw, Steps, Teacher, with_negatives
 from t1_vectorstore.training.batching import Encoder, Packed, pack
 from t1_vectorstore.training.configs import Contrastive, Sft, Stage
 from t1_vectorstore.training.examples import Example, TrainingData, read_split
-from t1_vectorstore.training.steps import Draw, Steps, Teacher, with_negatives
 from t1_vectorstore.training.trainer import Probes, T1Trainer
 
 log = logging.getLogger(__name__)
@@ -45,13 +45,13 @@ def train(stage: Sft | Contrastive, start: Path, data: TrainingData, source: Pat
         from peft import get_peft_model
 
         language_model.enable_input_require_grads()
-        language_model = get_peft_model(language_model, settings.adapters(stage.lora, encoder.prompter.emb_id))
+        language_model = get_peft_model(language_model, trainer_options.adapters(stage.lora, encoder.prompter.emb_id))
     model = models.T1ForTraining(language_model, spec.truncate_dim)
-    settings.check_memory(model)
+    trainer_options.check_memory(model)
 
     # 2. What each step sees.
     teacher = None
-    processes = settings.several_processes()
+    processes = trainer_options.several_processes()
     if stage.teacher or isinstance(stage, Contrastive):
         drawn = Draw(data.examples, stage.queries, seed).all(stage.steps * processes)
         data, teacher = _harder(stage, start, data, drawn, out)
@@ -61,15 +61,15 @@ def train(stage: Sft | Contrastive, start: Path, data: TrainingData, source: Pat
     trainer = T1Trainer(
         stage=stage,
         model=model,
-        args=TrainingArguments(per_device_train_batch_size=1, **settings.arguments(stage, out, seed)),
+        args=TrainingArguments(per_device_train_batch_size=1, **trainer_options.arguments(stage, out, seed)),
         train_dataset=steps,
     )
     probes = probe_packs(stage, source, data, encoder) if spec.thinks else {}
     trainer.add_callback(Probes(model, probes, stage.probe_every, trainer))
-    settings.run(trainer, out)
+    trainer_options.run(trainer, out)
 
     # 4. Write the model.
-    if settings.is_first():
+    if trainer_options.is_first():
         models.save(merged(model.language_model), tokenizer, spec, out / "model")
 
 

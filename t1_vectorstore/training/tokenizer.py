@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from t1_vectorstore.checkpoint import CheckpointSpec, Decoding
+from t1_vectorstore.checkpoints.spec import CheckpointSpec, Decoding
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer

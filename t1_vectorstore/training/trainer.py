@@ -14,12 +14,12 @@ from transformers import Trainer, TrainerCallback
 
 from t1_vectorstore.errors import TrainingFailed
 from t1_vectorstore.training import losses
+from t1_vectorstore.training.batches import Steps
 from t1_vectorstore.training.batching import Batch, Packed
 from t1_vectorstore.training.configs import Contrastive, Sft
+from t1_vectorstore.training.distributed import gather
 from t1_vectorstore.training.model import T1ForTraining
 from t1_vectorstore.training.optimizers import make_optimizer
-from t1_vectorstore.training.processes import gather
-from t1_vectorstore.training.steps import Steps
 
 WEIGHTS = "trained.pt"
 

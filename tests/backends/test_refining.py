@@ -13,14 +13,15 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from t1_vectorstore import T1Embedder
-from t1_vectorstore.backends.lean.decoder import Decoder
-from t1_vectorstore.backends.lean.model import LeanModel
+from t1_vectorstore.backends.decoder.decoder import Decoder
+from t1_vectorstore.backends.decoder.model import DecoderModel
 from t1_vectorstore.backends.local import load_local
-from t1_vectorstore.checkpoint import BUNDLED, Checkpoint, Decoding
-from t1_vectorstore.specification import Refining
-from tests.backends.test_lean_path import CLAIMED, DECODING, PROMPTS, load, states
+from t1_vectorstore.checkpoints.checkpoint import BUNDLED, Checkpoint
+from t1_vectorstore.checkpoints.spec import Decoding, Refining
+from t1_vectorstore.options import LoadingOptions
+from tests.backends.test_decoder import CLAIMED, DECODING, PROMPTS, load, states
 from tests.checkpoints import save_checkpoint
-from tests.embedder.test_thoughts import cosines
+from tests.embedding.test_thoughts import cosines
 
 CLOSED = [[*prompt, 4] for prompt in PROMPTS]
 HOW = [Refining(steps=steps, aggregate=how) for steps, how in ((1, "last"), (4, "last"), (4, "mean"))]
@@ -48,9 +49,9 @@ def slow_states(folder: Path, sequences: Sequence[Sequence[int]], refining: Refi
 @pytest.mark.parametrize("refining", HOW, ids=str)
 def test_both_paths_are_the_slow_one(tmp_path: Path, name: str, refining: Refining) -> None:
     folder = save_checkpoint(tmp_path, closes=1.5, all_random=True, **CLAIMED[name])
-    lean, plain = load(folder), load(folder, lean=False)
-    assert isinstance(lean.model, LeanModel)
-    assert not isinstance(plain.model, LeanModel)
+    lean, plain = load(folder), load(folder, own_decoder=False)
+    assert isinstance(lean.model, DecoderModel)
+    assert not isinstance(plain.model, DecoderModel)
     unthought = [backend.refine(CLOSED, refining) for backend in (lean, plain)]
     assert cosines(unthought[0], unthought[1]).min() >= 0.9999
     assert cosines(unthought[0][:6], slow_states(folder, CLOSED[:6], refining)).min() >= 0.9999
@@ -84,10 +85,10 @@ def test_the_bundled_model(refining: Refining, think: bool) -> None:
     assert cosines(vectors, np.stack([each.vector for each in plain])).max() < 0.9999
 
 
-@pytest.mark.parametrize("lean", [True, False])
-def test_no_steps_are_the_plain_vector(tiny: Path, lean: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    if not lean:
-        monkeypatch.setattr("t1_vectorstore.backends.local.lean_shape", lambda *_: None)
+@pytest.mark.parametrize("own", [True, False])
+def test_no_steps_are_the_plain_vector(tiny: Path, own: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not own:
+        monkeypatch.setattr("t1_vectorstore.backends.local.decoder_config", lambda *_: None)
     embedder = T1Embedder.load(tiny, dtype="float32")
     for asked in ({"think": True, "budget": 9}, {"think": False}):
         plain = embedder.embed_queries(["one", "and another"], **asked)  # type: ignore[arg-type]
@@ -115,18 +116,18 @@ def test_batches_slots_and_prefills_change_nothing(tiny: Path, refining: Refinin
 
 def test_refining_leaves_thoughts_as_they_are(tiny: Path) -> None:
     for how in (DECODING, Decoding(max_tokens=16, temperature=1.0, top_p=0.9, top_k=40)):
-        for lean in (True, False):
-            backend = load(tiny, lean=lean)
+        for own in (True, False):
+            backend = load(tiny, own_decoder=own)
             plain, refined = backend.think(PROMPTS, how), backend.think(PROMPTS, how, refining=Refining(steps=3))
             assert [(t.ids, t.stop) for t in plain] == [(t.ids, t.stop) for t in refined]
 
 
-@pytest.mark.parametrize("lean", [True, False])
+@pytest.mark.parametrize("own", [True, False])
 @pytest.mark.parametrize("layer", [0, 1])
-def test_another_pooling_layer(tiny: Path, lean: bool, layer: int) -> None:
+def test_another_pooling_layer(tiny: Path, own: bool, layer: int) -> None:
     """Its states are pooled, and the last layer's are fed back."""
     checkpoint = Checkpoint.load(tiny, overrides={"pooling_layer": layer})
-    backend = load_local(checkpoint, emb_id=4, stop_ids=[4], dtype="float32", lean=lean)
+    backend = load_local(checkpoint, LoadingOptions(dtype="float32"), stop_ids=[4], own_decoder=own)
     for refining in HOW[1:]:
         found = backend.refine(CLOSED[:5], refining)
         assert cosines(found, slow_states(tiny, CLOSED[:5], refining, layer=layer)).min() >= 0.9999
@@ -138,7 +139,7 @@ def test_other_families(tmp_path: Path, family: str) -> None:
     special: dict[str, Any] = {"gemma2": {"sliding_window": 16, "query_pre_attn_scalar": 16}}
     folder = save_checkpoint(tmp_path, closes=1.5, model_type=family, **special.get(family, {}))
     backend = load(folder)
-    assert not isinstance(backend.model, LeanModel)
+    assert not isinstance(backend.model, DecoderModel)
     for refining in HOW[1:]:
         thoughts = backend.think(PROMPTS[:5], DECODING, refining=refining)
         whole = [[*prompt, *thought.ids, 4] for prompt, thought in zip(PROMPTS, thoughts, strict=False)]
@@ -169,8 +170,9 @@ def test_a_checkpoint_that_does_not_think_has_no_need_of_logits(tiny: Path) -> N
 
 def test_bfloat16_is_near_float32(tiny: Path) -> None:
     refining = Refining(steps=2, aggregate="mean")
-    exact = load(tiny, lean=False).refine(CLOSED, refining)
+    exact = load(tiny, own_decoder=False).refine(CLOSED, refining)
     error = [
-        1 - cosines(load(tiny, lean=lean, dtype="bfloat16").refine(CLOSED, refining), exact).mean() for lean in (1, 0)
+        1 - cosines(load(tiny, own_decoder=own, dtype="bfloat16").refine(CLOSED, refining), exact).mean()
+        for own in (True, False)
     ]
     assert error[0] <= 1.5 * error[1] + 1e-4

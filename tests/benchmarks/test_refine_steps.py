@@ -11,7 +11,7 @@ import torch
 from benchmarks import refine_steps
 from benchmarks.speed.workload import prepare
 from t1_vectorstore import T1Embedder
-from t1_vectorstore.specification import Refining
+from t1_vectorstore.checkpoints.spec import Refining
 
 
 def test_both_do_the_same(tmp_path: Path) -> None:

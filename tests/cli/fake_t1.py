@@ -12,11 +12,11 @@ from collections.abc import Callable, Iterable
 from types import SimpleNamespace
 from typing import Any
 
-from t1_vectorstore.backends import options
-from t1_vectorstore.checkpoint import Checkpoint
-from t1_vectorstore.embedder import T1Embedder
-from t1_vectorstore.prompts import Prompter
-from t1_vectorstore.store import Collection
+from t1_vectorstore.backends import loading
+from t1_vectorstore.checkpoints.checkpoint import Checkpoint
+from t1_vectorstore.collection import Collection
+from t1_vectorstore.embedding.embedder import T1Embedder
+from t1_vectorstore.embedding.prompts import Prompter
 from t1_vectorstore.types import Point
 
 DIMENSION = 16
@@ -25,10 +25,12 @@ DIMENSION = 16
 def use_fake_model(patch: Callable[[Any, str, Any], None]) -> None:
     """Make every model name mean the fake, which needs no libraries; ``patch`` sets an attribute."""
     embedder = T1Embedder.fake(DIMENSION, truncation="allow")  # as the command loads every model
-    patch(options, "check_installed", lambda *_: None)
+    patch(loading, "check_installed", lambda *_: None)
     patch(T1Embedder, "load", lambda *_, **__: embedder)
+    patch(T1Embedder, "from_options", lambda *_, **__: embedder)
     patch(Prompter, "load", lambda *_: embedder._prompter)
-    patch(Checkpoint, "load", lambda *_, **__: SimpleNamespace(identity=embedder.identity))
+    checkpoint = SimpleNamespace(identity=embedder.identity, max_positions=None, check_lengths=lambda _: None)
+    patch(Checkpoint, "from_options", lambda *_: checkpoint)
 
 
 def signal_after(writes: int, name: str) -> None:

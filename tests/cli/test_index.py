@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
+from t1_vectorstore.collection import Collection
 from t1_vectorstore.errors import StoreUnavailable
-from t1_vectorstore.store import Collection
 
 ROOT = Path(__file__).parents[2]
 

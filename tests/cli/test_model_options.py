@@ -11,14 +11,14 @@ from typing import Any
 
 import pytest
 import torch
-from typer.testing import CliRunner
-
-from t1_vectorstore.backends.lean.model import LeanModel
-from t1_vectorstore.cli import app
 from t1_vectorstore.cli.model_options import ModelOptions
 from t1_vectorstore.cli.model_source import ModelSource
-from t1_vectorstore.embedder import T1Embedder
-from tests.embedder.stub_vllm import stub_vllm
+from typer.testing import CliRunner
+
+from t1_vectorstore.backends.decoder.model import DecoderModel
+from t1_vectorstore.cli import app
+from t1_vectorstore.embedding.embedder import T1Embedder
+from tests.embedding.stub_vllm import stub_vllm
 
 REMOTE = ["--backend", "remote", "--engine-option", "generate_url=http://127.0.0.1:9"]
 EMBED = ["--engine-option", "embed_url=http://127.0.0.1:9"]
@@ -173,13 +173,13 @@ def test_t1_mini_in_a_number_type_by_small_passes_and_two_threads(
     """Nothing is faked here: what the loaded model is and does is what was asked for."""
     source = corpus({"id": "a", "text": "Llamas live in the Andes."}, {"id": "b", "text": "Snow is white."})
     passes: list[tuple[int, torch.dtype, int]] = []
-    ends = LeanModel.ends
+    ends = DecoderModel.ends
 
-    def watched(self: LeanModel, rows: Sequence[Sequence[int]]) -> torch.Tensor:
+    def watched(self: DecoderModel, rows: Sequence[Sequence[int]]) -> torch.Tensor:
         passes.append((len(rows), self._dtype, torch.get_num_threads()))
         return ends(self, rows)
 
-    monkeypatch.setattr(LeanModel, "ends", watched)
+    monkeypatch.setattr(DecoderModel, "ends", watched)
     for command, how in (
         (["index", source, "--to", "usual"], []),
         (["index", source, "--to", "idx"], ["--dtype", "float16", "--batch-tokens", "8", "--threads", "2"]),

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from t1_vectorstore.cli.model_source import ModelSource
 from typer.testing import CliRunner, Result
 
 from t1_vectorstore.cli import app
-from t1_vectorstore.cli.model_source import ModelSource
 from t1_vectorstore.cli.stores import open_for_model
-from t1_vectorstore.embedder import T1Embedder
+from t1_vectorstore.embedding.embedder import T1Embedder
 from t1_vectorstore.errors import CheckpointError, MissingExtraError
 
 

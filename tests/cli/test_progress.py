@@ -6,7 +6,7 @@ import pytest
 from rich.progress import Progress
 
 from t1_vectorstore.cli.progress import LoadBar
-from t1_vectorstore.ingest import LoadProgress
+from t1_vectorstore.indexing import LoadProgress
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from t1_vectorstore.store import Collection
+from t1_vectorstore.collection import Collection
 
 ROOT = Path(__file__).parents[2]
 

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from t1_vectorstore import __version__
 from t1_vectorstore.cli import app
 from t1_vectorstore.cli.options import parse_filters
-from t1_vectorstore.store import Collection
+from t1_vectorstore.collection import Collection
 from t1_vectorstore.types import ModelIdentity
 
 RECORDS = [

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.store.conftest import server_url
+from tests.collection.conftest import server_url
 
 __all__ = ["server_url"]  # a fixture
 

@@ -10,7 +10,7 @@ from typer.testing import CliRunner, Result
 
 from t1_vectorstore.cli import app
 from tests.checkpoints import save_checkpoint
-from tests.training import small_factbook
+from tests.recipes import small_factbook
 
 
 def t1(*arguments: object) -> Result:

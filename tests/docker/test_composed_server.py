@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.store.conftest import absent
-from tests.store.qdrant_binary import cached
-from tests.store.qdrant_server import LocalServer, running_server
+from tests.collection.conftest import absent
+from tests.collection.qdrant_binary import cached
+from tests.collection.qdrant_server import LocalServer, running_server
 
 pytestmark = pytest.mark.server
 SERVICES = yaml.safe_load((Path(__file__).parents[2] / "docker" / "compose.yaml").read_text("utf-8"))["services"]
@@ -23,7 +23,7 @@ SERVICES = yaml.safe_load((Path(__file__).parents[2] / "docker" / "compose.yaml"
 def locked() -> Iterator[LocalServer]:
     """A server that asks for a key."""
     if (binary := cached()) is None:
-        absent("no Qdrant server to lock: run python -m tests.store.qdrant_binary")
+        absent("no Qdrant server to lock: run python -m tests.collection.qdrant_binary")
     with running_server(binary, QDRANT__SERVICE__API_KEY="sesame") as server:
         yield server
 

@@ -15,8 +15,8 @@ import yaml
 from typer.main import get_command
 
 from t1_vectorstore.cli import app
-from tests.store.qdrant_binary import PACKAGE
-from tests.store.qdrant_container import IMAGE
+from tests.collection.qdrant_binary import PACKAGE
+from tests.collection.qdrant_container import IMAGE
 
 ROOT = Path(__file__).parents[2]
 COMPOSE = ROOT / "docker" / "compose.yaml"

@@ -6,7 +6,7 @@ import gzip
 import json
 from pathlib import Path
 
-from t1_vectorstore.demo import build
+from recipes.t1_mini import demo as build
 
 DEMO = Path(build.__file__).parent
 

@@ -13,7 +13,7 @@ from typer.testing import CliRunner, Result
 
 from t1_vectorstore.cli import app
 from t1_vectorstore.cli.eval_files import _file_names
-from t1_vectorstore.embedder import T1Embedder
+from t1_vectorstore.embedding.embedder import T1Embedder
 from t1_vectorstore.evaluation.runs import read_trec
 from t1_vectorstore.types import QueryEmbedding
 from tests.evaluation import small_benchmark

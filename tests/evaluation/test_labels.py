@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
+from t1_vectorstore.collection import Collection
 from t1_vectorstore.errors import CorpusError
 from t1_vectorstore.evaluation.benchmark import Benchmark
 from t1_vectorstore.evaluation.labels import read_labels
-from t1_vectorstore.store import Collection
 from t1_vectorstore.types import Chunk, ModelIdentity, Point
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from t1_vectorstore.embedder import T1Embedder
+from t1_vectorstore.embedding.embedder import T1Embedder
 from t1_vectorstore.evaluation.beir import read_beir
 from t1_vectorstore.evaluation.mteb_model import T1Encoder
 from tests.evaluation import small_benchmark

@@ -19,8 +19,8 @@ from t1_vectorstore.evaluation.beir import read_beir
 from t1_vectorstore.evaluation.benchmark import Benchmark
 from t1_vectorstore.evaluation.runs import read_trec
 from t1_vectorstore.evaluation.thoughts import gold, swapped
-from t1_vectorstore.training.beginnings import begin
 from t1_vectorstore.training.examples import Example, read_data, write_data
+from t1_vectorstore.training.init_model import begin
 from tests.evaluation import formulas, small_benchmark
 from tests.training.small_recipes import recipe
 

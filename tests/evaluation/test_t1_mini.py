@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from t1_vectorstore.checkpoint import BUNDLED
-from t1_vectorstore.demo import build
-from t1_vectorstore.embedder import T1Embedder
+from recipes.t1_mini import demo as build
+from t1_vectorstore.checkpoints.checkpoint import BUNDLED
+from t1_vectorstore.embedding.embedder import T1Embedder
 
 DEMO = Path(build.__file__).parent
 FOLDER = BUNDLED / "t1-mini"

@@ -11,13 +11,13 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
-from t1_vectorstore.chunking import Chunker
-from t1_vectorstore.embedder import T1Embedder
-from t1_vectorstore.engines.embedded import EmbeddedEngine
-from t1_vectorstore.engines.server import ServerEngine
+from t1_vectorstore.collection import Collection
+from t1_vectorstore.embedding.embedder import T1Embedder
+from t1_vectorstore.engines.embedded.engine import EmbeddedEngine
+from t1_vectorstore.engines.server.engine import ServerEngine
 from t1_vectorstore.errors import StoreError
-from t1_vectorstore.ingest import load
-from t1_vectorstore.store import Collection
+from t1_vectorstore.indexing import load
+from t1_vectorstore.indexing.chunking import Chunker
 from t1_vectorstore.types import Document
 from tests.faults.corpus import CHUNK
 

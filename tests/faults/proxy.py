@@ -19,7 +19,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from random import Random
 from typing import Any
 
-from tests.store.qdrant_server import two_free_ports
+from tests.collection.qdrant_server import two_free_ports
 
 _COMPLAINT = b'{"status": {"error": "told to"}, "time": 0.0}'
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
-from t1_vectorstore.store import Collection
+from t1_vectorstore.collection import Collection
 from t1_vectorstore.types import Chunk
 
 Contents: TypeAlias = dict[str, tuple[Chunk, str, bytes]]

@@ -14,12 +14,12 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
-from t1_vectorstore.chunking import Chunker
-from t1_vectorstore.embedder import T1Embedder
-from t1_vectorstore.ingest import LoadProgress, load
-from t1_vectorstore.store import Collection
+from t1_vectorstore.collection import Collection
+from t1_vectorstore.embedding.embedder import T1Embedder
+from t1_vectorstore.indexing import LoadProgress, load
+from t1_vectorstore.indexing.chunking import Chunker
 from t1_vectorstore.types import Chunk, Document, Point
-from tests.store.conftest import CLOSED_PORT
+from tests.collection.conftest import CLOSED_PORT
 
 EMBEDDER = T1Embedder.fake(8)
 CHUNKER = Chunker(40)

@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 from qdrant_client import QdrantClient
 
-from t1_vectorstore.store import Retry
+from t1_vectorstore.options import Retry
+from tests.collection.conftest import CLOSED_PORT
+from tests.collection.qdrant_server import LocalServer
 from tests.faults.attempt import Attempt, draw_deaths
 from tests.faults.corpus import draw
 from tests.faults.proxy import Fault, Plan, proxy
 from tests.faults.state import contents
-from tests.store.conftest import CLOSED_PORT
-from tests.store.qdrant_server import LocalServer
 
 pytestmark = pytest.mark.faults
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from t1_vectorstore.training.configs import Recipe
-from t1_vectorstore.training.sources import factbook
 
 MODEL = {"hidden": 32, "layers": 1, "heads": 2, "key_value_heads": 1, "intermediate": 32, "vocabulary": 400}
 SFT = {
@@ -26,9 +24,3 @@ def recipe(*stages: dict[str, Any], thinks: bool = True, seed: int = 0, **model:
     return Recipe.model_validate(
         {"model": model or MODEL, "thinks": thinks, "seed": seed, "stages": list(stages) or [SFT]}
     )
-
-
-def built(source: Path, out: Path) -> Path:
-    """The small factbook's chains."""
-    factbook.build(source, out, examples=300, long=20, queries=8)
-    return out

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from t1_vectorstore.training.batches import Draw
 from t1_vectorstore.training.configs import RECIPES, Grpo, OldModel, read_recipe
 from t1_vectorstore.training.examples import read_data
-from t1_vectorstore.training.steps import Draw
 
 pytest.importorskip("yaml")
 

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 import torch
 
-from t1_vectorstore.embedder import T1Embedder
+from t1_vectorstore.embedding.embedder import T1Embedder
 from t1_vectorstore.errors import TrainingFailed
 from t1_vectorstore.training import running
 from t1_vectorstore.training.examples import Example, read_data, write_data
-from t1_vectorstore.training.figures import read_history
-from t1_vectorstore.training.thoughts import Watch
+from t1_vectorstore.training.plots import read_history
+from t1_vectorstore.training.retrieval_reward import Watch
 from tests.training.small_recipes import SFT, recipe
 
 pytestmark = pytest.mark.train

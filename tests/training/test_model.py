@@ -10,18 +10,18 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from t1_vectorstore.checkpoint import Checkpoint
-from t1_vectorstore.embedder import T1Embedder
+from t1_vectorstore.checkpoints.checkpoint import Checkpoint
+from t1_vectorstore.embedding.embedder import T1Embedder
+from t1_vectorstore.embedding.prompts import Prompter
 from t1_vectorstore.errors import CheckpointError, TrainingFailed
-from t1_vectorstore.prompts import Prompter
 from t1_vectorstore.training import model as models
+from t1_vectorstore.training.batches import Steps, leave_words_out
 from t1_vectorstore.training.batching import Encoder, Packed, Tokens, make_batch, pack
-from t1_vectorstore.training.beginnings import begin
 from t1_vectorstore.training.configs import Sft
 from t1_vectorstore.training.examples import read_data
+from t1_vectorstore.training.init_model import begin
 from t1_vectorstore.training.model import T1ForTraining
 from t1_vectorstore.training.optimizers import make_optimizer
-from t1_vectorstore.training.steps import Steps, leave_words_out
 from tests.checkpoints import save_checkpoint
 from tests.training.small_recipes import MODEL, SFT, recipe
 

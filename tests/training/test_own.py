@@ -12,8 +12,8 @@ import httpx
 import pytest
 
 from t1_vectorstore.errors import CorpusError, T1Error
+from t1_vectorstore.training import own_data as own
 from t1_vectorstore.training.examples import read_data
-from t1_vectorstore.training.sources import own
 
 ENDPOINT = own.Endpoint("http://stub/v1/", "writer", "key")
 

@@ -8,12 +8,12 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from t1_vectorstore.checkpoint import Checkpoint
-from t1_vectorstore.embedder import T1Embedder
-from t1_vectorstore.prompts import Prompter
+from t1_vectorstore.checkpoints.checkpoint import Checkpoint
+from t1_vectorstore.embedding.embedder import T1Embedder
+from t1_vectorstore.embedding.prompts import Prompter
 from t1_vectorstore.training import model as models
 from t1_vectorstore.training.model import T1ForTraining
-from t1_vectorstore.training.policy import Sampler, log_probabilities
+from t1_vectorstore.training.policy import ThoughtSampler, log_probabilities
 from tests.checkpoints import save_checkpoint
 
 QUERIES = ["a", "a much longer query", "why"]
@@ -24,7 +24,7 @@ def ready(folder: Path, temperature: float = 1.0) -> tuple[T1ForTraining, Sample
     checkpoint = Checkpoint.load(folder)
     model, prompter = T1ForTraining(models.load(folder)[0]), Prompter.load(checkpoint)
     prompts = [prompt.ids for prompt in prompter.queries(QUERIES, think=True)]
-    return model, Sampler(model, checkpoint.config, prompter, temperature), prompts
+    return model, ThoughtSampler(model, checkpoint.config, prompter, temperature), prompts
 
 
 @pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES)

@@ -8,14 +8,14 @@ from dataclasses import replace
 import pytest
 import torch
 
-from t1_vectorstore.checkpoint import Checkpoint
-from t1_vectorstore.prompts import Prompter
+from t1_vectorstore.checkpoints.checkpoint import Checkpoint
+from t1_vectorstore.embedding.prompts import Prompter
 from t1_vectorstore.training import model as models
 from t1_vectorstore.training import rewards
 from t1_vectorstore.training.batching import Encoder, pack
 from t1_vectorstore.training.configs import Reward
 from t1_vectorstore.training.model import T1ForTraining
-from t1_vectorstore.training.thoughts import Index, Judge, Watch
+from t1_vectorstore.training.retrieval_reward import Index, Judge, Watch
 from t1_vectorstore.types import StopReason, Trajectory
 from tests.checkpoints import save_checkpoint
 from tests.evaluation import formulas

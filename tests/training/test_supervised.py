@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 import torch
 
-from t1_vectorstore.checkpoint import Checkpoint
-from t1_vectorstore.embedder import T1Embedder
+from t1_vectorstore.checkpoints.checkpoint import Checkpoint
+from t1_vectorstore.embedding.embedder import T1Embedder
 from t1_vectorstore.errors import CorpusError, TrainingFailed
 from t1_vectorstore.training import running
+from t1_vectorstore.training.batches import Draw
 from t1_vectorstore.training.configs import Recipe
 from t1_vectorstore.training.examples import Example, read_data, write_data
-from t1_vectorstore.training.figures import read_history
-from t1_vectorstore.training.steps import Draw
+from t1_vectorstore.training.plots import read_history
 from tests.training.small_recipes import MODEL, SFT, recipe
 
 pytestmark = pytest.mark.train

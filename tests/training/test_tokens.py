@@ -8,11 +8,11 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from t1_vectorstore.checkpoint import Checkpoint
-from t1_vectorstore.embedder import T1Embedder
+from t1_vectorstore.checkpoints.checkpoint import Checkpoint
+from t1_vectorstore.embedding.embedder import T1Embedder
 from t1_vectorstore.errors import CheckpointError
 from t1_vectorstore.training import model as models
-from t1_vectorstore.training.tokens import add_token
+from t1_vectorstore.training.add_token import add_token
 from tests.checkpoints import save_checkpoint
 
 TEMPLATE = "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}\n{% endfor %}<|assistant|>"

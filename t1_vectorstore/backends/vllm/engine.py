@@ -17,7 +17,7 @@ from vllm.v1.engine.async_llm import AsyncLLM
 from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
 
 from t1_vectorstore.backends.vllm.worker import MARK
-from t1_vectorstore.checkpoint import Decoding
+from t1_vectorstore.checkpoints.spec import Decoding
 from t1_vectorstore.errors import BackendError
 from t1_vectorstore.types import Vector, Vectors
 

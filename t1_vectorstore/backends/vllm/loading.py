@@ -21,14 +21,13 @@ from vllm.engine.arg_utils import AsyncEngineArgs
 from vllm.platforms import current_platform
 from vllm.v1.engine.async_llm import AsyncLLM
 
-from t1_vectorstore.backends.event_loop import EventLoop
-from t1_vectorstore.backends.serving import ServedBackend
 from t1_vectorstore.backends.vllm.engine import VLLMEngine, call_workers
+from t1_vectorstore.backends.vllm.event_loop import EventLoop
+from t1_vectorstore.backends.vllm.generation import ServedBackend
 from t1_vectorstore.backends.vllm.weights import check_weights
-from t1_vectorstore.callers import frames_to_the_caller
-from t1_vectorstore.checkpoint import Checkpoint
-from t1_vectorstore.errors import CheckpointError
-from t1_vectorstore.thinking import check_room
+from t1_vectorstore.checkpoints.checkpoint import Checkpoint
+from t1_vectorstore.errors import CheckpointError, external_stacklevel
+from t1_vectorstore.options import LoadingOptions
 
 TESTED = ("0.32",)
 """The versions of vLLM on which the tests of this backend are run."""
@@ -52,35 +51,28 @@ _OURS = {
 """Engine arguments that are no options, and why."""
 
 
-def load(
-    checkpoint: Checkpoint,
-    *,
-    stop_ids: Sequence[int],
-    dtype: str = "auto",
-    remote_code: bool = False,
-    options: Mapping[str, Any],
-) -> ServedBackend:
+def load(checkpoint: Checkpoint, options: LoadingOptions, *, stop_ids: Sequence[int]) -> ServedBackend:
     """Start vLLM on a checkpoint.
 
     Args:
         checkpoint: the folder and its specification.
-        stop_ids: the tokens that end a thought, the emb token first.
-        dtype: as vLLM names it; its ``auto`` computes with float32 weights in bfloat16.
-        remote_code: run the checkpoint's own Python code.
-        options: vLLM's engine arguments, such as ``tensor_parallel_size`` or ``gpu_memory_utilization``.
+        options: Number type and vLLM's engine arguments, such as ``tensor_parallel_size``. vLLM's ``auto`` computes with
+            float32 weights in bfloat16.
+        stop_ids: Tokens that end a thought, the emb token first.
 
     Raises:
         ValueError: an option that vLLM does not have or that is decided here, a value that it does not take, or a
             pooling layer other than the last.
         CheckpointError: a checkpoint that vLLM cannot serve, or of which weights are missing.
     """
-    arguments = _arguments(checkpoint, max(stop_ids), dtype, remote_code, options)
+    engine_options = options.engine_options or {}
+    arguments = _arguments(checkpoint, max(stop_ids), options.dtype, options.remote_code, engine_options)
     if vllm.__version__.rpartition(".")[0] not in TESTED:
         warnings.warn(
             f"vLLM {vllm.__version__} is not among the versions that this backend is tested with: {', '.join(TESTED)}",
-            stacklevel=frames_to_the_caller(),
+            stacklevel=external_stacklevel(),
         )
-    check_weights(checkpoint, remote_code=remote_code)
+    check_weights(checkpoint, remote_code=options.remote_code)
     loop = EventLoop()
     try:
         engine = loop.run(_start(arguments, stop_ids))
@@ -89,12 +81,12 @@ def load(
         if not isinstance(error, Exception):
             raise
         raise CheckpointError(  # vLLM, and what carries its errors from process to process, raise anything
-            f"vLLM {vllm.__version__} does not start with {checkpoint.path} and {dict(options)}: "
+            f"vLLM {vllm.__version__} does not start with {checkpoint.path} and {engine_options}: "
             f"{' '.join(str(error).split()) or type(error).__name__}. {_remedy(error)}"
         ) from error
     backend = ServedBackend(engine, loop, stop_ids=stop_ids, max_positions=engine.max_positions)
     try:
-        check_room(checkpoint, engine.max_positions)
+        checkpoint.check_lengths(engine.max_positions)
     except (ValueError, CheckpointError):
         backend.close()
         raise
@@ -118,7 +110,7 @@ async def _start(arguments: Mapping[str, Any], stop_ids: Sequence[int]) -> VLLME
             warnings.warn(
                 f"vLLM {vllm.__version__} does not let its workers keep hidden states ({error}), so a second engine "
                 "gives the vectors: the weights are in memory twice, and each engine has half of the rest",
-                stacklevel=frames_to_the_caller(),
+                stacklevel=external_stacklevel(),
             )
             half = {"gpu_memory_utilization": arguments.get("gpu_memory_utilization", 0.9) / 2}
             generator = start(**half)
@@ -157,8 +149,6 @@ def _arguments(
         if name not in known:
             close = difflib.get_close_matches(name, known)
             raise ValueError(f"vLLM {vllm.__version__} has no engine argument {name!r}; close to it are {close}")
-    if dtype not in ("auto", "float32", "bfloat16", "float16"):
-        raise ValueError(f"dtype must be 'auto', 'float32', 'bfloat16' or 'float16', got {dtype!r}")
     if checkpoint.spec.pooling_layer != -1:
         raise ValueError(
             f"pooling_layer={checkpoint.spec.pooling_layer}, but vLLM gives only the last layer's states; "

@@ -13,7 +13,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from t1_vectorstore.checkpoint import Checkpoint
+from t1_vectorstore.checkpoints.checkpoint import Checkpoint
 from t1_vectorstore.errors import CheckpointError
 
 

@@ -1,0 +1,1 @@
+"""Training recipes that are not part of the installed package."""

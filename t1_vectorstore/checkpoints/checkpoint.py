@@ -1,0 +1,218 @@
+"""Find a T1 checkpoint on this machine or on the hub, and say which it is.
+
+A checkpoint is a folder of weights, a tokenizer and a specification. The specification lies beside the weights as
+``t1_config.json``, or is a preset of :mod:`t1_vectorstore.checkpoints.presets` for a model that was published without one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from t1_vectorstore.checkpoints.chat_template import ChatTemplate
+from t1_vectorstore.checkpoints.fingerprint import file_digest
+from t1_vectorstore.checkpoints.presets import PRESETS
+from t1_vectorstore.checkpoints.spec import PROMPTS, CheckpointSpec, one_line
+from t1_vectorstore.errors import CheckpointError
+from t1_vectorstore.options import ModelOptions
+from t1_vectorstore.types import ModelIdentity, Role
+
+SPEC_FILE = "t1_config.json"
+BUNDLED = Path(__file__).parents[1] / "models"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint on this machine.
+
+    Attributes:
+        name: how the user called it: ``t1-mini``, a folder, or a hub id.
+        path: the folder with weights, tokenizer and configuration.
+        spec: its specification, the user's overrides applied.
+        remote_code: whether its own Python code takes part.
+        known_fingerprint: that of the documents' role, where it was told; the weights are then not needed here.
+    """
+
+    name: str
+    path: Path
+    spec: CheckpointSpec
+    remote_code: bool = False
+    known_fingerprint: str | None = None
+
+    @classmethod
+    def load(cls, model: str | Path, **options: Any) -> Checkpoint:  # noqa: ANN401 - checked by pydantic
+        """Find a model's checkpoint; ``options`` are the other fields of ``ModelOptions``. See ``from_options``."""
+        return cls.from_options(ModelOptions.check(model=model, **options))
+
+    @classmethod
+    def from_options(cls, options: ModelOptions) -> Checkpoint:
+        """Find a checkpoint's folder and its specification; hub ids are downloaded to the hub's cache.
+
+        Raises:
+            CheckpointError: Nothing usable under that name; the message says where it was looked for.
+            ValueError: An override that does not fit.
+        """
+        name, known = str(options.model), options.known_fingerprint
+        path = _find(name, options, weights=known is None)
+        spec = _read_spec(path, options.preset or name, required=options.preset is not None)
+        return cls(name, path, spec.with_overrides(options.overrides or {}), options.remote_code, known)
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        """The model's own ``config.json``."""
+        file = self.path / "config.json"
+        try:
+            config: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise CheckpointError(f"{file} cannot be read: {error}. A checkpoint folder has a config.json.") from error
+        if not isinstance(config, dict):
+            raise CheckpointError(f"{file} is no JSON object but a {type(config).__name__}")
+        return config
+
+    @cached_property
+    def chat_template(self) -> ChatTemplate | None:
+        """The checkpoint's own chat template; ``None`` where it has none."""
+        return ChatTemplate.read(self.path)
+
+    @cached_property
+    def hidden_size(self) -> int:
+        """Length of the model's hidden states."""
+        return self._size("hidden_size")
+
+    @cached_property
+    def layers(self) -> int:
+        """How many layers the model has."""
+        return self._size("num_hidden_layers")
+
+    def _size(self, name: str) -> int:
+        size = self.config.get("text_config", self.config).get(name)
+        if not isinstance(size, int):
+            raise CheckpointError(
+                f"{self.path / 'config.json'} states no {name}: not a causal language model, or one of a family that "
+                "gives it another name"
+            )
+        return size
+
+    @cached_property
+    def max_positions(self) -> int | None:
+        """The longest sequence the model was made for, in tokens; ``None`` where its configuration does not say."""
+        positions = self.config.get("text_config", self.config).get("max_position_embeddings")
+        return int(positions) if positions else None
+
+    def check_lengths(self, max_positions: int | None) -> None:
+        """Check the specification's own limits before a long load, in the middle of which they would fail.
+
+        Args:
+            max_positions: Longest sequence that the model accepts, in tokens; ``None`` if unknown.
+
+        Raises:
+            CheckpointError: A limit on texts is higher than that.
+            ValueError: The thought's budget or the refine steps do not fit after the longest query.
+        """
+        if max_positions is None:
+            return
+        spec = self.spec
+        for name in ("max_document_tokens", "max_query_tokens"):
+            if getattr(spec, name) > max_positions:
+                raise CheckpointError(
+                    f"{name}={getattr(spec, name)}, but {self.name!r} accepts only {max_positions} tokens"
+                )
+        budget = spec.decoding.max_tokens if spec.thinks else None
+        spec.check_lengths(max_positions, budget=budget, refine_steps=spec.refining.steps)
+
+    @property
+    def dimension(self) -> int:
+        """Length of a vector.
+
+        Raises:
+            ValueError: ``truncate_dim`` is larger than the model's hidden states.
+        """
+        wanted = self.spec.truncate_dim
+        if wanted is not None and wanted > self.hidden_size:
+            raise ValueError(f"truncate_dim={wanted} is more than {self.name!r} has: {self.hidden_size}")
+        return wanted or self.hidden_size
+
+    def fingerprint(self, *, role: Role) -> str:
+        """Sixteen hex digits that change whenever the role's vectors would.
+
+        ``document`` covers weights, tokenizer, document prompt, pooling and dimension: a collection is bound to it.
+        ``query`` adds prompts, limits and decoding of queries: a thought is cached under it. A chat template counts
+        where a prompt is given as messages, and the checkpoint's own code where it runs. Rounding is no part of
+        identity: a collection indexed in bfloat16 may be searched in float32. Weight files above 64 MiB are sampled
+        (see :func:`t1_vectorstore.checkpoints.fingerprint.file_digest`).
+        """
+        fields = self.spec.identity_fields(role) | {"truncate_dim": self.dimension}
+        if self.chat_template and any(isinstance(fields.get(prompt), list) for prompt in PROMPTS):
+            fields["chat_template"] = [self.chat_template.source, dict(self.chat_template.special_tokens)]
+        digest = hashlib.sha256(self._files_digest)
+        digest.update(json.dumps(fields, sort_keys=True).encode())
+        return digest.hexdigest()[:16]
+
+    @cached_property
+    def identity(self) -> ModelIdentity:
+        """What a collection remembers of the model that filled it."""
+        return ModelIdentity(self.name, self.known_fingerprint or self.fingerprint(role="document"), self.dimension)
+
+    @cached_property
+    def _files_digest(self) -> bytes:
+        weights = sorted(self.path.glob("*.safetensors"))
+        if not weights:
+            raise CheckpointError(
+                f"{self.path} has no .safetensors weights. Only safetensors are loaded: convert the checkpoint with "
+                "save_pretrained(..., safe_serialization=True)."
+            )
+        digest = hashlib.sha256()
+        code = sorted(self.path.rglob("*.py")) if self.remote_code else []
+        for file in [*weights, self.path / "config.json", self.path / "tokenizer.json", *code]:
+            digest.update(file.name.encode() + file_digest(file))
+        return digest.digest()
+
+
+def _find(name: str, options: ModelOptions, *, weights: bool) -> Path:
+    if not name:
+        raise CheckpointError("the checkpoint's name is empty; give 't1-mini', a folder or a hub id (owner/name)")
+    bundled = BUNDLED / name
+    if bundled.parent == BUNDLED and bundled.is_dir():
+        return bundled
+    if Path(name).is_dir():
+        return Path(name)
+    if name.count("/") != 1 or name.startswith((".", "/", "~")):
+        known = sorted(folder.name for folder in BUNDLED.iterdir() if folder.is_dir()) if BUNDLED.is_dir() else []
+        raise CheckpointError(
+            f"no checkpoint {name!r}: it is no folder, no hub id (owner/name) and none of the bundled {known}"
+        )
+    from huggingface_hub import snapshot_download
+
+    patterns = ["*.json", "*.jinja", "tokenizer.model", "*.txt"] + ["*.safetensors"] * weights
+    patterns += ["*.py"] * options.remote_code
+    token = options.token.get_secret_value() if options.token else None
+    try:
+        return Path(snapshot_download(name, revision=options.revision, token=token, allow_patterns=patterns))
+    except Exception as error:  # the hub raises its own, httpx's and OSError; each means the same to the user
+        raise CheckpointError(
+            f"cannot get {name!r} from the hub and it is no local folder: {error}. Without a network, pass a folder, "
+            "or use the bundled 't1-mini'."
+        ) from error
+
+
+def _read_spec(path: Path, preset: str, *, required: bool) -> CheckpointSpec:
+    file = path / SPEC_FILE
+    if required or (not file.is_file() and preset in PRESETS):
+        if preset not in PRESETS:
+            raise CheckpointError(f"no preset {preset!r}; there are {sorted(PRESETS)}")
+        return PRESETS[preset]
+    try:
+        return CheckpointSpec.model_validate_json(file.read_bytes())
+    except FileNotFoundError:
+        raise CheckpointError(
+            f"{path} has no {SPEC_FILE}, so its prompts and its emb token are unknown. Write one (see CheckpointSpec), "
+            f"or name the preset it follows, one of {sorted(PRESETS)}."
+        ) from None
+    except ValidationError as error:
+        raise CheckpointError(f"{file} is not a specification: {one_line(error)}") from error

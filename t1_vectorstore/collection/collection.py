@@ -1,0 +1,429 @@
+"""The collection: validated, verified access to the stored points of one model."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
+from datetime import datetime, timezone
+from typing import Any, Literal, TypeVar, overload
+
+from t1_vectorstore.collection.bm25 import query_terms
+from t1_vectorstore.collection.deferred_indexing import DeferredIndexing
+from t1_vectorstore.collection.filters import compile_filter
+from t1_vectorstore.collection.payload import PROOF_FIELDS, stored_hash, stored_id, to_chunk, to_payload, to_vector
+from t1_vectorstore.collection.search import Search, SearchSteps, arun, find_hits, run
+from t1_vectorstore.collection.writer import BATCH_POINTS, Writer, batched
+from t1_vectorstore.engines import DOCUMENT_PATH, Engine, EngineKind, Expected, FilterJSON, Row, Schema, open_engine
+from t1_vectorstore.engines.ids import PointId, point_id
+from t1_vectorstore.engines.schema import with_model
+from t1_vectorstore.errors import CollectionMismatch
+from t1_vectorstore.options import CollectionOptions, VectorSearchOptions, takes_options
+from t1_vectorstore.types import (
+    Chunk,
+    CollectionInfo,
+    FilterLike,
+    Hit,
+    Indexing,
+    LoadRecord,
+    ModelIdentity,
+    Point,
+    Vector,
+)
+
+_Engine = TypeVar("_Engine")
+
+
+class OpenOptions(CollectionOptions):
+    """The options of ``Collection.open``."""
+
+    identity: ModelIdentity | None = None
+    """The model whose vectors the collection holds. ``None`` opens what exists, whichever model made it."""
+
+
+class Collection:
+    """The points of one model in one place. Thread-safe.
+
+    A point's id is any string. Writing a point whose id exists replaces it. ``Hit.score`` is the cosine similarity, in
+    [-1, 1] and rounded to six decimals (the precision of float32), on every engine and however the hits were found and
+    sorted; every threshold means ``score >= threshold``.
+
+    Attributes:
+        location: Where the collection is, as it was opened.
+        engine: What stores it: ``embedded`` (a folder), ``memory`` or ``server``.
+        name: Name of the collection.
+        identity: The model whose vectors it holds; without a fingerprint if that was never recorded.
+        hybrid: Whether it stores the words of its texts, so that a search can use them.
+        uid: Random id given at creation, which tells it from a later one in the same place. Empty if not recorded.
+        metadata_key: Payload key of the metadata; empty if the rest of the payload is the metadata.
+    """
+
+    def __init__(self, engine: Engine, location: str) -> None:
+        """Wrap an open engine. Call ``Collection.open`` instead."""
+        self.location = location
+        self.engine: EngineKind = engine.kind
+        self.name = engine.schema.name
+        self.identity: ModelIdentity = engine.schema.identity
+        self.hybrid: bool = engine.schema.hybrid
+        self.uid: str = engine.schema.uid
+        self.metadata_key: str = engine.schema.metadata_key
+        self._engine = engine
+        self._writer = Writer(engine, location)
+        self._indexing = DeferredIndexing(engine, location)
+
+    @classmethod
+    @takes_options(OpenOptions)
+    def open(cls, location: str | os.PathLike[str], options: OpenOptions) -> Collection:
+        """Open a collection, and create it if it does not exist.
+
+        Args:
+            location: ``:memory:``, the http(s) URL of a Qdrant server (1.16 or later to create), or else a folder.
+            options: Keyword arguments: ``identity``, the model to be used, and the fields of
+                :class:`~t1_vectorstore.options.CollectionOptions`. Without an identity the collection must exist, and
+                any model's is opened.
+
+        Raises:
+            CollectionNotFound: Nothing to open, or a folder with other files, which is left untouched.
+            CollectionMismatch: It was made for another model, dimension, distance or payload; the message names both.
+            CollectionLocked: The folder is open in another process.
+            StoreUnavailable: The server does not answer, or the folder is not writable.
+            StoreError: The server is too old, or is not the cluster that ``storage`` asks for.
+            ValueError: The location is invalid, an index cannot be created, or ``storage`` asks for something that the
+                engine does not have.
+        """
+        engine = open_engine(location, Expected(options, options.identity))
+        try:
+            if options.adopt:
+                _check_payload(engine, os.fspath(location))
+        except BaseException:
+            engine.close()
+            raise
+        return cls(engine, os.fspath(location))
+
+    @takes_options(VectorSearchOptions)
+    def search(self, vector: Vector | Sequence[float], options: VectorSearchOptions) -> list[Hit]:
+        """Return the points nearest to a vector, best first; equal ones in the order of their ids.
+
+        Args:
+            vector: Shape ``(dimension,)``, of any length.
+            options: Keyword arguments, the fields of :class:`~t1_vectorstore.options.VectorSearchOptions`.
+
+        Raises:
+            ValueError: The vector, an option or the filter cannot be used, or the collection stores no words.
+        """
+        return run(self._steps(vector, options), self._engine.nearest)
+
+    @takes_options(VectorSearchOptions)
+    async def asearch(self, vector: Vector | Sequence[float], options: VectorSearchOptions) -> list[Hit]:
+        """``search`` without blocking the event loop; against a server it needs no thread either."""
+        return await arun(self._steps(vector, options), self._engine.anearest)
+
+    def check_search(self, **options: Any) -> VectorSearchOptions:  # noqa: ANN401 - checked by pydantic
+        """Refuse whatever ``search`` would refuse, so that no query is thought about in vain.
+
+        Raises:
+            ValueError: An option has a value that it does not accept.
+            TypeError: An unknown option, or a value of the wrong type.
+        """
+        checked = VectorSearchOptions.check(**options)
+        self._check_search(checked)
+        return checked
+
+    def get(self, ids: Iterable[str]) -> dict[str, Chunk]:
+        """Return the chunks that exist among ``ids``, by id."""
+        return {row_id: to_chunk(row, self.schema) for row_id, row in self._rows(ids, None)}
+
+    def content_hashes(self, ids: Iterable[str]) -> dict[str, str]:
+        """Return ``Chunk.content_hash`` of the points that exist among ``ids``, as it was when they were written."""
+        hashes = ((row_id, stored_hash(row)) for row_id, row in self._rows(ids, PROOF_FIELDS))
+        return {row_id: content_hash for row_id, content_hash in hashes if content_hash is not None}
+
+    def count(self, filter: FilterLike | None = None) -> int:
+        """Return the number of points, or of those that match a filter; exact on every engine."""
+        return self._engine.count(self._compile(filter))
+
+    @overload
+    def scroll(
+        self, filter: FilterLike | None = None, *, batch: int = 256, with_vectors: Literal[False] = False
+    ) -> Iterator[Chunk]: ...
+
+    @overload
+    def scroll(
+        self, filter: FilterLike | None = None, *, batch: int = 256, with_vectors: Literal[True]
+    ) -> Iterator[Point]: ...
+
+    def scroll(
+        self, filter: FilterLike | None = None, *, batch: int = 256, with_vectors: bool = False
+    ) -> Iterator[Chunk] | Iterator[Point]:
+        """Iterate over all points, or all that match a filter.
+
+        Args:
+            filter: Condition on the metadata.
+            batch: Number of points read at a time.
+            with_vectors: Return ``Point`` (chunk and vector of unit length) instead of ``Chunk``.
+        """
+        if isinstance(batch, bool) or not isinstance(batch, int) or batch < 1:
+            raise ValueError(f"batch must be a whole number of at least 1, got {batch!r}")
+        rows = self.scan(self._compile(filter), batch=batch, vectors=with_vectors)
+        if not with_vectors:
+            return (to_chunk(row, self.schema) for row in rows)
+        return (Point(to_chunk(row, self.schema), row.vector) for row in rows if row.vector is not None)
+
+    @property
+    def latest_load(self) -> LoadRecord | None:
+        """The record of the load that began last; ``None`` if there is none. See ``loading``."""
+        return self._engine.latest_load()
+
+    def info(self) -> CollectionInfo:
+        """Describe the collection and its size."""
+        return CollectionInfo(
+            name=self.name,
+            engine=self.engine,
+            location=self.location,
+            identity=self.identity,
+            points=self._engine.count(None),
+            disk_bytes=self._engine.disk_bytes(),
+            indexing=self._engine.indexing(),
+            load=self.latest_load,
+        )
+
+    def check_model(self, identity: ModelIdentity) -> None:
+        """Check that the collection holds a model's vectors.
+
+        Raises:
+            CollectionMismatch: It holds another model's, or does not record whose.
+        """
+        with_model(self.schema, identity, self.location)
+
+    def check(self, chunk: Chunk) -> None:
+        """Refuse what ``upsert`` would refuse whatever the vector, so that no chunk is encoded for nothing.
+
+        Raises:
+            ValueError: its id, text or metadata cannot be stored here.
+            TypeError: they are not of the types they must be.
+        """
+        to_payload(chunk, self.schema)
+
+    def upsert(self, points: Iterable[Point]) -> int:
+        """Insert or replace points, in batches; each is checked before, and proven after it is written.
+
+        A batch is stored whole or, when one of its points is refused, not at all; the batches before it stay. (One
+        that only the server refuses is looked for by writing parts of its batch, and they stay, too.) The same
+        point given twice is one point. Two points of one id that differ in text or metadata are refused, since one of
+        them would be lost.
+
+        Args:
+            points: any iterable; a generator is read batch by batch.
+
+        Returns:
+            How many different points were stored.
+
+        Raises:
+            ValueError: a vector, id, text or metadata cannot be stored. Like every error of this call it has an
+                attribute ``stored``: how many points were stored before it.
+            TypeError: something other than a ``Point``.
+            WriteRefused: the server does not take a point, which is named.
+            WriteNotVerified: the engine does not give back what it was given.
+            StoreError: the engine failed.
+        """
+        return self._writer.upsert(points)
+
+    def delete(self, ids: Iterable[str] | None = None, *, filter: FilterLike | None = None) -> int:
+        """Remove points by id, or all that match a filter; never everything by accident.
+
+        Returns:
+            How many points were removed.
+
+        Raises:
+            ValueError: neither or both are given, or the filter restricts nothing.
+            WriteNotVerified: points are still there afterwards.
+        """
+        if (ids is None) == (filter is None):
+            raise ValueError("delete needs either ids or a filter; to remove everything, remove the collection")
+        if ids is not None:
+            removed = 0
+            for wanted in batched(self._known(ids), BATCH_POINTS):
+                with self._writer.lock:
+                    removed += self._writer.erase([point_id(row_id) for row_id, _ in self._rows(wanted, PROOF_FIELDS)])
+            return removed
+        compiled = self._compile(filter)
+        if compiled is None:
+            raise ValueError(f"the filter {filter!r} restricts nothing and would delete every point")
+        return self._writer.erase_matching(compiled)
+
+    def delete_documents(self, document_ids: Iterable[str]) -> int:
+        """Remove documents with all their chunks; a point that another package wrote is a document of its own.
+
+        Returns:
+            How many points were removed.
+        """
+        removed = 0
+        for wanted in batched(self._known(document_ids), BATCH_POINTS):
+            removed += self._writer.erase_matching({"must": [{"key": DOCUMENT_PATH, "match": {"any": wanted}}]})
+            with self._writer.lock:
+                foreign = [row.id for _, row in self._rows(wanted, PROOF_FIELDS) if stored_hash(row) is None]
+                removed += self._writer.erase(foreign)
+        return removed
+
+    def bulk(self) -> AbstractContextManager[None]:
+        """Defer a server's indexing for the length of a ``with`` block, which makes a large load faster.
+
+        The end of the block restores it, also after an error; ``settle`` then waits for it. The former setting is kept
+        in the collection, so after a crash the end of the next block, or ``restore_indexing``, restores it. Until then
+        searches are exact, complete and slow, and ``info().indexing.deferred`` is true. Blocks may be nested and may
+        overlap, also with other clients': the first client to end restores indexing for all. The embedded engine and
+        ``:memory:`` have nothing to defer.
+        """
+        return self._indexing.bulk()
+
+    @contextmanager
+    def loading(self, *, chunk_size: int, overlap: int) -> Iterator[None]:
+        """Record a load of a source for the length of a ``with`` block.
+
+        The collection remembers how documents are cut, for reruns and for ``verify``, and, if the block ends without an
+        error, that the load is finished; see ``latest_load``. Of overlapping loads it remembers the one that began
+        last. A collection that another package made is not written to.
+        """
+        began = datetime.now(timezone.utc).isoformat()
+        load = LoadRecord(chunk_size, overlap, began, finished=False)
+        self._engine.note_load(load)
+        yield
+        if self.latest_load == load:
+            self._engine.note_load(replace(load, finished=True))
+
+    def restore_indexing(self) -> None:
+        """Restore indexing that an interrupted bulk load left deferred; otherwise change nothing."""
+        self._engine.restore_indexing()
+
+    def settle(
+        self, *, timeout: float | None = None, on_progress: Callable[[Indexing], None] | None = None
+    ) -> Indexing | None:
+        """Wait until a server has indexed all points. Searches are answered meanwhile.
+
+        Args:
+            timeout: Maximum wait in seconds; ``None`` waits as long as it takes.
+            on_progress: Called each time the state is read, at least once a second.
+
+        Returns:
+            The final state; ``None`` for engines without an optimizer. While indexing is deferred there is nothing to
+            wait for, and the state says so.
+
+        Raises:
+            StoreError: The optimizer has failed (with its own message), or the time is over.
+        """
+        return self._indexing.settle(timeout, on_progress)
+
+    def optimize(self) -> None:
+        """Build a graph for a large embedded index, and the compressed vectors that its ``storage`` asks for.
+
+        It pays above about 50,000 points; below that, exact search takes milliseconds. A copy is optimised in a process
+        of its own, in about a minute for 100,000 vectors of 384 dimensions. Meanwhile searches are answered, writes
+        wait, and the disk holds the index twice; searches wait while files are copied and exchanged, about a second for
+        each 250 MB. Points written later are searched exactly until the next call. A server optimises by itself.
+
+        Raises:
+            StoreError: It failed; the index is unchanged.
+        """
+        self._engine.optimize()
+
+    def close(self) -> None:
+        """Release the folder or the connection. Calling it twice is harmless."""
+        self._engine.close()
+
+    def __enter__(self) -> Collection:
+        """Close at the end of a ``with`` block."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"Collection({self.name!r} at {self.location!r}, {self.engine}, model {self.identity.model!r})"
+
+    # The following members are for the rest of this package: audits, reindexing and snapshots.
+
+    @property
+    def schema(self) -> Schema:
+        """The collection's description."""
+        return self._engine.schema
+
+    def scan(
+        self, filter: FilterJSON | None = None, *, batch: int = BATCH_POINTS, vectors: bool = False
+    ) -> Iterator[Row]:
+        """Iterate over all rows, or all that match, in the order of their point ids, which is the same on each engine."""
+        after: PointId | None = None
+        while True:
+            rows, after = self._engine.page(filter, limit=batch, after=after, vectors=vectors)
+            yield from rows
+            if after is None:
+                return
+
+    def read_points(self, ids: Iterable[str]) -> Iterator[Point]:
+        """Read the points that exist among ``ids``, with their vectors of unit length."""
+        for wanted in batched(ids, BATCH_POINTS):
+            for row in self._engine.read([point_id(name) for name in wanted], vectors=True):
+                if row.vector is not None:
+                    yield Point(to_chunk(row, self.schema), row.vector)
+
+    def note_load(self, load: LoadRecord) -> None:
+        """Store the record of a load."""
+        self._engine.note_load(load)
+
+    def pause_writes(self) -> AbstractContextManager[bool]:
+        """Let other threads' writes through this object wait for the length of a ``with`` block."""
+        return self._writer.lock
+
+    def engine_as(self, kind: type[_Engine]) -> _Engine:
+        """Return the engine, which must be of the given class."""
+        assert isinstance(self._engine, kind)
+        return self._engine
+
+    def _steps(self, vector: Vector | Sequence[float], options: VectorSearchOptions) -> SearchSteps:
+        filter = self._check_search(options)
+        sparse = None if options.text is None else query_terms(options.text)
+        unit_vector = to_vector(vector, self.identity.dimension, "the query")
+        return find_hits(Search(options, unit_vector, filter, sparse), self.schema)
+
+    def _check_search(self, options: VectorSearchOptions) -> FilterJSON | None:
+        """Check the options against this collection, and return the compiled filter."""
+        if options.text is not None and not self.hybrid:
+            raise ValueError(
+                f"{self!r} stores no words to search; create it with hybrid=True to search by text as well"
+            )
+        return self._compile(options.filter)
+
+    def _compile(self, filter: FilterLike | None) -> FilterJSON | None:
+        return compile_filter(filter, self.metadata_key)
+
+    def _known(self, ids: Iterable[str]) -> list[str]:
+        """Return each id once, in order; an invalid one is refused before anything is read or deleted."""
+        if isinstance(ids, str | bytes):
+            raise TypeError(f"ids is a list of strings, got the single {type(ids).__name__} {ids!r}; write [id]")
+        once = list(dict.fromkeys(ids))
+        for row_id in once:
+            point_id(row_id)
+        return once
+
+    def _rows(self, ids: Iterable[str], fields: Sequence[str] | None) -> Iterator[tuple[str, Row]]:
+        """Read the rows that exist, by the user's id; a point whose id only hashes to the same point is left out."""
+        for wanted in batched(self._known(ids), BATCH_POINTS):
+            found = {row.id: row for row in self._engine.read([point_id(row_id) for row_id in wanted], fields=fields)}
+            for row_id in wanted:
+                row = found.get(point_id(row_id))
+                if row is not None and stored_id(row) == row_id:
+                    yield row_id, row
+
+
+def _check_payload(engine: Engine, location: str) -> None:
+    """Refuse to adopt a collection whose points keep text and metadata under other keys: each would read as empty."""
+    keys = (engine.schema.content_key, engine.schema.metadata_key)
+    if engine.schema.uid or not all(keys):  # our own, or one whose payload is the metadata
+        return
+    rows, _ = engine.page(None, limit=1, after=None)
+    if rows and rows[0].payload and not rows[0].payload.keys() & set(keys):
+        raise CollectionMismatch(
+            f"the points in {location} have neither {keys[0]!r} nor {keys[1]!r} in their payload, but "
+            f"{', '.join(map(repr, rows[0].payload))}; say with content_key= and metadata_key= where they keep text "
+            "and metadata (metadata_key='' where the whole payload is the metadata, as LlamaIndex has it)"
+        )

@@ -1,0 +1,129 @@
+"""Decides how a call's queries are thought about and refined: plain Python, without the model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from t1_vectorstore.checkpoints.spec import NO_REFINING, CheckpointSpec, Decoding, Refining
+from t1_vectorstore.embedding.prompts import check_texts
+from t1_vectorstore.errors import TextTooLong
+from t1_vectorstore.options import ThinkingOptions
+
+
+@dataclass(frozen=True, slots=True)
+class ThinkingPlan:
+    """What was decided for one call.
+
+    Attributes:
+        enabled: Whether thoughts are generated.
+        decoding: Decoding settings, with the budget of this call.
+        deadline: Seconds from the start of the call after which thoughts are closed.
+        refining: Refinement after the thought, or after the query without a thought.
+        samples: Number of thoughts for each query.
+    """
+
+    enabled: bool
+    decoding: Decoding
+    deadline: float | None = None
+    refining: Refining = NO_REFINING
+    samples: int = 1
+
+
+def merge_options(*levels: ThinkingOptions) -> ThinkingOptions:
+    """Merge the thinking options of several levels: of each option the first value that is not ``None``.
+
+    A level that turns thinking off also drops the limits on thoughts that the later levels set; one that turns refining
+    off drops how they refine.
+
+    Args:
+        levels: From the nearest to the furthest, such as call, retriever, model.
+    """
+    merged = dict.fromkeys(ThinkingOptions.model_fields)
+    for level in levels:
+        dropped = {"budget", "deadline", "samples"} if merged["think"] is False else set()
+        dropped |= {"refine"} if merged["refine_steps"] == 0 else set()
+        merged |= {name: getattr(level, name) for name in merged if merged[name] is None and name not in dropped}
+    return ThinkingOptions.model_construct(**merged)
+
+
+def plan_thinking(
+    spec: CheckpointSpec, options: ThinkingOptions = ThinkingOptions(), *, max_positions: int | None = None
+) -> ThinkingPlan:
+    """Fill in what a call left open from the checkpoint's defaults.
+
+    Args:
+        spec: The checkpoint's specification.
+        options: The options of the call.
+        max_positions: Longest sequence that the model accepts, in tokens.
+
+    Raises:
+        ValueError: Options that contradict each other or the checkpoint, or more tokens than the model accepts.
+    """
+    budget, deadline, samples = options.budget, options.deadline, options.samples
+    enabled = spec.thinks if options.think is None else options.think
+    if enabled and not spec.thinks:
+        raise ValueError("think=True, but this checkpoint does not generate thoughts; leave it off")
+    if not enabled and not budget is deadline is samples is None:
+        raise ValueError(f"{budget=}, {deadline=} and {samples=} are for thoughts, and thinking is off")
+    if samples is not None and samples > 1 and spec.decoding.temperature == 0:
+        raise ValueError(
+            f"{samples=}, but decoding is greedy (temperature=0), so all thoughts would be the same: load the model "
+            "with overrides={'decoding': {'temperature': 0.7}}, or use one sample"
+        )
+    decoding = spec.decoding if budget is None else spec.decoding.model_copy(update={"max_tokens": budget})
+    refining = plan_refining(options, spec.refining)
+    spec.check_lengths(max_positions, budget=decoding.max_tokens if enabled else None, refine_steps=refining.steps)
+    return ThinkingPlan(enabled, decoding, deadline, refining, samples or 1)
+
+
+def plan_refining(options: ThinkingOptions, default: Refining = NO_REFINING) -> Refining:
+    """Combine the refining options of a call with the checkpoint's.
+
+    Raises:
+        ValueError: A way to combine states, but no steps that make any.
+    """
+    steps = default.steps if options.refine_steps is None else options.refine_steps
+    if options.refine is not None and not steps:
+        raise ValueError(f"refine={options.refine!r} combines the states of refine steps, and refine_steps is 0")
+    return Refining(steps=steps, aggregate=options.refine or default.aggregate)
+
+
+def check_given_thoughts(thoughts: Sequence[str], queries: int, plan: ThinkingPlan, budget: int | None) -> list[str]:
+    """Check that thoughts can be used instead of generated ones.
+
+    Args:
+        thoughts: The given thoughts.
+        queries: Number of queries.
+        plan: What was decided for the call.
+        budget: The call's own budget.
+
+    Raises:
+        TypeError: A single string, or an item that is not a string.
+        InvalidText: A thought that is empty or not encodable.
+        ValueError: Not one thought for each query, thinking is off, or a limit on generated thoughts.
+    """
+    given = check_texts(thoughts, "thought")
+    if len(given) != queries:
+        raise ValueError(f"{queries} queries need a thought each, got {len(given)}")
+    if not plan.enabled:
+        raise ValueError("thoughts are given, and thinking is off; leave one of the two out")
+    if budget is not None or plan.deadline is not None:
+        raise ValueError(f"{budget=} and deadline={plan.deadline!r} limit generated thoughts, and thoughts are given")
+    if plan.samples > 1:
+        raise ValueError(f"samples={plan.samples} thoughts are to be generated, and thoughts are given")
+    return given
+
+
+def check_sequence_lengths(sequences: Sequence[Sequence[int]], refining: Refining, max_positions: int | None) -> None:
+    """Check that queries with their given thoughts fit the model.
+
+    Raises:
+        TextTooLong: One of them does not.
+    """
+    for index, sequence in enumerate(sequences):
+        if max_positions is not None and len(sequence) + refining.steps > max_positions:
+            raise TextTooLong(
+                f"query {index} and its given thought are {len(sequence)} tokens, {refining.steps} refine steps follow, "
+                f"and the model accepts {max_positions}; shorten the thought"
+            )

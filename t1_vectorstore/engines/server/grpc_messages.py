@@ -1,0 +1,81 @@
+"""Points as gRPC messages, made from rows and read as rows without the client library's models in between.
+
+A load spends most of its time here. The models check and copy each number of each vector twice; a vector's bytes *are*
+what goes over the wire, so they are handed over whole. That takes a third of the time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from qdrant_client import grpc
+from qdrant_client.conversions.conversion import grpc_to_payload, payload_to_grpc
+
+from t1_vectorstore.engines.base import SPARSE, Row
+from t1_vectorstore.engines.ids import PointId
+from t1_vectorstore.types import Vector
+
+_DATA = b"\x0a"  # field 1 of DenseVector, packed: its length in bytes follows, and little-endian float32
+
+
+def upsert_request(collection: str, rows: Sequence[Row], shard_key: str | None) -> grpc.UpsertPoints:
+    """Write rows, and answer when they can be read."""
+    return grpc.UpsertPoints(
+        collection_name=collection, wait=True, points=map(_point, rows), shard_key_selector=_selector(shard_key)
+    )
+
+
+def get_request(
+    collection: str, ids: Sequence[PointId], fields: Sequence[str] | None, shard_key: str | None
+) -> grpc.GetPoints:
+    """Read payloads, or some of their fields, by id."""
+    if fields is None:
+        payload = grpc.WithPayloadSelector(enable=True)
+    else:
+        payload = grpc.WithPayloadSelector(include=grpc.PayloadIncludeSelector(fields=fields))
+    return grpc.GetPoints(
+        collection_name=collection,
+        ids=map(_id, ids),
+        with_payload=payload,
+        shard_key_selector=_selector(shard_key),
+    )
+
+
+def row(found: grpc.RetrievedPoint) -> Row:
+    """The payload that was read."""
+    kind = found.id.WhichOneof("point_id_options")
+    return Row(found.id.num if kind == "num" else found.id.uuid, grpc_to_payload(found.payload))
+
+
+def _point(row: Row) -> grpc.PointStruct:
+    vector = _dense(row.vector)
+    if row.sparse is None:
+        vectors = grpc.Vectors(vector=vector)
+    else:
+        terms = grpc.SparseVector(values=row.sparse.values, indices=row.sparse.indices)
+        vectors = grpc.Vectors(vectors=grpc.NamedVectors(vectors={"": vector, SPARSE: grpc.Vector(sparse=terms)}))
+    return grpc.PointStruct(id=_id(row.id), vectors=vectors, payload=payload_to_grpc(row.payload))
+
+
+def _dense(vector: Vector | None) -> grpc.Vector:
+    content = b"" if vector is None else vector.astype("<f4", copy=False).tobytes()
+    return grpc.Vector(dense=grpc.DenseVector.FromString(_DATA + _varint(len(content)) + content))
+
+
+def _varint(number: int) -> bytes:
+    """A number as protobuf writes it: seven bits a byte, the lowest first."""
+    written = bytearray()
+    while number > 127:
+        written.append(number & 127 | 128)
+        number >>= 7
+    written.append(number)
+    return bytes(written)
+
+
+def _id(point: PointId) -> grpc.PointId:
+    return grpc.PointId(num=point) if isinstance(point, int) else grpc.PointId(uuid=point)
+
+
+def _selector(shard_key: str | None) -> Any:  # noqa: ANN401 - none, or the library's
+    return None if shard_key is None else grpc.ShardKeySelector(shard_keys=[grpc.ShardKey(keyword=shard_key)])

@@ -1,0 +1,427 @@
+"""The options of the public API. Each option is declared here, once, with its type, default and limits.
+
+    ModelOptions         which model is loaded, and how it runs
+    ThinkingOptions      how a query is thought about
+    SearchOptions        what a search returns; includes the thinking options
+    CollectionOptions    how a collection is opened or created
+    Storage              how a collection stores its points
+
+A function that takes such options is decorated with ``takes_options``: callers pass them as keyword arguments, the
+function receives one validated, frozen object. The adapters for LangChain and LlamaIndex inherit the fields.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import wraps
+from inspect import Parameter, Signature, signature
+from numbers import Integral, Real
+from pathlib import Path
+from typing import Annotated, Any, Concatenate, Literal, ParamSpec, Protocol, TypeAlias, TypeVar, overload
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, Strict, ValidationError, model_validator
+from typing_extensions import Self
+
+from t1_vectorstore.errors import InvalidText
+from t1_vectorstore.types import BackendName, FilterLike, Fusion, IndexKind, Truncation
+
+DEFAULT_MODEL = "t1-mini"
+MAX_CANDIDATES = 16_384
+"""Largest number of candidates of a diverse search; Qdrant servers refuse more."""
+MAX_REFINE_STEPS = 64
+"""Largest number of refine steps. Each step costs as much as one generated token."""
+_MAX_COUNT = 2**31 - 1
+
+Aggregation: TypeAlias = Literal["mean", "last"]
+"""How the hidden states of a refinement become one vector: their mean, or the state of the last step."""
+
+Quantization: TypeAlias = Literal["int8", "binary"]
+"""Compressed copies of the vectors, of a quarter (int8) or a thirty-second (binary) of the size."""
+
+Dtype: TypeAlias = Literal["auto", "float32", "bfloat16", "float16"]
+"""Number type of the weights. ``auto`` chooses bfloat16 where the device computes in it, else float32."""
+
+
+def _builtin(value: object) -> object:
+    """Convert numpy's numbers to built-in ones, which pydantic then checks strictly; a bool is not a number."""
+    if isinstance(value, bool | int | float):
+        return value
+    if isinstance(value, Integral):
+        return int(value)
+    return float(value) if isinstance(value, Real) else value
+
+
+Integer = Annotated[int, Strict(), BeforeValidator(_builtin)]
+Number = Annotated[float, Strict(), BeforeValidator(_builtin)]
+Flag = Annotated[bool, Strict()]
+
+
+class Options(BaseModel):
+    """Base class of all options: frozen, and without unknown fields."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @classmethod
+    def check(cls, **given: Any) -> Self:  # noqa: ANN401 - validated here
+        """Create the options, with errors of one line.
+
+        Raises:
+            TypeError: An unknown option, or a value of the wrong type.
+            ValueError: A value that the option does not accept.
+        """
+        try:
+            return cls(**given)
+        except ValidationError as error:
+            raise plain_error(error, cls) from None
+
+
+def set_options(options: BaseModel, kind: type[BaseModel]) -> dict[str, Any]:
+    """Return those options of ``kind`` that were set explicitly, by name."""
+    return {name: getattr(options, name) for name in kind.model_fields if name in options.model_fields_set}
+
+
+def plain_error(error: ValidationError, model: type[BaseModel]) -> TypeError | ValueError:
+    """Convert pydantic's error into one sentence about the first problem: the option, its value, what is accepted."""
+    problem = error.errors(include_url=False)[0]
+    kind, value = problem["type"], problem["input"]
+    name = ".".join(map(str, problem["loc"]))
+    if kind == "extra_forbidden":
+        known = sorted(model.model_fields)
+        close = get_close_matches(name, known, 1)
+        hint = f"did you mean {close[0]!r}? " if close else ""
+        return TypeError(f"unknown option {name!r}; {hint}The options are {', '.join(known)}")
+    if kind == "value_error":  # raised by a validator of this package, whose message is complete
+        return ValueError(str(problem["ctx"]["error"]))
+    if kind == "string_unicode":
+        return InvalidText(f"{name} {value!r:.200} has a lone surrogate, which UTF-8 cannot encode")
+    message = problem["msg"].removeprefix("Input ").replace("should", "must")
+    failure = TypeError if kind.endswith("_type") else ValueError
+    return failure(f"{name} {message}, got {value!r:.200}")
+
+
+P = ParamSpec("P")
+S = TypeVar("S")
+A = TypeVar("A")
+B = TypeVar("B")
+R = TypeVar("R")
+M_co = TypeVar("M_co", bound=Options, covariant=True)
+
+
+class _TakesOptions(Protocol[P, M_co]):
+    @overload
+    def __call__(self, function: Callable[[S, A, M_co], R], /) -> Callable[Concatenate[S, A, P], R]: ...
+    @overload
+    def __call__(self, function: Callable[[S, A, B, M_co], R], /) -> Callable[Concatenate[S, A, B, P], R]: ...
+
+
+def takes_options(options: Callable[P, M_co]) -> _TakesOptions[P, M_co]:
+    """Decorate a function whose last parameter is ``options``, so that callers pass its fields as keyword arguments.
+
+    The fields are validated before the function runs, and type checkers see them as its keyword parameters.
+    """
+    model: Any = options
+
+    def decorate(function: Callable[..., R]) -> Callable[..., R]:
+        *own, last = signature(function).parameters.values()
+        names = {parameter.name for parameter in own}
+
+        @wraps(function)
+        def with_keywords(*args: Any, **given: Any) -> R:  # noqa: ANN401
+            direct = {name: given.pop(name) for name in list(given) if name in names}
+            return function(*args, **direct, **{last.name: model.check(**given)})
+
+        fields = [
+            Parameter(name, Parameter.KEYWORD_ONLY, default=field.get_default(), annotation=_annotation(model, name))
+            for name, field in model.model_fields.items()
+        ]
+        with_keywords.__signature__ = Signature([*own, *fields])  # type: ignore[attr-defined] # for help() and editors
+        return with_keywords
+
+    return decorate
+
+
+def _annotation(model: type[Options], name: str) -> str:
+    """Return a field's annotation as it is written in the class, with the names of built-in types."""
+    written = next(
+        kind.__annotations__[name] for kind in model.__mro__ if name in kind.__dict__.get("__annotations__", {})
+    )
+    for alias, builtin in (("Integer", "int"), ("Number", "float"), ("Flag", "bool")):
+        written = written.replace(alias, builtin)
+    return str(written)
+
+
+class LoadingOptions(Options):
+    """How a model is loaded and run, whichever model it is."""
+
+    preset: str | None = None
+    """Hub id whose preset describes a checkpoint folder without a ``t1_config.json``."""
+    revision: str | None = None
+    """Branch, tag or commit of a hub id."""
+    token: SecretStr | None = Field(default=None, exclude=True)
+    """Hub access token. Default: the one that the hub's own client finds, such as ``HF_TOKEN``."""
+    overrides: dict[str, Any] | None = None
+    """Fields of the checkpoint's specification to change, such as ``{"truncate_dim": 256}``."""
+    device: str = "auto"
+    """Device name as in torch. ``auto`` chooses a GPU if there is one, else the CPU."""
+    devices: list[str] | None = None
+    """Several devices that share the documents, such as ``["cuda:0", "cuda:1"]``, instead of ``device``. Queries run on
+    the first one; each other one gets its own process."""
+    dtype: Dtype = "auto"
+    """Number type of the weights: ``auto``, ``float32``, ``bfloat16`` or ``float16``."""
+    batch_tokens: Integer | None = Field(default=None, ge=1)
+    """Maximum number of tokens in a forward pass; fewer need less memory. Default: chosen by the type of device."""
+    threads: Integer | None = Field(default=None, ge=1)
+    """Number of CPU threads used for inference. Default: one for a small model, else torch's own number."""
+    truncation: Truncation = "warn"
+    """What to do with a text longer than the model's limit: ``raise``, ``warn`` or ``allow``."""
+    remote_code: Flag = False
+    """Run Python code that comes with the checkpoint. It can do anything, so it is off by default."""
+    backend: BackendName = "transformers"
+    """What runs the model: ``transformers`` or ``vllm`` in this process, or ``remote`` for vLLM servers."""
+    engine_options: dict[str, Any] | None = Field(default=None, exclude=True, repr=False)
+    """Options of the backend's engine. For ``vllm``: engine arguments, such as ``{"tensor_parallel_size": 2}``. For
+    ``remote``: the fields of :class:`~t1_vectorstore.backends.vllm.remote.Servers`."""
+
+    @model_validator(mode="after")
+    def _check_backend(self) -> Self:
+        """Refuse options that the chosen backend does not have."""
+        if self.devices is not None:
+            if self.device != "auto":
+                raise ValueError(f"device={self.device!r} and devices={self.devices!r}: give one of them")
+            if not self.devices or "auto" in self.devices:
+                raise ValueError(f"devices must name each device, such as ['cuda:0', 'cuda:1'], got {self.devices!r}")
+        if self.backend == "transformers":
+            if self.engine_options:
+                raise ValueError(f"engine_options={self.engine_options} are for the backends 'vllm' and 'remote'")
+            return self
+        for name in ("device", "devices", "batch_tokens", "threads"):
+            if (value := getattr(self, name)) not in (None, "auto"):
+                raise ValueError(f"{name}={value!r} is for backend='transformers'; {self.backend!r} has engine_options")
+        if self.backend == "remote" and self.dtype != "auto":
+            raise ValueError(f"dtype={self.dtype!r} is chosen where the servers are started, not by backend='remote'")
+        return self
+
+    @property
+    def known_fingerprint(self) -> str | None:
+        """The checkpoint's fingerprint, if the options state it: a remote model's weights are not on this machine."""
+        return (self.engine_options or {}).get("fingerprint") if self.backend == "remote" else None
+
+
+class ModelOptions(LoadingOptions):
+    """Which model is loaded, and how it runs."""
+
+    model: str | Path = DEFAULT_MODEL
+    """``t1-mini`` (bundled), a checkpoint folder, or a hub id such as ``ForwardAILabs/MRE-T1``."""
+
+
+class ThinkingOptions(Options):
+    """How a query is thought about. ``None`` leaves an option to the next level: retriever, model, checkpoint."""
+
+    think: Flag | None = None
+    """Whether to generate a thought. Default: whether the checkpoint was trained to."""
+    budget: Integer | None = Field(default=None, ge=0)
+    """Maximum length of the thought in tokens."""
+    deadline: Number | None = Field(default=None, gt=0)
+    """Seconds after which the thought is closed, wherever it is."""
+    samples: Integer | None = Field(default=None, ge=1)
+    """Number of thoughts, each sampled with its own random numbers. The vector is the normalised mean of theirs, a
+    default of this project: T1's paper has one thought; HyDE averages its hypothetical documents (arXiv:2212.10496)."""
+    task: str | None = None
+    """Name of one of the checkpoint's task instructions."""
+    refine_steps: Integer | None = Field(default=None, ge=0, le=MAX_REFINE_STEPS)
+    """Refine Thought: number of passes in hidden space after the thought, or after the query without a thought. 0 turns
+    it off. The passes also follow a thought that the deadline closed. See ``checkpoints.spec.Refining``."""
+    refine: Aggregation | None = None
+    """How the hidden states of these passes become the vector: ``mean`` or ``last``."""
+
+
+class EmbedQueryOptions(ThinkingOptions):
+    """How one query is embedded."""
+
+    truncation: Truncation | None = None
+    """What to do with a query longer than the model's limit. Default: the embedder's policy."""
+
+
+class EmbedQueriesOptions(EmbedQueryOptions):
+    """How several queries are embedded."""
+
+    thoughts: Sequence[str] | None = None
+    """One thought for each query, used instead of generated ones."""
+
+
+class PageOptions(Options):
+    """Which part of a ranking is returned."""
+
+    limit: Integer = Field(default=10, ge=1, le=_MAX_COUNT)
+    """Maximum number of hits."""
+    offset: Integer = Field(default=0, ge=0, le=_MAX_COUNT)
+    """Number of best hits to skip."""
+
+
+class RankingOptions(Options):
+    """Which points are found, and how they are ranked."""
+
+    filter: FilterLike | None = None
+    """Condition on the metadata, such as ``{"country": "France", "year": {"gte": 2000}}``; see
+    :mod:`t1_vectorstore.collection.filters`."""
+    score_threshold: Number | None = Field(default=None, ge=-1, le=1)
+    """Minimum cosine similarity of a hit. It also applies to hits that were found by their words."""
+    fusion: Fusion = "rrf"
+    """How the rankings by vector and by words are combined: ``rrf`` (reciprocal rank fusion with k = 2) uses ranks,
+    ``dbsf`` the distribution of the scores."""
+    vector_weight: Number | None = Field(default=None, ge=0, le=1)
+    """Weight of the vector in a fusion by ranks: 0 is words only, 1 is vector only. Costs a second query. Default: both
+    have the same weight."""
+    diversity: Number | None = Field(default=None, ge=0, le=1)
+    """Choose hits that are also unlike each other, by maximal marginal relevance: 0 is relevance only, 1 is difference
+    only. Hits are returned in the order of choice."""
+    candidates: Integer | None = Field(default=None, ge=1, le=_MAX_COUNT)
+    """Number of candidates from which a fusion or a diverse choice is made; from vector and words each. Pages of one
+    ranking need the same number. Default: four times as many as are returned or skipped, and at least 50."""
+    group: Flag = False
+    """Return only the best chunk of each document."""
+
+    @model_validator(mode="after")
+    def _check_ranking(self) -> Self:
+        most = max(getattr(self, "limit", 1) + getattr(self, "offset", 0), self.candidates or 0)
+        if self.diversity is not None and most > MAX_CANDIDATES:
+            raise ValueError(f"a diverse search chooses from at most {MAX_CANDIDATES} candidates, got {most}")
+        if self.vector_weight is not None and self.fusion != "rrf":
+            raise ValueError(
+                f"vector_weight={self.vector_weight!r} weights ranks, and fusion={self.fusion!r} adds scores; leave one "
+                "of them out"
+            )
+        return self
+
+
+class VectorSearchOptions(PageOptions, RankingOptions):
+    """The options of ``Collection.search``, which takes a vector."""
+
+    text: Annotated[str, Strict()] | None = None
+    """Also search for the words of this text, in a hybrid collection. A text without words changes nothing."""
+
+    @model_validator(mode="after")
+    def _check_weight(self) -> Self:
+        if self.vector_weight is not None and self.text is None:
+            raise ValueError(
+                f"vector_weight={self.vector_weight!r} weights the vector against words, and this search has no words; "
+                "search by words as well, in a hybrid collection, or leave it out"
+            )
+        return self
+
+
+class QueryOptions(RankingOptions, EmbedQueryOptions):
+    """How a query in words is answered."""
+
+    hybrid: Flag | None = None
+    """Search by words as well as by the vector. Default: if the collection stores the words."""
+    thought_terms: Flag = True
+    """Search for the words of the thoughts as well as for those of the query."""
+
+
+class SearchOptions(PageOptions, QueryOptions):
+    """The options of ``T1VectorStore.search``."""
+
+
+class Storage(Options):
+    """How a collection stores its points; fixed at its creation."""
+
+    on_disk: Flag = False
+    """Read the full vectors from disk instead of holding them in memory. Quantised vectors stay in memory."""
+    payload_on_disk: Flag | None = None
+    """The same for texts and metadata. Default: the engine's choice, which is on disk."""
+    quantization: Quantization | None = None
+    """Search by compressed vectors: more candidates than needed are taken from them, and the full vectors decide.
+    ``int8`` finds nearly the same hits; ``binary`` is for 1,000 dimensions or more, and should be tried with the
+    model's own vectors first. The embedded engine compresses when it is optimised, and searches exactly until then."""
+    m: Integer | None = Field(default=None, ge=2)
+    """Edges of each node in the graph. Default: the engine's choice, 16."""
+    ef_construct: Integer | None = Field(default=None, ge=4)
+    """Candidates for a node's edges while the graph is built. Default: the engine's choice, 100."""
+    shards: Integer | None = Field(default=None, ge=1)
+    """Number of shards of a server's collection; with ``shard_keys``, of each key."""
+    replicas: Integer | None = Field(default=None, ge=1)
+    """Number of servers that hold each shard."""
+    write_consistency: Integer | None = Field(default=None, ge=1)
+    """Number of replicas that must have a write before it is acknowledged."""
+    shard_keys: tuple[Annotated[str, Strict(), Field(min_length=1)], ...] = ()
+    """Names of custom shards. A writer chooses one with ``Collection.open(shard_key=)``."""
+
+    @model_validator(mode="after")
+    def _check_replicas(self) -> Self:
+        if (self.write_consistency or 1) > (self.replicas or 1):
+            raise ValueError(
+                f"write_consistency={self.write_consistency} needs more servers than replicas={self.replicas or 1}"
+            )
+        if len(set(self.shard_keys)) != len(self.shard_keys):
+            raise ValueError(f"shard_keys names a shard twice: {list(self.shard_keys)!r}")
+        return self
+
+    def changed(self) -> dict[str, Any]:
+        """Return the options that differ from their defaults, as JSON."""
+        return self.model_dump(mode="json", exclude_defaults=True)
+
+    def __repr__(self) -> str:
+        return f"Storage({', '.join(f'{name}={value!r}' for name, value in self.changed().items())})"
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """How transient errors of a server are retried.
+
+    Attributes:
+        budget: Seconds after which a call gives up, over all attempts and waits.
+        attempts: Maximum number of attempts.
+        first_wait: Upper limit in seconds of the random wait before the second attempt; it doubles from there.
+        longest_wait: Upper limit in seconds of a single wait.
+        sleep: Function that waits, in calls that are not awaited.
+    """
+
+    budget: float = 30.0
+    attempts: int = 50
+    first_wait: float = 0.2
+    longest_wait: float = 5.0
+    sleep: Callable[[float], None] = time.sleep
+
+
+class CollectionOptions(Options):
+    """How a collection is opened, and how it is created if it does not exist.
+
+    ``content_key`` to ``storage`` are fixed at creation; ``None`` accepts what an existing collection has.
+    """
+
+    name: Annotated[str, Strict()] = Field(default="t1", min_length=1)
+    """Name of the collection."""
+    create: Flag = True
+    """Create the collection if it does not exist."""
+    adopt: Flag = False
+    """Accept a collection that does not record which model made its vectors, such as another package's. Nothing is
+    written to it, so the option is needed each time it is opened."""
+    content_key: str | None = None
+    """Payload key of the text. Default: ``page_content``."""
+    metadata_key: str | None = None
+    """Payload key of the metadata. Default: ``metadata``. Empty: the rest of the payload is the metadata, as in
+    collections of llama-index-vector-stores-qdrant."""
+    hybrid: Flag | None = None
+    """Store the words of the texts beside the vectors, so that a search can use both. Default: no."""
+    indexes: Mapping[str, IndexKind] | None = None
+    """Metadata fields to index for filters, such as ``{"year": "integer"}``; a value of another kind is not found. The
+    embedded engine and servers build them at creation; ``:memory:`` needs none."""
+    tenant: str | None = None
+    """Metadata field that names the tenant of a point. Its index keeps each tenant's points together; searches are still
+    restricted by their ``filter``."""
+    storage: Storage | None = None
+    """How the points are stored: on disk, quantised, on how many servers. Default: the engine's choice."""
+    shard_key: str | None = None
+    """The one of ``storage.shard_keys`` to write to and read from. Default: read all."""
+    api_key: str | None = Field(default=None, repr=False)
+    """API key of the Qdrant server."""
+    timeout: Number = Field(default=30.0, gt=0)
+    """Seconds that one call to a server may take."""
+    grpc_port: Integer | None = None
+    """The server's gRPC port. Default: the port after the one in the URL. REST is used if gRPC is not reachable there."""
+    retry: Retry = Retry()
+    """How transient errors of a server are retried."""

@@ -1,0 +1,86 @@
+"""An index folder whose process is killed, at any step."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+
+import pytest
+
+from t1_vectorstore.collection import Collection
+from t1_vectorstore.errors import CollectionNotFound
+from tests.collection.points import MODEL, OTHER, points, vector
+from tests.collection.processes import output, python
+
+
+def test_a_killed_writer_loses_nothing_that_was_stored(tmp_path: Path) -> None:
+    index = tmp_path / "index"
+    for turn in range(3):
+        writer = python(
+            """
+            c = Collection.open(sys.argv[1], identity=MODEL)
+            for turn in range(1000):
+                c.upsert(points(100, turn * 100))
+                print(turn, flush=True)
+            """,
+            index,
+        )
+        assert writer.stdout is not None
+        stored = [int(writer.stdout.readline()) for _ in range(3 + 4 * turn)][-1]
+        writer.kill()
+        rest, _ = writer.communicate()
+        stored = max([stored, *(int(line) for line in rest.split("\n")[:-1])])
+        with Collection.open(index, identity=MODEL) as collection:
+            ids = [f"doc {n}" for n in range((stored + 1) * 100)]
+            assert len(collection.get(ids)) == len(ids)
+            assert collection.search(vector(7), limit=1)[0].id == "doc 7"
+    with Collection.open(index, identity=MODEL) as collection:
+        collection.upsert(points(2000))
+        collection.delete(filter={"number": {"gte": 2000}})
+        assert collection.count() == 2000
+        assert sorted(chunk.metadata["number"] for chunk in collection.scroll()) == list(range(2000))
+
+
+@pytest.mark.parametrize("step", ["fill", "describe", "rename"])
+def test_a_creation_can_be_killed_at_any_step(tmp_path: Path, step: str) -> None:
+    index = tmp_path / "index"
+    kill = """
+        import os, signal
+        from pathlib import Path
+        from t1_vectorstore.engines.embedded import folder
+        def die(*_): os.kill(os.getpid(), signal.SIGKILL)
+        if sys.argv[2] == "fill": folder._write_atomically = die
+        if sys.argv[2] == "describe": Path.replace = die
+        if sys.argv[2] == "rename": Path.rename = die
+        Collection.open(sys.argv[1], identity=MODEL)
+        """
+    output(python(kill, index, step), expected=-signal.SIGKILL)
+    if step == "rename":
+        with Collection.open(index) as collection:
+            assert collection.count() == 0
+    else:
+        with pytest.raises(CollectionNotFound):
+            Collection.open(index)
+    with Collection.open(index, identity=MODEL) as collection:
+        collection.upsert(points(5))
+    with Collection.open(index) as collection:
+        assert collection.count() == 5
+    assert sorted(entry.name for entry in index.iterdir()) == ["lock", "shard", "t1.json"]
+
+
+def test_an_unfinished_index_can_become_another_models(tmp_path: Path) -> None:
+    (tmp_path / "shard.new").mkdir()
+    (tmp_path / "shard.new" / "half").write_text("written")
+    (tmp_path / "t1.json.new").write_text("{")
+    with Collection.open(tmp_path, identity=OTHER) as collection:
+        assert collection.identity == OTHER
+
+
+def test_the_log_is_flushed_now_and_then(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from t1_vectorstore.engines import embedded
+
+    monkeypatch.setattr(embedded, "_FLUSH_SECONDS", 0.0)
+    with Collection.open(tmp_path / "index", identity=MODEL) as collection:
+        collection.upsert(points(600))
+        collection.delete(["doc 1"])
+        assert collection.count() == 599

