@@ -91,13 +91,22 @@ class Forgetful:
     def check(self, chunk: object) -> None:
         """Everything can be stored."""
 
+    def point_states(self, ids: Iterable[str]) -> dict[str, Any]:
+        """As of a collection."""
+        from t1_vectorstore.collection.collection import PointState
+
+        return {name: PointState(name, content_hash) for name, content_hash in self.content_hashes(ids).items()}
+
+    def chunks_of_documents(self, document_ids: Iterable[str], **_: object) -> None:
+        """No index by document."""
+
     def content_hashes(self, ids: Iterable[str]) -> dict[str, str]:
         """As of a collection."""
         asked = list(ids)
         marks = ",".join("?" * len(asked))
         return dict(self._hashes.execute(f"SELECT id, hash FROM hashes WHERE id IN ({marks})", asked))  # noqa: S608
 
-    def upsert(self, points: Iterable[Any]) -> int:
+    def write(self, points: Iterable[Any]) -> int:
         """As of a collection."""
         rows = [(point.chunk.id, point.chunk.content_hash) for point in points]
         self._hashes.executemany("REPLACE INTO hashes VALUES (?, ?)", rows)

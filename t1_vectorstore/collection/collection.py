@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from datetime import datetime, timezone
-from typing import Any, Literal, TypeVar, overload
+from typing import Any, Literal, NamedTuple, TypeVar, overload
 
 from t1_vectorstore.collection.bm25 import query_terms
 from t1_vectorstore.collection.deferred_indexing import DeferredIndexing
@@ -15,7 +15,17 @@ from t1_vectorstore.collection.filters import compile_filter
 from t1_vectorstore.collection.payload import PROOF_FIELDS, stored_hash, stored_id, to_chunk, to_payload, to_vector
 from t1_vectorstore.collection.search import Search, SearchSteps, arun, find_hits, run
 from t1_vectorstore.collection.writer import BATCH_POINTS, Writer, batched
-from t1_vectorstore.engines import DOCUMENT_PATH, Engine, EngineKind, Expected, FilterJSON, Row, Schema, open_engine
+from t1_vectorstore.engines import (
+    DOCUMENT_PATH,
+    OWN_KEY,
+    Engine,
+    EngineKind,
+    Expected,
+    FilterJSON,
+    Row,
+    Schema,
+    open_engine,
+)
 from t1_vectorstore.engines.ids import PointId, point_id
 from t1_vectorstore.engines.schema import with_model
 from t1_vectorstore.errors import CollectionMismatch
@@ -40,6 +50,18 @@ class OpenOptions(CollectionOptions):
 
     identity: ModelIdentity | None = None
     """The model whose vectors the collection holds. ``None`` opens what exists, whichever model made it."""
+
+
+class PointState(NamedTuple):
+    """What a collection stores at the point of an id.
+
+    Attributes:
+        id: Id of the stored chunk. It is another one than the id looked up if both fall on the same point.
+        content_hash: The chunk's ``content_hash`` as it was written; ``None`` if another package wrote it.
+    """
+
+    id: str
+    content_hash: str | None
 
 
 class Collection:
@@ -136,8 +158,10 @@ class Collection:
 
     def content_hashes(self, ids: Iterable[str]) -> dict[str, str]:
         """Return ``Chunk.content_hash`` of the points that exist among ``ids``, as it was when they were written."""
-        hashes = ((row_id, stored_hash(row)) for row_id, row in self._rows(ids, PROOF_FIELDS))
-        return {row_id: content_hash for row_id, content_hash in hashes if content_hash is not None}
+        states = self.point_states(ids).items()
+        return {
+            chunk_id: state.content_hash for chunk_id, state in states if state.content_hash and state.id == chunk_id
+        }
 
     def count(self, filter: FilterLike | None = None) -> int:
         """Return the number of points, or of those that match a filter; exact on every engine."""
@@ -341,20 +365,56 @@ class Collection:
     def __repr__(self) -> str:
         return f"Collection({self.name!r} at {self.location!r}, {self.engine}, model {self.identity.model!r})"
 
-    # The following members are for the rest of this package: audits, reindexing and snapshots.
+    # The following members are for the rest of this package: loads, audits, reindexing and snapshots.
 
     @property
     def schema(self) -> Schema:
         """The collection's description."""
         return self._engine.schema
 
+    def point_states(self, ids: Iterable[str]) -> dict[str, PointState]:
+        """Return what the collection stores at the points of some ids, by id; without those where it stores nothing."""
+        return {
+            row_id: PointState(stored_id(row), stored_hash(row)) for row_id, row in self._points_of(ids, PROOF_FIELDS)
+        }
+
+    def chunks_of_documents(self, document_ids: Iterable[str], *, except_ids: Iterable[str] = ()) -> list[Chunk] | None:
+        """Return the stored chunks of some documents, without text and metadata.
+
+        Args:
+            document_ids: The documents.
+            except_ids: Ids of chunks to leave out.
+
+        Returns:
+            The chunks, in no order; ``None`` if the collection has no index by document, without which this would read
+            every point.
+        """
+        if not self.schema.by_document:
+            return None
+        filter: dict[str, Any] = {"must": [{"key": DOCUMENT_PATH, "match": {"any": list(document_ids)}}]}
+        if excepted := [point_id(chunk_id) for chunk_id in except_ids]:
+            filter["must_not"] = [{"has_id": excepted}]
+        return [to_chunk(row, self.schema) for row in self.scan(filter, fields=[OWN_KEY])]
+
+    def write(self, points: Iterable[Point]) -> int:
+        """``upsert`` that does not read the points before and after it writes them, for callers that do so themselves.
+
+        A point whose id falls on that of another chunk replaces it.
+        """
+        return self._writer.upsert(points, verify=False)
+
     def scan(
-        self, filter: FilterJSON | None = None, *, batch: int = BATCH_POINTS, vectors: bool = False
+        self,
+        filter: FilterJSON | None = None,
+        *,
+        batch: int = BATCH_POINTS,
+        fields: Sequence[str] | None = None,
+        vectors: bool = False,
     ) -> Iterator[Row]:
-        """Iterate over all rows, or all that match, in the order of their point ids, which is the same on each engine."""
+        """Iterate over all rows, or all that match, in the order of point ids, which is the same on each engine."""
         after: PointId | None = None
         while True:
-            rows, after = self._engine.page(filter, limit=batch, after=after, vectors=vectors)
+            rows, after = self._engine.page(filter, limit=batch, after=after, fields=fields, vectors=vectors)
             yield from rows
             if after is None:
                 return
@@ -406,13 +466,14 @@ class Collection:
         return once
 
     def _rows(self, ids: Iterable[str], fields: Sequence[str] | None) -> Iterator[tuple[str, Row]]:
-        """Read the rows that exist, by the user's id; a point whose id only hashes to the same point is left out."""
+        """Read the rows that exist, by the user's id."""
+        return ((row_id, row) for row_id, row in self._points_of(ids, fields) if stored_id(row) == row_id)
+
+    def _points_of(self, ids: Iterable[str], fields: Sequence[str] | None) -> Iterator[tuple[str, Row]]:
+        """Read the points at which ids are stored; it may hold another id, which is hashed to the same point."""
         for wanted in batched(self._known(ids), BATCH_POINTS):
             found = {row.id: row for row in self._engine.read([point_id(row_id) for row_id in wanted], fields=fields)}
-            for row_id in wanted:
-                row = found.get(point_id(row_id))
-                if row is not None and stored_id(row) == row_id:
-                    yield row_id, row
+            yield from ((row_id, found[point_id(row_id)]) for row_id in wanted if point_id(row_id) in found)
 
 
 def _check_payload(engine: Engine, location: str) -> None:

@@ -29,7 +29,7 @@ class MemoryEngine(WithoutOptimizer, ClientEngine):
         """
         if expected.identity is None:
             raise CollectionNotFound("':memory:' always starts empty: there is no collection to open without a model")
-        schema = expected.new_schema()
+        schema = replace(expected.new_schema(), by_document=False)  # the library has no indexes in local mode
         if asked := list(schema.storage.changed()):
             raise ValueError(f"':memory:' keeps points in one way only and has no storage.{asked[0]}; leave it out")
         super().__init__(schema.name, schema)

@@ -1,9 +1,12 @@
 """The load itself: a source is read, cut, looked up, encoded and written, all at the same time.
 
     the caller's thread     reads, cuts into chunks, refuses what cannot be stored, puts batches together
-    a thread                asks the collection which chunks it holds unchanged
+    a thread                asks the collection which chunks it holds unchanged, and refuses ids that clash with others
     a thread                encodes the others
-    a thread                writes them, proves it, deletes what longer versions have left
+    a thread                writes them, and deletes what longer versions have left
+
+Nothing is read back while the load runs. At its end all that it has written is, once; only what is then found counts as
+verified, and the rest is reported.
 
 **There is no journal: the collection is it.** Ids and content hashes are decided by the source alone, so a load that
 was killed is completed by running it again, by anyone, anywhere. At each point at which a load can be killed:
@@ -11,8 +14,9 @@ was killed is completed by running it again, by anyone, anywhere. At each point 
 - before a batch is written: the rerun does not find its hashes, and encodes and writes it.
 - while it is written: what the engine has kept is found by its hashes, the rest is written. A point is replaced as a
   whole, with its hash, so that no hash vouches for another's vector.
-- before the chunks of a longer version are deleted, or while they are: the rerun looks for the first of them even where
-  the document is unchanged. They are deleted last first, so as long as any is left, so is the first.
+- before the chunks of a longer version are deleted, or while they are: the rerun looks for them even where the document
+  is unchanged, by the index on document ids. A collection without one (in memory, or of an earlier version) is asked
+  for the first of them: they are deleted last first, so as long as any is left, so is the first.
 - while the source is pruned: the rerun compares all of the collection again.
 - while a failure is noted: the document is not stored, so the rerun meets it again.
 
@@ -40,7 +44,7 @@ from t1_vectorstore.indexing.pipeline import Pipeline
 from t1_vectorstore.indexing.pruning import EMPTY, delete_unseen
 from t1_vectorstore.indexing.report import MAX_REPORTED, LoadProgress, LoadReport
 from t1_vectorstore.indexing.seen_ids import Seen
-from t1_vectorstore.indexing.steps import Batch, Steps
+from t1_vectorstore.indexing.steps import MAX_BATCHES, Batch, Steps
 from t1_vectorstore.indexing.written_chunks import Proof
 from t1_vectorstore.options import Integer, Options, takes_options
 from t1_vectorstore.types import Document, FilterLike
@@ -50,9 +54,6 @@ BATCH_CHUNKS = 256
 
 _BATCH_CHARACTERS = 2**22
 """A batch ends here, too, so that a few long chunks do not fill the memory."""
-
-_DEPTH = 4
-"""Batches under way: one in each step, and one that is ready for the model."""
 
 Reader: TypeAlias = Callable[..., Iterable[Document]]
 """Called with ``on_error=``, a function that takes each ``CorpusError``; gives the documents. The readers of
@@ -88,9 +89,10 @@ def load(
     """Load documents into a collection: encode and write what is new or changed, and nothing else.
 
     A document replaces an earlier one with the same id as a whole: chunks that its new text no longer has are deleted.
-    (If some of those had been deleted by hand, ``prune`` finds the ones behind the gap.) A document that cannot be
-    stored is reported, and the others are stored. Of several documents with the same id in one load the first is kept;
-    the others are reported, unless they are equal. Others may load other documents into the collection meanwhile.
+    (If some of those had been deleted by hand, only ``prune`` is sure to find the ones behind the gap.) A document that
+    cannot be stored is reported, and the others are stored. Of several documents with the same id in one load the first
+    is kept; the others are reported, unless they are equal. Others may load other documents into the collection
+    meanwhile.
 
     Args:
         documents: Any iterable, or a function that returns one and reports unreadable items, such as
@@ -169,7 +171,7 @@ class _Load:
         self._batch_chunks = batch_chunks
         self._batch: list[Piece] = []
         self._characters = 0
-        self._pipeline: Pipeline[Batch] = Pipeline([steps.look_up, steps.encode, steps.write], depth=_DEPTH)
+        self._pipeline: Pipeline[Batch] = Pipeline([steps.look_up, steps.encode, steps.write], depth=MAX_BATCHES)
         steps.go_on = self._pipeline.go_on
 
     def read(self, documents: Iterable[Document]) -> None:

@@ -45,8 +45,9 @@ class LoadProgress:
         chunks: that the good ones were cut into.
         unchanged: chunks that the collection held already.
         encoded: chunks that the model has read.
-        stored: chunks written, and proven to be there.
-        verified: stored chunks that were still there, as they were written, when all was done.
+        stored: chunks written. Each is read back at the end of the load; a document of which one is not there, or not
+            as it was written, is reported as failed.
+        verified: stored chunks that were read back at the end as they were written.
         removed: chunks of earlier, longer versions that were deleted.
         pruned: chunks of documents which the source does not have any more that were deleted.
         truncated: stored chunks whose end the model did not read.

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import count, islice
 from typing import TypeVar
 
 from t1_vectorstore.collection import Collection
+from t1_vectorstore.collection.collection import PointState
+from t1_vectorstore.collection.writer import same_point
 from t1_vectorstore.embedding.embedder import T1Embedder
+from t1_vectorstore.engines.ids import PointId, point_id
 from t1_vectorstore.errors import WriteRefused
 from t1_vectorstore.indexing.chunk_documents import Origin, Piece
 from t1_vectorstore.indexing.chunking import chunk_id
@@ -16,11 +20,13 @@ from t1_vectorstore.indexing.counters import Tally
 from t1_vectorstore.indexing.report import TruncatedChunk
 from t1_vectorstore.indexing.seen_ids import Seen
 from t1_vectorstore.indexing.written_chunks import Proof
-from t1_vectorstore.types import Point, Vector
+from t1_vectorstore.types import Chunk, Point, Vector
 
 _Item = TypeVar("_Item")
 _Embedded = tuple[Piece, Vector]
 _PROBE = 64  # ids asked for at a time when looking for the chunks of a longer version
+MAX_BATCHES = 4
+"""Number of batches under way: one in each step, and one that is ready for the model."""
 
 
 @dataclass(slots=True)
@@ -54,18 +60,46 @@ class Steps:
         self._seen = seen
         self._tally = tally
         self._proof = proof
+        self._in_flight: deque[dict[PointId, str]] = deque(maxlen=MAX_BATCHES)
+        """Chunk ids of the last batches, by point; they may not be written when the next batch is looked up."""
         self.go_on: Callable[[], None] = lambda: None
         """Called between two forward passes of the model; raises to leave them."""
 
     def look_up(self, batch: Batch) -> None:
-        """Leave what the collection does not hold as it is, and the documents of which it holds too much."""
-        ending = [piece.origin for piece in batch.pieces if piece.last]
-        probes = {left: origin for origin in ending for left in islice(_leftover_ids(origin), 2)}
-        known = self._collection.content_hashes([*(piece.chunk.id for piece in batch.pieces), *probes])
-        fresh = [piece for piece in batch.pieces if known.get(piece.chunk.id) != piece.content_hash]
-        self._tally.count(unchanged=len(batch.pieces) - len(fresh))
-        batch.stale = list({origin.name: origin for left, origin in probes.items() if left in known}.values())
+        """Keep the chunks that the collection does not hold yet, and the documents that leave chunks behind."""
+        ids = [piece.chunk.id for piece in batch.pieces]
+        stored = self._collection.point_states(ids)
+        self._in_flight.append({})
+        fresh = []
+        for piece in batch.pieces:
+            state = stored.get(piece.chunk.id)
+            if (other := self._other_id(piece.chunk.id, state)) is not None:
+                self._refuse(piece.origin, same_point(piece.chunk.id, other))
+            elif state is None or state.content_hash != piece.content_hash:
+                fresh.append(piece)
+            else:
+                self._tally.count(unchanged=1)
+        batch.stale = self._stale([piece.origin for piece in batch.pieces if piece.last], ids)
         batch.pieces = fresh
+
+    def _other_id(self, chunk_id: str, state: PointState | None) -> str | None:
+        """Return another id that is stored at the point of an id, or will be by a batch that is not written yet."""
+        point = point_id(chunk_id)
+        taken = [ids[point] for ids in self._in_flight if point in ids] + ([] if state is None else [state.id])
+        self._in_flight[-1].setdefault(point, chunk_id)
+        return next((other for other in taken if other != chunk_id), None)
+
+    def _stale(self, origins: Sequence[Origin], ids: Sequence[str]) -> list[Origin]:
+        """Return the documents of which the collection has chunks of a longer version; ``ids`` are current chunks."""
+        if not origins:
+            return []
+        by_name = {origin.name: origin for origin in origins}
+        found = self._collection.chunks_of_documents(by_name, except_ids=ids)
+        if found is not None:
+            names = {chunk.document_id for chunk in found}
+            return [origin for origin in origins if origin.name in names and _leftovers(origin, found)]
+        probes = {left: origin for origin in origins for left in islice(_leftover_ids(origin), 2)}
+        return list({probes[left].name: probes[left] for left in self._collection.content_hashes(probes)}.values())
 
     def encode(self, batch: Batch) -> None:
         """Embed what is left."""
@@ -73,7 +107,7 @@ class Steps:
         batch.pieces = []
 
     def write(self, batch: Batch) -> None:
-        """Store it, and then delete what longer versions have left."""
+        """Write the batch, and then delete the chunks that longer versions have left."""
         self._store(batch.embedded)
         for origin in batch.stale:
             if not origin.refused:
@@ -110,7 +144,7 @@ class Steps:
         if not embedded:
             return
         try:
-            stored = self._collection.upsert([Point(piece.chunk, vector) for piece, vector in embedded])
+            stored = self._collection.write([Point(piece.chunk, vector) for piece, vector in embedded])
         except WriteRefused as error:
             if not error.ids:
                 raise
@@ -129,6 +163,12 @@ class Steps:
 
     def _delete_leftovers(self, origin: Origin) -> None:
         """Delete the chunks of a longer version, last first: the next load finds what an interruption leaves."""
+        found = self._collection.chunks_of_documents([origin.name])
+        leftovers = self._probe_leftovers(origin) if found is None else _leftovers(origin, found)
+        self._tally.count(removed=self._collection.delete(reversed(leftovers)))
+
+    def _probe_leftovers(self, origin: Origin) -> list[str]:
+        """Find the chunks of a longer version by their ids, up to the first gap."""
         leftovers: list[str] = []
         ids = _leftover_ids(origin)
         while True:
@@ -136,14 +176,24 @@ class Steps:
             found = self._collection.get(asked)
             leftovers += [left for left in asked if left in found and found[left].document_id == origin.name]
             if asked[-1] not in found:
-                break
-        self._tally.count(removed=self._collection.delete(reversed(leftovers)))
+                return leftovers
 
     def _refuse(self, origin: Origin, error: Exception) -> None:
         if not origin.refused:
             origin.refused = True
             self._seen.refuse(origin.name)  # what an earlier version has stored is then left alone
             self._tally.fail(origin.name, str(error), origin.document)
+
+
+def _leftovers(origin: Origin, stored: Iterable[Chunk]) -> list[str]:
+    """Return those of the stored chunks that a longer version of a document has left, in the text's order."""
+    first = origin.chunks if origin.chunks > 1 else 0
+    own = sorted((chunk.index, chunk.id) for chunk in stored if chunk.document_id == origin.name)
+    return [
+        name
+        for index, name in own
+        if (name == chunk_id(origin.name, index) and index >= first) or (name == origin.name and origin.chunks > 1)
+    ]
 
 
 def _leftover_ids(origin: Origin) -> Iterator[str]:

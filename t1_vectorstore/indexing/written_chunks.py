@@ -17,7 +17,7 @@ _IN_MEMORY = 2**20  # bytes; a longer list is on the disk
 class Proof:
     """Remembers, in constant memory, what was written, and compares it with the collection.
 
-    Each batch is read back when it is written, too; this finds what was lost or overwritten since, by whomever.
+    Each chunk is read back once, here: this finds what was not kept, and what was lost or overwritten since.
     """
 
     def __init__(self) -> None:

@@ -35,17 +35,17 @@ def use_fake_model(patch: Callable[[Any, str, Any], None]) -> None:
 
 def signal_after(writes: int, name: str) -> None:
     """Send this process a signal right after its so-and-so-many-th write."""
-    upsert, done = Collection.upsert, 0
+    write, done = Collection.write, 0
 
     def counted(self: Collection, points: Iterable[Point]) -> int:
         nonlocal done
-        stored = upsert(self, points)
+        stored = write(self, points)
         done += 1
         if done == writes:
             os.kill(os.getpid(), signal.Signals[name])
         return stored
 
-    Collection.upsert = counted  # type: ignore[method-assign]
+    Collection.write = counted  # type: ignore[method-assign]
 
 
 if __name__ == "__main__":

@@ -144,14 +144,14 @@ def test_an_interruption_says_how_far_it_got_and_leaves_a_usable_index(run: Any,
 
 def test_a_failure_of_the_engine_says_how_far_it_got(run: Any, corpus: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     corpus(*({"id": str(n), "text": f"text number {n}"} for n in range(300)))
-    upsert = Collection.upsert
+    write = Collection.write
 
     def fails_later(self: Collection, points: Any) -> int:
         if self.count():
             raise StoreUnavailable("the server is gone")
-        return upsert(self, points)
+        return write(self, points)
 
-    monkeypatch.setattr(Collection, "upsert", fails_later)
+    monkeypatch.setattr(Collection, "write", fails_later)
     failed = run("index", "corpus.jsonl", "--to", "idx", code=1)
     assert "256 chunks stored, and there to be searched; the same command again goes on from there" in failed.stderr
     assert failed.stderr.endswith("error: the server is gone\n")
@@ -215,7 +215,7 @@ def test_the_log_tells_machines_how_it_went(
     monkeypatch.setattr("t1_vectorstore.cli.load_log.SECONDS", 0)
     run("index", corpus({"id": "a", "text": "one"}), "--to", "idx", "--log", "log.jsonl")
     with monkeypatch.context() as patch:
-        patch.setattr(Collection, "upsert", lambda *_: 1 / 0)
+        patch.setattr(Collection, "write", lambda *_: 1 / 0)
         run("index", corpus({"id": "b", "text": "two"}), "--to", "idx", "--log", "log.jsonl", code=1)
     lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
     events = [line["event"] for line in lines if line["event"] != "progress"]

@@ -53,6 +53,7 @@ def test_what_changed_is_stored_again_and_only_that(embedder: T1Embedder, collec
     assert collection.get(["a"])["a"].metadata == {"v": 2}
 
 
+@both_engines
 @pytest.mark.parametrize("before", [1, 2, 130])
 @pytest.mark.parametrize("after", [1, 2, 3])
 def test_no_chunk_of_an_earlier_version_stays(
@@ -71,6 +72,7 @@ def test_no_chunk_of_an_earlier_version_stays(
     )
 
 
+@both_engines
 def test_another_document_that_looks_like_a_chunk_is_not_deleted(embedder: T1Embedder, collection: Collection) -> None:
     run([Document("mine", "d#chunk-0"), Document("single", "d")], embedder, collection)
     run([Document("single, changed", "d")], embedder, collection)
@@ -81,6 +83,7 @@ class Interrupted(BaseException):
     pass
 
 
+@both_engines
 @pytest.mark.parametrize("moment", range(0, 45, 4))
 def test_an_interrupted_load_is_completed_by_a_rerun(embedder: T1Embedder, collection: Collection, moment: int) -> None:
     run([Document(LONG + LONG, "b"), Document("x", "c")], embedder, collection)
@@ -112,9 +115,9 @@ def test_a_failing_store_ends_the_load_and_keeps_what_is_stored(
         calls += 1
         if calls > 2:
             raise StoreUnavailable("the disk is full")
-        return Collection.upsert(collection, points)
+        return Collection.write(collection, points)
 
-    monkeypatch.setattr(collection, "upsert", full)
+    monkeypatch.setattr(collection, "write", full)
     seen: list[LoadProgress] = []
     with pytest.raises(StoreUnavailable):
         run(

@@ -32,18 +32,18 @@ def deadly_collection(
 ) -> Collection:
     """One of whose writes is the end of its process, before or after it is made, until so many processes have died."""
     opened = collection(url, name)
-    upsert, writes = opened.upsert, 0
+    put, writes = opened.write, 0
 
     def counted(points: Iterable[Point]) -> int:
         nonlocal writes
         writes += 1
         deadly = writes == write and claimed(deaths, times)
-        stored = 0 if deadly and before else upsert(points)
+        stored = 0 if deadly and before else put(points)
         if deadly:
             os.kill(os.getpid(), signal.SIGKILL)
         return stored
 
-    opened.upsert = counted  # type: ignore[method-assign]
+    opened.write = counted  # type: ignore[method-assign]
     return opened
 
 
