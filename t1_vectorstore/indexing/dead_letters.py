@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from t1_vectorstore.readers import REASON
+from t1_vectorstore.readers import FAILURE_FIELD
 from t1_vectorstore.types import Document
 
 _SYNC_SECONDS = 1.0
@@ -65,12 +65,12 @@ def _line(document: Document | None, reason: str) -> bytes:
         record = {"id": document.id, "text": document.text, "metadata": document.metadata}
         try:
             if isinstance(document.metadata, Mapping):  # a reader would take null for no metadata
-                return _json({**record, REASON: reason})
+                return _json({**record, FAILURE_FIELD: reason})
         except (TypeError, ValueError, RecursionError):
             pass
         name = {"id": document.id} if isinstance(document.id, str) else {}
         record = {**name, "repr": _repr(document)}
-    return _json({**record, REASON: reason})
+    return _json({**record, FAILURE_FIELD: reason})
 
 
 def _json(record: dict[str, Any]) -> bytes:

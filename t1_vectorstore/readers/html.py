@@ -1,8 +1,8 @@
-"""HTML pages: one document per file, its visible text as Markdown.
+"""Read HTML pages: one document per file, its visible text as Markdown.
 
-The text is all that a reader of the page sees, not what an extractor takes for the article: such a guess loses tables
-and short pages without a word. BeautifulSoup over lxml mends broken mark-up; markdownify keeps headings, lists and
-tables, where a chunk is best cut.
+The text is everything that a reader of the page sees. Extracting only the main article would be a guess that silently
+loses tables and short pages. BeautifulSoup with lxml repairs broken markup; markdownify keeps headings, lists and
+tables, at which chunks are best split.
 """
 
 from __future__ import annotations
@@ -15,31 +15,40 @@ from t1_vectorstore.errors import CorpusError, MissingExtraError
 from t1_vectorstore.readers.lines import OnError, raise_error, read_bytes
 from t1_vectorstore.types import Document
 
-_UNSEEN = ("head", "script", "style", "template", "noscript", "nav")
-_INLINE = ["a", "b", "strong", "i", "em"]  # their text is kept; the signs would only be noise to a model
+_INVISIBLE = ("head", "script", "style", "template", "noscript", "nav")
+_INLINE = [
+    "a",
+    "b",
+    "strong",
+    "i",
+    "em",
+]  # their text is kept, but not their Markdown signs, which are noise to a model
 
-# What a label means in a browser (https://encoding.spec.whatwg.org): pages that claim Latin-1 are Windows-1252; and one
-# whose claim could be read as ASCII is not UTF-16.
-_MEANT = {"iso8859-1": "cp1252", "ascii": "cp1252", "utf-16": "utf-8", "utf-16-le": "utf-8", "utf-16-be": "utf-8"}
+# Browsers read some labels as other encodings (https://encoding.spec.whatwg.org): pages labelled Latin-1 are
+# Windows-1252, and a page whose label can be read as ASCII is not UTF-16.
+_BROWSER_ENCODINGS = {
+    **dict.fromkeys(("iso8859-1", "ascii"), "cp1252"),
+    **dict.fromkeys(("utf-16", "utf-16-le", "utf-16-be"), "utf-8"),
+}
 
 
 def read_html(path: str | Path, *, id: str | None = None, on_error: OnError = raise_error) -> Iterator[Document]:  # noqa: A002
     """Read a page, plain or ``.gz``, as one document.
 
-    Scripts, styles and what is marked as navigation (``nav``) are left out. The encoding is that of the byte order
-    mark, or else the declared one, or else UTF-8. The title becomes metadata ``title``.
+    Scripts, styles and navigation (``nav``) are left out. The encoding is taken from the byte order mark, else from the
+    page's declaration, else it is UTF-8. The title becomes metadata ``title``.
 
     Args:
-        path: the file; also stored as metadata ``source``.
-        id: the document's id; the path as given, with forward slashes, when None.
-        on_error: called instead of raising ``CorpusError``: the file cannot be read or decoded, or has no text.
+        path: The file; also stored as metadata ``source``.
+        id: Id of the document. Default: the path as given, with forward slashes.
+        on_error: Called instead of raising ``CorpusError`` if the file cannot be read or decoded, or has no text.
 
     Raises:
-        MissingExtraError: the extra ``documents`` is not installed.
+        MissingExtraError: The extra ``documents`` is not installed.
     """
     path = Path(path)
     try:
-        title, text = _contents(read_bytes(path), path)
+        title, text = _title_and_text(read_bytes(path), path)
     except CorpusError as error:
         on_error(error)
         return
@@ -47,8 +56,7 @@ def read_html(path: str | Path, *, id: str | None = None, on_error: OnError = ra
     yield Document(text, id=path.as_posix() if id is None else id, metadata=metadata)
 
 
-def _contents(data: bytes, path: Path) -> tuple[str, str]:
-    """Title and text."""
+def _title_and_text(data: bytes, path: Path) -> tuple[str, str]:
     try:
         from bs4 import BeautifulSoup
         from lxml.etree import LxmlError
@@ -57,13 +65,13 @@ def _contents(data: bytes, path: Path) -> tuple[str, str]:
         raise MissingExtraError("documents", f"reading {path}") from error
     markup = _decode(data, path)
     if "<" not in markup:
-        raise CorpusError(f"{path}: not HTML: there is no tag in it")
+        raise CorpusError(f"{path}: not HTML: it has no tags")
     if markup.lstrip().startswith("<?xml") and "<html" not in markup[:500].lower():
         raise CorpusError(f"{path}: XML, but not HTML")
     try:
         page = BeautifulSoup(markup, "lxml")
         title = " ".join(page.title.get_text().split()) if page.title else ""
-        for element in page(_UNSEEN):
+        for element in page(_INVISIBLE):
             element.decompose()
         for image in page("img"):
             image.replace_with(str(image.get("alt", "")))
@@ -80,7 +88,9 @@ def _contents(data: bytes, path: Path) -> tuple[str, str]:
     except (LxmlError, ValueError) as error:
         raise CorpusError(f"{path}: cannot be read as HTML: {error}") from error
     if not text:
-        raise CorpusError(f"{path}: a page without text; if scripts fill it in, save it as the browser shows it")
+        raise CorpusError(
+            f"{path}: a page without text; if scripts create the text, save the page from a browser after they ran"
+        )
     return title, text
 
 
@@ -92,11 +102,11 @@ def _decode(data: bytes, path: Path) -> str:
     try:
         encoding = codecs.lookup(declared).name
         if not marked:
-            encoding = _MEANT.get(encoding, encoding)
+            encoding = _BROWSER_ENCODINGS.get(encoding, encoding)
         return data.decode(encoding)
     except LookupError:
         raise CorpusError(f"{path}: declares an unknown encoding {declared!r}; convert the file to UTF-8") from None
     except UnicodeDecodeError as error:
-        wrong = f"byte 0x{data[error.start]:02x} at offset {error.start} ({error.reason})"
-        what = "not UTF-8:" if encoding == "utf-8" else f"declared to be {encoding}, but"
-        raise CorpusError(f"{path}: {what} {wrong}; convert the file to UTF-8 first") from None
+        problem = f"byte 0x{data[error.start]:02x} at offset {error.start} ({error.reason})"
+        expected = "not UTF-8:" if encoding == "utf-8" else f"declared to be {encoding}, but"
+        raise CorpusError(f"{path}: {expected} {problem}; convert the file to UTF-8 first") from None

@@ -1,4 +1,4 @@
-"""Bytes of a file, plain or gzipped, or of standard input; whatever is wrong with them is a ``CorpusError``."""
+"""Read bytes and lines from a file (plain or gzipped) or from standard input; problems are ``CorpusError``."""
 
 from __future__ import annotations
 
@@ -14,117 +14,121 @@ from typing import IO
 from t1_vectorstore.errors import CorpusError
 
 OnError = Callable[[CorpusError], None]
-"""Takes what could not be read; reading then goes on behind it. Raising from it ends the reading."""
+"""Called with each error. If it returns, reading continues with the next line or file."""
 
 OnBytes = Callable[[int], None]
-"""Told how many more bytes of the sources, as they lie on the disk, have been read."""
+"""Called with the number of bytes, as they are on disk, that were read since the last call."""
 
 STDIN = Path("-")
 """Stands for standard input."""
 
-_UNREADABLE = (OSError, EOFError, zlib.error)
+_READ_ERRORS = (OSError, EOFError, zlib.error)
 
 
 def raise_error(error: CorpusError) -> None:
-    """What is done about broken files and lines by default: the first one ends the reading."""
+    """Stop at the first error: the default of ``on_error``."""
     raise error
 
 
 def warn(skipped: CorpusError) -> None:
-    """What is done about files of no known kind by default."""
+    """Warn about a skipped file: the default of ``on_skip``."""
     warnings.warn(str(skipped), stacklevel=2)
 
 
-def ignore_bytes(more: int) -> None:
-    """What is done about the bytes read by default."""
+def ignore_bytes(count: int) -> None:
+    """Do nothing: the default of ``on_bytes``."""
 
 
-def kind(path: Path) -> str:
-    """The suffix that says what a file holds, lower case: ``.txt`` for both ``a.TXT`` and ``a.txt.gz``."""
-    return (Path(path.stem) if _gzipped(path) else path).suffix.lower()
+def corpus_error(error: Exception, where: str) -> CorpusError:
+    """Return the error as a ``CorpusError`` that names the place."""
+    return error if isinstance(error, CorpusError) else CorpusError(f"{where}: {error}")
+
+
+def content_suffix(path: Path) -> str:
+    """Return the suffix of a file's format in lower case: ``.txt`` for both ``a.TXT`` and ``a.txt.gz``."""
+    return (Path(path.stem) if _is_gzipped(path) else path).suffix.lower()
 
 
 def read_bytes(path: Path) -> bytes:
-    """The whole content of a file.
+    """Return the uncompressed content of a file.
 
     Raises:
-        CorpusError: it cannot be read.
+        CorpusError: The file cannot be read.
     """
     try:
         with _open(path) as file:
             return file.read()
-    except _UNREADABLE as error:
+    except _READ_ERRORS as error:
         raise _unreadable(path, error) from error
 
 
 class Lines:
-    """The lines of a file, decoded one at a time, line ends kept.
+    """Iterator over the decoded lines of a file, with their line ends. The file is open only while it is iterated.
 
-    A line that is not UTF-8 is yielded with replacement characters, and held against the reader until ``take_error`` is
-    called: a CSV row may span lines, so only its reader knows what is lost with one.
+    A line that is not UTF-8 is yielded with replacement characters, and its error is kept for ``take_error``: a CSV row
+    may span several lines, so only the caller knows which record the error belongs to.
 
     Attributes:
-        number: of the line yielded last, from 1.
+        number: Number of the last line, from 1.
     """
 
     def __init__(self, path: Path, on_error: OnError, on_bytes: OnBytes = ignore_bytes) -> None:
-        """Read ``path``; ``on_error`` is called if it cannot be opened or breaks off, and the lines then end."""
+        """Read ``path``; ``on_error`` is called if the file cannot be read, which ends the iteration."""
         self.number = 0
         self._path = path
         self._on_error = on_error
         self._on_bytes = on_bytes
-        self._wrong: CorpusError | None = None
+        self._decode_error: CorpusError | None = None
 
     def __iter__(self) -> Iterator[str]:
-        """Yield line after line; the file is open only meanwhile."""
         offset = 0
-        for line in self._bytes():
+        for line in self._raw_lines():
             self.number += 1
             try:
                 yield decode(line, f"{self._path}:{self.number}", offset)
             except CorpusError as error:
-                self._wrong = self._wrong or error
+                self._decode_error = self._decode_error or error
                 yield line.decode(errors="replace")
             offset += len(line)
 
     def take_error(self) -> CorpusError | None:
-        """The first line since the last call that was not UTF-8, or None."""
-        error, self._wrong = self._wrong, None
+        """Return the error of the first line since the last call that is not UTF-8, or None."""
+        error, self._decode_error = self._decode_error, None
         return error
 
-    def _bytes(self) -> Iterator[bytes]:
+    def _raw_lines(self) -> Iterator[bytes]:
         try:
             file = _open(self._path)
         except OSError as error:
             self._on_error(_unreadable(self._path, error))
             return
-        told = 0
+        reported = 0
         with file:
             while True:
                 try:
                     line = file.readline()
-                except _UNREADABLE as error:
+                except _READ_ERRORS as error:
                     self._on_error(_unreadable(self._path, error))
                     return
-                # a gzipped file is counted by what was taken from the disk
-                reached = file.fileobj.tell() if isinstance(file, gzip.GzipFile) else told + len(line)
-                self._on_bytes(reached - told)
-                told = reached
+                # The position in a gzipped file is that of the compressed bytes.
+                position = file.fileobj.tell() if isinstance(file, gzip.GzipFile) else reported + len(line)
+                self._on_bytes(position - reported)
+                reported = position
                 if not line:
                     return
                 yield line
 
 
 def decode(data: bytes, where: str, offset: int = 0) -> str:
-    """UTF-8, with or without a byte order mark at the start of the file.
+    """Decode UTF-8, and drop a byte order mark at the start of the file.
 
     Args:
-        data: the bytes.
-        where: file, or file and line, for the message.
-        offset: position of ``data`` in its file, in bytes.
+        data: Bytes to decode.
+        where: File, or file and line, for the error message.
+        offset: Position of ``data`` in the file in bytes.
 
     Raises:
-        CorpusError: the bytes are not UTF-8; the message has the offset of the first wrong one in the file.
+        CorpusError: The bytes are not UTF-8. The message has the offset in the file of the first invalid byte.
     """
     if offset == 0 and data.startswith(codecs.BOM_UTF8):
         offset = len(codecs.BOM_UTF8)
@@ -132,18 +136,18 @@ def decode(data: bytes, where: str, offset: int = 0) -> str:
     try:
         return data.decode()
     except UnicodeDecodeError as error:
-        wrong = f"byte 0x{data[error.start]:02x} at offset {offset + error.start} ({error.reason})"
-        raise CorpusError(f"{where}: not UTF-8: {wrong}; convert the file to UTF-8 first") from None
+        problem = f"byte 0x{data[error.start]:02x} at offset {offset + error.start} ({error.reason})"
+        raise CorpusError(f"{where}: not UTF-8: {problem}; convert the file to UTF-8 first") from None
 
 
-def _gzipped(path: Path) -> bool:
+def _is_gzipped(path: Path) -> bool:
     return path.suffix.lower() == ".gz"
 
 
 def _open(path: Path) -> IO[bytes]:
     if path == STDIN:
         return sys.stdin.buffer
-    return gzip.open(path, "rb") if _gzipped(path) else path.open("rb")  # type: ignore[return-value]
+    return gzip.open(path, "rb") if _is_gzipped(path) else path.open("rb")  # type: ignore[return-value]
 
 
 def _unreadable(path: Path, error: Exception) -> CorpusError:

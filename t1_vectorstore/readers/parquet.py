@@ -1,4 +1,4 @@
-"""Parquet files, batch by batch."""
+"""Read Parquet files, batch by batch."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from t1_vectorstore.errors import CorpusError, MissingExtraError
-from t1_vectorstore.readers.lines import OnBytes, OnError, ignore_bytes, raise_error
+from t1_vectorstore.readers.lines import OnBytes, OnError, corpus_error, ignore_bytes, raise_error
 from t1_vectorstore.readers.records import Fields
 from t1_vectorstore.types import Document
 
 _BATCH_ROWS = 256
-_BUFFER_BYTES = 1 << 20  # read of a column at a time; without a buffer it is the column's part of a whole row group
+_BUFFER_BYTES = 1 << 20  # per column; without a buffer, a column's part of the whole row group would be in memory
 
 
 def read_parquet(
@@ -24,19 +24,19 @@ def read_parquet(
     on_error: OnError = raise_error,
     on_bytes: OnBytes = ignore_bytes,
 ) -> Iterator[Document]:
-    """Read one document from each row; some hundred rows are in memory at a time, however large the row groups.
+    """Read one document from each row. A few hundred rows are in memory at a time, however large the row groups are.
 
-    Dates and times become ISO 8601 strings, as a ``datetime`` index of the field takes them, and decimals their digits:
-    metadata is JSON.
+    Metadata is JSON: dates and times become ISO 8601 strings, as a ``datetime`` index expects them, and decimals become
+    strings of their digits.
 
     Args:
-        path: the file.
-        fields: which columns hold what.
-        on_error: called with each row that cannot be read instead of raising ``CorpusError``.
-        on_bytes: told how much more of the file has been read.
+        path: The file.
+        fields: Which columns hold the text, the id and the metadata.
+        on_error: Called with each row that cannot be read, instead of raising ``CorpusError``.
+        on_bytes: Called with the number of bytes read since the last call, estimated from the number of rows.
 
     Raises:
-        MissingExtraError: pyarrow is not installed.
+        MissingExtraError: The extra ``parquet`` is not installed.
     """
     try:
         from pyarrow import ArrowException
@@ -45,29 +45,29 @@ def read_parquet(
         raise MissingExtraError("parquet", f"reading {path}") from error
     try:
         with ParquetFile(path, buffer_size=_BUFFER_BYTES, pre_buffer=False) as file:
-            bytes_a_row = Path(path).stat().st_size / max(1, file.metadata.num_rows)
-            number = told = 0
+            bytes_per_row = Path(path).stat().st_size / max(1, file.metadata.num_rows)
+            number = reported = 0
             for batch in file.iter_batches(batch_size=_BATCH_ROWS):
                 for record in batch.to_pylist():
                     number += 1
                     try:
-                        document = fields.document(_plain(record))
+                        document = fields.document(_to_json(record))
                     except ValueError as error:
-                        on_error(CorpusError(f"{path}, row {number}: {error}"))
+                        on_error(corpus_error(error, f"{path}, row {number}"))
                     else:
                         yield document
-                reached = round(number * bytes_a_row)
-                on_bytes(reached - told)
-                told = reached
+                position = round(number * bytes_per_row)
+                on_bytes(position - reported)
+                reported = position
     except (ArrowException, OSError) as error:
         on_error(CorpusError(f"{path} cannot be read as Parquet: {error}"))
 
 
-def _plain(value: Any) -> Any:  # noqa: ANN401 - whatever a column holds
+def _to_json(value: Any) -> Any:  # noqa: ANN401 - any value of a column
     if isinstance(value, dict):
-        return {name: _plain(inner) for name, inner in value.items()}
+        return {name: _to_json(inner) for name, inner in value.items()}
     if isinstance(value, list):
-        return [_plain(inner) for inner in value]
+        return [_to_json(inner) for inner in value]
     if isinstance(value, date | time):  # a datetime is a date
         return value.isoformat()
     return str(value) if isinstance(value, Decimal) else value

@@ -1,4 +1,4 @@
-"""PDF files: one document per page, so that a hit can be cited by its page."""
+"""Read PDF files: one document per page, so that a hit can be cited by its page."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ def read_pdf(
 ) -> Iterator[Document]:
     """Read a file, plain or ``.gz``, as one document per page that has text.
 
-    The documents are ``a.pdf#page=1``, ``a.pdf#page=2``, ...: behind the file's address this opens the page in a viewer
-    (RFC 8118). Metadata: ``source``, ``page`` (from 1) and ``pages``, how many the file has. A file that is encrypted
-    but opens without a password is read.
+    The ids are ``a.pdf#page=1``, ``a.pdf#page=2``, ...: appended to the file's address, such a fragment opens the page
+    in a viewer (RFC 8118). Metadata: ``source``, ``page`` (from 1) and ``pages``, the number of pages. An encrypted
+    file that opens without a password is read.
 
     Args:
-        path: the file.
-        id: what the documents' ids begin with; the path as given, with forward slashes, when None.
-        on_error: called instead of raising ``CorpusError`` with a file that cannot be read, needs a password, or has no
+        path: The file.
+        id: Beginning of the documents' ids. Default: the path as given, with forward slashes.
+        on_error: Called instead of raising ``CorpusError`` with a file that cannot be read, needs a password, or has no
             text at all (a scan), and with each single page that cannot be read.
-        on_skip: called with the pages that have no text, in a file where others have, instead of warning.
+        on_skip: Called, instead of warning, with the pages without text of a file whose other pages have text.
 
     Raises:
-        MissingExtraError: the extra ``documents`` is not installed.
+        MissingExtraError: The extra ``documents`` is not installed.
     """
     path = Path(path)
     name = path.as_posix() if id is None else id
@@ -51,22 +51,22 @@ def read_pdf(
     empty: list[int] = []
     for number in range(1, pages + 1):
         try:
-            with _complaints() as complaints:
+            with _logged_warnings() as warnings:
                 text = reader.pages[number - 1].extract_text()
-        except Exception as error:  # noqa: BLE001 - pypdf meets a malformed page with whatever it runs into
+        except Exception as error:  # noqa: BLE001 - pypdf raises many kinds of errors for a malformed page
             on_error(CorpusError(f"{path}#page={number}: cannot be read: {_reason(error)}"))
             continue
         if text.strip():
             metadata = {"source": path.as_posix(), "page": number, "pages": pages}
             yield Document(text, id=f"{name}#page={number}", metadata=metadata)
-        elif complaints:
-            on_error(CorpusError(f"{path}#page={number}: cannot be read: {complaints[0]}"))
+        elif warnings:
+            on_error(CorpusError(f"{path}#page={number}: cannot be read: {warnings[0]}"))
         else:
             empty.append(number)
     if empty and len(empty) == pages:
         on_error(CorpusError(f"{path}: no text on any of its {pages} pages; a scan needs OCR first (ocrmypdf, ...)"))
     elif empty:
-        on_skip(CorpusError(f"{path}: not read: no text on page {', '.join(map(str, empty))} of {pages}"))
+        on_skip(CorpusError(f"{path}: skipped: no text on page {', '.join(map(str, empty))} of {pages}"))
 
 
 def _open(path: Path) -> tuple[PdfReader, int]:
@@ -76,11 +76,11 @@ def _open(path: Path) -> tuple[PdfReader, int]:
         raise MissingExtraError("documents", f"reading {path}") from error
     data = read_bytes(path)
     try:
-        with _complaints():
+        with _logged_warnings():
             reader = PdfReader(BytesIO(data))
             locked = reader.is_encrypted and not reader.decrypt("")
             pages = 0 if locked else len(reader.pages)
-    except Exception as error:  # likewise
+    except Exception as error:  # pypdf, as above
         raise CorpusError(f"{path}: cannot be read as PDF: {_reason(error)}") from error
     if locked:
         raise CorpusError(f"{path}: needs a password; save it without one (qpdf --decrypt, ...)")
@@ -94,19 +94,19 @@ def _reason(error: Exception) -> str:
 
 
 @contextmanager
-def _complaints() -> Iterator[list[str]]:
-    """What pypdf logs in this thread: for a page whose content is damaged that, and an empty text, is all it gives."""
-    lines: list[str] = []
+def _logged_warnings() -> Iterator[list[str]]:
+    """Collect what pypdf logs in this thread. For a page with damaged content it logs a warning and returns no text."""
+    messages: list[str] = []
     thread = get_ident()
 
     class Collector(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
             if record.thread == thread:
-                lines.append(record.getMessage())
+                messages.append(record.getMessage())
 
     collector, logger = Collector(), logging.getLogger("pypdf")
     logger.addHandler(collector)
     try:
-        yield lines
+        yield messages
     finally:
         logger.removeHandler(collector)

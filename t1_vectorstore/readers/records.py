@@ -1,4 +1,4 @@
-"""Many documents per file: JSON Lines, CSV and TSV."""
+"""Read files with many documents: JSON Lines, CSV and TSV."""
 
 from __future__ import annotations
 
@@ -10,27 +10,34 @@ from pathlib import Path
 from typing import Any
 
 from t1_vectorstore.errors import CorpusError
-from t1_vectorstore.readers.lines import Lines, OnBytes, OnError, ignore_bytes, kind, raise_error
+from t1_vectorstore.readers.lines import (
+    Lines,
+    OnBytes,
+    OnError,
+    content_suffix,
+    corpus_error,
+    ignore_bytes,
+    raise_error,
+)
 from t1_vectorstore.types import Document
 
-REASON = "t1_failure"
-"""The field of a dead letter (see ``ingest``) that says why its document was not stored; no part of the document."""
+FAILURE_FIELD = "t1_failure"
+"""Field of a dead letter (see ``indexing.dead_letters``) with the reason of its failure; not part of the document."""
 
-_LARGEST_CELL = 2**31 - 1  # characters; the csv module refuses more than 131,072 unless told
+_MAX_CELL = 2**31 - 1  # in characters; the default of the csv module is 131,072
 
 
 @dataclass(frozen=True, slots=True)
 class Fields:
-    """Which fields of a record hold what.
+    """Which fields of a record hold the text, the id and the metadata.
 
-    With the defaults, records of the forms ``{"id", "text", "metadata"}`` and BEIR's ``{"_id", "title", "text"}`` are
-    understood; a title is put before the text, as BEIR's retrievers do, and stays in the metadata. Every field that has
-    no part here becomes metadata too.
+    The defaults accept records such as ``{"id", "text", "metadata"}`` and BEIR's ``{"_id", "title", "text"}``. As in
+    BEIR's retrievers, a title is put before the text; it also stays in the metadata. All other fields become metadata.
 
     Attributes:
-        text: the field of the text. ``None``: ``text``, after ``title`` where a record has one.
-        id: the field of the id, a string or an integer. ``None``: ``id`` or else ``_id``; a document may have none.
-        metadata: the field of an object with more metadata, which wins over fields of the same name.
+        text: Field of the text. ``None``: ``text``, after ``title`` if the record has one.
+        id: Field of the id, a string or an integer. ``None``: ``id``, else ``_id``; a record may have neither.
+        metadata: Field of an object with more metadata, which takes precedence over fields of the same name.
     """
 
     text: str | None = None
@@ -38,20 +45,20 @@ class Fields:
     metadata: str = "metadata"
 
     def document(self, record: Mapping[str, Any]) -> Document:
-        """Make a document of one record.
+        """Convert one record.
 
         Raises:
-            ValueError: the record does not have these fields, or they hold something else.
+            ValueError: A field is missing or has the wrong type.
         """
-        rest = {name: value for name, value in record.items() if name != REASON}
-        name = self.text or "text"
-        if name not in rest and REASON in record:
-            raise ValueError(f"a dead letter without a document, to be mended in its source: {record[REASON]}")
-        if name not in rest and self.text is None:
-            raise ValueError(f"{_lacks(rest, name)}; say which one holds the text (--text-field)")
-        text = _take(rest, name)
+        rest = {name: value for name, value in record.items() if name != FAILURE_FIELD}
+        text_field = self.text or "text"
+        if text_field not in rest:
+            if FAILURE_FIELD in record:
+                raise ValueError(f"a dead letter without a document; fix it in its source: {record[FAILURE_FIELD]}")
+            raise ValueError(f"{_missing(text_field, rest)}; say which one holds the text (--text-field)")
+        text = rest.pop(text_field)
         if not isinstance(text, str):
-            raise ValueError(f"field {name!r} must be a string, got {type(text).__name__}")
+            raise ValueError(f"field {text_field!r} must be a string, got {type(text).__name__}")
         title = rest.get("title")
         if self.text is None and isinstance(title, str):
             text = f"{title} {text}".strip()
@@ -61,24 +68,21 @@ class Fields:
         return Document(text, id=self._take_id(rest), metadata={**rest, **(more or {})})
 
     def _take_id(self, rest: dict[str, Any]) -> str | None:
-        if self.id is not None:
-            value = _take(rest, self.id)
-        else:
-            value = rest.pop("id", None) if "id" in rest else rest.pop("_id", None)
-            if value is None:
+        name = self.id
+        if name is None:
+            name = "id" if "id" in rest else "_id"
+            if rest.get(name) is None:
+                rest.pop(name, None)
                 return None
+        elif name not in rest:
+            raise ValueError(_missing(name, rest))
+        value = rest.pop(name)
         if isinstance(value, bool) or not isinstance(value, str | int):
-            raise ValueError(f"field {self.id or 'id'!r} must be a string or an integer, got {type(value).__name__}")
+            raise ValueError(f"field {name!r} must be a string or an integer, got {type(value).__name__}")
         return str(value)
 
 
-def _take(record: dict[str, Any], name: str) -> Any:  # noqa: ANN401 - whatever the file holds
-    if name not in record:
-        raise ValueError(_lacks(record, name))
-    return record.pop(name)
-
-
-def _lacks(record: Mapping[str, Any], name: str) -> str:
+def _missing(name: str, record: Mapping[str, Any]) -> str:
     return f"no field {name!r}; the record has {', '.join(map(repr, record)) or 'none'}"
 
 
@@ -89,13 +93,13 @@ def read_jsonl(
     on_error: OnError = raise_error,
     on_bytes: OnBytes = ignore_bytes,
 ) -> Iterator[Document]:
-    """Read one document from each line, plain or ``.gz``; blank lines are skipped.
+    """Read one document from each line of a file, plain or ``.gz``. Blank lines are skipped.
 
     Args:
-        path: the file, or ``-`` for standard input.
-        fields: which fields hold what.
-        on_error: called with each line that cannot be read instead of raising ``CorpusError``.
-        on_bytes: told how much more of the file has been read.
+        path: The file, or ``-`` for standard input.
+        fields: Which fields hold the text, the id and the metadata.
+        on_error: Called with each line that cannot be read, instead of raising ``CorpusError``.
+        on_bytes: Called with the number of bytes read since the last call.
     """
     return (document for _, document in numbered_jsonl(path, fields=fields, on_error=on_error, on_bytes=on_bytes))
 
@@ -107,33 +111,35 @@ def numbered_jsonl(
     on_error: OnError = raise_error,
     on_bytes: OnBytes = ignore_bytes,
 ) -> Iterator[tuple[int, Document]]:
-    """As :func:`read_jsonl`, each document with the number of its line, from 1."""
+    """Like :func:`read_jsonl`, but yield each document with the number of its line, from 1."""
     path = Path(path)
     lines = Lines(path, on_error, on_bytes)
     for line in lines:
-        if error := lines.take_error():
-            on_error(error)
-        elif line.strip():
-            for document in _json_document(line, fields, f"{path}:{lines.number}", on_error):
-                yield lines.number, document
+        try:
+            if error := lines.take_error():
+                raise error
+            if not line.strip():
+                continue
+            document = fields.document(_json_object(line))
+        except (CorpusError, ValueError, RecursionError) as problem:
+            on_error(corpus_error(problem, f"{path}:{lines.number}"))
+        else:
+            yield lines.number, document
 
 
-def _json_document(line: str, fields: Fields, where: str, on_error: OnError) -> Iterator[Document]:
+def _json_object(line: str) -> dict[str, Any]:
     try:
-        record = json.loads(line, parse_constant=_refuse)
-        if not isinstance(record, dict):
-            raise ValueError(f"a line must hold a JSON object, got {type(record).__name__}")
-        document = fields.document(record)
+        record = json.loads(line, parse_constant=_refuse_constant)
     except json.JSONDecodeError as error:
-        on_error(CorpusError(f"{where}: not JSON: {error.msg} at column {error.colno}"))
-    except (ValueError, RecursionError) as error:
-        on_error(CorpusError(f"{where}: {error}"))
-    else:
-        yield document
+        raise ValueError(f"not JSON: {error.msg} at column {error.colno}") from None
+    if not isinstance(record, dict):
+        raise ValueError(f"a line must hold a JSON object, got {type(record).__name__}")
+    return record
 
 
-def _refuse(constant: str) -> None:
-    raise ValueError(f"{constant} is not JSON")
+def _refuse_constant(name: str) -> None:
+    """Refuse NaN and the infinities, which Python's parser would accept."""
+    raise ValueError(f"{name} is not JSON")
 
 
 def read_csv(
@@ -143,61 +149,48 @@ def read_csv(
     on_error: OnError = raise_error,
     on_bytes: OnBytes = ignore_bytes,
 ) -> Iterator[Document]:
-    """Read one document from each row of a file with a header, plain or ``.gz``; ``.tsv`` is separated by tabs.
+    """Read one document from each row of a file with a header, plain or ``.gz``. In ``.tsv``, tabs separate the cells.
 
     Args:
-        path: the file.
-        fields: which columns hold what.
-        on_error: called with each row that cannot be read instead of raising ``CorpusError``.
-        on_bytes: told how much more of the file has been read.
+        path: The file.
+        fields: Which columns hold the text, the id and the metadata.
+        on_error: Called with each row that cannot be read, instead of raising ``CorpusError``.
+        on_bytes: Called with the number of bytes read since the last call.
     """
     path = Path(path)
-    csv.field_size_limit(_LARGEST_CELL)
+    csv.field_size_limit(_MAX_CELL)
     lines = Lines(path, on_error, on_bytes)
-    rows = csv.reader(lines, strict=True, delimiter="\t" if kind(path) == ".tsv" else ",")
+    rows = csv.reader(lines, strict=True, delimiter="\t" if content_suffix(path) == ".tsv" else ",")
     header: list[str] | None = None
     while True:
         where = f"{path}:{lines.number + 1}"
         try:
             row = next(rows)
+            if error := lines.take_error():
+                raise error
+            if header is None:
+                _check_header(row, fields)
+                header = row
+                continue
+            if not row:  # a blank line
+                continue
+            if len(row) != len(header):
+                raise ValueError(f"{len(row)} cells under a header of {len(header)}")
+            document = fields.document(dict(zip(header, row, strict=True)))
         except StopIteration:
             return
-        except csv.Error as error:
-            on_error(lines.take_error() or CorpusError(f"{where}: {error}"))
+        except (csv.Error, CorpusError, ValueError) as problem:
+            on_error(lines.take_error() or corpus_error(problem, where))
             if header is None:
                 return
-            continue
-        if wrong := lines.take_error():
-            on_error(wrong)
-            if header is None:
-                return
-        elif header is None:
-            header = row
-            if complaint := _complaint(header, fields):
-                on_error(CorpusError(f"{where}: {complaint}"))
-                return
-        elif row:  # a blank line is an empty row
-            yield from _csv_document(header, row, fields, where, on_error)
+        else:
+            yield document
 
 
-def _complaint(header: list[str], fields: Fields) -> str | None:
+def _check_header(header: list[str], fields: Fields) -> None:
     for name in (fields.text or "text", fields.id):
         if name is not None and name not in header:
             remedy = "" if name == fields.id else "; say which one holds the text (--text-field)"
-            return f"no column {name!r}; the header has {', '.join(map(repr, header))}{remedy}"
-    if twice := {name for name in header if header.count(name) > 1}:
-        return f"column {min(twice)!r} stands twice in the header"
-    return None
-
-
-def _csv_document(
-    header: list[str], row: list[str], fields: Fields, where: str, on_error: OnError
-) -> Iterator[Document]:
-    try:
-        if len(row) != len(header):
-            raise ValueError(f"{len(row)} cells under a header of {len(header)}")
-        document = fields.document(dict(zip(header, row, strict=True)))
-    except ValueError as error:
-        on_error(CorpusError(f"{where}: {error}"))
-    else:
-        yield document
+            raise ValueError(f"no column {name!r}; the header has {', '.join(map(repr, header))}{remedy}")
+    if repeated := {name for name in header if header.count(name) > 1}:
+        raise ValueError(f"column {min(repeated)!r} is in the header more than once")

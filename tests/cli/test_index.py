@@ -196,14 +196,14 @@ def test_a_dead_letter_without_a_document_says_where_to_mend_it(run: Any, folder
     (folder / "corpus.jsonl").write_text('{"id": "a", "text": "one"}\nnot json\n')
     run("index", "corpus.jsonl", "--to", "idx", "--dead-letters", "dead.jsonl", code=1)
     again = run("index", "dead.jsonl", "--to", "idx", code=1).stderr
-    assert "dead.jsonl:1: a dead letter without a document, to be mended in its source: corpus.jsonl:2: not" in again
+    assert "dead.jsonl:1: a dead letter without a document; fix it in its source: corpus.jsonl:2: not" in again
 
 
 def test_a_folder_of_which_nothing_is_read_is_no_success(run: Any, folder: Path, corpus: Any) -> None:
     (folder / "docs").mkdir()
     corpus({"id": "a", "text": "one"}, name="docs/corpus.jsonl")
     said = run("index", "docs", "--to", "idx", code=1).stderr
-    assert "docs/corpus.jsonl: not read: a folder is read for documents; name the file itself" in said
+    assert "docs/corpus.jsonl: skipped: records in a folder are not read; give this file itself" in said
     assert "the sources have no document" in said
     assert "equal, as far as the source could be read" in run("verify", "docs", "--index", "idx", code=1).stdout
     assert "no document" in run("index", "-", "--to", "idx", stdin="").stderr  # nothing there was passed over

@@ -1,4 +1,4 @@
-"""HTML pages: the text that their readers see, in whatever encoding; what cannot be read is named."""
+"""HTML pages become their visible text, in any encoding; errors name the file and the reason."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PAGE = """<!DOCTYPE html>
 </body></html>"""
 
 
-def test_the_visible_text_with_its_structure(tmp_path: Path) -> None:
+def test_a_page_becomes_its_visible_text_with_its_structure(tmp_path: Path) -> None:
     (tmp_path / "a.html").write_text(PAGE)
     (document,) = read(tmp_path)
     assert document.id == "a.html"
@@ -56,7 +56,7 @@ def test_the_visible_text_with_its_structure(tmp_path: Path) -> None:
         (b"<meta charset=utf-16><p>an impossible claim", "an impossible claim"),
     ],
 )
-def test_encodings(tmp_path: Path, data: bytes, text: str) -> None:
+def test_the_encoding_is_detected(tmp_path: Path, data: bytes, text: str) -> None:
     (tmp_path / "a.htm.gz").write_bytes(gzip.compress(data))
     path = (tmp_path / "a.htm.gz").as_posix()
     assert list(read(path)) == [Document(text, path, {"source": path})]
@@ -69,13 +69,13 @@ def test_encodings(tmp_path: Path, data: bytes, text: str) -> None:
         (b"<meta charset=euc-jp><p>\xff", "declared to be euc_jp, but byte 0xff at offset 24"),
         (b"<meta charset=klingon><p>x", "declares an unknown encoding 'klingon'"),
         (b"<div id=app></div><script>run()</script>", "a page without text"),
-        (b"", "not HTML: there is no tag"),
-        (b"only text", "not HTML: there is no tag"),
+        (b"", "not HTML: it has no tags"),
+        (b"only text", "not HTML: it has no tags"),
         (b"<?xml version='1.0'?><rss><title>x</title></rss>", "XML, but not HTML"),
         (b"<div>" * 3000 + b"deep", "nested too deeply"),
     ],
 )
-def test_what_cannot_be_read_is_named(tmp_path: Path, data: bytes, reason: str) -> None:
+def test_an_unreadable_page_is_reported_with_the_reason(tmp_path: Path, data: bytes, reason: str) -> None:
     path = tmp_path / "a.html"
     path.write_bytes(data)
     errors: list[CorpusError] = []
@@ -87,7 +87,7 @@ def test_what_cannot_be_read_is_named(tmp_path: Path, data: bytes, reason: str) 
         list(read_html(path))
 
 
-def test_nothing_is_lost_of_a_large_or_broken_page(tmp_path: Path) -> None:
+def test_no_text_of_a_large_or_broken_page_is_lost(tmp_path: Path) -> None:
     words = [f"w{n}" for n in range(20_000)]
     (tmp_path / "a.html").write_text("<div>" * 150 + "<p>".join(words) + "</p></html><p>a\x00b</b><div>the end")
     (document,) = read(tmp_path)

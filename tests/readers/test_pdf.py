@@ -1,4 +1,4 @@
-"""PDF files: a document per page; what cannot be read is named, with the reason."""
+"""PDF files become one document per page; errors name the page and the reason."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def collected(path: Path) -> tuple[list[Document], list[str], list[str]]:
     return documents, [e.replace(str(path), "FILE") for e in errors], [s.replace(str(path), "FILE") for s in skipped]
 
 
-def test_each_page_is_a_document_that_can_be_cited(tmp_path: Path) -> None:
+def test_each_page_is_a_document_with_its_page_in_the_id(tmp_path: Path) -> None:
     (tmp_path / "a.pdf").write_bytes(pdf("Llamas in a café.", "Camels."))
     source = (tmp_path / "a.pdf").as_posix()
     assert list(read(tmp_path)) == [
@@ -68,7 +68,7 @@ def test_a_gzipped_file(tmp_path: Path) -> None:
     assert [d.text for d in read(path)] == ["Llamas."]
 
 
-def test_encryption_that_asks_for_no_password_is_read(tmp_path: Path) -> None:
+def test_an_encrypted_file_that_needs_no_password_is_read(tmp_path: Path) -> None:
     path = tmp_path / "a.pdf"
     path.write_bytes(pdf("for all to read", owner_password="o", encryption_method=AES))
     assert [d.text for d in read(path)] == ["for all to read"]
@@ -85,9 +85,9 @@ def test_encryption_that_asks_for_no_password_is_read(tmp_path: Path) -> None:
         (b"only text", "FILE: cannot be read as PDF: "),
         (b"", "FILE: cannot be read as PDF: "),
     ],
-    ids=["locked", "scan", "cut", "no pages", "junk", "text", "empty"],
+    ids=["locked", "scan", "incomplete", "no pages", "junk", "text", "empty"],
 )
-def test_what_cannot_be_read_is_named(
+def test_an_unreadable_file_is_reported_with_the_reason(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], data: bytes, reason: str
 ) -> None:
     path = tmp_path / "a.pdf"
@@ -100,7 +100,7 @@ def test_what_cannot_be_read_is_named(
         list(read_pdf(path))
 
 
-def test_a_damaged_page_is_named_and_the_others_read(tmp_path: Path) -> None:
+def test_a_damaged_page_is_reported_and_the_others_are_read(tmp_path: Path) -> None:
     (tmp_path / "a.pdf").write_bytes(with_damaged_first_page())
     documents, errors, skipped = collected(tmp_path / "a.pdf")
     assert [d.text for d in documents] == ["two"]
@@ -113,13 +113,13 @@ def test_pages_without_text_are_reported(tmp_path: Path) -> None:
     (tmp_path / "a.pdf").write_bytes(pdf("one", "", "three", ""))
     documents, errors, skipped = collected(tmp_path / "a.pdf")
     assert [d.metadata["page"] for d in documents] == [1, 3]
-    assert (errors, skipped) == ([], ["FILE: not read: no text on page 2, 4 of 4"])
+    assert (errors, skipped) == ([], ["FILE: skipped: no text on page 2, 4 of 4"])
     with pytest.warns(UserWarning, match="no text on page 2, 4 of 4"):
         list(read(tmp_path))
 
 
 @pytest.mark.parametrize(("module", "name"), [("pypdf", "a.pdf"), ("markdownify", "a.html"), ("bs4", "a.htm.gz")])
-def test_without_the_extra_nothing_is_read_or_passed_over(
+def test_a_missing_extra_is_an_error_before_anything_is_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: str, name: str
 ) -> None:
     (tmp_path / "docs" / "deep").mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""Files become documents lazily; whatever cannot be read is named with its file, its line and the reason."""
+"""Files are read lazily; each error names the file, the line and the reason."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_a_folder_is_read_in_order_with_relative_ids(tmp_path: Path) -> None:
 def test_other_files_in_a_folder_are_reported(tmp_path: Path) -> None:
     put(tmp_path / "a.txt", "a")
     put(tmp_path / "data.jsonl", "{}")
-    with pytest.warns(UserWarning, match=r"data\.jsonl: not read"):
+    with pytest.warns(UserWarning, match=r"data\.jsonl: skipped: .* give this file itself"):
         assert [d.text for d in read_folder(tmp_path)] == ["a"]
     documents, errors = collected(tmp_path)
     assert len(documents) == 1
@@ -78,7 +78,7 @@ def test_links_to_folders_are_reported_and_not_followed(tmp_path: Path) -> None:
     assert "link to a folder" in errors[0]
 
 
-def test_a_single_text_file_is_named_by_its_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_id_of_a_single_text_file_is_its_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     put(tmp_path / "docs" / "a.md", BOM + b"text")
     monkeypatch.chdir(tmp_path)
     assert list(read("docs/a.md")) == [Document("text", "docs/a.md", {"source": "docs/a.md"})]
@@ -102,13 +102,13 @@ def test_jsonl(tmp_path: Path, suffix: str) -> None:
     ]
 
 
-def test_fields_can_be_named(tmp_path: Path) -> None:
+def test_the_fields_can_be_chosen(tmp_path: Path) -> None:
     path = put(tmp_path / "c.jsonl", lines({"key": "x", "body": "b", "title": "t", "more": {"n": 1}}))
     fields = Fields(text="body", id="key", metadata="more")
     assert list(read(path, fields=fields)) == [Document("b", "x", {"title": "t", "n": 1})]
 
 
-def test_bad_lines_are_reported_and_the_others_read(tmp_path: Path) -> None:
+def test_bad_lines_are_reported_and_the_others_are_read(tmp_path: Path) -> None:
     bad = [
         "{",
         "[1]",
@@ -148,7 +148,7 @@ def test_the_first_bad_line_raises_without_a_handler(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("prefix", [b"", BOM])
-def test_bytes_that_are_not_utf8_are_located(tmp_path: Path, prefix: bytes) -> None:
+def test_invalid_utf8_is_reported_with_its_offset(tmp_path: Path, prefix: bytes) -> None:
     offset = len(prefix)
     path = put(tmp_path / "c.jsonl", prefix + b'{"text": "a"}\n{"text": "\xff"}\n{"text": "b"}\n')
     documents, errors = collected(path)
@@ -169,7 +169,7 @@ def test_csv(tmp_path: Path) -> None:
     assert list(read(path, fields=Fields(text="body", id="key"))) == [Document("a, b", "x")]
 
 
-def test_bad_rows_are_reported_and_the_others_read(tmp_path: Path) -> None:
+def test_bad_rows_are_reported_and_the_others_are_read(tmp_path: Path) -> None:
     path = put(tmp_path / "c.csv", b'id,text\n1,a,b\n2\n3,"c\n\xff"\n4,"x"y\n5,good\n6,"open')
     documents, errors = collected(path)
     assert [d.text for d in documents] == ["good"]
@@ -186,12 +186,12 @@ def test_bad_rows_are_reported_and_the_others_read(tmp_path: Path) -> None:
     ("header", "complaint"),
     [
         (b"id,body", "FILE:1: no column 'text'; the header has 'id', 'body'"),
-        (b"text,a,text", "FILE:1: column 'text' stands twice in the header"),
+        (b"text,a,text", "FILE:1: column 'text' is in the header more than once"),
         (b"text,\xff", "FILE:1: not UTF-8"),
         (b'"text"x', "FILE:1: ',' expected"),
     ],
 )
-def test_a_header_that_cannot_serve_is_reported_once(tmp_path: Path, header: bytes, complaint: str) -> None:
+def test_an_unusable_header_is_reported_once(tmp_path: Path, header: bytes, complaint: str) -> None:
     documents, errors = collected(put(tmp_path / "c.csv", header + b"\n1,2,3\n4,5,6\n"))
     assert not documents
     assert len(errors) == 1
@@ -203,7 +203,7 @@ def test_a_cell_may_be_a_megabyte(tmp_path: Path) -> None:
     assert [len(d.text) for d in read_csv(path)] == [10**6]
 
 
-def test_a_file_that_breaks_off_is_reported_after_its_whole_lines(tmp_path: Path) -> None:
+def test_a_truncated_file_is_reported_after_its_complete_lines(tmp_path: Path) -> None:
     whole = gzip.compress(lines(*({"text": str(n) * 50, "id": n} for n in range(20_000))).encode())
     path = tmp_path / "c.jsonl.gz"
     path.write_bytes(whole[: len(whole) // 2])
@@ -217,7 +217,7 @@ def test_a_file_that_breaks_off_is_reported_after_its_whole_lines(tmp_path: Path
         list(read(path))
 
 
-def test_sources_are_checked_before_anything_is_read(tmp_path: Path) -> None:
+def test_paths_are_checked_before_anything_is_read(tmp_path: Path) -> None:
     good = put(tmp_path / "a.txt", "a")
     with pytest.raises(CorpusError, match="no such file"):
         read([good, tmp_path / "none.txt"])
@@ -227,7 +227,7 @@ def test_sources_are_checked_before_anything_is_read(tmp_path: Path) -> None:
         check([put(tmp_path / "noname", "")])
 
 
-def test_reading_is_lazy_and_takes_constant_memory(tmp_path: Path) -> None:
+def test_reading_is_lazy_and_needs_constant_memory(tmp_path: Path) -> None:
     path = tmp_path / "large.csv"
     with path.open("w", newline="") as file:
         writer = csv.writer(file)
@@ -258,7 +258,7 @@ def test_dates_and_decimals_in_parquet_become_json(tmp_path: Path) -> None:
     assert document.metadata == iso
 
 
-def test_parquet_takes_constant_memory_however_large_its_row_groups(tmp_path: Path) -> None:
+def test_parquet_needs_constant_memory_for_row_groups_of_any_size(tmp_path: Path) -> None:
     table = pyarrow.table({"id": range(20_000), "text": [f"{n} " * 300 for n in range(20_000)]})
     path = tmp_path / "large.parquet"
     pyarrow.parquet.write_table(table, path, row_group_size=10_000, use_dictionary=False, compression="none")
@@ -282,7 +282,7 @@ def test_standard_input_is_json_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     assert total_bytes("-") is None
 
 
-def test_a_folder_in_the_layout_of_beir_is_its_corpus(tmp_path: Path) -> None:
+def test_a_folder_in_beirs_layout_is_read_as_its_corpus(tmp_path: Path) -> None:
     put(tmp_path / "corpus.jsonl", lines({"_id": "d", "title": "Title", "text": "text"}))
     put(tmp_path / "queries.jsonl", lines({"_id": "q", "text": "no document"}))
     put(tmp_path / "qrels" / "test.tsv", "query-id\tcorpus-id\tscore\nq\td\t1\n")
@@ -290,7 +290,7 @@ def test_a_folder_in_the_layout_of_beir_is_its_corpus(tmp_path: Path) -> None:
     assert total_bytes(tmp_path) == (tmp_path / "corpus.jsonl").stat().st_size
 
 
-def test_the_bytes_read_grow_to_the_total_that_was_told(tmp_path: Path) -> None:
+def test_the_reported_bytes_add_up_to_the_total(tmp_path: Path) -> None:
     records = [{"id": str(n), "text": str(n) * 9} for n in range(5_000)]
     sources = [
         put(tmp_path / "a.jsonl", lines(*records)),

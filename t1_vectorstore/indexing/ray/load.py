@@ -20,8 +20,8 @@ from t1_vectorstore.indexing.ray.cluster import LOCAL, cluster
 from t1_vectorstore.indexing.ray.duplicates import Duplicates
 from t1_vectorstore.indexing.ray.run import Workers, outcomes
 from t1_vectorstore.indexing.ray.worker import Task
-from t1_vectorstore.readers import REASON, RECORD_READERS, Fields, check
-from t1_vectorstore.readers.lines import kind
+from t1_vectorstore.readers import FAILURE_FIELD, RECORD_READERS, Fields, check
+from t1_vectorstore.readers.lines import content_suffix
 
 
 def load_on_ray(
@@ -107,7 +107,7 @@ def check_shards(shards: Sequence[str | Path]) -> None:
         MissingExtraError: ray, or what a shard is read with, is not installed.
     """
     for path in map(Path, shards):
-        if path.is_dir() or (path.exists() and kind(path) not in RECORD_READERS) or str(path) == "-":
+        if path.is_dir() or (path.exists() and content_suffix(path) not in RECORD_READERS) or str(path) == "-":
             raise ValueError(f"{path}: workers take files of records ({', '.join(RECORD_READERS)}); name each of them")
     check(shards)
     if not shards:
@@ -117,4 +117,4 @@ def check_shards(shards: Sequence[str | Path]) -> None:
 
 
 def _letter(failure: Failure) -> bytes:
-    return (json.dumps({"id": failure.id, REASON: failure.reason}) + "\n").encode("ascii")
+    return (json.dumps({"id": failure.id, FAILURE_FIELD: failure.reason}) + "\n").encode("ascii")

@@ -1,4 +1,4 @@
-"""Chunks are exact slices, in order, that lose nothing, fit, and end where a reader would end them."""
+"""Chunks are exact slices in order, lose nothing, fit into the size, and end at natural boundaries."""
 
 from __future__ import annotations
 
@@ -56,17 +56,17 @@ def test_a_document_that_fits_is_one_chunk_with_its_own_id_and_text() -> None:
     assert split("  short \n") == [Chunk("d", "d", "  short \n", 0, 9)]
 
 
-def test_a_document_without_an_id_is_named_by_its_text() -> None:
+def test_the_id_defaults_to_the_hash_of_the_text() -> None:
     (chunk,) = Chunker().split(Document("abc"))
     assert chunk.id == chunk.document_id == document_id(Document("abc")) == hashlib.sha256(b"abc").hexdigest()
 
 
-def test_a_long_document_numbers_its_chunks() -> None:
+def test_the_chunks_of_a_long_document_are_numbered() -> None:
     assert [c.id for c in split("aaaa bbbb cccc", size=5)] == ["d#chunk-0", "d#chunk-1", "d#chunk-2"]
 
 
 @pytest.mark.parametrize(
-    ("text", "pieces"),
+    ("text", "expected"),
     [
         ("One two.\n\nThree four. Five", ["One two.", "Three four. Five"]),
         ("One two. Three\nfour five six", ["One two. Three", "four five six"]),
@@ -78,12 +78,12 @@ def test_a_long_document_numbers_its_chunks() -> None:
         ("abcdefghijklmnopqrstuvwxyz", ["abcdefghijklmnopqr", "stuvwxyz"]),
     ],
 )
-def test_cuts_fall_on_the_best_boundary(text: str, pieces: list[str]) -> None:
-    assert [chunk.text for chunk in split(text, size=18)] == pieces
+def test_chunks_end_at_the_best_boundary(text: str, expected: list[str]) -> None:
+    assert [chunk.text for chunk in split(text, size=18)] == expected
 
 
 @pytest.mark.parametrize("symbol", ["e\u0301", FAMILY, "🇨🇿", "👍🏽", "\u1100\u1161\u11a8", "❤\ufe0f"])
-def test_a_hard_cut_never_tears_a_visible_character(symbol: str) -> None:
+def test_a_hard_split_keeps_visible_characters_whole(symbol: str) -> None:
     for size in range(len(symbol) * 2, len(symbol) * 4):
         for overlap in (0, len(symbol)):
             for chunk in split(symbol * 30, size=size, overlap=overlap):
@@ -101,15 +101,15 @@ def test_overlap_repeats_whole_words() -> None:
 )
 @pytest.mark.parametrize("prefix", ["", " " * 1000, " " * 10**6])
 @pytest.mark.parametrize("overlap", [0, 200])
-@pytest.mark.timeout(20)  # linear work takes half a second
-def test_a_megabyte_of_anything_is_cut_in_linear_time(text: str, prefix: str, overlap: int) -> None:
+@pytest.mark.timeout(20)  # linear time is half a second
+def test_a_megabyte_of_any_text_is_split_in_linear_time(text: str, prefix: str, overlap: int) -> None:
     text = prefix + text * (10**6 // len(text)) + "x"
     chunks = split(text, size=1000, overlap=overlap)
     assert len(chunks) < 3000
 
 
 @pytest.mark.parametrize("text", ["", " \n\t ", "broken \ud800 half"])
-def test_texts_no_model_can_embed_are_refused(text: str) -> None:
+def test_texts_that_no_model_can_embed_are_refused(text: str) -> None:
     with pytest.raises(InvalidText):
         split(text)
 

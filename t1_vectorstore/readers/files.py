@@ -1,0 +1,236 @@
+"""Read paths: choose the reader of each file, walk folders, and check all paths before anything is read."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from importlib.util import find_spec
+from pathlib import Path
+
+from t1_vectorstore.errors import CorpusError, MissingExtraError
+from t1_vectorstore.readers.html import read_html
+from t1_vectorstore.readers.lines import (
+    STDIN,
+    OnBytes,
+    OnError,
+    content_suffix,
+    decode,
+    ignore_bytes,
+    raise_error,
+    read_bytes,
+    warn,
+)
+from t1_vectorstore.readers.parquet import read_parquet
+from t1_vectorstore.readers.pdf import read_pdf
+from t1_vectorstore.readers.records import Fields, read_csv, read_jsonl
+from t1_vectorstore.types import Document
+
+_TEXT_SUFFIXES = (".txt", ".text", ".md", ".markdown")
+_HTML_SUFFIXES = (".html", ".htm", ".xhtml")
+_PDF_SUFFIX = ".pdf"
+
+_DOCUMENT_SUFFIXES = (*_TEXT_SUFFIXES, *_HTML_SUFFIXES, _PDF_SUFFIX)
+"""Files that are documents themselves. Only these are read from a folder."""
+
+RECORD_READERS = {
+    ".jsonl": read_jsonl,
+    ".ndjson": read_jsonl,
+    ".csv": read_csv,
+    ".tsv": read_csv,
+    ".parquet": read_parquet,
+}
+"""Files with many documents, which are given one by one."""
+
+# For each suffix: the extra that its reader needs, and the modules that the extra installs.
+_EXTRAS = {
+    _PDF_SUFFIX: ("documents", ("pypdf",)),
+    **dict.fromkeys(_HTML_SUFFIXES, ("documents", ("bs4", "lxml", "markdownify"))),
+    ".parquet": ("parquet", ("pyarrow",)),
+}
+
+
+def read(
+    paths: str | Path | Iterable[str | Path],
+    *,
+    fields: Fields = Fields(),
+    on_error: OnError = raise_error,
+    on_skip: OnError = warn,
+    on_bytes: OnBytes = ignore_bytes,
+) -> Iterator[Document]:
+    """Read files and folders, each with the reader for its kind.
+
+    The suffix decides how a file is read: ``.txt``, ``.md``, ``.html``, ``.pdf`` (extra ``documents``), ``.jsonl``,
+    ``.csv`` and ``.tsv``, each also with ``.gz`` appended, and ``.parquet`` (extra ``parquet``). ``-`` is JSON Lines
+    from standard input. From a folder, text, Markdown, HTML and PDF files are read; from a folder in BEIR's layout, its
+    ``corpus.jsonl``.
+
+    Args:
+        paths: One path or several, which are read in this order.
+        fields: Which fields of JSONL, CSV and Parquet records hold the text, the id and the metadata.
+        on_error: Called with each line or file that cannot be read, instead of raising ``CorpusError``.
+        on_skip: Called with each file of an unknown kind in a folder, instead of warning.
+        on_bytes: Called during reading with the number of bytes read since the last call; they add up to
+            ``total_bytes``.
+
+    Raises:
+        CorpusError: A path does not exist or has an unknown kind. Raised by the call itself, before anything is read.
+        MissingExtraError: A file needs an extra that is not installed. Raised by the call itself as well.
+    """
+    sources = _as_paths(paths)
+    check(sources)
+    return _read(sources, fields, on_error, on_skip, on_bytes)
+
+
+def _read(
+    paths: Iterable[Path], fields: Fields, on_error: OnError, on_skip: OnError, on_bytes: OnBytes
+) -> Iterator[Document]:
+    for path in paths:
+        file = _beir_corpus(path) or path
+        if path == STDIN or (content_suffix(file) in RECORD_READERS and not file.is_dir()):
+            reader = RECORD_READERS.get(content_suffix(file), read_jsonl)
+            yield from reader(file, fields=fields, on_error=on_error, on_bytes=on_bytes)
+        elif path.is_dir():
+            yield from read_folder(path, on_error=on_error, on_skip=on_skip, on_bytes=on_bytes)
+        else:
+            yield from _read_document(path, None, on_error, on_skip)
+            on_bytes(_size(path))
+
+
+def read_folder(
+    folder: str | Path,
+    *,
+    on_error: OnError = raise_error,
+    on_skip: OnError = warn,
+    on_bytes: OnBytes = ignore_bytes,
+) -> Iterator[Document]:
+    """Read all text, Markdown, HTML and PDF files in a folder and its subfolders, in the order of their paths.
+
+    The id of a document is its path relative to the folder, with forward slashes; for a PDF, with the page appended.
+    Names that begin with a dot are ignored, and links to folders are not followed.
+
+    Args:
+        folder: The folder.
+        on_error: Called with each file or folder that cannot be read, instead of raising ``CorpusError``.
+        on_skip: Called, instead of warning, with each file of another kind, each link to a folder, and the pages of a
+            PDF without text.
+        on_bytes: Called with the size of each file after it was read.
+
+    Raises:
+        MissingExtraError: There are HTML or PDF files, and the extra ``documents`` is not installed.
+    """
+    folder = Path(folder)
+    for path in _walk(folder, on_error, on_skip):
+        suffix = content_suffix(path)
+        if suffix in _DOCUMENT_SUFFIXES:
+            yield from _read_document(path, path.relative_to(folder).as_posix(), on_error, on_skip)
+            on_bytes(_size(path))
+        elif suffix in RECORD_READERS:
+            on_skip(
+                CorpusError(f"{path}: skipped: records in a folder are not read; give this file itself as a source")
+            )
+        else:
+            on_skip(CorpusError(f"{path}: skipped: only {', '.join(_DOCUMENT_SUFFIXES)} are read from a folder"))
+
+
+def read_text(path: str | Path, *, id: str | None = None, on_error: OnError = raise_error) -> Iterator[Document]:  # noqa: A002
+    """Read a plain text or Markdown file, plain or ``.gz``, as one document.
+
+    Args:
+        path: The file; also stored as metadata ``source``.
+        id: Id of the document. Default: the path as given, with forward slashes.
+        on_error: Called instead of raising ``CorpusError``.
+    """
+    path = Path(path)
+    try:
+        text = decode(read_bytes(path), str(path))
+    except CorpusError as error:
+        on_error(error)
+        return
+    yield Document(text, id=path.as_posix() if id is None else id, metadata={"source": path.as_posix()})
+
+
+def check(paths: Iterable[str | Path]) -> None:
+    """Refuse paths that ``read`` cannot read, before anything is read.
+
+    Raises:
+        CorpusError: A path does not exist or has an unknown kind. The message lists the known ones.
+        MissingExtraError: A file, possibly inside a folder, needs an extra that is not installed.
+    """
+    for path in map(Path, paths):
+        if path == STDIN:
+            continue
+        if not path.exists():
+            raise CorpusError(f"{path}: no such file or folder")
+        known = (*_DOCUMENT_SUFFIXES, *RECORD_READERS)
+        if not path.is_dir() and content_suffix(path) not in known:
+            suffix = content_suffix(path) or "a file without a suffix"
+            raise CorpusError(
+                f"{path}: no reader for {suffix!r}; known: {', '.join(known)}; all but .parquet also with .gz"
+            )
+        for file in _files_to_read(path):
+            extra, modules = _EXTRAS.get(content_suffix(file), ("", ()))
+            if any(find_spec(module) is None for module in modules):
+                raise MissingExtraError(extra, f"reading {file}")
+
+
+def total_bytes(paths: str | Path | Iterable[str | Path]) -> int | None:
+    """Return the number of bytes that ``read`` will report to ``on_bytes``; None if standard input is among the paths.
+
+    An inaccessible file counts as empty; its error is reported when it is read.
+    """
+    sources = _as_paths(paths)
+    return None if STDIN in sources else sum(_size(file) for path in sources for file in _files_to_read(path))
+
+
+def _as_paths(paths: str | Path | Iterable[str | Path]) -> list[Path]:
+    return [Path(paths)] if isinstance(paths, str | Path) else [Path(path) for path in paths]
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
+def _read_document(path: Path, id: str | None, on_error: OnError, on_skip: OnError) -> Iterator[Document]:  # noqa: A002
+    suffix = content_suffix(path)
+    if suffix == _PDF_SUFFIX:
+        return read_pdf(path, id=id, on_error=on_error, on_skip=on_skip)
+    return (read_html if suffix in _HTML_SUFFIXES else read_text)(path, id=id, on_error=on_error)
+
+
+def _files_to_read(path: Path) -> Iterator[Path]:
+    """Yield the files that ``read`` opens for a path; problems on the way are reported when the path is read."""
+    if not path.is_dir():
+        yield path
+    elif corpus := _beir_corpus(path):
+        yield corpus
+    else:
+        files = _walk(path, lambda _: None, lambda _: None)
+        yield from (file for file in files if content_suffix(file) in _DOCUMENT_SUFFIXES)
+
+
+def _beir_corpus(folder: Path) -> Path | None:
+    """Return the corpus of a folder in BEIR's layout, ``corpus.jsonl`` beside ``queries.jsonl``; None for others."""
+    corpus = folder / "corpus.jsonl"
+    return corpus if corpus.is_file() and (folder / "queries.jsonl").is_file() else None
+
+
+def _walk(folder: Path, on_error: OnError, on_skip: OnError) -> Iterator[Path]:
+    """Yield all files below a folder in the order of their paths, without hidden ones and without following links."""
+    try:
+        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+    except OSError as error:
+        on_error(CorpusError(f"{folder}: cannot be read: {error.strerror}"))
+        return
+    for entry in entries:
+        path = folder / entry.name
+        if entry.name.startswith("."):
+            continue
+        if entry.is_dir(follow_symlinks=False):
+            yield from _walk(path, on_error, on_skip)
+        elif entry.is_dir():
+            on_skip(CorpusError(f"{path}: skipped: a link to a folder; give the folder itself as a source"))
+        else:
+            yield path
