@@ -1,37 +1,54 @@
 # Everything from a bare checkout: Python 3.10+ and make are all that is needed.
-#   make demo         install, then the package's main job end to end
-#   make test         install, then every check that needs no server
-#   make test-server  install, then the tests against a real Qdrant server
-#   make test-faults  install, then 200 loads that are killed or cut off, to the same end each time
-#   make test-ray     install, with Ray in an environment of its own, then loads by several workers
-#   make test-train   install, with TRL in an environment of its own, then the training stages on tiny models
-#   make test-vllm    install vLLM's CPU build into an environment of its own (3.5 GB), then the tests of its backend
-#   make bench        install the rivals too (several gigabytes), then measure the model's speed against them
-#   make lint         install, then only the quick checks
+#   make demo           install, then the package's main job end to end
+#   make test           install, then every check that needs no server, on all cores
+#   make lint           install, then only the quick checks
+#   make docs           install, then build the documentation site, strictly
+#   make test-process   install, then the tests that start or kill processes, or check container images
+#   make test-server    install, then the tests against a real Qdrant server
+#   make test-faults    install, then 200 loads that are killed or cut off, and must end the same each time
+#   make test-ray       install, with Ray in its own environment, then loads by several workers
+#   make test-train     install, with TRL in its own environment, then the training stages on tiny models
+#   make test-vllm      install vLLM's CPU build into its own environment (3.5 GB), then the tests of its backend
+#   make coverage       install, then the default tests with branch coverage
+#   make bench          install the alternatives too (several gigabytes), then compare the model's speed with theirs
 
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 PYTEST_ARGS ?=
+# Tests per worker process; a file stays on one worker, so that its fixtures are made once.
+WORKERS ?= auto
+PARALLEL := -n $(WORKERS) --dist loadfile
 
-# One thread per process: the tests' models are tiny, and OpenMP threads that wait for a busy core cost more than they give.
+# One thread per process: the tests' models are tiny, and OpenMP threads waiting for a busy core cost more than they give.
 export OMP_NUM_THREADS ?= 1
 
 .DELETE_ON_ERROR:
-.PHONY: demo test test-server test-faults test-ray test-train test-vllm bench lint clean
+.PHONY: demo test lint docs coverage test-process test-server test-faults test-ray test-train test-vllm bench clean
 
 demo: $(VENV)/.local
 	$(BIN)/t1 demo
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest $(PARALLEL) $(PYTEST_ARGS)
 	$(MAKE) --no-print-directory lint
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+coverage: $(VENV)/.dev
+	$(BIN)/python -m coverage run -m pytest -p no:cacheprovider $(PYTEST_ARGS)
+	$(BIN)/python -m coverage combine --quiet
+	$(BIN)/python -m coverage report
+
+docs: $(VENV)-docs/.docs
+	$(VENV)-docs/bin/python -m mkdocs build --strict --site-dir site
+
+test-process: $(VENV)/.dev
+	$(BIN)/python -m pytest $(PARALLEL) -m process $(PYTEST_ARGS)
 
 test-server: $(VENV)/.dev
 	$(BIN)/python -m tests.collection.qdrant_binary
@@ -41,28 +58,28 @@ test-faults: $(VENV)/.dev
 	$(BIN)/python -m tests.collection.qdrant_binary
 	T1_REQUIRE_SERVER=1 $(BIN)/python -m pytest tests/faults -m 'not slow' $(PYTEST_ARGS)
 
-# Ray and vLLM leave sockets to the garbage collector, which may come after the last test, where no test's marks hold any more.
+# Ray and vLLM leave sockets to the garbage collector, which may run after the last test, where no filter of a test applies.
 FOREIGN = -W default::ResourceWarning
 
-# 340 MB, and pandas among them, which other tests are to do without: so Ray is laid over the environment, not put into it.
+# Ray needs 340 MB and brings pandas, which other tests must do without: it is laid over the environment, not put into it.
 test-ray: $(VENV)-ray/.ray
 	$(BIN)/python -m tests.collection.qdrant_binary
-	PYTHONPATH=$(CURDIR) T1_REQUIRE_SERVER=1 $(VENV)-ray/bin/python -m pytest tests/distributed -m ray $(FOREIGN) $(PYTEST_ARGS)
+	PYTHONPATH=$(CURDIR) T1_REQUIRE_SERVER=1 $(VENV)-ray/bin/python -m pytest tests/indexing_ray -m ray $(FOREIGN) $(PYTEST_ARGS)
 
-# accelerate, peft and trl change what transformers does where they are installed: so they are laid over, as Ray is.
+# accelerate, peft and trl change what transformers does where they are installed: they are laid over, as Ray is.
 test-train: $(VENV)-train/.train
 	PYTHONPATH=$(CURDIR) $(VENV)-train/bin/python -m pytest tests/training -m train $(PYTEST_ARGS)
 
 test-vllm: $(VENV)-vllm/.vllm
-	VLLM_CPU_KVCACHE_SPACE=1 T1_REQUIRE_VLLM=1 $(VENV)-vllm/bin/python -m pytest tests/vllm_tier -m vllm $(FOREIGN) $(PYTEST_ARGS)
+	VLLM_CPU_KVCACHE_SPACE=1 T1_REQUIRE_VLLM=1 $(VENV)-vllm/bin/python -m pytest tests/vllm_backend -m vllm $(FOREIGN) $(PYTEST_ARGS)
 
 bench: $(VENV)-vllm/.bench
 	$(VENV)-vllm/bin/python -m benchmarks.speed $(BENCH_ARGS)
 
 clean:
-	rm -rf $(VENV) $(VENV)-ray $(VENV)-train $(VENV)-vllm .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-docs $(VENV)-ray $(VENV)-train $(VENV)-vllm .mypy_cache .pytest_cache .ruff_cache .hypothesis site
 
-# torch goes first and pinned: left to the resolver, pip tries builds of several gigabytes.
+# torch is installed first and pinned: left to the resolver, pip tries builds of several gigabytes.
 $(VENV)/.local: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) install -c constraints.txt torch
@@ -73,20 +90,29 @@ $(VENV)/.dev: $(VENV)/.local
 	$(PIP) install -c constraints.txt -e '.[local,dev]'
 	touch $@
 
+# The site is built from the sources; only the command line reference imports the package, which needs no torch.
+$(VENV)-docs/.docs: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)-docs
+	$(VENV)-docs/bin/python -m pip --disable-pip-version-check --quiet install -c constraints.txt -e '.[docs]'
+	touch $@
+
+UNDER = $(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))'
+SITE = -c 'import sysconfig; print(sysconfig.get_path("purelib"))'
+
 $(VENV)-ray/.ray: $(VENV)/.dev
 	$(PYTHON) -m venv $(VENV)-ray
-	$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' > "$$($(VENV)-ray/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/under.pth"
+	$(UNDER) > "$$($(VENV)-ray/bin/python $(SITE))/under.pth"
 	$(VENV)-ray/bin/python -m pip --disable-pip-version-check --quiet install -c constraints.txt 'ray[data]'
 	touch $@
 
 $(VENV)-train/.train: $(VENV)/.dev
 	$(PYTHON) -m venv $(VENV)-train
-	$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' > "$$($(VENV)-train/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/under.pth"
+	$(UNDER) > "$$($(VENV)-train/bin/python $(SITE))/under.pth"
 	$(VENV)-train/bin/python -m pip --disable-pip-version-check --quiet install -c constraints.txt accelerate datasets peft tensorboard trl
 	touch $@
 
-# vLLM decides the versions of much that constraints.txt pins, so only torch is pinned. The three that are thrown out are
-# builds for another torch, and vLLM cannot be imported beside them.
+# vLLM decides the versions of much that constraints.txt pins, so only torch is pinned. The three packages that are removed
+# are builds for another torch, and vLLM cannot be imported beside them.
 $(VENV)-vllm/.vllm: PIP = $(VENV)-vllm/bin/python -m pip --disable-pip-version-check --quiet
 $(VENV)-vllm/.vllm: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)-vllm
