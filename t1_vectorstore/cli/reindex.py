@@ -27,7 +27,7 @@ from t1_vectorstore.cli.progress import busy
 from t1_vectorstore.cli.stores import open_collection
 
 if TYPE_CHECKING:
-    from t1_vectorstore.maintenance.reindex import Reindexed
+    from t1_vectorstore.maintenance.reindex import ReindexResult
 
 SHOWN = 10
 """Of many ids, so many are printed."""
@@ -113,7 +113,7 @@ def reindex(
         raise typer.Exit(FAILED)
 
 
-def _print(done: Reindexed, where: str, model: str) -> None:
+def _print(done: ReindexResult, where: str, model: str) -> None:
     if done.truncated:
         some = counted(len(done.truncated), "chunk")
         note(f"the model reads only the beginning of {some}, such as {done.truncated[0]}")
@@ -135,9 +135,9 @@ def _print(done: Reindexed, where: str, model: str) -> None:
 
 
 def _exchange(where: str, name: str, api_key: str | None, *, rollback: bool, yes: bool) -> None:
-    from t1_vectorstore.maintenance.swap import home_of
+    from t1_vectorstore.maintenance.swap import swap_target
 
-    with closing(home_of(where, name, api_key=api_key)) as home:
+    with closing(swap_target(where, name, api_key=api_key)) as home:
         if rollback:
             home.roll_back()
             with open_collection(where, name=name, api_key=api_key) as found:

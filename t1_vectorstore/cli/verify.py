@@ -97,13 +97,13 @@ def _proven(found: Verification, unread: list[str], skipped: list[str]) -> bool:
 
 
 def _print(found: Verification, index: str, unread: list[str], skipped: list[str]) -> None:
-    from t1_vectorstore.maintenance.verify import KINDS
+    from t1_vectorstore.maintenance.verify import DIFFERENCE_KINDS
 
     _list(f"{len(skipped)} not read", skipped, len(skipped))
     _list(f"{len(unread)} unreadable", unread, len(unread))
     for kind, differences in found.differences.items():
         lines = [f"{difference.id}: {difference.reason}" for difference in differences.first]
-        _list(f"{differences.count} {kind} ({KINDS[kind]})", lines, differences.count)
+        _list(f"{differences.count} {kind} ({DIFFERENCE_KINDS[kind]})", lines, differences.count)
     different = sum(differences.count for differences in found.differences.values())
     if found.equal:
         verdict = "equal" if _proven(found, unread, skipped) else "equal, as far as the source could be read"

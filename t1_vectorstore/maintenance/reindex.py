@@ -1,8 +1,8 @@
-"""Zero-downtime reindex: another model, or other settings, in the place of an index that is searched all the while.
+"""Reindex without downtime: replace an index by one with another model or other settings, while it is searched.
 
-The new build is made beside the old one, from the texts that the old one holds or from their source. When both are
-proven to hold the same, the new one takes the old one's place in one step: an alias on a server, the description of a
-folder. The old one stays until it is dropped, so that the step can be taken back.
+The new build is made beside the old one, from the texts that the old one holds. When both are proven to hold the same,
+the new build takes the place of the old one in one step: by moving an alias on a server, or by replacing the
+description of a folder. The old build is kept until it is dropped, so that the step can be undone.
 """
 
 from __future__ import annotations
@@ -20,32 +20,34 @@ from t1_vectorstore.collection import Collection
 from t1_vectorstore.embedding.embedder import T1Embedder
 from t1_vectorstore.engines.server.admin import ServerAdmin
 from t1_vectorstore.errors import StoreError
-from t1_vectorstore.maintenance.swap import Home, home_of
-from t1_vectorstore.maintenance.sync import Pass, changes, mirror
+from t1_vectorstore.maintenance.swap import SwapTarget, swap_target
+from t1_vectorstore.maintenance.sync import SyncPass, find_changes, sync_once
 from t1_vectorstore.options import Storage
 from t1_vectorstore.types import IndexKind
 
-MOST_PASSES = 10
-"""How often a build may try to catch up with an index that is written to meanwhile."""
-LISTED = 100
-"""Of the chunks that came too late, so many are listed."""
+MAX_PASSES = 10
+"""Maximum number of passes in which a build may catch up with an index that is written to."""
+MAX_LATE = 100
+"""Maximum number of late chunks that are listed."""
+
+_SETTINGS = ("content_key", "metadata_key", "hybrid", "indexes", "tenant", "storage")
 
 
 @dataclass(frozen=True, slots=True)
-class Reindexed:
-    """What a reindex has done.
+class ReindexResult:
+    """Result of a reindex.
 
     Attributes:
-        name: what the index is opened by: a server's alias, or the collection's name in a folder.
-        build: the build that it is now.
-        moved: whether anything took place: not where the index has that model and those settings already.
-        chunks: that it holds.
-        encoded: chunks that the model has read, in this run.
-        tokens: of theirs.
-        truncated: ids of chunks whose end the model did not read.
-        late: ids of chunks that were written to the old collection, or removed from it, while the alias was moved: they
-            are not in the new one. Always empty for a folder, where nobody can write at that moment.
-        seconds: wall time.
+        name: Name by which the index is opened: a server's alias, or the collection's name in a folder.
+        build: Name of the build that the index is now.
+        moved: Whether the build was replaced; false if the index already had that model and those settings.
+        chunks: Number of chunks in the index.
+        encoded: Number of chunks that the model encoded in this run.
+        tokens: Number of their tokens.
+        truncated: Ids of chunks whose end the model did not read.
+        late: Ids of chunks that were written to the old collection, or deleted from it, while the alias was moved, and
+            that the new one lacks. Always empty for a folder, which has no other writers at that moment.
+        seconds: Wall time.
     """
 
     name: str
@@ -69,57 +71,57 @@ def reindex(
     tenant: str | None = None,
     storage: Storage | None = None,
     api_key: str | None = None,
-    on_progress: Callable[[Pass], None] | None = None,
-) -> Reindexed:
+    on_progress: Callable[[SyncPass], None] | None = None,
+) -> ReindexResult:
     """Move an index to another model or other settings, while it is searched and written to.
 
-    What is stored is encoded anew, chunk by chunk as it was cut. Interrupted anywhere, the same call goes on from
-    there. What the old index gains or loses meanwhile is caught up with, until a pass finds both equal.
+    The stored chunks are encoded again; documents are not split again. After an interruption the same call continues.
+    Changes to the old index during the reindex are repeated in the new build, until a pass finds both equal.
 
     Args:
-        old: the open index. A folder's is closed in the end, since its place is taken: open it again, with the new
-            model. A server's stays open, and goes on with the old collection.
-        embedder: the new model. Where it is the old one, the vectors are copied.
-        alias: a server's only: the name to search by from now on. ``None``: the alias that ``old`` was opened by.
-        hybrid: whether the new build holds words as well; ``None``: as the old one. Likewise for the rest.
-        indexes: metadata fields to filter by.
-        tenant: the metadata field that says whose a document is.
-        storage: how the points are kept.
-        api_key: for a server.
-        on_progress: told after each batch.
+        old: The open index. In a folder it is closed at the end; open it again, with the new model. On a server it
+            stays open, and keeps using the old collection.
+        embedder: The new model. For the same model, the vectors are copied.
+        alias: On a server, the alias by which the index is opened from now on. Default: the one that opened ``old``.
+        hybrid: Whether the new build stores words as well. Default: as the old one; the same holds for the next three.
+        indexes: Metadata fields to index for filters.
+        tenant: Metadata field that names the tenant.
+        storage: How the points are stored.
+        api_key: API key of the server.
+        on_progress: Called after each batch.
 
     Raises:
-        ValueError: the name cannot be an alias, or the index is in memory.
-        StoreError: the old index cannot be carried over, or does not come to rest. It is what it was, then.
-        BackendError: the model failed; likewise.
+        ValueError: The alias cannot be used, or the index is in memory or has shard keys.
+        StoreError: The old index has points that cannot be copied, or is written to all the time. It is unchanged.
+        BackendError: The model failed. The old index is unchanged.
     """
     started = time.perf_counter()
     alias = name_to_move(old, alias, api_key=api_key)
-    made = _made(old)
-    asked = {"hybrid": hybrid, "indexes": indexes, "tenant": tenant, "storage": storage}
-    settings = {**made, **{name: value for name, value in asked.items() if value is not None}}
-    if made["storage"].shard_keys or settings["storage"].shard_keys:
-        raise ValueError(f"{old.location} has points under shard keys, and a reindex cannot tell which are whose")
+    current = {name: getattr(old.schema, name) for name in _SETTINGS}
+    wanted = {"hybrid": hybrid, "indexes": indexes, "tenant": tenant, "storage": storage}
+    settings = {**current, **{name: value for name, value in wanted.items() if value is not None}}
+    if current["storage"].shard_keys or settings["storage"].shard_keys:
+        raise ValueError(f"{old.location} has shard keys, and a reindex cannot tell which points belong to which key")
     build = _build_name(embedder, settings)
-    model = None if old.identity.fingerprint == embedder.identity.fingerprint else embedder
-    if model is None and alias == old.name and settings == made:
-        return Reindexed(alias, build, False, old.count(), 0, 0, (), (), time.perf_counter() - started)
+    same_model = old.identity.fingerprint == embedder.identity.fingerprint
+    if same_model and alias == old.name and settings == current:
+        return ReindexResult(alias, build, False, old.count(), 0, 0, (), (), time.perf_counter() - started)
+    model = None if same_model else embedder
     with ExitStack() as stack:
-        home = stack.enter_context(closing(home_of(old.location, alias, api_key=api_key)))
-        new = stack.enter_context(closing(home.build(build, embedder.identity, settings)))
+        target = stack.enter_context(closing(swap_target(old.location, alias, api_key=api_key)))
+        new = stack.enter_context(closing(target.open_build(build, embedder.identity, settings)))
         with new.bulk():
-            passes = _until_equal(old, new, model, on_progress)
-        if (latest := old.latest_load) is not None:
-            new.note_load(latest)
+            passes = _sync(old, new, model, on_progress)
+        if (load := old.latest_load) is not None:
+            new.note_load(load)
         new.settle()
-        late = _switch(home, old, new, build, model, passes)
-    written = sum(done.written for done in passes)
-    return Reindexed(
+        late = _switch(target, old, new, build, model, passes)
+    return ReindexResult(
         name=alias,
         build=build,
         moved=True,
         chunks=passes[-1].compared,
-        encoded=written if model else 0,
+        encoded=sum(done.written for done in passes) if model else 0,
         tokens=sum(done.tokens for done in passes),
         truncated=tuple(name for done in passes for name in done.truncated),
         late=late,
@@ -128,15 +130,10 @@ def reindex(
 
 
 def name_to_move(old: Collection, alias: str | None = None, *, api_key: str | None = None) -> str:
-    """The name that a reindex moves to the new build; to be asked before a model is loaded for it.
-
-    Args:
-        old: the open index.
-        alias: as for ``reindex``.
-        api_key: for a server.
+    """Return the name by which the reindexed index will be opened. Call it before a model is loaded.
 
     Raises:
-        ValueError: it cannot be: it is a collection's, or stands for something else.
+        ValueError: The alias is a collection's name or points to another collection, or the index is not on a server.
     """
     if old.engine != "server":
         if alias is not None:
@@ -144,52 +141,47 @@ def name_to_move(old: Collection, alias: str | None = None, *, api_key: str | No
         return old.name
     with ServerAdmin(old.location, api_key=api_key) as admin:
         aliases, collections = admin.aliases(), admin.collections()
-    wanted = old.name if alias is None else alias
-    if wanted in collections:
+    name = old.name if alias is None else alias
+    if name in collections:
         raise ValueError(
-            f"{wanted!r} at {old.location} is a collection, and an alias cannot have the name of one; choose the alias "
-            "that is to be searched from now on (alias=, --alias), and open that in your programs"
+            f"{name!r} at {old.location} is a collection, and an alias cannot have the name of one; choose an alias to "
+            "search by from now on (alias=, --alias), and open that in your programs"
         )
-    if aliases.get(wanted, aliases.get(old.name, old.name)) != aliases.get(old.name, old.name):
-        raise ValueError(f"the alias {wanted!r} at {old.location} stands for {aliases[wanted]!r}, not for {old.name!r}")
-    return wanted
+    current = aliases.get(old.name, old.name)
+    if aliases.get(name, current) != current:
+        raise ValueError(f"the alias {name!r} at {old.location} points to {aliases[name]!r}, not to {old.name!r}")
+    return name
 
 
-def _until_equal(
-    old: Collection, new: Collection, model: T1Embedder | None, on_progress: Callable[[Pass], None] | None
-) -> list[Pass]:
-    passes = [mirror(old, new, model, on_progress=on_progress)]
+def _sync(
+    old: Collection, new: Collection, model: T1Embedder | None, on_progress: Callable[[SyncPass], None] | None
+) -> list[SyncPass]:
+    """Run passes until one finds no difference."""
+    passes = [sync_once(old, new, model, on_progress=on_progress)]
     while passes[-1].changes:
-        if len(passes) == MOST_PASSES:
+        if len(passes) == MAX_PASSES:
             raise StoreError(
                 f"{old.location} is written to faster than the new build catches up: {passes[-1].changes} chunks "
-                f"changed during the last of {MOST_PASSES} passes; do it again when less is written"
+                f"changed during the last of {MAX_PASSES} passes; try again when less is written"
             )
-        passes.append(mirror(old, new, model, on_progress=on_progress))
+        passes.append(sync_once(old, new, model, on_progress=on_progress))
     return passes
 
 
 def _switch(
-    home: Home, old: Collection, new: Collection, build: str, model: T1Embedder | None, passes: list[Pass]
+    target: SwapTarget, old: Collection, new: Collection, build: str, model: T1Embedder | None, passes: list[SyncPass]
 ) -> tuple[str, ...]:
-    """Take the last step, behind a last comparison; returns what came too late for it."""
+    """Compare once more, switch to the new build, and return the ids of chunks that changed too late for it."""
     with old.pause_writes():  # a folder has no other writers than this object
-        passes += _until_equal(old, new, model, None)
-        home.switch(old, new, build)
+        passes += _sync(old, new, model, None)
+        target.switch(old, new, build)
         if old.engine == "embedded":
             return ()
-    return tuple(stored.chunk.id for _, stored in islice(changes(old, new), LISTED))
-
-
-def _made(old: Collection) -> dict[str, Any]:
-    """What was decided when the old index was made."""
-    schema = old.schema
-    names = ("content_key", "metadata_key", "hybrid", "indexes", "tenant", "storage")
-    return {name: getattr(schema, name) for name in names}
+    return tuple(stored.chunk.id for _, stored in islice(find_changes(old, new), MAX_LATE))
 
 
 def _build_name(embedder: T1Embedder, settings: Mapping[str, Any]) -> str:
-    """Always the same for the same model and settings, so that an interrupted reindex finds its build again."""
+    """Return a name that depends only on model and settings, by which an interrupted reindex finds its build again."""
     plain = {**settings, "indexes": dict(settings["indexes"]), "storage": settings["storage"].changed()}
-    wanted = json.dumps([asdict(embedder.identity), plain], sort_keys=True)
-    return hashlib.sha256(wanted.encode()).hexdigest()[:12]
+    content = json.dumps([asdict(embedder.identity), plain], sort_keys=True)
+    return hashlib.sha256(content.encode()).hexdigest()[:12]

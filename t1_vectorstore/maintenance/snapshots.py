@@ -1,7 +1,7 @@
-"""Snapshots: an index in one file, and back; and a server's index in a folder.
+"""Save an index in one file, restore it, and copy a server's index into a folder.
 
-What comes back is proven to be what was saved: every byte by its checksum, and every point by a digest of all ids,
-texts and metadata that was made when the snapshot was.
+A restored index is proven to be the saved one: every byte by a checksum, and every point by a digest of all ids, texts
+and metadata that was computed when the snapshot was made.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ import hashlib
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,17 +21,17 @@ from t1_vectorstore.engines import Schema
 from t1_vectorstore.engines.embedded import builds
 from t1_vectorstore.engines.embedded.engine import EmbeddedEngine
 from t1_vectorstore.engines.embedded.folder import IndexFolder
-from t1_vectorstore.engines.embedded.snapshots import unpack_shard
+from t1_vectorstore.engines.embedded.shard import unpack_shard
 from t1_vectorstore.engines.server.engine import ServerEngine
 from t1_vectorstore.engines.server.snapshots import ServerSnapshots
 from t1_vectorstore.errors import StoreError
 from t1_vectorstore.maintenance import archive
 from t1_vectorstore.maintenance.archive import Header
-from t1_vectorstore.maintenance.tempdir import scratch
+from t1_vectorstore.maintenance.tempdir import temporary_folder
 
-_SHARD, _WHOLE = "shard", "collection.snapshot"
-_UNFINISHED = ("lock", "shard.new")  # what a killed restore leaves behind, and the next one clears away
-_TRIES = 3
+_SHARD, _SERVER_SNAPSHOT = "shard", "collection.snapshot"
+_UNFINISHED = ("lock", "shard.new")  # left by a killed restore, and removed by the next one
+_ATTEMPTS = 3
 
 
 def snapshot(
@@ -38,19 +39,19 @@ def snapshot(
 ) -> Header:
     """Save an open index in a file.
 
-    A folder's writes wait while its files are packed. A server goes on as ever; where it is written to meanwhile, the
-    snapshot is whole, but there is no digest to prove its points by.
+    Writes to a folder wait while its files are packed. A server continues to work; if points are written during the
+    snapshot, it is complete but has no digest to prove its points by.
 
     Args:
-        collection: what to save.
-        file: where to, such as ``index.tar.gz``.
-        overwrite: replace a file that is there.
-        api_key: for a server.
+        collection: The index to save.
+        file: File to write, such as ``index.tar.gz``.
+        overwrite: Replace an existing file.
+        api_key: API key of the server.
 
     Raises:
-        ValueError: the file is there, or the index is in memory.
-        StoreError: the engine failed.
-        StoreUnavailable: the file cannot be written.
+        ValueError: The file exists, or the index is in memory.
+        StoreError: The engine failed.
+        StoreUnavailable: The file cannot be written.
     """
     target = Path(file)
     archive.check_free(target, overwrite=overwrite)
@@ -58,11 +59,12 @@ def snapshot(
         raise ValueError("an index in ':memory:' has no files to save; make it in a folder, or on a server")
     if collection.engine == "server":
         return _save_server(collection, target, overwrite, api_key)
-    with collection.pause_writes():  # from the proof to the last byte
+    with collection.pause_writes():  # from the digest to the last byte
         proof = digest_of(collection)
         with collection.engine_as(EmbeddedEngine).held() as shard:
-            members = [(_SHARD, shard), *_files(shard, _SHARD)]
-            used = sum(path.stat().st_blocks * 512 for _, path in members if path.is_file())
+            paths = [shard, *sorted(shard.rglob("*"))]
+            members = [((_SHARD / path.relative_to(shard)).as_posix(), path) for path in paths]
+            used = sum(path.stat().st_blocks * 512 for path in paths if path.is_file())
             header = Header("embedded", collection.schema.to_json(), proof.points, proof.digest, used)
             archive.pack(target, header, members, overwrite=overwrite)
     return header
@@ -76,152 +78,141 @@ def restore(
     overwrite: bool = False,
     api_key: str | None = None,
 ) -> Header:
-    """Make an index of a snapshot: of a folder's in a folder, of a server's on a server.
+    """Create an index from a snapshot: in a folder from a folder's, on a server from a server's.
 
     Args:
-        file: what ``snapshot`` wrote.
-        location: a new folder, or the URL of a server.
-        name: the collection's, on a server; ``None``: as it was.
-        overwrite: replace an index that is there. A folder keeps the replaced one until it is dropped, so that
-            ``reindex --rollback`` goes back to it; a server's is lost.
-        api_key: for a server.
+        file: File that ``snapshot`` wrote.
+        location: New folder, or URL of a server.
+        name: Name of the collection. Default: as it was.
+        overwrite: Replace an existing index. A folder keeps the replaced one until it is dropped, so ``reindex
+            --rollback`` restores it; on a server it is lost.
+        api_key: API key of the server.
 
     Raises:
-        ValueError: something is there already, or the snapshot is of the other kind.
-        StoreError: the snapshot is damaged, or what came back is not what was saved.
-        StoreUnavailable: the disk is too small, or the server does not answer.
+        ValueError: Something exists there already, or the snapshot is of the other kind.
+        StoreError: The snapshot is damaged, or the restored points are not the saved ones.
+        StoreUnavailable: The disk is too small, or the server does not answer.
     """
     source, where = Path(file), os.fspath(location)
     header = archive.read_header(source)
+    saved = None if header.digest is None else CollectionDigest(header.points, header.digest)
     on_server = where.lower().startswith(("http://", "https://"))
     if on_server != (header.kind == "server"):
-        remedy = "restore it into a folder" if on_server else "t1 pull brings a server's index into a folder"
+        remedy = "restore it into a folder" if on_server else "t1 pull copies a server's index into a folder"
         raise ValueError(f"{source} is a snapshot of the {header.kind} engine and cannot become {where!r}; {remedy}")
     if on_server:
-        _restore_server(source, header, where, name, overwrite, api_key)
+        _restore_server(source, saved, where, name or str(header.description["name"]), overwrite, api_key)
         return header
     schema = Schema.from_json(header.description, str(source))
     if name is not None:
         schema = replace(schema, name=name)
-    saved = None if header.digest is None else CollectionDigest(header.points, header.digest)
 
     def fill(shard: Path) -> None:
         archive.unpack(source, shard, inside=_SHARD)
 
-    _make(Path(where).expanduser(), schema, fill, saved, overwrite)
+    _create_index(Path(where).expanduser(), schema, fill, saved, overwrite)
     return header
 
 
 def pull(
     collection: Collection, folder: str | os.PathLike[str], *, overwrite: bool = False, api_key: str | None = None
 ) -> CollectionDigest:
-    """Copy a server's index into a folder, vectors, words and indexes as they are.
+    """Copy a server's index into a folder, with its vectors, words and payload indexes.
 
     Args:
-        collection: open, on a server, with a single shard.
-        folder: a new one.
-        overwrite: replace an index that is there; it is kept until it is dropped.
-        api_key: for the server.
+        collection: An open index on a server, with a single shard.
+        folder: New folder.
+        overwrite: Replace an existing index, which is kept until it is dropped.
+        api_key: API key of the server.
 
     Returns:
-        What the folder holds.
+        Number and digest of the points in the folder.
 
     Raises:
-        ValueError: the index is not on a server, or the folder is taken.
-        StoreError: it has several shards, or is written to all the while.
+        ValueError: The index is not on a server, or the folder is not empty.
+        StoreError: The index has several shards, or is written to all the time.
     """
     if collection.engine != "server":
-        raise ValueError(f"only a server's index is pulled into a folder, and {collection.location!r} is none")
+        raise ValueError(f"only a server's index can be pulled into a folder, and {collection.location!r} is none")
     target = Path(folder).expanduser()
     _check_target(target, overwrite)
-    made = replace(collection.schema, load=collection.latest_load)
-    alone = made.storage.model_copy(
+    storage = collection.schema.storage.model_copy(
         update={"shards": None, "replicas": None, "write_consistency": None, "shard_keys": ()}
     )
-    schema = replace(made, storage=alone, uid=uuid.uuid4().hex)
+    schema = replace(collection.schema, load=collection.latest_load, storage=storage, uid=uuid.uuid4().hex)
     target.parent.mkdir(parents=True, exist_ok=True)
-    with scratch(target.parent) as room:
-        file = room / "shard.snapshot"
-
-        def save(server: ServerSnapshots) -> None:
-            server.save_only_shard(_real_name(collection), file)
-
-        proof = _proven_save(collection, save, api_key)
+    with temporary_folder(target.parent) as temporary:
+        file = temporary / "shard.snapshot"
+        proof = _save_with_proof(collection, file, ServerSnapshots.save_only_shard, api_key)
         if proof is None:
-            raise StoreError(f"{collection.location} is written to all the while; pull it when less is written")
-        _make(target, schema, lambda shard: unpack_shard(file, shard, schema), proof, overwrite)
+            raise StoreError(f"{collection.location} is written to all the time; pull it when less is written")
+        _create_index(target, schema, lambda shard: unpack_shard(file, shard, schema), proof, overwrite)
     return proof
 
 
-def _make(
+def _create_index(
     path: Path, schema: Schema, fill: Callable[[Path], None], saved: CollectionDigest | None, overwrite: bool
 ) -> None:
-    """Make an index in a folder and prove it; in the place of another one, which stays as its previous build."""
+    """Create an index in a folder and prove it. An index that it replaces stays as the previous build."""
     _check_target(path, overwrite)
     if not (path / "t1.json").exists():
-        _build(path, schema, fill, saved)
+        _create_build(path, schema, fill, saved)
         return
     build = f"restored-{uuid.uuid4().hex[:12]}"
-    held = IndexFolder(path, create=False)
-    try:
+    build_path = builds.build_path(path, build)
+    with closing(IndexFolder(path, create=False)) as folder:
         try:
-            _build(builds.build_path(path, build), schema, fill, saved)
+            _create_build(build_path, schema, fill, saved)
         except BaseException:
-            shutil.rmtree(builds.build_path(path, build), ignore_errors=True)
+            shutil.rmtree(build_path, ignore_errors=True)
             raise
-        builds.switch(held, build)
-    finally:
-        held.close()
+        builds.switch(folder, build)
 
 
-def _build(path: Path, schema: Schema, fill: Callable[[Path], None], saved: CollectionDigest | None) -> None:
-    folder = IndexFolder(path, create=True)
-    try:
+def _create_build(path: Path, schema: Schema, fill: Callable[[Path], None], saved: CollectionDigest | None) -> None:
+    with closing(IndexFolder(path, create=True)) as folder:
         folder.create(replace(schema, uid=uuid.uuid4().hex), fill)
-    finally:
-        folder.close()
-    with Collection.open(path, name=schema.name, create=False) as made:
-        _check_proof(digest_of(made), saved, str(path))
+    with Collection.open(path, name=schema.name, create=False) as created:
+        _check_digest(created, saved, str(path))
 
 
 def _check_target(path: Path, overwrite: bool) -> None:
-    there = path.exists() and (not path.is_dir() or any(entry.name not in _UNFINISHED for entry in path.iterdir()))
-    if there and not overwrite:
-        raise ValueError(f"{path} is there already and not empty; choose a new folder, or overwrite it (--overwrite)")
-    if there and not (path / "t1.json").exists():
-        raise ValueError(f"{path} is there already and is no index: it is not overwritten; choose a new folder")
+    if not path.exists() or (path.is_dir() and all(entry.name in _UNFINISHED for entry in path.iterdir())):
+        return
+    if not overwrite:
+        raise ValueError(f"{path} exists and is not empty; choose a new folder, or overwrite it (--overwrite)")
+    if not (path / "t1.json").exists():
+        raise ValueError(f"{path} exists and is no index, so it is not overwritten; choose a new folder")
 
 
-def _check_proof(found: CollectionDigest, saved: CollectionDigest | None, where: str) -> None:
+def _check_digest(restored: Collection, saved: CollectionDigest | None, where: str) -> None:
+    found = digest_of(restored)
     if saved is not None and found != saved:
         raise StoreError(
-            f"what came back in {where} is not what was saved: {found.points:,} points for {saved.points:,}, and "
+            f"{where} does not hold what was saved: {found.points:,} points instead of {saved.points:,}, and "
             f"{'the same' if found.digest == saved.digest else 'another'} digest; do not use it"
         )
 
 
 def _save_server(collection: Collection, target: Path, overwrite: bool, api_key: str | None) -> Header:
-    with scratch(target.parent) as room:
-        file = room / _WHOLE
-
-        def save(server: ServerSnapshots) -> None:
-            server.save(_real_name(collection), file)
-
-        proof = _proven_save(collection, save, api_key)
+    with temporary_folder(target.parent) as temporary:
+        file = temporary / _SERVER_SNAPSHOT
+        proof = _save_with_proof(collection, file, ServerSnapshots.save, api_key)
         points, digest = (collection.count(), None) if proof is None else (proof.points, proof.digest)
         header = Header("server", collection.schema.to_json(), points, digest, file.stat().st_blocks * 512)
-        archive.pack(target, header, [(_WHOLE, file)], overwrite=overwrite)
+        archive.pack(target, header, [(_SERVER_SNAPSHOT, file)], overwrite=overwrite)
     return header
 
 
-def _proven_save(
-    collection: Collection, save: Callable[[ServerSnapshots], None], api_key: str | None
+def _save_with_proof(
+    collection: Collection, file: Path, save: Callable[[ServerSnapshots, str, Path], None], api_key: str | None
 ) -> CollectionDigest | None:
-    """Let a server save; the proof of what it saved, unless it was written to at every try."""
+    """Let a server save, and return the digest of the saved points; None if every attempt met other writers."""
+    name = collection.engine_as(ServerEngine).collection  # its own name, even if it was opened by an alias
     with ServerSnapshots(collection.location, api_key=api_key) as server:
         before = digest_of(collection)
-        for _ in range(_TRIES):
-            save(server)
+        for _ in range(_ATTEMPTS):
+            save(server, name, file)
             after = digest_of(collection)
             if after == before:
                 return after
@@ -230,36 +221,20 @@ def _proven_save(
 
 
 def _restore_server(
-    source: Path, header: Header, url: str, name: str | None, overwrite: bool, api_key: str | None
+    source: Path, saved: CollectionDigest | None, url: str, name: str, overwrite: bool, api_key: str | None
 ) -> None:
-    target = name or str(header.description["name"])
     with ServerSnapshots(url, api_key=api_key) as server:
-        if target in server.aliases():
-            raise ValueError(f"{target!r} at {url} is an alias, not a collection; restore under another --name")
-        if target in server.collections() and not overwrite:
-            raise ValueError(f"{url} has a collection {target!r}; give another --name, or overwrite it (--overwrite)")
-        with scratch(source.parent) as room:
-            archive.unpack(source, room)
-            file = room / _WHOLE
+        if name in server.aliases():
+            raise ValueError(f"{name!r} at {url} is an alias, not a collection; restore under another --name")
+        if name in server.collections() and not overwrite:
+            raise ValueError(f"{url} has a collection {name!r}; give another --name, or overwrite it (--overwrite)")
+        with temporary_folder(source.parent) as temporary:
+            archive.unpack(source, temporary)
+            file = temporary / _SERVER_SNAPSHOT
+            digest = hashlib.sha256()
             with file.open("rb") as stream:
-                digest = hashlib.sha256()
                 while block := stream.read(2**20):
                     digest.update(block)
-            server.restore(target, file, digest.hexdigest())
-    with Collection.open(url, name=target, create=False, api_key=api_key) as made:
-        _check_proof(
-            digest_of(made),
-            None if header.digest is None else CollectionDigest(header.points, header.digest),
-            f"{target!r}",
-        )
-
-
-def _real_name(collection: Collection) -> str:
-    """The collection's own name, whatever alias it was opened by."""
-    return collection.engine_as(ServerEngine).collection
-
-
-def _files(folder: Path, under: str) -> Iterator[tuple[str, Path]]:
-    """Everything below a folder, with its names inside a snapshot, in order."""
-    for path in sorted(folder.rglob("*")):
-        yield f"{under}/{path.relative_to(folder).as_posix()}", path
+            server.restore(name, file, digest.hexdigest())
+    with Collection.open(url, name=name, create=False, api_key=api_key) as restored:
+        _check_digest(restored, saved, f"the collection {name!r}")

@@ -1,11 +1,12 @@
-"""Where an index lives, and how another build takes its place there: in a folder, or behind a server's alias."""
+"""Replace an index by another build: in a folder by one write to its description, on a server by moving an alias."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, TypeAlias
 
 from t1_vectorstore.collection import Collection
 from t1_vectorstore.engines.embedded import builds
@@ -16,111 +17,86 @@ from t1_vectorstore.errors import StoreError
 from t1_vectorstore.types import ModelIdentity
 
 
-class Home(Protocol):
-    """What can be done about the builds of one index."""
-
-    def build(self, name: str, identity: ModelIdentity, settings: Mapping[str, Any]) -> Collection:
-        """Create a build, or open an unfinished one."""
-
-    def switch(self, old: Collection, new: Collection, build: str) -> None:
-        """Let the index be the build from now on; closes what has to be closed for that."""
-
-    def roll_back(self) -> str:
-        """Exchange the index with what it replaced; says what it is now."""
-
-    def drop_others(self) -> list[str]:
-        """Remove what the index replaced, and unfinished builds; says what was removed."""
-
-    def close(self) -> None:
-        """Release everything."""
-
-
-class FolderHome:
-    """An embedded index; whoever exchanges its builds has the lock, or takes it for that long."""
+class FolderTarget:
+    """An embedded index whose build can be replaced."""
 
     def __init__(self, path: Path, name: str) -> None:
-        """Of the index in ``path``, whose collection has that name."""
+        """Use the index in ``path``, whose collection is called ``name``."""
         self._path = path
         self._name = name
 
-    def build(self, name: str, identity: ModelIdentity, settings: Mapping[str, Any]) -> Collection:
-        """A folder inside the index's."""
-        path = builds.build_path(self._path, name)
-        return Collection.open(path, name=self._name, identity=identity, **settings)
+    def open_build(self, build: str, identity: ModelIdentity, settings: Mapping[str, Any]) -> Collection:
+        """Create a build, or open an unfinished one, in a subfolder of the index."""
+        return Collection.open(builds.build_path(self._path, build), name=self._name, identity=identity, **settings)
 
     def switch(self, old: Collection, new: Collection, build: str) -> None:
-        """One atomic write, under the old index's lock; closes both."""
+        """Make a build the index: one atomic write, under the lock that ``old`` holds. Both collections are closed."""
         new.close()
         old.engine_as(EmbeddedEngine).switch(build)
 
     def roll_back(self) -> str:
-        """One atomic write."""
-        folder = self._locked()
-        try:
+        """Exchange the index with its previous build, and return the name of the build it is now."""
+        with closing(IndexFolder(self._path, create=False)) as folder:
             builds.roll_back(folder)
             return builds.current_build(self._path) or "the first build"
-        finally:
-            folder.close()
 
     def drop_others(self) -> list[str]:
-        """Folders."""
-        folder = self._locked()
-        try:
+        """Delete the previous build and unfinished ones, and return the names of their folders."""
+        with closing(IndexFolder(self._path, create=False)) as folder:
             return builds.drop_others(folder)
-        finally:
-            folder.close()
 
     def close(self) -> None:
-        """Nothing is held between the calls."""
-
-    def _locked(self) -> IndexFolder:
-        return IndexFolder(self._path, create=False)
+        """Do nothing: the lock is held only during a call."""
 
 
-class ServerHome:
-    """A server's alias, and the collections that it has stood and will stand for."""
+class ServerTarget:
+    """A server's alias, whose collection can be replaced. Each build is a collection, named after the alias."""
 
     def __init__(self, admin: ServerAdmin, alias: str) -> None:
-        """Of ``alias``, which need not exist before the first switch."""
+        """Use ``alias``, which the first switch creates if it does not exist."""
         self._admin = admin
         self._alias = alias
 
-    def build(self, name: str, identity: ModelIdentity, settings: Mapping[str, Any]) -> Collection:
-        """A collection named after the alias. One of that name that is no unfinished build of ours is not touched."""
-        target = f"{self._alias}__{name}"
-        existed = target in self._admin.collections()
-        if used := [alias for alias, collection in self._admin.aliases().items() if collection == target]:
-            raise StoreError(f"{target!r} at {self._admin.url} is what the alias {used[0]!r} stands for")
-        new = Collection.open(self._admin.url, name=target, identity=identity, api_key=self._admin.api_key, **settings)
-        if existed and REPLACES not in self._admin.metadata(target) and new.count():
+    def open_build(self, build: str, identity: ModelIdentity, settings: Mapping[str, Any]) -> Collection:
+        """Create a build, or open an unfinished one.
+
+        Raises:
+            StoreError: A collection of its name exists that is not an unfinished build; it is not changed.
+        """
+        name = f"{self._alias}__{build}"
+        existed = name in self._admin.collections()
+        if used := [alias for alias, collection in self._admin.aliases().items() if collection == name]:
+            raise StoreError(f"the alias {used[0]!r} at {self._admin.url} already points to {name!r}")
+        new = Collection.open(self._admin.url, name=name, identity=identity, api_key=self._admin.api_key, **settings)
+        if existed and not self._is_build(name) and new.count():
             new.close()
-            raise StoreError(f"{target!r} at {self._admin.url} was not made by a reindex; rename or remove it")
-        self._admin.note(target, REPLACES, "")
+            raise StoreError(f"{name!r} at {self._admin.url} was not made by a reindex; rename or remove it")
+        self._admin.note(name, REPLACES, "")
         return new
 
     def switch(self, old: Collection, new: Collection, build: str) -> None:
-        """One operation on the alias; whoever has it open goes on with the old collection."""
-        target = f"{self._alias}__{build}"
-        self._admin.note(target, REPLACES, self._admin.aliases().get(old.name, old.name))
-        self._admin.point_alias(self._alias, target)
+        """Move the alias to a build, in one operation. Open connections keep using the old collection."""
+        name = f"{self._alias}__{build}"
+        self._admin.note(name, REPLACES, self._admin.aliases().get(old.name, old.name))
+        self._admin.point_alias(self._alias, name)
 
     def roll_back(self) -> str:
-        """One operation on the alias."""
-        current, previous = self._pair()
+        """Move the alias to the previous build, in one operation, and return that build's name."""
+        current, previous = self._current_and_previous()
         if not previous:
-            raise StoreError(f"{current!r} at {self._admin.url} has replaced nothing: there is nothing to go back to")
+            raise StoreError(f"{current!r} at {self._admin.url} replaced nothing, so there is no previous build")
         if previous not in self._admin.collections():
-            raise StoreError(f"{previous!r}, which {current!r} has replaced, is not at {self._admin.url} any more")
+            raise StoreError(f"{previous!r}, which {current!r} replaced, no longer exists at {self._admin.url}")
         self._admin.note(previous, REPLACES, current)
         self._admin.point_alias(self._alias, previous)
         return previous
 
     def drop_others(self) -> list[str]:
-        """Collections that the alias has stood for, or that were to become so."""
-        current, previous = self._pair()
-        there = self._admin.collections()
-        builds = {name for name in there if name.startswith(f"{self._alias}__") and self._is_build(name)}
-        others = sorted((builds | ({previous} & there)) - {current})
+        """Delete the previous build and unfinished ones, and return the names of their collections."""
+        current, previous = self._current_and_previous()
+        existing = self._admin.collections()
+        own = {name for name in existing if name.startswith(f"{self._alias}__") and self._is_build(name)}
+        others = sorted((own | ({previous} & existing)) - {current})
         for other in others:
             self._admin.drop(other)
         return others
@@ -132,24 +108,27 @@ class ServerHome:
     def _is_build(self, collection: str) -> bool:
         return REPLACES in self._admin.metadata(collection)
 
-    def _pair(self) -> tuple[str, str]:
+    def _current_and_previous(self) -> tuple[str, str]:
         current = self._admin.aliases().get(self._alias)
         if current is None:
-            raise StoreError(f"{self._alias!r} at {self._admin.url} is no alias: nothing has been moved behind it")
+            raise StoreError(
+                f"{self._alias!r} at {self._admin.url} is not an alias, so nothing was reindexed behind it"
+            )
         return current, str(self._admin.metadata(current).get(REPLACES, ""))
 
 
-def home_of(location: str | os.PathLike[str], name: str, *, api_key: str | None = None) -> Home:
-    """The home of an index that is opened by that name.
+SwapTarget: TypeAlias = FolderTarget | ServerTarget
+
+
+def swap_target(location: str | os.PathLike[str], name: str, *, api_key: str | None = None) -> SwapTarget:
+    """Return the index at a location that is opened by ``name``.
 
     Raises:
-        ValueError: it is in memory, where nothing lasts.
+        ValueError: It is in memory, where nothing can be replaced.
     """
     text = os.fspath(location)
     if text == ":memory:":
-        raise ValueError(
-            "an index in ':memory:' lives only as long as its process: there is nothing to move or to keep"
-        )
+        raise ValueError("an index in ':memory:' is lost when its process ends; it has no builds to replace or to keep")
     if text.lower().startswith(("http://", "https://")):
-        return ServerHome(ServerAdmin(text, api_key=api_key), name)
-    return FolderHome(Path(text).expanduser(), name)
+        return ServerTarget(ServerAdmin(text, api_key=api_key), name)
+    return FolderTarget(Path(text).expanduser(), name)

@@ -1,8 +1,8 @@
 """Make one collection hold what another one holds, with another model's vectors.
 
-Both are read side by side in the order of their point ids, and only what differs is encoded and written. So a pass that
-was interrupted is completed by the next one, a pass catches up with what was written meanwhile, and a pass that finds
-nothing is the proof that both are equal.
+Both are read side by side in the order of their point ids, and only differences are encoded and written. So an
+interrupted pass is completed by the next one, a pass catches up with points written in the meantime, and a pass without
+differences proves that both are equal.
 """
 
 from __future__ import annotations
@@ -20,97 +20,98 @@ from t1_vectorstore.errors import StoreError
 from t1_vectorstore.types import Chunk, Point
 
 BATCH_CHUNKS = 256
-"""Chunks that are encoded and written together: the most that an interruption can lose."""
+"""Number of chunks that are encoded and written together: the most that an interruption can lose."""
 
-Change: TypeAlias = tuple[Literal["write", "erase"], StoredPoint]
+Change: TypeAlias = tuple[Literal["write", "delete"], StoredPoint]
 
 
 @dataclass(slots=True)
-class Pass:
-    """What one pass has done.
+class SyncPass:
+    """Counts of one pass.
 
     Attributes:
-        compared: points of the old collection.
-        written: points that the new one did not have, or had otherwise.
-        erased: points that only the new one had.
-        tokens: that the model has read.
-        truncated: ids of chunks whose end the model did not read.
+        compared: Number of points in the old collection.
+        written: Number of points that the new one lacked or held otherwise.
+        deleted: Number of points that only the new one had.
+        tokens: Number of tokens that the model read.
+        truncated: Ids of chunks whose end the model did not read.
     """
 
     compared: int = 0
     written: int = 0
-    erased: int = 0
+    deleted: int = 0
     tokens: int = 0
     truncated: list[str] = field(default_factory=list)
 
     @property
     def changes(self) -> int:
-        """What was different."""
-        return self.written + self.erased
+        """Number of differences found."""
+        return self.written + self.deleted
 
 
-def changes(old: Collection, new: Collection, on_compared: Callable[[], None] | None = None) -> Iterator[Change]:
-    """What has to be done to the new collection so that it holds what the old one holds.
+def find_changes(old: Collection, new: Collection, on_compared: Callable[[], None] = lambda: None) -> Iterator[Change]:
+    """Yield the changes that make the new collection hold what the old one holds.
+
+    ``on_compared`` is called after each point of the old collection.
 
     Raises:
-        StoreError: a point of the old collection is damaged, or holds what this package would not carry over.
+        StoreError: A point of the old collection is damaged, or has content that would be lost.
     """
-    ours, theirs = stored_points(old), stored_points(new)
-    left, right = next(ours, None), next(theirs, None)
+    # Merge two sorted sequences: the point that comes first is missing on the other side.
+    old_points, new_points = stored_points(old), stored_points(new)
+    left, right = next(old_points, None), next(new_points, None)
     while left is not None or right is not None:
-        if right is None or (left is not None and _place(left.point) < _place(right.point)):
-            assert left is not None
-            yield "write", _sound(left, old)
-        elif left is None or _place(right.point) < _place(left.point):
-            yield "erase", right
-            right = next(theirs, None)
+        if left is None or (right is not None and _sort_key(right.point) < _sort_key(left.point)):
+            assert right is not None
+            yield "delete", right
+            right = next(new_points, None)
             continue
+        _check_copyable(left, old)
+        if right is None or _sort_key(left.point) < _sort_key(right.point):
+            yield "write", left
         else:
-            if not _same(_sound(left, old), right):
+            if not _is_same(left, right):
                 yield "write", left
-            right = next(theirs, None)
-        if on_compared is not None:
-            on_compared()
-        left = next(ours, None)
+            right = next(new_points, None)
+        on_compared()
+        left = next(old_points, None)
 
 
-def mirror(
+def sync_once(
     old: Collection,
     new: Collection,
     embedder: T1Embedder | None,
     *,
-    on_progress: Callable[[Pass], None] | None = None,
-) -> Pass:
-    """One pass: write and erase in the new collection what differs from the old one.
+    on_progress: Callable[[SyncPass], None] | None = None,
+) -> SyncPass:
+    """Run one pass: write and delete in the new collection what differs from the old one.
 
-    Args:
-        old: read.
-        new: written.
-        embedder: the new collection's model; ``None`` takes the vectors of the old one, whose model it is.
-        on_progress: told after each batch.
+    ``embedder`` is the new collection's model; ``None`` copies the vectors. ``on_progress`` is called after each batch.
 
     Raises:
-        StoreError: a point of the old collection cannot be carried over; names it.
-        BackendError: the model failed.
+        StoreError: A point of the old collection cannot be copied; the message names it.
+        BackendError: The model failed.
     """
-    done = Pass()
+    done = SyncPass()
 
-    def compared() -> None:
+    def count_compared() -> None:
         done.compared += 1
 
-    for batch in batched(changes(old, new, compared), BATCH_CHUNKS):
-        gone = [stored.chunk.id for what, stored in batch if what == "erase"]
-        fresh = [stored.chunk for what, stored in batch if what == "write"]
-        done.erased += new.delete(gone) if gone else 0
-        if fresh:
-            points = _encode(fresh, embedder, done) if embedder else _copy(fresh, old)
+    for batch in batched(find_changes(old, new, count_compared), BATCH_CHUNKS):
+        to_delete = [stored.chunk.id for change, stored in batch if change == "delete"]
+        to_write = [stored.chunk for change, stored in batch if change == "write"]
+        done.deleted += new.delete(to_delete) if to_delete else 0
+        if to_write:
+            # Without a model, copy the points as they are now: what was deleted meanwhile is left to the next pass.
+            points = _encode(to_write, embedder, done) if embedder else old.read_points(c.id for c in to_write)
             done.written += new.upsert(points)
         if on_progress is not None:
             on_progress(done)
     return done
 
 
-def _encode(chunks: Sequence[Chunk], embedder: T1Embedder, done: Pass) -> list[Point]:
+def _encode(chunks: Sequence[Chunk], embedder: T1Embedder, done: SyncPass) -> list[Point]:
+    """Embed chunks. If a text is refused, halve the batch until the text is found, so that the error can name it."""
     try:
         embeddings = embedder.embed_documents([chunk.text for chunk in chunks], truncation="allow")
     except (ValueError, TypeError) as error:
@@ -123,31 +124,24 @@ def _encode(chunks: Sequence[Chunk], embedder: T1Embedder, done: Pass) -> list[P
     return [Point(chunk, vector) for chunk, vector in zip(chunks, embeddings.vectors, strict=True)]
 
 
-def _copy(chunks: Sequence[Chunk], old: Collection) -> list[Point]:
-    """Points as they are now: what has gone meanwhile is left to the next pass."""
-    return list(old.read_points(chunk.id for chunk in chunks))
+def _is_same(old: StoredPoint, new: StoredPoint) -> bool:
+    content_hash = old.chunk.content_hash
+    return new.chunk.id == old.chunk.id and new.written_hash == content_hash == new.chunk.content_hash
 
 
-def _same(old: StoredPoint, new: StoredPoint) -> bool:
-    wanted = old.chunk.content_hash
-    return new.chunk.id == old.chunk.id and new.written_hash == wanted == new.chunk.content_hash
-
-
-def _sound(stored: StoredPoint, old: Collection) -> StoredPoint:
-    """The point, if it may be carried over as what it says it is."""
+def _check_copyable(stored: StoredPoint, old: Collection) -> None:
     if not stored.intact:
         raise StoreError(
-            f"the chunk {stored.chunk.id!r} in {old.location} is damaged: it does not fit the hash stored with it; "
+            f"the chunk {stored.chunk.id!r} in {old.location} is damaged: it does not match the hash stored with it; "
             "index its document again, or delete it"
         )
     if stored.other_keys:
         raise StoreError(
-            f"the point {stored.chunk.id!r} in {old.location} has {stored.other_keys[0]!r} in its payload, which would be "
-            "lost; index its source into a new place instead"
+            f"the point {stored.chunk.id!r} in {old.location} has {stored.other_keys[0]!r} in its payload, which would "
+            "be lost; index its source into a new place instead"
         )
-    return stored
 
 
-def _place(point: PointId) -> tuple[bool, int, str]:
-    """The order in which engines page: numbers, then UUIDs."""
+def _sort_key(point: PointId) -> tuple[bool, int, str]:
+    """Return the order of the engines' pages: numbers, then UUIDs."""
     return (False, point, "") if isinstance(point, int) else (True, 0, point)

@@ -1,4 +1,4 @@
-"""Room for large files that are needed for a while, which also a process that is killed does not take up for ever."""
+"""Temporary folders for large files. A folder that a killed process left behind is removed by the next call."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ _PREFIX, _LOCK = ".t1-scratch-", "lock"
 
 
 @contextmanager
-def scratch(beside: Path) -> Iterator[Path]:
-    """A folder for a while, on the same disk as what is made of it; those that dead processes left are removed."""
-    for left in beside.glob(f"{_PREFIX}*"):
-        _remove_if_abandoned(left)
-    folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=beside))
+def temporary_folder(parent: Path) -> Iterator[Path]:
+    """Create a temporary folder in ``parent``, and so on its disk, for the length of a ``with`` block."""
+    for left_over in parent.glob(f"{_PREFIX}*"):
+        _remove_if_abandoned(left_over)
+    folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
     held = lock(folder / _LOCK)
     try:
         yield folder
@@ -29,10 +29,10 @@ def scratch(beside: Path) -> Iterator[Path]:
 
 
 def _remove_if_abandoned(folder: Path) -> None:
-    if not (folder / _LOCK).is_file():  # not quite made yet
+    if not (folder / _LOCK).is_file():  # another process is creating it
         return
     try:
         lock(folder / _LOCK).close()
-    except (CollectionLocked, OSError):
+    except (CollectionLocked, OSError):  # in use
         return
     shutil.rmtree(folder, ignore_errors=True)

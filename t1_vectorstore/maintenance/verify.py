@@ -1,13 +1,14 @@
-"""The proof that a collection equals its source.
+"""Verify that a collection equals its source.
 
-The source is cut as a load cuts it, and every point of the collection is read: its text and metadata are hashed anew
-and held against the hash that was stored with them and against the source's. Nothing is written.
+The source is split as a load splits it, and every point of the collection is read: its text and metadata are hashed
+again, and compared with the hash that was stored with them and with the source's. Nothing is written.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -15,34 +16,41 @@ import numpy as np
 
 from t1_vectorstore.collection import Collection
 from t1_vectorstore.collection.audit import StoredPoint, stored_points
+from t1_vectorstore.collection.writer import batched
 from t1_vectorstore.embedding.embedder import T1Embedder
 from t1_vectorstore.engines.ids import point_id
 from t1_vectorstore.errors import CollectionMismatch
 from t1_vectorstore.indexing.chunking import Chunker, document_id
-from t1_vectorstore.maintenance.expected_chunks import Ledger
-from t1_vectorstore.types import Document
+from t1_vectorstore.indexing.id_table import IdTable
+from t1_vectorstore.types import Chunk, Document
 
-LISTED = 100
-"""Of each kind of difference so many are listed; all are counted."""
+MAX_LISTED = 100
+"""Maximum number of differences of each kind that are listed; all are counted."""
 LEAST_COSINE = 0.99
-"""Between a stored vector and its text encoded anew; a default of ours, which bfloat16 and another batch stay above."""
+"""Default of the least cosine between a stored vector and its text encoded again: this project's choice, which bfloat16
+and other batches exceed."""
 _BATCH = 64
 
-Kind: TypeAlias = Literal["missing", "changed", "corrupt", "stale", "extra", "refused", "vector"]
-KINDS: Mapping[Kind, str] = {
-    "missing": "in the source and not in the collection",
-    "changed": "stored with other text or metadata than the source's",
-    "corrupt": "not as it was written: text, metadata or id do not fit the stored hash",
+DifferenceKind: TypeAlias = Literal["missing", "changed", "corrupt", "stale", "extra", "refused", "vector"]
+DIFFERENCE_KINDS: Mapping[DifferenceKind, str] = {
+    "missing": "in the source, but not in the collection",
+    "changed": "stored with another text or metadata than the source's",
+    "corrupt": "not as it was written: text, metadata or id do not match the stored hash",
     "stale": "a chunk that the source's version of the document does not have",
     "extra": "a chunk of a document that the source does not have",
     "refused": "a document that no load can store",
-    "vector": "a vector that the model does not give",
+    "vector": "a vector that differs from the model's",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One difference: the id of a chunk (of a document, where it is ``refused``), and what is wrong with it."""
+    """One difference.
+
+    Attributes:
+        id: Id of the chunk; of the document, if it is ``refused``.
+        reason: What differs.
+    """
 
     id: str
     reason: str
@@ -50,7 +58,7 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class Differences:
-    """All differences of one kind: how many, and the first of them."""
+    """All differences of one kind: their number, and the first of them."""
 
     count: int
     first: tuple[Difference, ...]
@@ -58,16 +66,16 @@ class Differences:
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """What a comparison has found.
+    """Result of a comparison.
 
     Attributes:
-        documents: read from the source.
-        chunks: that they are to be stored as.
-        points: that the collection holds.
-        vectors: that were compared with what the model gives now.
-        lowest_cosine: among those; ``None`` without any.
-        allowed: points of other documents than the source's that were allowed to be there.
-        differences: by kind; kinds without any are no keys.
+        documents: Number of documents in the source.
+        chunks: Number of chunks that they should be stored as.
+        points: Number of points in the collection.
+        vectors: Number of vectors that were compared with the model's.
+        lowest_cosine: Lowest cosine among those; ``None`` if no vectors were compared.
+        allowed: Number of points of documents that the source does not have, if those were allowed.
+        differences: Differences by kind; only kinds with differences are keys.
     """
 
     documents: int
@@ -76,11 +84,11 @@ class Verification:
     vectors: int
     lowest_cosine: float | None
     allowed: int
-    differences: Mapping[Kind, Differences]
+    differences: Mapping[DifferenceKind, Differences]
 
     @property
     def equal(self) -> bool:
-        """Whether the collection holds the source, the whole source and nothing but the source."""
+        """Whether the collection holds all of the source and nothing else."""
         return not self.differences
 
 
@@ -98,41 +106,42 @@ def verify(
     """Compare a collection with its source, in constant memory.
 
     Args:
-        documents: the source; read once.
-        collection: what is to be proven.
-        chunker: cuts as the load did; with other sizes nearly everything differs.
-        embedder: the collection's model, to compare vectors with.
-        vectors: how many points, drawn at random, are encoded anew.
-        least_cosine: what a stored vector must reach with the one encoded anew.
-        seed: of the draw.
-        allow_extra: documents that the source does not have are no difference.
+        documents: The source; read once.
+        collection: The collection to verify.
+        chunker: The chunker of the load. With other sizes nearly everything differs.
+        embedder: The collection's model, to compare vectors.
+        vectors: Number of points, drawn at random, that are encoded again.
+        least_cosine: Minimum cosine between a stored vector and the one that is encoded again.
+        seed: Seed of the random draw.
+        allow_extra: Accept documents that the source does not have.
 
     Raises:
-        ValueError: vectors are to be compared and there is no embedder, or numbers out of range.
-        CollectionMismatch: the embedder is not the model whose vectors the collection holds.
-        StoreError: the collection cannot be read.
+        ValueError: Vectors are to be compared without an embedder, or a number is out of range.
+        CollectionMismatch: The embedder's model is not the collection's.
+        StoreError: The collection cannot be read.
     """
     _check(collection, embedder, vectors, least_cosine)
-    found = _Findings()
-    with Ledger() as ledger:
-        read = _enter(documents, chunker, ledger, found)
-        sample, points, allowed = _compare(collection, ledger, found, vectors, seed, allow_extra)
-        for name in ledger.missing():
-            found.add("missing", name, "not stored")
-        chunks = len(ledger)
+    found = _Found()
+    with closing(_ExpectedChunks()) as expected:
+        read = _read_source(documents, chunker, expected, found)
+        sample, points, allowed = _compare_points(collection, expected, found, vectors, seed, allow_extra)
+        for chunk in expected.missing():
+            found.add("missing", chunk, "not stored")
+        chunks = len(expected)
     cosines = _cosines(collection, embedder, sample) if embedder else {}
-    for name, cosine in cosines.items():
+    for chunk, cosine in cosines.items():
         if not cosine >= least_cosine:
-            found.add("vector", name, f"cosine {cosine:.4f} with the model's vector, below {least_cosine}")
+            found.add("vector", chunk, f"cosine {cosine:.4f} with the model's vector, below {least_cosine}")
     lowest = min(cosines.values(), default=None)
-    return Verification(read, chunks, points, len(cosines), lowest, allowed, found.differences())
+    differences = {kind: found[kind] for kind in DIFFERENCE_KINDS if kind in found}
+    return Verification(read, chunks, points, len(cosines), lowest, allowed, differences)
 
 
 def _check(collection: Collection, embedder: T1Embedder | None, vectors: int, least_cosine: float) -> None:
     if vectors < 0:
         raise ValueError(f"vectors must be at least 0, got {vectors!r}")
     if not -1 <= least_cosine <= 1:
-        raise ValueError(f"least_cosine is a cosine in [-1, 1], got {least_cosine!r}")
+        raise ValueError(f"least_cosine must be between -1 and 1, got {least_cosine!r}")
     if vectors and embedder is None:
         raise ValueError(f"comparing {vectors} vectors needs the model that made them: pass its embedder")
     if embedder and collection.identity.fingerprint != embedder.identity.fingerprint:
@@ -141,24 +150,68 @@ def _check(collection: Collection, embedder: T1Embedder | None, vectors: int, le
         )
 
 
-class _Findings:
-    """Differences as they are found: all counted, the first of each kind kept."""
+class _ExpectedChunks:
+    """The chunks that a source should be stored as, in constant memory: their hashes, and which of them were found."""
+
+    _MISSING, _FOUND = b"\0", b"\1"
 
     def __init__(self) -> None:
-        self._counts: dict[Kind, int] = dict.fromkeys(KINDS, 0)
-        self._first: dict[Kind, list[Difference]] = {kind: [] for kind in KINDS}
+        self._chunks = IdTable()  # SHA-256 of the content, and one byte: missing or found
+        self._documents = IdTable()
 
-    def add(self, kind: Kind, name: str, reason: str) -> None:
-        self._counts[kind] += 1
-        if len(self._first[kind]) < LISTED:
-            self._first[kind].append(Difference(name, reason))
+    def add(self, chunks: Sequence[Chunk]) -> bool:
+        """Add all chunks of one document.
 
-    def differences(self) -> dict[Kind, Differences]:
-        return {kind: Differences(n, tuple(self._first[kind])) for kind, n in self._counts.items() if n}
+        Returns:
+            Whether they are expected now; false if other content has one of their ids, as a load keeps the first.
+        """
+        hashes = [chunk.content_hash for chunk in chunks]
+        known = [self._hash(chunk.id) for chunk in chunks]
+        if any(known):
+            return known == hashes
+        document = chunks[0].document_id
+        if self.has_document(document):  # with the same id, but split into other chunks
+            return False
+        self._documents[document] = b""
+        for chunk, content_hash in zip(chunks, hashes, strict=True):
+            self._chunks[chunk.id] = bytes.fromhex(content_hash) + self._MISSING
+        return True
+
+    def find(self, chunk_id: str) -> str | None:
+        """Return the expected hash of a chunk, and mark the chunk as found; None if it is not expected."""
+        content_hash = self._hash(chunk_id)
+        if content_hash is not None:
+            self._chunks[chunk_id] = bytes.fromhex(content_hash) + self._FOUND
+        return content_hash
+
+    def has_document(self, document_id: str) -> bool:
+        return self._documents.get(document_id) is not None
+
+    def missing(self) -> Iterator[str]:
+        return (chunk_id for chunk_id, value in self._chunks.items() if value.endswith(self._MISSING))
+
+    def __len__(self) -> int:
+        return len(self._chunks)
+
+    def close(self) -> None:
+        self._chunks.close()
+        self._documents.close()
+
+    def _hash(self, chunk_id: str) -> str | None:
+        value = self._chunks.get(chunk_id)
+        return None if value is None else value[:-1].hex()
 
 
-def _enter(documents: Iterable[Document], chunker: Chunker, ledger: Ledger, found: _Findings) -> int:
-    """Cut the source as a load does, and refuse what a load refuses."""
+class _Found(dict[DifferenceKind, Differences]):
+    """The differences found so far."""
+
+    def add(self, kind: DifferenceKind, name: str, reason: str) -> None:
+        count, first = (self[kind].count, self[kind].first) if kind in self else (0, ())
+        self[kind] = Differences(count + 1, (*first, Difference(name, reason))[:MAX_LISTED])
+
+
+def _read_source(documents: Iterable[Document], chunker: Chunker, expected: _ExpectedChunks, found: _Found) -> int:
+    """Split the source as a load does, refuse what a load refuses, and return the number of documents."""
     read = 0
     for document in documents:
         if not isinstance(document, Document):
@@ -172,56 +225,61 @@ def _enter(documents: Iterable[Document], chunker: Chunker, ledger: Ledger, foun
         except (ValueError, TypeError) as error:
             found.add("refused", str(document.id), str(error))
             continue
-        if not ledger.expect(chunks):
+        if not expected.add(chunks):
             found.add("refused", document_id(document), "another document of the source has this id and came first")
     return read
 
 
-def _compare(
-    collection: Collection, ledger: Ledger, found: _Findings, draw: int, seed: int, allow_extra: bool
+def _compare_points(
+    collection: Collection,
+    expected: _ExpectedChunks,
+    found: _Found,
+    sample_size: int,
+    seed: int,
+    allow_extra: bool,
 ) -> tuple[list[str], int, int]:
-    """Hold every point against the ledger; returns a sample of those that are right, all points, and those allowed."""
-    chance = random.Random(seed)
+    """Compare every point; return a sample of the equal ones, the number of all points, and of the allowed ones."""
+    generator = random.Random(seed)
     sample: list[str] = []
-    right = points = allowed = 0
+    equal = points = allowed = 0
     for stored in stored_points(collection):
         points += 1
-        kind, reason = _judge(stored, ledger)
+        kind, reason = _compare_point(stored, expected)
         if kind == "extra" and allow_extra:
             allowed += 1
         elif kind is not None:
             found.add(kind, stored.chunk.id, reason)
-        elif draw:
-            right += 1
-            if len(sample) < draw:
+        elif sample_size:  # reservoir sampling: each equal point is in the sample with the same probability
+            equal += 1
+            if len(sample) < sample_size:
                 sample.append(stored.chunk.id)
-            elif (place := chance.randrange(right)) < draw:
+            elif (place := generator.randrange(equal)) < sample_size:
                 sample[place] = stored.chunk.id
     return sample, points, allowed
 
 
-def _judge(stored: StoredPoint, ledger: Ledger) -> tuple[Kind | None, str]:
+def _compare_point(stored: StoredPoint, expected: _ExpectedChunks) -> tuple[DifferenceKind | None, str]:
     chunk = stored.chunk
-    expected = ledger.find(chunk.id)
+    content_hash = expected.find(chunk.id)
     if not stored.intact:
-        return "corrupt", "what is stored does not fit the hash that was stored with it"
-    if expected is None:
-        if ledger.has_document(chunk.document_id):
+        return "corrupt", "the stored content does not match the hash that was stored with it"
+    if content_hash is None:
+        if expected.has_document(chunk.document_id):
             return "stale", f"the source's {chunk.document_id!r} has no such chunk"
         return "extra", f"the source has no document {chunk.document_id!r}"
-    if stored.written_hash != expected:
-        ours = stored.written_hash is not None
-        return "changed", "other text or metadata than the source's" if ours else "written by another package"
+    if stored.written_hash is None:
+        return "changed", "written by another package"
+    if stored.written_hash != content_hash:
+        return "changed", "other text or metadata than the source's"
     return None, ""
 
 
 def _cosines(collection: Collection, embedder: T1Embedder, ids: list[str]) -> dict[str, float]:
-    """How near each stored vector is to what the model makes of the stored text now."""
+    """Return the cosine between each stored vector and the model's vector of the stored text."""
     cosines: dict[str, float] = {}
-    for first in range(0, len(ids), _BATCH):
-        held = list(collection.read_points(ids[first : first + _BATCH]))
-        texts = [point.chunk.text for point in held]
-        again = embedder.embed_documents(texts, truncation="allow").vectors
-        for point, fresh in zip(held, again, strict=True):
-            cosines[point.chunk.id] = float(point.vector @ fresh / np.linalg.norm(fresh))
+    for wanted in batched(ids, _BATCH):
+        stored = list(collection.read_points(wanted))
+        vectors = embedder.embed_documents([point.chunk.text for point in stored], truncation="allow").vectors
+        for point, vector in zip(stored, vectors, strict=True):
+            cosines[point.chunk.id] = float(point.vector @ vector / np.linalg.norm(vector))
     return cosines

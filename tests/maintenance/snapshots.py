@@ -1,4 +1,4 @@
-"""What there is to save, and a snapshot with other members."""
+"""Documents to save, and snapshots with changed members."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from t1_vectorstore.collection import Collection
 from t1_vectorstore.indexing.chunking import Chunker
 from t1_vectorstore.maintenance.verify import verify
 from tests.collection.conftest import admin, server_url  # noqa: F401 - fixtures
-from tests.maintenance.worlds import OLD, documents
+from tests.maintenance.models import OLD, documents
 
 SOURCE = documents(60)
-MAKING: dict[str, Any] = {"hybrid": True, "indexes": {"n": "integer"}}
+SETTINGS: dict[str, Any] = {"hybrid": True, "indexes": {"n": "integer"}}
 
 
-def equal(collection: Collection, source: Any = SOURCE) -> bool:
+def is_equal(collection: Collection, source: Any = SOURCE) -> bool:
     return verify(source, collection, Chunker(), embedder=OLD, vectors=30).equal
 
 
 def repacked(
     file: Path, out: Path, change: Callable[[tarfile.TarInfo, bytes], tuple[tarfile.TarInfo, bytes] | None]
 ) -> Path:
-    """The snapshot, each of its members changed or (``None``) left out."""
+    """Copy the snapshot, with each member changed or, for ``None``, left out."""
     with tarfile.open(file) as old, tarfile.open(out, "w:gz", compresslevel=1) as new:
         for member in old:
             source = old.extractfile(member) if member.isreg() else None
-            if (made := change(member, source.read() if source else b"")) is not None:
-                made[0].size = len(made[1])
-                new.addfile(made[0], io.BytesIO(made[1]))
+            if (changed := change(member, source.read() if source else b"")) is not None:
+                changed[0].size = len(changed[1])
+                new.addfile(changed[0], io.BytesIO(changed[1]))
     return out

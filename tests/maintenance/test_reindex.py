@@ -1,4 +1,4 @@
-"""``reindex`` of a folder and of a server: nothing is lost, the old one answers meanwhile, and there is a way back."""
+"""``reindex`` on a folder and a server: nothing is lost, searches are answered, and it can be rolled back."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from t1_vectorstore.errors import CollectionMismatch, CollectionNotFound, StoreE
 from t1_vectorstore.indexing import load
 from t1_vectorstore.indexing.chunking import Chunker
 from t1_vectorstore.maintenance.reindex import reindex
-from t1_vectorstore.maintenance.swap import home_of
-from t1_vectorstore.maintenance.sync import Pass
+from t1_vectorstore.maintenance.swap import swap_target
+from t1_vectorstore.maintenance.sync import SyncPass
 from t1_vectorstore.maintenance.verify import verify
 from tests.collection.conftest import admin, server_url  # noqa: F401 - fixtures
-from tests.maintenance.worlds import NEW, OLD, changed, documents, right
+from tests.maintenance.models import NEW, OLD, changed, documents, is_vector_of
 
 SOURCE = documents(300)
 
 
 @dataclass
-class Place:
+class Location:
     location: str
     name: str
 
@@ -38,16 +38,16 @@ class Place:
 
 
 @pytest.fixture(params=["embedded", pytest.param("server", marks=pytest.mark.server)])
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
-    """An index of the old model; on a server it is behind an alias already."""
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Location]:
+    """Return an index of the old model; on a server, behind an alias."""
     if request.param == "embedded":
-        made = Place(str(tmp_path / "index"), "t1")
+        made = Location(str(tmp_path / "index"), "t1")
         with made.open(identity=OLD.identity) as collection:
             load(SOURCE, OLD, collection)
         yield made
         return
     client = request.getfixturevalue("admin")
-    made = Place(request.getfixturevalue("server_url"), f"docs-{uuid.uuid4().hex}")
+    made = Location(request.getfixturevalue("server_url"), f"docs-{uuid.uuid4().hex}")
     with Collection.open(made.location, name=f"{made.name}-first", identity=OLD.identity) as collection:
         load(SOURCE, OLD, collection)
     with ServerAdmin(made.location) as server:
@@ -58,34 +58,34 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
                 client.delete_collection(name)
 
 
-def proven(place: Place, source: Any = SOURCE, model: Any = NEW) -> None:
+def assert_equal(place: Location, source: Any = SOURCE, model: Any = NEW) -> None:
     with place.open(identity=model.identity, create=False) as collection:
         found = verify(source, collection, Chunker(), embedder=model, vectors=50)
         assert found.equal, found
 
 
-def test_an_index_moves_to_another_model_and_back(place: Place) -> None:
+def test_an_index_moves_to_another_model_and_back(place: Location) -> None:
     with place.open() as old:
         done = reindex(old, NEW)
     assert done.moved
     assert (done.chunks, done.encoded, done.late) == (300, 300, ())
-    proven(place)
+    assert_equal(place)
     with pytest.raises(CollectionMismatch):
         place.open(identity=OLD.identity)
-    home = home_of(place.location, place.name)
-    home.roll_back()
-    proven(place, model=OLD)
-    home.roll_back()
-    proven(place)
-    assert len(home.drop_others()) == 1
-    assert home.drop_others() == []
-    home.close()
-    proven(place)
-    with pytest.raises(StoreError, match=r"no previous build|not at .* any more"):
-        home_of(place.location, place.name).roll_back()
+    target = swap_target(place.location, place.name)
+    target.roll_back()
+    assert_equal(place, model=OLD)
+    target.roll_back()
+    assert_equal(place)
+    assert len(target.drop_others()) == 1
+    assert target.drop_others() == []
+    target.close()
+    assert_equal(place)
+    with pytest.raises(StoreError, match=r"no previous build|no longer exists at"):
+        swap_target(place.location, place.name).roll_back()
 
 
-def test_what_is_as_it_should_be_is_not_moved(place: Place) -> None:
+def test_an_index_with_the_wanted_model_is_not_moved(place: Location) -> None:
     with place.open() as old:
         assert not reindex(old, OLD).moved
         assert reindex(old, NEW).moved
@@ -94,17 +94,17 @@ def test_what_is_as_it_should_be_is_not_moved(place: Place) -> None:
         assert old.count() == 300
 
 
-def test_other_settings_copy_the_vectors(place: Place) -> None:
+def test_the_vectors_are_copied_when_only_settings_change(place: Location) -> None:
     with place.open() as old:
         done = reindex(old, OLD, hybrid=True, indexes={"n": "integer"})
     assert (done.moved, done.encoded, done.chunks) == (True, 0, 300)
-    proven(place, model=OLD)
+    assert_equal(place, model=OLD)
     with place.open(hybrid=True) as new:
         vector = OLD.embed_documents([SOURCE[7].text]).vectors[0]
         assert new.search(vector, text=SOURCE[7].text, filter={"n": {"lte": 7}}, limit=1)[0].id == "doc 7"
 
 
-def test_searches_are_answered_until_the_step_and_writes_are_caught_up_with(place: Place) -> None:
+def test_searches_are_answered_and_writes_are_repeated_during_a_reindex(place: Location) -> None:
     expected = {document.id: document for document in SOURCE}
     with place.open() as old:
         stop, answers, errors = threading.Event(), [0], []
@@ -113,7 +113,7 @@ def test_searches_are_answered_until_the_step_and_writes_are_caught_up_with(plac
             while not stop.is_set():
                 try:
                     hit = old.search(OLD.embed_documents([SOURCE[5].text]).vectors[0], limit=1)[0]
-                except StoreError as error:  # closed: the step was taken
+                except StoreError as error:  # closed by the switch
                     if "closed" not in str(error):
                         errors.append(error)
                     return
@@ -121,7 +121,7 @@ def test_searches_are_answered_until_the_step_and_writes_are_caught_up_with(plac
 
         passes = 0
 
-        def write(done: Pass) -> None:
+        def write(done: SyncPass) -> None:
             nonlocal passes
             passes += 1
             if passes == 2:
@@ -141,10 +141,10 @@ def test_searches_are_answered_until_the_step_and_writes_are_caught_up_with(plac
     assert not errors
     assert answers[0] > 0
     assert done.chunks == len(expected) == 338
-    proven(place, list(expected.values()))
+    assert_equal(place, list(expected.values()))
 
 
-def test_an_index_that_never_rests_is_left_as_it_is(place: Place) -> None:
+def test_an_index_that_is_written_to_all_the_time_is_left_unchanged(place: Location) -> None:
     fresh: Callable[[], int] = iter(range(10_000, 20_000)).__next__
     with place.open() as old:
         with pytest.raises(StoreError, match="faster than"):
@@ -154,7 +154,7 @@ def test_an_index_that_never_rests_is_left_as_it_is(place: Place) -> None:
         assert reindex(old, NEW).encoded < 50
 
 
-def test_damage_is_not_carried_over(place: Place) -> None:
+def test_damaged_or_foreign_points_are_not_copied(place: Location) -> None:
     with place.open() as old:
         row = next(old.scan(batch=1, vectors=True))
         old._engine.write([Row(row.id, {**row.payload, "page_content": "damaged"}, row.vector)])
@@ -167,15 +167,15 @@ def test_damage_is_not_carried_over(place: Place) -> None:
             reindex(old, NEW)
 
 
-def test_vectors_are_the_new_models(place: Place) -> None:
+def test_the_vectors_are_the_new_models(place: Location) -> None:
     with place.open() as old:
         reindex(old, NEW)
     with place.open() as new:
         assert new.identity == NEW.identity
-        assert all(right(point.vector, point.chunk.text, NEW) for point in new.scroll(with_vectors=True))
+        assert all(is_vector_of(point.vector, point.chunk.text, NEW) for point in new.scroll(with_vectors=True))
 
 
-def test_an_index_in_memory_stays_where_it_is() -> None:
+def test_an_index_in_memory_is_refused() -> None:
     with Collection.open(":memory:", identity=OLD.identity) as old, pytest.raises(ValueError, match="':memory:'"):
         reindex(old, NEW)
 
@@ -195,37 +195,37 @@ def test_a_plain_collection_gets_an_alias(server_url: str, admin: QdrantClient) 
         done = reindex(old, NEW, alias=f"{name}-docs")
         assert (done.moved, done.name) == (True, f"{name}-docs")
         assert old.count() == 50
-    proven(Place(server_url, f"{name}-docs"), SOURCE[:50])
-    with Collection.open(server_url, name=name) as old, pytest.raises(ValueError, match="stands for"):
+    assert_equal(Location(server_url, f"{name}-docs"), SOURCE[:50])
+    with Collection.open(server_url, name=name) as old, pytest.raises(ValueError, match="points to"):
         reindex(old, OLD, hybrid=True, alias=f"{name}-docs")
-    home = home_of(server_url, f"{name}-docs")
-    assert home.roll_back() == name
-    home.roll_back()
-    assert home.drop_others() == [name]
-    home.close()
-    for left in ServerAdmin(server_url).collections():
-        if left.startswith(name):
-            admin.delete_collection(left)
+    target = swap_target(server_url, f"{name}-docs")
+    assert target.roll_back() == name
+    target.roll_back()
+    assert target.drop_others() == [name]
+    target.close()
+    for created in ServerAdmin(server_url).collections():
+        if created.startswith(name):
+            admin.delete_collection(created)
 
 
 @pytest.mark.server
-def test_whoever_has_an_alias_open_goes_on_with_what_he_opened(place: Place) -> None:
+def test_open_connections_keep_using_the_old_collection(place: Location) -> None:
     if not place.location.startswith("http"):
-        pytest.skip("a folder is closed")
+        pytest.skip("a folder is closed by the switch")
     with place.open() as old, place.open() as program:
         reindex(old, NEW)
         assert program.search(OLD.embed_documents([SOURCE[5].text]).vectors[0], limit=1)[0].id == "doc 5"
         load([changed(SOURCE[5])], OLD, program)
-        proven(place)
-        home_of(place.location, place.name).drop_others()
+        assert_equal(place)
+        swap_target(place.location, place.name).drop_others()
         with pytest.raises(CollectionNotFound):
             program.count()
 
 
 @pytest.mark.server
-def test_a_write_in_the_last_moment_is_told(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_write_during_the_switch_is_reported(place: Location, monkeypatch: pytest.MonkeyPatch) -> None:
     if not place.location.startswith("http"):
-        pytest.skip("nobody can write to a folder in that moment")
+        pytest.skip("a folder has no other writers during the switch")
     point_alias = ServerAdmin.point_alias
     with place.open() as old, place.open() as program:
 
@@ -238,14 +238,14 @@ def test_a_write_in_the_last_moment_is_told(place: Place, monkeypatch: pytest.Mo
 
 
 @pytest.mark.server
-def test_somebody_elses_collection_is_not_taken_for_a_build(place: Place) -> None:
+def test_a_foreign_collection_is_not_used_as_a_build(place: Location) -> None:
     if not place.location.startswith("http"):
-        pytest.skip("a folder is the index's own")
+        pytest.skip("a folder has no foreign collections")
     with place.open() as old:
         build = reindex(old, NEW).build
-    home = home_of(place.location, place.name)
-    home.roll_back()
-    home.drop_others()
+    target = swap_target(place.location, place.name)
+    target.roll_back()
+    target.drop_others()
     with Collection.open(place.location, name=f"{place.name}__{build}", identity=NEW.identity) as mine:
         load(documents(5), NEW, mine)
     with place.open() as old, pytest.raises(StoreError, match="not made by a reindex"):

@@ -1,4 +1,4 @@
-"""Snapshots of folders: what comes back is what was saved, and nothing is overwritten by accident."""
+"""Snapshots of folders: the restored index is the saved one, and nothing is overwritten by accident."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from t1_vectorstore.indexing import load
 from t1_vectorstore.indexing.chunking import Chunker
 from t1_vectorstore.maintenance.reindex import reindex
 from t1_vectorstore.maintenance.snapshots import pull, restore, snapshot
-from t1_vectorstore.maintenance.swap import home_of
+from t1_vectorstore.maintenance.swap import swap_target
 from t1_vectorstore.maintenance.verify import verify
 from tests.collection.conftest import admin, server_url  # noqa: F401 - fixtures
-from tests.maintenance.snapshots import MAKING, SOURCE, equal
-from tests.maintenance.worlds import NEW, OLD, changed, documents
+from tests.maintenance.models import NEW, OLD, changed, documents
+from tests.maintenance.snapshots import SETTINGS, SOURCE, is_equal
 
 
-def test_a_folder_comes_back_while_the_index_is_in_use(index: Collection, tmp_path: Path) -> None:
+def test_a_folder_is_restored_while_the_index_is_in_use(index: Collection, tmp_path: Path) -> None:
     saved = tmp_path / "saved.tar.gz"
     snapshot(index, saved)
     load([changed(SOURCE[0]), *documents(10, first=500)], OLD, index)
     restore(saved, tmp_path / "back")
-    with Collection.open(tmp_path / "back", identity=OLD.identity, **MAKING) as back:
-        assert equal(back)
+    with Collection.open(tmp_path / "back", identity=OLD.identity, **SETTINGS) as back:
+        assert is_equal(back)
         assert back.uid != index.uid
         vector = OLD.embed_documents([SOURCE[7].text]).vectors[0]
         assert back.search(vector, text=SOURCE[7].text, filter={"n": 7}, limit=1)[0].id == "doc 7"
@@ -35,7 +35,7 @@ def test_a_folder_comes_back_while_the_index_is_in_use(index: Collection, tmp_pa
     assert sorted(path.name for path in (tmp_path / "back").iterdir()) == ["lock", "shard", "t1.json"]
 
 
-def test_holes_take_no_room(saved: Path, tmp_path: Path) -> None:
+def test_holes_take_no_disk_space(saved: Path, tmp_path: Path) -> None:
     restore(saved, tmp_path / "back")
     files = [path for path in (tmp_path / "back").rglob("*") if path.is_file()]
     assert sum(path.stat().st_size for path in files) > 60 * 2**20
@@ -43,7 +43,7 @@ def test_holes_take_no_room(saved: Path, tmp_path: Path) -> None:
     assert saved.stat().st_size < 2 * 2**20
 
 
-def test_a_moved_index_is_saved_as_it_is_now(index: Collection, tmp_path: Path) -> None:
+def test_a_reindexed_index_is_saved_in_its_current_build(index: Collection, tmp_path: Path) -> None:
     reindex(index, NEW)
     with Collection.open(tmp_path / "index") as moved:
         snapshot(moved, tmp_path / "moved.tar.gz")
@@ -70,30 +70,30 @@ def test_nothing_is_overwritten_by_accident(index: Collection, tmp_path: Path) -
         snapshot(index, tmp_path / "nowhere" / "file.tar.gz")
 
 
-def test_an_overwritten_index_can_be_gone_back_to(index: Collection, saved: Path, tmp_path: Path) -> None:
+def test_an_overwritten_index_can_be_rolled_back(index: Collection, saved: Path, tmp_path: Path) -> None:
     load(documents(10, first=500), OLD, index)
     index.close()
     restore(saved, tmp_path / "index", overwrite=True)
     with Collection.open(tmp_path / "index") as restored:
-        assert equal(restored)
-    home_of(tmp_path / "index", "t1").roll_back()
-    with Collection.open(tmp_path / "index") as former:
-        assert former.count() == 70
+        assert is_equal(restored)
+    swap_target(tmp_path / "index", "t1").roll_back()
+    with Collection.open(tmp_path / "index") as previous:
+        assert previous.count() == 70
 
 
-def test_the_latest_load_is_remembered_through_moves(index: Collection, tmp_path: Path) -> None:
+def test_the_load_record_survives_snapshots_and_reindexing(index: Collection, tmp_path: Path) -> None:
     with index.loading(chunk_size=800, overlap=100):
         pass
-    load = index.latest_load
+    record = index.latest_load
     snapshot(index, tmp_path / "saved.tar.gz")
     restore(tmp_path / "saved.tar.gz", tmp_path / "copy")
     reindex(index, NEW)
     for place in ("index", "copy"):
         with Collection.open(tmp_path / place, create=False) as moved:
-            assert moved.latest_load == load is not None
+            assert moved.latest_load == record is not None
 
 
-def test_memory_has_nothing_to_save(tmp_path: Path) -> None:
+def test_an_index_in_memory_cannot_be_saved(tmp_path: Path) -> None:
     with Collection.open(":memory:", identity=OLD.identity) as collection:
         with pytest.raises(ValueError, match="no files to save"):
             snapshot(collection, tmp_path / "file")

@@ -1,4 +1,4 @@
-"""``verify``: it finds every way in which a collection can differ from its source, and nothing where it does not."""
+"""``verify`` finds every kind of difference between a collection and its source, and nothing where both are equal."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from t1_vectorstore.engines import Row
 from t1_vectorstore.errors import CollectionMismatch
 from t1_vectorstore.indexing import load
 from t1_vectorstore.indexing.chunking import Chunker
-from t1_vectorstore.maintenance.verify import LISTED, Verification, verify
+from t1_vectorstore.maintenance.verify import MAX_LISTED, Verification, verify
 from t1_vectorstore.types import Document
 
 LONG = "\n\n".join(f"Paragraph {n} says something." for n in range(12))
@@ -43,7 +43,7 @@ def kinds(found: Verification) -> dict[str, list[str]]:
 
 
 def rewrite(collection: Collection, name: str, change: Any, vector: Any = None) -> None:
-    """Change a payload behind the package's back, as a bad disk or another program would."""
+    """Change a payload without the package, as a bad disk or another program would."""
     engine = collection._engine
     target = next(row for row in collection.scan(batch=256, vectors=True) if row.payload["t1"]["id"] == name)
     payload = {**target.payload}
@@ -51,7 +51,7 @@ def rewrite(collection: Collection, name: str, change: Any, vector: Any = None) 
     engine.write([Row(target.id, payload, target.vector if vector is None else vector)])
 
 
-def test_what_was_loaded_is_equal(loaded: Collection, embedder: T1Embedder) -> None:
+def test_a_loaded_source_is_equal(loaded: Collection, embedder: T1Embedder) -> None:
     found = verify(iter(SOURCE), loaded, CHUNKER, embedder=embedder, vectors=1000)
     assert found.equal, found
     assert found.documents == len(SOURCE)
@@ -59,7 +59,7 @@ def test_what_was_loaded_is_equal(loaded: Collection, embedder: T1Embedder) -> N
     assert found.lowest_cosine == pytest.approx(1, abs=1e-6)
 
 
-def test_each_kind_of_difference_is_told_apart(loaded: Collection, embedder: T1Embedder) -> None:
+def test_each_kind_of_difference_is_distinguished(loaded: Collection, embedder: T1Embedder) -> None:
     loaded.delete(["long#chunk-1"])
     load([Document("Extra.", "extra")], embedder, loaded)
     rewrite(loaded, "two", lambda payload: payload.update(page_content="Tvo."))
@@ -101,12 +101,12 @@ def test_other_documents_can_be_allowed(loaded: Collection) -> None:
         lambda payload: payload.pop("page_content"),
     ],
 )
-def test_damage_is_seen_though_the_stored_hash_is_trusted_elsewhere(loaded: Collection, damage: Any) -> None:
+def test_damage_is_found_although_a_load_trusts_the_stored_hash(loaded: Collection, damage: Any) -> None:
     rewrite(loaded, "one", damage)
     assert list(kinds(verify(SOURCE, loaded, CHUNKER)))[-1] == "corrupt"
 
 
-def test_a_vector_of_another_text_is_seen(loaded: Collection, embedder: T1Embedder) -> None:
+def test_a_vector_of_another_text_is_found(loaded: Collection, embedder: T1Embedder) -> None:
     rewrite(loaded, "one", lambda payload: None, np.eye(16, dtype=np.float32)[3])
     assert verify(SOURCE, loaded, CHUNKER).equal
     found = verify(SOURCE, loaded, CHUNKER, embedder=embedder, vectors=1000)
@@ -115,7 +115,7 @@ def test_a_vector_of_another_text_is_seen(loaded: Collection, embedder: T1Embedd
     assert found.lowest_cosine < 0.99
 
 
-def test_the_sample_is_drawn_by_its_seed(loaded: Collection, embedder: T1Embedder, monkeypatch: Any) -> None:
+def test_the_seed_decides_the_sample(loaded: Collection, embedder: T1Embedder, monkeypatch: Any) -> None:
     drawn: list[list[str]] = []
     embed = embedder.embed_documents
 
@@ -130,18 +130,18 @@ def test_the_sample_is_drawn_by_its_seed(loaded: Collection, embedder: T1Embedde
     assert len({tuple(texts) for texts in drawn}) > 1
 
 
-def test_of_many_differences_the_first_are_listed_and_all_are_counted(loaded: Collection) -> None:
-    many = [Document(f"text {n}", f"new {n:04}") for n in range(LISTED + 50)]
+def test_the_first_differences_are_listed_and_all_are_counted(loaded: Collection) -> None:
+    many = [Document(f"text {n}", f"new {n:04}") for n in range(MAX_LISTED + 50)]
     missing = verify([*SOURCE, *many], loaded, CHUNKER).differences["missing"]
-    assert missing.count == LISTED + 50
-    assert len(missing.first) == LISTED
+    assert missing.count == MAX_LISTED + 50
+    assert len(missing.first) == MAX_LISTED
 
 
-def test_the_same_document_twice_is_one(loaded: Collection) -> None:
+def test_a_repeated_document_counts_once(loaded: Collection) -> None:
     assert verify([*SOURCE, *SOURCE], loaded, CHUNKER).equal
 
 
-def test_a_chunk_that_only_moved_is_seen_and_mended(embedder: T1Embedder) -> None:
+def test_a_chunk_at_another_position_is_found_and_fixed_by_a_load(embedder: T1Embedder) -> None:
     first, second = "x" * 90, "y" * 90
     with Collection.open(":memory:", identity=embedder.identity) as collection:
         load([Document(f"{first}\n\n{second}", "d")], embedder, collection, chunker=Chunker(100))
@@ -151,7 +151,7 @@ def test_a_chunk_that_only_moved_is_seen_and_mended(embedder: T1Embedder) -> Non
         assert verify(moved, collection, Chunker(100)).equal
 
 
-def test_wrong_use_is_refused_before_anything_is_read(loaded: Collection, embedder: T1Embedder) -> None:
+def test_invalid_arguments_are_refused_before_anything_is_read(loaded: Collection, embedder: T1Embedder) -> None:
     def untouchable() -> Iterator[Document]:
         raise AssertionError("read")
         yield
@@ -180,7 +180,7 @@ JSON = st.recursive(
 
 
 @pytest.mark.parametrize("value", [116.32650514309171, -121.94342168014971, 2.2790121708605243e274, 5e-324, 1.7e308])
-def test_floats_that_engines_do_not_keep_are_no_damage(embedder: T1Embedder, tmp_path: Path, value: float) -> None:
+def test_floats_that_engines_change_are_no_damage(embedder: T1Embedder, tmp_path: Path, value: float) -> None:
     documents = [Document("text", "d", {"value": [value, -value]})]
     with Collection.open(tmp_path / "index", identity=embedder.identity) as collection:
         load(documents, embedder, collection)
@@ -190,7 +190,7 @@ def test_floats_that_engines_do_not_keep_are_no_damage(embedder: T1Embedder, tmp
 
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.dictionaries(st.text("xyz é", max_size=5), JSON, max_size=3), min_size=1, max_size=20))
-def test_whatever_is_stored_reads_back_as_it_was_hashed(tmp_path: Path, metadata: list[dict[str, Any]]) -> None:
+def test_any_metadata_is_read_back_with_the_same_hash(tmp_path: Path, metadata: list[dict[str, Any]]) -> None:
     embedder = T1Embedder.fake(16)
     documents = [Document(f"text {n}", f"{n}", given) for n, given in enumerate(metadata)]
     with Collection.open(tmp_path / "any", identity=embedder.identity) as collection:

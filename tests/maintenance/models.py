@@ -1,4 +1,4 @@
-"""Two models, and something to index with them."""
+"""Two models, and documents to index with them."""
 
 from __future__ import annotations
 
@@ -27,5 +27,5 @@ def changed(document: Document) -> Document:
     return replace(document, text=document.text + " It was changed.")
 
 
-def right(vector: object, text: str, embedder: T1Embedder) -> bool:
+def is_vector_of(vector: object, text: str, embedder: T1Embedder) -> bool:
     return bool(np.allclose(np.asarray(vector), embedder.embed_documents([text]).vectors[0], atol=1e-5))
