@@ -1,4 +1,4 @@
-"""Which prompts share a forward pass: plain decisions, no tensors."""
+"""Which prompts share a forward pass. Plain Python without tensors."""
 
 from __future__ import annotations
 
@@ -6,26 +6,26 @@ from collections.abc import Sequence
 
 
 def batches_by_tokens(lengths: Sequence[int], max_tokens: int, *, padded: bool) -> list[list[int]]:
-    """Group rows of similar length under a token budget.
+    """Group sequences of similar length under a token budget, longest first.
 
-    Longest first: memory runs out at once if it runs out at all, and the rest only gets faster.
+    With this order memory runs out in the first batch or not at all.
 
     Args:
-        lengths: tokens of each row.
-        max_tokens: budget of a batch; a longer row gets a batch of its own.
-        padded: count every row as long as the batch's longest, as a rectangular batch costs.
+        lengths: Length of each sequence in tokens.
+        max_tokens: Maximum number of tokens in a batch; a longer sequence gets a batch of its own.
+        padded: Count every sequence as long as the longest in its batch, which is what a rectangular batch costs.
 
     Returns:
-        Row indices, batch by batch; each row once.
+        The indices of the sequences in each batch.
     """
     batches: list[list[int]] = []
-    room, longest = 0, 0
-    for row in sorted(range(len(lengths)), key=lambda row: -lengths[row]):
-        cost = longest if padded else lengths[row]
-        if not batches or cost > room:
-            longest = lengths[row]
+    left, longest = 0, 0
+    for index in sorted(range(len(lengths)), key=lambda index: -lengths[index]):
+        cost = longest if padded else lengths[index]
+        if not batches or cost > left:
+            longest = lengths[index]
             batches.append([])
-            room, cost = max_tokens, longest
-        batches[-1].append(row)
-        room -= cost
+            left, cost = max_tokens, longest
+        batches[-1].append(index)
+        left -= cost
     return batches

@@ -1,10 +1,8 @@
-"""What becomes of a thought from step to step, whichever model makes the steps.
+"""The state of each thought from one decode step to the next, and the choice of tokens, for any local model.
 
-A row that samples a closing token is fed the emb token in the next step, and the hidden state of that step is its
-vector. A row whose budget is spent is closed in the same way, so a cut thought costs no more than a finished one:
-one decode step after its last token. That last token itself is fed too, as every token is (it is never in the cache
-when it is sampled); the lean path feeds both in one step where all rows are that far. A query that is refined goes on
-from there: its state is fed back as the next input, step by step.
+A thought ends when the model samples a closing token, when its budget is spent, or at the deadline. Then the emb token
+is the next input, and the hidden state at it is the vector. So ending a thought takes one decode step, whatever ended
+it. A query that is refined continues from there: its hidden state is the next input, as often as there are steps.
 """
 
 from __future__ import annotations
@@ -22,20 +20,20 @@ from t1_vectorstore.types import StopReason, Trajectory
 
 @dataclass
 class ThoughtState:
-    """One prompt on its way.
+    """One thought while it is generated.
 
     Attributes:
-        index: of the thought in the call.
-        prompt: its tokens.
-        draws: a random number for each token that may come; empty where decoding is greedy.
-        refining: what follows the emb token.
-        ids: the thought so far.
-        read: how many inputs the model has got, tokens and states; the position of the next one.
-        stop: why the thought ended; set when its emb token is to be fed, or is the last of the prompt.
-        closing: the token that the thought ended with, if it was not cut.
-        passes: ``(hidden,)`` each, the pooled states at the emb token and at what was fed back after it.
-        fed_back: ``(hidden,)`` each, the states that are inputs; the last of them is the next one.
-        state: ``(hidden,)``, what the vector is made of; set when nothing is left to be done.
+        index: Index of the thought in the call.
+        prompt: The prompt's tokens.
+        draws: A uniform random number for each token that may be sampled; empty if decoding is greedy.
+        refining: Passes that follow the emb token.
+        ids: The thought's tokens so far.
+        position: Position of the next input, which is the number of inputs that the model has read.
+        stop: Why the thought ended; set once the emb token is the next input, or the last one of the prompt.
+        closing: Token with which the model ended the thought, if it did.
+        passes: The pooled states ``(hidden,)`` at the emb token and at each state that was fed back after it.
+        fed_back: The states ``(hidden,)`` that are inputs; the last one is the next input.
+        state: The final state ``(hidden,)``, from which the vector is made; set when the thought is complete.
     """
 
     index: int
@@ -43,7 +41,7 @@ class ThoughtState:
     draws: Sequence[float] = ()
     refining: Refining = NO_REFINING
     ids: list[int] = field(default_factory=list)
-    read: int = 0
+    position: int = 0
     stop: StopReason | None = None
     closing: int | None = None
     passes: list[torch.Tensor] = field(default_factory=list)
@@ -51,75 +49,57 @@ class ThoughtState:
     state: torch.Tensor | None = None
 
     @classmethod
-    def begin(
-        cls, index: int, prompt: Sequence[int], decoding: Decoding, refining: Refining, *, nth: int = 0
+    def start(
+        cls, index: int, prompt: Sequence[int], sample: int, decoding: Decoding, refining: Refining
     ) -> ThoughtState:
-        """A row's random numbers are its own, so that its thought does not depend on the batch it is in.
-
-        Args:
-            index: of the thought in the call.
-            prompt: its tokens.
-            decoding: budget and sampling.
-            refining: what follows the thought.
-            nth: which of the prompt's thoughts it is, from 0.
-        """
+        """Start a thought, the prompt's ``sample``-th, with its own random numbers: batches do not change it."""
         if decoding.temperature == 0:
-            return cls(index, prompt, (), refining)
-        generator = torch.Generator().manual_seed(prompt_seed(decoding, prompt) + nth)
+            return cls(index, prompt, refining=refining)
+        generator = torch.Generator().manual_seed(prompt_seed(decoding, prompt) + sample)
         draws = torch.rand(decoding.max_tokens + 1, generator=generator, dtype=torch.float64)
         return cls(index, prompt, draws.tolist(), refining)
 
-    @classmethod
-    def closed(cls, index: int, prompt: Sequence[int], refining: Refining) -> ThoughtState:
-        """A prompt that ends with the emb token: there is nothing to think, only to refine."""
-        return cls(index, prompt, refining=refining, stop="emb_token")
-
-    def take(self, pooled: torch.Tensor, final: torch.Tensor) -> None:
-        """Take what the model made of the emb token, or of the state that was fed back last; both are kept as they are.
+    def add_pass(self, pooled: torch.Tensor, final: torch.Tensor) -> None:
+        """Add the states at the emb token, or at the last state that was fed back.
 
         Args:
-            pooled: ``(hidden,)``, of the layer that is pooled.
-            final: ``(hidden,)``, of the last layer, after the final norm.
+            pooled: State ``(hidden,)`` of the pooling layer.
+            final: State ``(hidden,)`` of the last layer, after the final norm. It is fed back.
         """
         self.passes.append(pooled)
         if len(self.passes) <= self.refining.steps:
             self.fed_back.append(final)
             return
-        # A copy, since the pass's states of all rows would be kept with a view.
+        # A copy, because a view would keep the states of the whole batch in memory.
         self.state = torch.stack(self.passes).float().mean(0) if self.refining.aggregate == "mean" else pooled.clone()
         self.passes, self.fed_back = [], []
 
     def trajectory(self) -> Trajectory:
-        """What a closed row has come to."""
+        """Return the result of a complete thought."""
         assert self.stop is not None
         assert self.state is not None
         return Trajectory(self.ids, self.stop, self.state.float().cpu().numpy(), self.closing)
 
 
-def step_inputs(embedded: torch.Tensor, rows: Sequence[ThoughtState]) -> torch.Tensor:
-    """The inputs of a step: for rows that are refined their states, for all others their tokens' embeddings.
-
-    Args:
-        embedded: of the rows' tokens, ``(rows, hidden)``; changed in place.
-        rows: those of the step.
-    """
-    if refined := [at for at, row in enumerate(rows) if row.fed_back]:
-        at = torch.tensor(refined, device=embedded.device)
-        embedded[at] = torch.stack([rows[row].fed_back[-1] for row in refined])
-    return embedded
+def step_inputs(embeddings: torch.Tensor, thoughts: Sequence[ThoughtState]) -> torch.Tensor:
+    """Replace the token embeddings ``(thoughts, hidden)`` of refined thoughts by the states fed back, in place."""
+    if refined := [row for row, thought in enumerate(thoughts) if thought.fed_back]:
+        rows = torch.tensor(refined, device=embeddings.device)
+        embeddings[rows] = torch.stack([thoughts[row].fed_back[-1] for row in refined])
+    return embeddings
 
 
 @dataclass(frozen=True)
 class Sampler:
-    """Chooses each row's next token, and closes the rows that are at their end.
+    """Chooses the next token of each thought, and closes the thoughts that have ended.
 
     Attributes:
-        to_logits: last hidden states -> logits over the vocabulary, both ``(rows, ...)``.
-        emb_id: the emb token.
-        stop_ids: the tokens that end a thought, the emb token among them.
-        decoding: budget and sampling.
-        deadline: ``time.monotonic()`` after which thoughts are closed as they stand.
-        on_growth: told of each row that has got a token.
+        to_logits: Function from last hidden states ``(n, hidden)`` to logits ``(n, vocabulary)``.
+        emb_id: The emb token.
+        stop_ids: Tokens that end a thought, the emb token among them.
+        decoding: Budget and sampling.
+        deadline: ``time.monotonic()`` at which unfinished thoughts are closed.
+        on_token: Called with each thought that has got a token.
     """
 
     to_logits: Callable[[torch.Tensor], torch.Tensor]
@@ -127,53 +107,53 @@ class Sampler:
     stop_ids: frozenset[int]
     decoding: Decoding
     deadline: float | None
-    on_growth: Callable[[ThoughtState], None] | None = None
+    on_token: Callable[[ThoughtState], None] | None = None
 
-    def __call__(self, rows: Sequence[ThoughtState], last: torch.Tensor) -> list[int]:
-        """The next token of each row; a row that ends gets the emb token, as does one that needs none any more."""
-        thinking = [at for at, row in enumerate(rows) if row.stop is None]
-        tokens = [self.emb_id] * len(rows)
-        if thinking:
-            chosen = last if len(thinking) == len(rows) else last[torch.tensor(thinking, device=last.device)]
-            for at, token in zip(thinking, self._choose([rows[at] for at in thinking], chosen), strict=True):
-                tokens[at] = token
+    def __call__(self, thoughts: Sequence[ThoughtState], last: torch.Tensor) -> list[int]:
+        """Return each thought's next token, given the last hidden states; the emb token for those that have ended."""
+        growing = [row for row, thought in enumerate(thoughts) if thought.stop is None]
+        tokens = [self.emb_id] * len(thoughts)
+        if growing:
+            states = last if len(growing) == len(thoughts) else last[torch.tensor(growing, device=last.device)]
+            for row, token in zip(growing, self._choose([thoughts[row] for row in growing], states), strict=True):
+                tokens[row] = token
         return tokens
 
-    def is_last(self, row: ThoughtState) -> bool:
-        """Whether a row has been given as many tokens as it may have, so that it is closed whatever comes next."""
-        return row.stop is None and len(row.ids) == self.decoding.max_tokens
+    def budget_is_spent(self, thought: ThoughtState) -> bool:
+        """Whether a thought has as many tokens as it may have, so that it is closed whatever is sampled next."""
+        return thought.stop is None and len(thought.ids) == self.decoding.max_tokens
 
-    def _choose(self, rows: Sequence[ThoughtState], last: torch.Tensor) -> list[int]:
+    def _choose(self, thoughts: Sequence[ThoughtState], last: torch.Tensor) -> list[int]:
         if self.deadline is not None and time.monotonic() >= self.deadline:
-            for row in rows:
-                row.stop = "deadline"
-            return [self.emb_id] * len(rows)
+            for thought in thoughts:
+                thought.stop = "deadline"
+            return [self.emb_id] * len(thoughts)
         draws = None
         if self.decoding.temperature > 0:
-            draws = torch.tensor([row.draws[len(row.ids)] for row in rows], device=last.device)
+            draws = torch.tensor([thought.draws[len(thought.ids)] for thought in thoughts], device=last.device)
         sampled: list[int] = next_tokens(self.to_logits(last).float(), self.decoding, draws).tolist()
-        return [self._advance(row, token) for row, token in zip(rows, sampled, strict=True)]
+        return [self._append(thought, token) for thought, token in zip(thoughts, sampled, strict=True)]
 
-    def _advance(self, row: ThoughtState, token: int) -> int:
+    def _append(self, thought: ThoughtState, token: int) -> int:
         if token in self.stop_ids:
-            row.stop, row.closing = "emb_token" if token == self.emb_id else "end_token", token
-        elif len(row.ids) >= self.decoding.max_tokens:
-            row.stop = "budget"
+            thought.stop, thought.closing = "emb_token" if token == self.emb_id else "end_token", token
+        elif len(thought.ids) >= self.decoding.max_tokens:
+            thought.stop = "budget"
         else:
-            row.ids.append(token)
-            if self.on_growth is not None:
-                self.on_growth(row)
+            thought.ids.append(token)
+            if self.on_token is not None:
+                self.on_token(thought)
             return token
         return self.emb_id
 
 
 def next_tokens(logits: torch.Tensor, decoding: Decoding, draws: torch.Tensor | None) -> torch.Tensor:
-    """One token for each row.
+    """Choose one token for each row.
 
     Args:
         logits: float32 ``(rows, vocabulary)``.
-        decoding: how to choose.
-        draws: uniform on [0, 1), one for each row; ``None`` where decoding is greedy.
+        decoding: Temperature, top-k and top-p.
+        draws: A random number in [0, 1) for each row; ``None`` if decoding is greedy.
 
     Returns:
         ``(rows,)``.
@@ -182,18 +162,19 @@ def next_tokens(logits: torch.Tensor, decoding: Decoding, draws: torch.Tensor | 
         return logits.argmax(-1)
     logits = logits / decoding.temperature
     if 0 < decoding.top_k < logits.shape[-1]:
-        least = logits.topk(decoding.top_k).values[:, -1:]
-        logits = logits.masked_fill(logits < least, float("-inf"))
+        smallest = logits.topk(decoding.top_k).values[:, -1:]
+        logits = logits.masked_fill(logits < smallest, float("-inf"))
     if decoding.top_p < 1:
         logits = _nucleus(logits, decoding.top_p)
-    # The token in whose share of [0, 1) the row's number falls. Float64: a large vocabulary has many small shares.
+    # Inverse transform sampling: each token has a part of [0, 1), and the draw falls into the part of the chosen token.
+    # In float64, because a large vocabulary has many small parts.
     edges = logits.softmax(-1).double().cumsum(-1)
     chosen = torch.searchsorted(edges, draws[:, None].double() * edges[:, -1:], right=True)
     return chosen[:, 0].clamp(max=logits.shape[-1] - 1)
 
 
 def _nucleus(logits: torch.Tensor, top_p: float) -> torch.Tensor:
-    """Without the least likely tokens that together have at most ``1 - top_p`` (arXiv:1904.09751)."""
+    """Mask the least likely tokens that together have at most the probability ``1 - top_p`` (arXiv:1904.09751)."""
     ascending, order = logits.sort(-1)
     unlikely = ascending.softmax(-1).cumsum(-1) <= 1 - top_p
     unlikely[:, -1] = False

@@ -1,4 +1,4 @@
-"""Devices and number types by name, checked against this machine."""
+"""Find devices and number types by name, and check them against this machine."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import torch
 
 
 def find_device(name: str) -> torch.device:
-    """A device; ``auto`` takes a GPU where there is one.
+    """Return a device by its torch name; ``auto`` chooses a GPU if there is one.
 
     Raises:
-        ValueError: it is not on this machine.
+        ValueError: This machine does not have it.
     """
     if name == "auto":
         if torch.cuda.is_available():
@@ -20,15 +20,16 @@ def find_device(name: str) -> torch.device:
     try:
         device = torch.device(name)
         if device.type == "cuda" and (device.index or 0) < torch.cuda.device_count():
-            return device  # a tensor on it would take half a gigabyte of it, also where another process is to use it
-        torch.zeros(1, device=device).item()  # 'meta' makes tensors, but none that hold numbers
+            # No test tensor: a CUDA context takes half a gigabyte of a GPU that another process may be going to use.
+            return device
+        torch.zeros(1, device=device).item()  # on 'meta' tensors can be made, but they hold no numbers
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise ValueError(f"device {name!r} is not on this machine: {error}".splitlines()[0]) from error
     return device
 
 
 def find_dtype(name: str, device: torch.device) -> torch.dtype:
-    """One of the types of :data:`~t1_vectorstore.backends.options.DTYPES`."""
+    """Return a number type by its name in :data:`~t1_vectorstore.options.Dtype`; ``auto`` depends on the device."""
     if name != "auto":
         return {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[name]
     if device.type == "cuda":

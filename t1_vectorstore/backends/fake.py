@@ -1,7 +1,7 @@
-"""A deterministic backend without a model, for tests of everything around one.
+"""A deterministic backend without a model, for tests of the code around it.
 
-Its states depend on every token and on where it stands, so a swapped row or role is seen; texts that share words have
-similar states, so that a search over them means something. It proves nothing about a real model.
+Its states depend on every token and its position, so tests notice swapped texts or roles. Texts that share words have
+similar states, so a search over them is meaningful. It proves nothing about a real model.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from t1_vectorstore.types import ModelIdentity, OnTokens, Trajectory, Vectors
 SPECIAL_TOKENS = ("<pad>", "<query>", "<document>", "<think>", "<emb_token>")
 
 _FED_BACK = 1_000_000
+"""Stands for a hidden state that is fed back; no tokenizer has such a token."""
 
 SPEC = CheckpointSpec(
     query_prompt="<query>{text}<think>",
@@ -34,13 +35,13 @@ SPEC = CheckpointSpec(
 
 
 def identity(dimension: int) -> ModelIdentity:
-    """What a collection remembers of it."""
+    """Return the identity that a collection records."""
     fields = json.dumps([SPEC.identity_fields("document"), dimension], sort_keys=True)
     return ModelIdentity("fake", hashlib.sha256(fields.encode()).hexdigest()[:16], dimension)
 
 
 def byte_tokenizer() -> Tokenizer:
-    """One token for each of the 256 bytes, and the special tokens of ``SPEC`` before them."""
+    """Create a tokenizer with the special tokens of ``SPEC``, then one token for each of the 256 bytes."""
     vocabulary = {
         token: index for index, token in enumerate([*SPECIAL_TOKENS, *sorted(pre_tokenizers.ByteLevel.alphabet())])
     }
@@ -52,7 +53,7 @@ def byte_tokenizer() -> Tokenizer:
 
 
 class FakeBackend:
-    """States from sums of hashed token groups; a thought repeats the words of its query backwards."""
+    """Computes states as sums of hashed token groups. A thought is the prompt's text backwards."""
 
     refines = True
     max_positions: int | None = None
@@ -63,12 +64,12 @@ class FakeBackend:
             raise ValueError(f"dimension must be at least 2, got {dimension!r}")
         self.dimension = dimension
         self.encoded = 0
-        """How many prompts ``encode`` was asked for: tests of what is *not* encoded again read it."""
+        """Number of prompts passed to ``encode``, for tests that nothing is encoded twice."""
         self._emb_id = emb_id
         self._lock = threading.Lock()
 
     def encode(self, prompts: Sequence[Sequence[int]], *, on_done: Callable[[int], None] | None = None) -> Vectors:
-        """A state for each prompt, float32 ``(n, dimension)``."""
+        """Return a state for each prompt, float32 ``(n, dimension)``."""
         with self._lock:
             self.encoded += len(prompts)
         states = np.stack([self._state(prompt) for prompt in prompts])
@@ -86,27 +87,27 @@ class FakeBackend:
         samples: int = 1,
         on_tokens: OnTokens | None = None,
     ) -> list[Trajectory]:
-        """Thoughts made of the prompt's own tokens in reverse, each later in beginning, cut at the budget."""
+        """Return the prompt's ordinary tokens backwards, up to the budget; each further sample starts one later."""
         trajectories = []
-        for index, (prompt, nth) in enumerate(product(prompts, range(samples))):
-            text = [token for token in prompt if token >= len(SPECIAL_TOKENS)][::-1][nth:]
+        for index, (prompt, sample) in enumerate(product(prompts, range(samples))):
+            text = [token for token in prompt if token >= len(SPECIAL_TOKENS)][::-1][sample:]
             late = deadline is not None and time.monotonic() >= deadline
             ids = [] if late else text[: decoding.max_tokens]
             for token in ids if on_tokens else []:
                 on_tokens(index, [token])  # type: ignore[misc]
-            cut = "deadline" if late else "budget" if len(ids) < len(text) else "emb_token"
+            stop = "deadline" if late else "budget" if len(ids) < len(text) else "emb_token"
             state = self._refined([*prompt, *ids, self._emb_id], refining)
-            trajectories.append(Trajectory(ids, cut, state))  # type: ignore[arg-type]
+            trajectories.append(Trajectory(ids, stop, state))  # type: ignore[arg-type]
         return trajectories
 
     def refine(self, prompts: Sequence[Sequence[int]], refining: Refining) -> Vectors:
-        """Another state for each step, as if a token that no tokenizer has came after the prompt."""
+        """Return states as if each refine step appended a token."""
         if not refining.steps:
             return self.encode(prompts)
         return np.stack([self._refined(prompt, refining) for prompt in prompts])
 
     def close(self) -> None:
-        """Nothing runs."""
+        """Do nothing."""
 
     def _refined(self, ids: Sequence[int], refining: Refining) -> npt.NDArray[np.float32]:
         passes = np.stack([self._state([*ids, *[_FED_BACK] * step]) for step in range(refining.steps + 1)])

@@ -1,4 +1,4 @@
-"""Checks the options of a backend, and loads it; heavy libraries are imported only then."""
+"""Check the options of a backend, and load it. Heavy libraries are imported only when they are needed."""
 
 from __future__ import annotations
 
@@ -14,9 +14,8 @@ from t1_vectorstore.errors import BackendError, MissingExtraError
 from t1_vectorstore.options import LoadingOptions
 from t1_vectorstore.types import BackendName
 
-_LOCAL = ("local", "the local backend")
 _REQUIREMENTS = {
-    "transformers": (("torch", "safetensors"), *_LOCAL),
+    "transformers": (("torch", "safetensors"), "local", "the local backend"),
     "vllm": (
         ("vllm",),
         "vllm",
@@ -49,7 +48,7 @@ def check_backend(options: LoadingOptions, *, refining: Refining = NO_REFINING, 
         return
     most = 4 * (os.cpu_count() or 64)
     if options.threads is not None and options.threads > most:  # torch crashes with a very large number
-        raise ValueError(f"threads={options.threads}, but more than {most}, four for each CPU here, only slow it down")
+        raise ValueError(f"threads must be at most {most} on this machine (four for each CPU), got {options.threads}")
     check_installed(options.backend)
     names = options.devices or [options.device]
     if options.backend == "transformers" and names != ["auto"]:
@@ -73,7 +72,7 @@ def check_installed(name: BackendName) -> None:
 
 
 def load_backend(options: LoadingOptions, checkpoint: Checkpoint, *, stop_ids: Sequence[int]) -> Backend:
-    """Load what runs a checkpoint's model.
+    """Load the backend that runs a checkpoint's model.
 
     Args:
         options: The options, which have passed :func:`check_backend`.
@@ -82,16 +81,25 @@ def load_backend(options: LoadingOptions, checkpoint: Checkpoint, *, stop_ids: S
 
     Raises:
         MissingExtraError: A package that the model needs is not installed.
-        ValueError: A specification that the backend cannot follow.
+        ValueError: A specification that the backend does not support.
+        CheckpointError: A checkpoint that the backend cannot load.
+        BackendError: The backend does not start, or its servers cannot be reached.
     """
     if options.backend == "transformers":
-        load = partial(_load_local, checkpoint, options, stop_ids)
+        from t1_vectorstore.backends.local import load_local
+
+        load = partial(load_local, checkpoint, options, stop_ids=stop_ids)
         if options.devices is None:
             return load(options.device)
         from t1_vectorstore.backends.multi_device import MultiDeviceBackend
 
         return MultiDeviceBackend(load, options.devices)
     refuse_refining(checkpoint.spec.refining)
+    if checkpoint.spec.pooling_layer != -1:
+        raise ValueError(
+            f"pooling_layer={checkpoint.spec.pooling_layer}, but vLLM returns only the last layer's states; "
+            "use backend='transformers'"
+        )
     if options.backend == "remote":
         from t1_vectorstore.backends.vllm import remote
 
@@ -106,16 +114,3 @@ def load_backend(options: LoadingOptions, checkpoint: Checkpoint, *, stop_ids: S
             "torchcodec, whose builds are for another torch"
         ) from error
     return vllm_loading.load(checkpoint, options, stop_ids=stop_ids)
-
-
-def _load_local(
-    checkpoint: Checkpoint, options: LoadingOptions, stop_ids: Sequence[int], device: str, *, sharing: int = 1
-) -> Backend:
-    from t1_vectorstore.backends.local import load_local
-
-    try:
-        return load_local(checkpoint, options, stop_ids=stop_ids, device=device, sharing=sharing)
-    except ModuleNotFoundError as error:
-        if (error.name or "").split(".")[0] == "transformers":
-            raise MissingExtraError(*_LOCAL) from error
-        raise

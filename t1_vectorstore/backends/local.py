@@ -1,4 +1,4 @@
-"""The local backend: a model in this process, by the lean path where that is proven, else by transformers."""
+"""The local backend: a model in this process, run by this package's decoder if it supports it, else by transformers."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Protocol
+from dataclasses import replace
+from itertools import product
+from typing import Any, Protocol
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from t1_vectorstore.backends.decoder.model import DecoderModel, decoder_config
@@ -18,48 +19,55 @@ from t1_vectorstore.backends.devices import find_device, find_dtype
 from t1_vectorstore.backends.oom import TokenBudget
 from t1_vectorstore.checkpoints.checkpoint import Checkpoint
 from t1_vectorstore.checkpoints.spec import NO_REFINING, Decoding, Refining
-from t1_vectorstore.errors import CheckpointError
+from t1_vectorstore.errors import CheckpointError, MissingExtraError
 from t1_vectorstore.options import LoadingOptions
 from t1_vectorstore.types import OnTokens, Trajectory, Vectors
 
 BATCH_TOKENS = {"cpu": 1024, "cuda": 32_768, "mps": 8192}
-"""Tokens of a forward pass, by device type. On a CPU more only costs memory: the matrices are large enough."""
+"""Tokens in a forward pass, by device type. On a CPU more would only cost memory: the matrices are large enough."""
 
 CACHE_TOKENS = {"cpu": 16, "cuda": 4, "mps": 2}
-"""Tokens of thoughts that are remembered at once, by device type, as a multiple of those of a forward pass."""
+"""Tokens of prompts and thoughts in the key-value cache, by device type, as a multiple of those in a forward pass."""
 
 _SMALL = 384
-"""Hidden states up to this length are computed by one thread: sharing such small matrices gains little on idle cores,
-and on busy ones threads that wait for each other were measured to take five times as long."""
-
-_NO_STATE = np.empty(0, np.float32)
+"""Models with hidden states up to this length run on one thread. More threads gain little for such small matrices if
+the cores are idle; on busy cores, threads that wait for each other were measured to take five times as long."""
 
 
 class LocalModel(Protocol):
-    """A loaded model; everything here is called under the backend's lock, without gradients."""
+    """A loaded model. Its methods are called under the backend's lock, without gradients."""
 
     padded: bool
-    """Whether a batch of documents is a rectangle, so that a short row costs what the longest does."""
+    """Whether a batch of documents is a rectangle, in which a short text costs as much as the longest one."""
     vocabulary: int
-    """How many tokens have an embedding."""
+    """Number of token embeddings."""
+    logits: Callable[[torch.Tensor], torch.Tensor]
+    """Computes logits ``(n, vocabulary)`` from final states ``(n, hidden)``."""
 
-    def encode(self, rows: Sequence[Sequence[int]]) -> torch.Tensor:
-        """The pooled state at the last token of each sequence, ``(rows, hidden)``."""
+    def encode(self, sequences: Sequence[Sequence[int]]) -> torch.Tensor:
+        """Return the pooled state at the last token of each sequence, ``(sequences, hidden)``."""
         ...
 
     def shared_prefix(self, prompts: Sequence[Sequence[int]]) -> int:
-        """How many tokens that all prompts begin with are remembered once for all of them."""
+        """Return how many of the tokens that all prompts start with are cached once for all of them."""
         ...
 
     def generate(
-        self, rows: Sequence[ThoughtState], make_sampler: Callable[..., Sampler], *, max_batch: int, prefill_tokens: int
+        self, thoughts: Sequence[ThoughtState], sampler: Sampler, *, max_batch: int, prefill_tokens: int
     ) -> None:
-        """Bring every row to its end: at most so many of them at a time, and so many prompt tokens in one pass."""
+        """Complete all thoughts.
+
+        Args:
+            thoughts: The thoughts; changed in place.
+            sampler: Chooses the tokens by the logits.
+            max_batch: Maximum number of thoughts in memory at a time.
+            prefill_tokens: Maximum number of prompt tokens in a forward pass; a longer prompt has its own.
+        """
         ...
 
 
 class LocalBackend:
-    """Runs a checkpoint with torch; one call at a time, so that it can be shared between threads."""
+    """Runs a model with torch. Several threads can share it; their calls run one after the other."""
 
     refines = True
     max_positions: int | None = None
@@ -73,14 +81,14 @@ class LocalBackend:
         batch_tokens: int | None = None,
         threads: int | None = None,
     ) -> None:
-        """Put a loaded model behind the two verbs of a backend.
+        """Create the backend of a loaded model.
 
         Args:
-            model: on its device.
-            device: where that is.
+            model: A model on ``device``.
+            device: The model's device.
             stop_ids: Tokens that end a thought, the emb token first.
-            batch_tokens: tokens of a forward pass.
-            threads: of a CPU, while the model runs; ``None`` takes torch's own number.
+            batch_tokens: Maximum number of tokens in a forward pass. Default: by device type.
+            threads: Number of CPU threads. Default: torch's own number.
         """
         self.model = model
         self.device = device
@@ -88,27 +96,23 @@ class LocalBackend:
         self._threads = threads
         self._process = os.getpid()
         tokens = batch_tokens or BATCH_TOKENS.get(device.type, 8192)
-        self._budget = TokenBudget(tokens, device)
-        self._thoughts = TokenBudget(tokens * CACHE_TOKENS.get(device.type, 2), device)
+        self._batch_budget = TokenBudget(tokens, device)
+        self._cache_budget = TokenBudget(tokens * CACHE_TOKENS.get(device.type, 2), device)
         self._lock = threading.Lock()
 
     def encode(self, prompts: Sequence[Sequence[int]], *, on_done: Callable[[int], None] | None = None) -> Vectors:
-        """The hidden state at each prompt's last token, float32 ``(n, hidden)``, in order.
+        """See :meth:`t1_vectorstore.backends.Backend.encode`; ``on_done`` is called after each batch."""
+        states: list[Any] = [None] * len(prompts)
 
-        Args:
-            prompts: token ids, each ending with the emb token.
-            on_done: told how many prompts each batch finished.
-        """
-        states: list[npt.NDArray[np.float32]] = [_NO_STATE] * len(prompts)
-
-        def run(batch: Sequence[int]) -> Vectors:
+        def forward(batch: Sequence[int]) -> Vectors:
             with self._running():
-                ends: Vectors = self.model.encode([prompts[row] for row in batch]).float().cpu().numpy()
-                return ends
+                pooled: Vectors = self.model.encode([prompts[index] for index in batch]).float().cpu().numpy()
+                return pooled
 
-        for batch, ends in self._budget.run([len(p) for p in prompts], run, padded=self.model.padded):
-            for row, state in zip(batch, ends, strict=True):
-                states[row] = state
+        lengths = [len(prompt) for prompt in prompts]
+        for batch, pooled in self._batch_budget.run_batches(lengths, forward, padded=self.model.padded):
+            for index, state in zip(batch, pooled, strict=True):
+                states[index] = state
             if on_done is not None:
                 on_done(len(batch))
         return np.stack(states)
@@ -123,80 +127,63 @@ class LocalBackend:
         samples: int = 1,
         on_tokens: OnTokens | None = None,
     ) -> list[Trajectory]:
-        """Generate thoughts for each prompt, and the hidden state at the emb token that closes each, in order.
-
-        Args:
-            prompts: token ids up to where the thought begins.
-            decoding: budget and sampling.
-            deadline: ``time.monotonic()`` after which thoughts are closed as they stand.
-            refining: what follows the emb token.
-            samples: how many thoughts for each prompt, one after the other.
-            on_tokens: told which of the thoughts has grown, and by what, in the calling thread.
-        """
-
-        def begin(index: int) -> ThoughtState:
-            return ThoughtState.begin(index, prompts[index // samples], decoding, refining, nth=index % samples)
-
-        each = [prompt for prompt in prompts for _ in range(samples)]
-        return self._end(begin, each, decoding, refining, deadline, on_tokens)
+        """See :meth:`t1_vectorstore.backends.Backend.think`; ``on_tokens`` is called in the calling thread."""
+        jobs = enumerate(product(prompts, range(samples)))
+        started = [ThoughtState.start(index, prompt, sample, decoding, refining) for index, (prompt, sample) in jobs]
+        return self._complete(started, decoding, refining, deadline, on_tokens)
 
     def refine(self, prompts: Sequence[Sequence[int]], refining: Refining) -> Vectors:
-        """What becomes of the hidden states at the prompts' last tokens, float32 ``(n, hidden)``, in order.
-
-        Args:
-            prompts: token ids, each ending with the emb token.
-            refining: what follows it.
-        """
+        """See :meth:`t1_vectorstore.backends.Backend.refine`."""
         if not refining.steps:
             return self.encode(prompts)
+        # The prompts end with the emb token, so these thoughts have ended, and only their refining is left.
+        ended = [ThoughtState(at, prompt, refining=refining, stop="emb_token") for at, prompt in enumerate(prompts)]
+        trajectories = self._complete(ended, Decoding(max_tokens=0), refining)
+        return np.stack([trajectory.state for trajectory in trajectories])
 
-        def begin(index: int) -> ThoughtState:
-            return ThoughtState.closed(index, prompts[index], refining)
-
-        ended = self._end(begin, prompts, Decoding(max_tokens=0), refining)
-        return np.stack([trajectory.state for trajectory in ended])
-
-    def _end(
+    def _complete(
         self,
-        begin: Callable[[int], ThoughtState],
-        prompts: Sequence[Sequence[int]],
+        started: Sequence[ThoughtState],
         decoding: Decoding,
         refining: Refining,
         deadline: float | None = None,
         on_tokens: OnTokens | None = None,
     ) -> list[Trajectory]:
-        """Bring rows that begin with these prompts to their end."""
-        if not prompts:
+        """Complete thoughts, from their start again whenever memory runs out."""
+        if not started:
             return []
-        told = [0] * len(prompts)
+        reported = [0] * len(started)
 
-        def tell(row: ThoughtState) -> None:
-            if on_tokens is not None and len(row.ids) > told[row.index]:  # else it is done again, with less memory
-                told[row.index] += 1
-                on_tokens(row.index, row.ids[-1:])
+        def report(thought: ThoughtState) -> None:
+            # A second attempt generates the same tokens again, which have been reported.
+            if on_tokens is not None and len(thought.ids) > reported[thought.index]:
+                reported[thought.index] += 1
+                on_tokens(thought.index, thought.ids[-1:])
 
-        def sampler(to_logits: Callable[[torch.Tensor], torch.Tensor]) -> Sampler:
-            return Sampler(to_logits, self._emb_id, self._stop_ids, decoding, deadline, tell)
+        sampler = Sampler(self.model.logits, self._emb_id, self._stop_ids, decoding, deadline, report)
 
-        def run(max_batch: int) -> list[Trajectory]:
-            rows = [begin(index) for index in range(len(prompts))]
+        def forward(max_batch: int) -> list[Trajectory]:
+            thoughts = [replace(thought, ids=[], passes=[], fed_back=[]) for thought in started]
+            prefill_tokens = self._batch_budget.tokens
             with self._running():
-                self.model.generate(rows, sampler, max_batch=max_batch, prefill_tokens=self._budget.tokens)
-                return [row.trajectory() for row in rows]
+                self.model.generate(thoughts, sampler, max_batch=max_batch, prefill_tokens=prefill_tokens)
+                return [thought.trajectory() for thought in thoughts]
 
-        once = self.model.shared_prefix(prompts)
-        rest = decoding.max_tokens + 1 + refining.steps - once
-        return self._thoughts.share([len(prompt) + rest for prompt in prompts], run, once=once)
+        prompts = [thought.prompt for thought in started]
+        shared = self.model.shared_prefix(prompts)
+        added = decoding.max_tokens + 1 + refining.steps  # thought, emb token and states that are fed back
+        lengths = [len(prompt) - shared + added for prompt in prompts]
+        return self._cache_budget.run_together(lengths, forward, shared=shared)
 
     def close(self) -> None:
-        """Nothing runs beside this process."""
+        """Do nothing: everything runs in this process."""
 
     @contextmanager
     def _running(self) -> Iterator[None]:
-        """One call at a time, without gradients."""
+        """Run the model: one call at a time, without gradients, on this backend's number of threads."""
         with self._lock, torch.inference_mode():
             before = torch.get_num_threads()
-            # In a forked process the threads of its parent are not there, and waiting for them would be for ever.
+            # A forked process does not have its parent's threads, and would wait for them forever.
             torch.set_num_threads(1 if os.getpid() != self._process else self._threads or before)
             try:
                 yield
@@ -208,52 +195,56 @@ class LocalBackend:
 def load_local(
     checkpoint: Checkpoint,
     options: LoadingOptions,
+    device: str,
     *,
     stop_ids: Sequence[int],
-    device: str | None = None,
     sharing: int = 1,
     own_decoder: bool = True,
 ) -> LocalBackend:
-    """Load the weights.
+    """Load a checkpoint's weights.
 
     Args:
         checkpoint: The folder and its specification.
         options: Number type, batch size and threads.
+        device: Device name.
         stop_ids: Tokens that end a thought, the emb token first.
-        device: Device name. Default: ``options.device``.
         sharing: Number of processes on this CPU that load the model.
         own_decoder: Use this package's decoder for the models that it supports; otherwise always transformers.
 
     Raises:
         ValueError: A device that this machine does not have, or a pooling layer that the model does not have.
-        CheckpointError: Weights that cannot be loaded, or that have no row for the emb token.
-        ModuleNotFoundError: The model needs transformers, which is not installed.
+        CheckpointError: Weights that cannot be loaded, or that have no embedding for the emb token.
+        MissingExtraError: The model needs transformers, which is not installed.
     """
-    place = find_device(device or options.device)
+    place = find_device(device)
     dtype = find_dtype(options.dtype, place)
-    depth = _depth(checkpoint)
-    shape = decoder_config(checkpoint, place) if own_decoder else None
+    layer = _pooling_layer(checkpoint)
+    config = decoder_config(checkpoint, place) if own_decoder else None
     model: LocalModel
-    if shape is not None:
-        model = DecoderModel.load(checkpoint, shape, depth=depth, dtype=dtype, device=place)
+    if config is not None:
+        model = DecoderModel.load(checkpoint, config, pooling_layer=layer, dtype=dtype, device=place)
     else:
-        from t1_vectorstore.backends.transformers import TransformersModel
-
+        try:
+            from t1_vectorstore.backends.transformers import TransformersModel
+        except ModuleNotFoundError as error:
+            if (error.name or "").split(".")[0] != "transformers":
+                raise
+            raise MissingExtraError("local", "the local backend") from error
         model = TransformersModel.load(
-            checkpoint, depth=depth, dtype=dtype, device=place, remote_code=options.remote_code
+            checkpoint, pooling_layer=layer, dtype=dtype, device=place, remote_code=options.remote_code
         )
     if max(stop_ids) >= model.vocabulary:
         raise CheckpointError(
             f"the tokenizer's {checkpoint.spec.emb_token!r} is token {stop_ids[0]}, but the model in {checkpoint.path} "
             f"has only {model.vocabulary} embeddings: tokenizer and weights do not belong together"
         )
-    own = None if sharing <= 1 else max(1, torch.get_num_threads() // sharing)
-    threads = options.threads or (1 if checkpoint.hidden_size <= _SMALL else own)
+    share = None if sharing <= 1 else max(1, torch.get_num_threads() // sharing)
+    threads = options.threads or (1 if checkpoint.hidden_size <= _SMALL else share)
     return LocalBackend(model, place, stop_ids=stop_ids, batch_tokens=options.batch_tokens, threads=threads)
 
 
-def _depth(checkpoint: Checkpoint) -> int:
-    """The specification's pooling layer, counted from 0, the embeddings."""
+def _pooling_layer(checkpoint: Checkpoint) -> int:
+    """Return the specification's pooling layer counted from 0, which are the embeddings."""
     layers = checkpoint.layers
     layer = checkpoint.spec.pooling_layer
     if not -layers - 1 <= layer <= layers:

@@ -10,12 +10,14 @@ have changed.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import random
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -24,11 +26,13 @@ from typing import Any
 import httpx
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from t1_vectorstore.errors import CorpusError, T1Error
-from t1_vectorstore.evaluation.bm25 import Bm25
+from t1_vectorstore.backends.vllm.http_client import OpenAIClient
+from t1_vectorstore.errors import BackendError, CorpusError, T1Error
+from t1_vectorstore.evaluation.baselines import Bm25
 from t1_vectorstore.readers import read
 from t1_vectorstore.training.chat_answers import Answers
 from t1_vectorstore.training.examples import Example, write_data
+from t1_vectorstore.types import Document
 
 ANSWERS = "answers.jsonl"
 SHOWN = 4
@@ -87,7 +91,7 @@ def build(
     at_once: int = 4,
     found_within: int = FOUND_WITHIN,
     seed: int = 0,
-    transport: httpx.BaseTransport | None = None,
+    transport: httpx.AsyncBaseTransport | None = None,
 ) -> dict[str, int]:
     """Write the folder ``out``.
 
@@ -120,24 +124,22 @@ def build(
     documents = {str(d.id or f"document-{n}"): d.text for n, d in enumerate(read(source)) if d.text.strip()}
     if len(documents) < 2:
         raise CorpusError(f"{source} holds {len(documents)} documents: chains need at least two")
-    ranking = Bm25(list(documents.values())) if found_within else None
+    ranking = Bm25(Document(text, id=name) for name, text in documents.items()) if found_within else None
     out.mkdir(parents=True, exist_ok=True)
     passages = {name: text[:MOST_CHARACTERS] for name, text in documents.items()}
     answers = Answers(out / ANSWERS, passages)
     unanswered = (group for group in _groups(documents, seed) if group not in answers)
-    headers = {"Authorization": f"Bearer {endpoint.api_key}"} if endpoint.api_key else {}
-    with (
-        httpx.Client(headers=headers, timeout=endpoint.timeout, transport=transport) as client,
-        ThreadPoolExecutor(at_once) as pool,
-    ):
+    with ThreadPoolExecutor(at_once) as pool:
 
         def ask(group: Sequence[str]) -> None:
-            answers.add(group, _ask(client, endpoint, passages, group, queries))
+            shown = "\n\n".join(f"[{name}] {passages[name]}" for name in group)
+            prompt = PROMPT.format(count=len(group), passages=shown, queries=queries)
+            answers.add(group, asyncio.run(_ask(endpoint, prompt, transport)))
 
         while groups := list(islice(unanswered, max(0, min(at_once, calls - len(answers))))):
             list(pool.map(ask, groups))  # raises the first failure; the pool's end waits for the other calls
     usable, refused = _checked(answers, documents)
-    examples = usable if ranking is None else _leading(usable, list(documents), ranking, found_within)
+    examples = usable if ranking is None else _leading(usable, ranking, found_within)
     astray = len(usable) - len(examples)
     if not examples:
         why = f"; the thoughts of {astray} do not find their documents, and found_within=0 keeps them" if astray else ""
@@ -183,23 +185,30 @@ def _groups(documents: Mapping[str, str], seed: int) -> Iterator[list[str]]:
         yield [name, *best]
 
 
-def _ask(
-    client: httpx.Client, endpoint: Endpoint, passages: Mapping[str, str], group: Sequence[str], queries: int
-) -> str:
-    shown = "\n\n".join(f"[{name}] {passages[name]}" for name in group)
-    prompt = PROMPT.format(count=len(group), passages=shown, queries=queries)
-    body = {"model": endpoint.model, "messages": [{"role": "user", "content": prompt}], "temperature": 0.7}
-    url = f"{endpoint.url.rstrip('/')}/chat/completions"
-    try:
-        response = client.post(url, json=body)
-        response.raise_for_status()
-        content = response.json()["choices"][0]["message"]["content"]
-    except (httpx.HTTPError, ValueError, KeyError, IndexError, TypeError) as error:
-        raise T1Error(
-            f"{url} gave no answer that can be read ({type(error).__name__}: {error}); what was answered before is "
-            "kept: run the same command again"
-        ) from error
-    return str(content).encode(errors="replace").decode()  # half of a surrogate pair can be written nowhere
+class _Message(BaseModel):
+    content: Any
+
+
+class _Choice(BaseModel):
+    message: _Message
+
+
+class _Completion(BaseModel):
+    choices: list[_Choice] = Field(min_length=1)
+
+
+async def _ask(endpoint: Endpoint, prompt: str, transport: httpx.AsyncBaseTransport | None) -> str:
+    client = OpenAIClient(
+        endpoint.url, endpoint.model, api_key=endpoint.api_key, timeout=endpoint.timeout, transport=transport
+    )
+    async with aclosing(client):
+        fields = {"messages": [{"role": "user", "content": prompt}], "temperature": 0.7}
+        try:
+            completion = await client.post("/chat/completions", fields, _Completion)
+        except BackendError as error:
+            raise T1Error(f"{error}; earlier answers are kept: run the same command again") from error
+    content = str(completion.choices[0].message.content)
+    return content.encode(errors="replace").decode()  # half of a surrogate pair cannot be written to a file
 
 
 def _checked(answers: Answers, documents: Mapping[str, str]) -> tuple[list[Example], int]:
@@ -217,12 +226,12 @@ def _checked(answers: Answers, documents: Mapping[str, str]) -> tuple[list[Examp
     return list(kept.values()), refused
 
 
-def _leading(examples: Sequence[Example], names: Sequence[str], ranking: Bm25, within: int) -> list[Example]:
+def _leading(examples: Sequence[Example], ranking: Bm25, within: int) -> list[Example]:
     """The examples that have a right document among the first by the words of query and thought."""
     kept = []
     for example in examples:
-        found = ranking.best(f"{example.query}\n{example.thought}", within)
-        if any(names[place] in example.positives for place, _ in found):
+        found = ranking.search(f"{example.query}\n{example.thought}", within)
+        if any(document in example.positives for document in found):
             kept.append(example)
     return kept
 

@@ -12,7 +12,7 @@ from torch.nn import functional
 from t1_vectorstore.backends.decoder.config import DecoderConfig
 from t1_vectorstore.backends.decoder.decoder import Decoder
 from t1_vectorstore.backends.decoder.model import DEVICES, DecoderModel
-from t1_vectorstore.backends.decoder.weights import take_weights
+from t1_vectorstore.backends.decoder.weights import copy_weights
 from t1_vectorstore.backends.devices import find_dtype
 from t1_vectorstore.backends.local import LocalBackend, LocalModel
 from t1_vectorstore.backends.transformers import TransformersModel
@@ -54,10 +54,10 @@ class ThoughtSampler:
     def _now(self, device: torch.device) -> LocalModel:
         causal = self._model.causal
         if self._shape is None or device.type not in DEVICES:
-            return TransformersModel(causal, depth=causal.config.num_hidden_layers, device=device)
+            return TransformersModel(causal, pooling_layer=causal.config.num_hidden_layers, device=device)
         dtype = find_dtype("auto", device)
-        decoder = Decoder(self._shape, take_weights(dict(causal.named_parameters()), self._shape, dtype=dtype))
-        return DecoderModel(decoder, depth=self._shape.layers, dtype=dtype)
+        decoder = Decoder(self._shape, copy_weights(dict(causal.named_parameters()), self._shape, dtype=dtype))
+        return DecoderModel(decoder, pooling_layer=self._shape.layers, dtype=dtype)
 
 
 def log_probabilities(

@@ -1,10 +1,9 @@
-"""The lean path computes what transformers computes, for every configuration that it takes; all others it refuses."""
+"""This package's decoder computes what transformers does for each supported configuration, and refuses the others."""
 
 from __future__ import annotations
 
 import itertools
 import json
-import random
 import shutil
 import subprocess
 import sys
@@ -20,84 +19,37 @@ from transformers import AutoModelForCausalLM
 
 from t1_vectorstore import T1Embedder
 from t1_vectorstore.backends import local
-from t1_vectorstore.backends.decoder.attention import causal
+from t1_vectorstore.backends.decoder.attention import causal_attention
 from t1_vectorstore.backends.decoder.config import DecoderConfig
 from t1_vectorstore.backends.decoder.decoder import Decoder
 from t1_vectorstore.backends.decoder.matmul_attention import attend, attend_causally
 from t1_vectorstore.backends.decoder.model import DecoderModel
-from t1_vectorstore.backends.decoder.scheduler import shared_start
+from t1_vectorstore.backends.decoder.scheduler import shared_prefix_length
 from t1_vectorstore.backends.decoding import next_tokens
-from t1_vectorstore.backends.local import LocalBackend, load_local
 from t1_vectorstore.checkpoints.checkpoint import Checkpoint
 from t1_vectorstore.checkpoints.spec import Decoding
 from t1_vectorstore.errors import CheckpointError
-from t1_vectorstore.options import LoadingOptions
+from tests.backends.contract import cosines
+from tests.backends.models import DECODING, INSTRUCTION, LLAMA3, PROMPTS, SUPPORTED, YARN, load, rng, states
 from tests.checkpoints import save_checkpoint
-from tests.embedding.test_thoughts import cosines
-
-rng = random.Random(0)
-INSTRUCTION = [rng.randrange(5, 260) for _ in range(12)]
-PROMPTS = [INSTRUCTION + [rng.randrange(5, 260) for _ in range(rng.randrange(1, 70))] for _ in range(24)]
-PROMPTS += [PROMPTS[0], PROMPTS[1]]
-DECODING = Decoding(max_tokens=16)
-
-LLAMA3 = {"factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 32}
-YARN = {"factor": 4.0, "original_max_position_embeddings": 32}
-
-CLAIMED: dict[str, dict[str, Any]] = {
-    "qwen3": {"model_type": "qwen3"},
-    "qwen3, tied": {"model_type": "qwen3", "tie_word_embeddings": True},
-    "qwen3, attention bias": {"model_type": "qwen3", "attention_bias": True},
-    "qwen3, wide heads": {"model_type": "qwen3", "head_dim": 48},
-    "qwen3, one key head": {"model_type": "qwen3", "num_key_value_heads": 1},
-    "qwen3, yarn": {"model_type": "qwen3", "rope_parameters": {"rope_type": "yarn", "rope_theta": 1e4, **YARN}},
-    "qwen3, yarn to the letter": {
-        "model_type": "qwen3",
-        "rope_parameters": {
-            **{"rope_type": "yarn", "rope_theta": 1e4, **YARN},
-            **{"attention_factor": 1.2, "beta_fast": 24.0, "beta_slow": 2.0},
-        },
-    },
-    "qwen2": {"model_type": "qwen2"},
-    "qwen2, tied, no head_dim": {"model_type": "qwen2", "tie_word_embeddings": True, "head_dim": None},
-    "qwen2, another base": {"model_type": "qwen2", "rope_parameters": {"rope_type": "default", "rope_theta": 1e6}},
-    "llama": {"model_type": "llama"},
-    "llama, all heads": {"model_type": "llama", "num_key_value_heads": 4, "rms_norm_eps": 1e-5},
-    "llama, attention bias": {"model_type": "llama", "attention_bias": True},
-    "llama, linear": {
-        "model_type": "llama",
-        "rope_parameters": {"rope_type": "linear", "rope_theta": 1e4, "factor": 4.0},
-    },
-    "llama 3": {"model_type": "llama", "rope_parameters": {"rope_type": "llama3", "rope_theta": 5e5, **LLAMA3}},
-}
 
 
-def load(folder: Path, *, own_decoder: bool = True, dtype: str = "float32", **options: Any) -> LocalBackend:
-    return load_local(
-        Checkpoint.load(folder), LoadingOptions(dtype=dtype, **options), stop_ids=[4], own_decoder=own_decoder
-    )
-
-
-def states(thoughts: list) -> np.ndarray:
-    return np.stack([thought.state for thought in thoughts])
-
-
-@pytest.mark.parametrize("config", CLAIMED.values(), ids=CLAIMED)
+@pytest.mark.parametrize("config", SUPPORTED.values(), ids=SUPPORTED)
 def test_same_vectors_and_same_thoughts(tmp_path: Path, config: dict[str, Any]) -> None:
     folder = save_checkpoint(tmp_path, closes=1.5, all_random=True, **config)
-    lean, plain = load(folder), load(folder, own_decoder=False)
-    assert isinstance(lean.model, DecoderModel)
-    assert not isinstance(plain.model, DecoderModel)
-    assert cosines(lean.encode(PROMPTS), plain.encode(PROMPTS)).min() >= 0.99999
-    ours, theirs = (backend.think(PROMPTS, DECODING) for backend in (lean, plain))
+    own, reference = load(folder), load(folder, own_decoder=False)
+    assert isinstance(own.model, DecoderModel)
+    assert not isinstance(reference.model, DecoderModel)
+    assert cosines(own.encode(PROMPTS), reference.encode(PROMPTS)).min() >= 0.99999
+    ours, theirs = (backend.think(PROMPTS, DECODING) for backend in (own, reference))
     assert [(t.ids, t.stop) for t in ours] == [(t.ids, t.stop) for t in theirs]
     assert cosines(states(ours), states(theirs)).min() >= 0.99999
-    assert len({tuple(t.ids) for t in ours}) > 10  # thoughts that are all alike would prove little
+    assert len({tuple(t.ids) for t in ours}) > 10  # equal thoughts would prove little
 
 
 @pytest.mark.parametrize("name", ["qwen3", "qwen2", "llama 3"])
-def test_bfloat16_is_as_close_to_float32_as_transformers_is(tmp_path: Path, name: str) -> None:
-    folder = save_checkpoint(tmp_path, all_random=True, **CLAIMED[name])
+def test_bfloat16_is_as_close_to_float32_as_in_transformers(tmp_path: Path, name: str) -> None:
+    folder = save_checkpoint(tmp_path, all_random=True, **SUPPORTED[name])
     exact = load(folder, own_decoder=False).encode(PROMPTS)
     error = [
         1 - cosines(load(folder, own_decoder=own, dtype="bfloat16").encode(PROMPTS), exact).mean()
@@ -106,18 +58,18 @@ def test_bfloat16_is_as_close_to_float32_as_transformers_is(tmp_path: Path, name
     assert error[0] <= 1.1 * error[1]
 
 
-def test_bfloat16_thoughts_have_the_vectors_of_encoding_them_again(tiny: Path) -> None:
+def test_vectors_of_bfloat16_thoughts_equal_encoding_them(tiny: Path) -> None:
     backend = load(tiny, dtype="bfloat16")
-    thoughts = backend.think(PROMPTS, DECODING)  # more than _STEPS at first, fewer at the end
+    thoughts = backend.think(PROMPTS, DECODING)  # more than _MIN_THOUGHTS at first, fewer at the end
     whole = [[*prompt, *thought.ids, 4] for prompt, thought in zip(PROMPTS, thoughts, strict=True)]
     assert cosines(states(thoughts), load(tiny, own_decoder=False).encode(whole)).min() >= 0.998
     assert cosines(states(thoughts), backend.encode(whole)).min() >= 0.998
 
 
-def test_batches_slots_and_prefills_change_nothing(tiny: Path) -> None:
+def test_results_do_not_depend_on_batches_and_slots(tiny: Path) -> None:
     decoding = [DECODING, Decoding(max_tokens=16, temperature=1.0, top_p=0.9, top_k=40)]
     whole, narrow = load(tiny), load(tiny, batch_tokens=40)
-    narrow._thoughts.tokens = 3 * 120  # three slots, and a new row whenever one is free
+    narrow._cache_budget.tokens = 3 * 120  # three slots, and a waiting prompt takes one as soon as it is free
     assert cosines(whole.encode(PROMPTS), narrow.encode(PROMPTS)).min() >= 0.99999
     for how in decoding:
         together, apart = whole.think(PROMPTS, how), narrow.think(PROMPTS, how)
@@ -128,7 +80,7 @@ def test_batches_slots_and_prefills_change_nothing(tiny: Path) -> None:
             assert cosines(states(others), states(together)).min() >= 0.99999
 
 
-def test_shards_and_weights_without_prefix(tiny: Path, tmp_path: Path) -> None:
+def test_sharded_weights_and_names_without_prefix(tiny: Path, tmp_path: Path) -> None:
     expected = load(tiny).encode(PROMPTS)
     sharded = save_checkpoint(tmp_path / "sharded", closes=1.5, shard_size="100KB")
     assert not (sharded / "model.safetensors").exists()
@@ -143,7 +95,7 @@ def test_shards_and_weights_without_prefix(tiny: Path, tmp_path: Path) -> None:
         T1Embedder.load(folder, dtype="float32", overrides={"thinks": False}).embed_documents(["a"]).vectors
         for folder in (bare, tiny)
     ]
-    assert (vectors[0] == vectors[1]).all()  # who does not think needs no matrix for logits
+    assert (vectors[0] == vectors[1]).all()  # a model that does not think needs no matrix for logits
     (sharded / "model-00002-of-00009.safetensors").unlink(missing_ok=True)
     next(sharded.glob("model-*.safetensors")).unlink()
     with pytest.raises(CheckpointError, match="does not load"):
@@ -151,7 +103,7 @@ def test_shards_and_weights_without_prefix(tiny: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("change", [{"hidden_size": 32}, {"num_hidden_layers": 3}, {"intermediate_size": 100}])
-def test_weights_of_another_shape(tiny: Path, tmp_path: Path, change: dict[str, int]) -> None:
+def test_weights_with_wrong_shapes(tiny: Path, tmp_path: Path, change: dict[str, int]) -> None:
     folder = shutil.copytree(tiny, tmp_path / "copy")
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | change))
@@ -181,7 +133,7 @@ def test_weights_of_another_shape(tiny: Path, tmp_path: Path, change: dict[str, 
     ],
     ids=str,
 )
-def test_what_is_not_proven_is_refused(tiny: Path, change: dict[str, Any]) -> None:
+def test_unsupported_configurations_are_refused(tiny: Path, change: dict[str, Any]) -> None:
     config = json.loads((tiny / "config.json").read_text())
     assert DecoderConfig.read(config) is not None
     assert DecoderConfig.read(config | change) is None
@@ -200,13 +152,13 @@ def test_what_is_not_proven_is_refused(tiny: Path, change: dict[str, Any]) -> No
     ],
     ids=lambda config: config["model_type"],
 )
-def test_other_families_take_the_plain_path(tmp_path: Path, config: dict[str, Any]) -> None:
+def test_other_families_run_on_transformers(tmp_path: Path, config: dict[str, Any]) -> None:
     folder = save_checkpoint(tmp_path, closes=1.5, **config)
     backend = load(folder)
     assert not isinstance(backend.model, DecoderModel)
     thoughts = backend.think(PROMPTS[:6], DECODING)
     model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
-    with suppress(ValueError):  # where there is no attention
+    with suppress(ValueError):  # for models without attention
         model.set_attn_implementation("eager")
     read = [[*prompt, *thought.ids, 4] for prompt, thought in zip(PROMPTS, thoughts, strict=False)]
     with torch.no_grad():
@@ -219,11 +171,11 @@ def test_other_families_take_the_plain_path(tmp_path: Path, config: dict[str, An
         assert greedy == [*thought.ids, 4] if thought.stop == "emb_token" else greedy[:-1] == thought.ids
 
 
-def test_other_devices_take_the_plain_path(tiny: Path) -> None:
+def test_other_devices_run_on_transformers(tiny: Path) -> None:
     assert local.decoder_config(Checkpoint.load(tiny), torch.device("mps")) is None
 
 
-def test_older_configurations_are_read(tiny: Path) -> None:
+def test_configurations_of_transformers_4(tiny: Path) -> None:
     config = json.loads((tiny / "config.json").read_text())
     new = DecoderConfig.read(config | {"rope_parameters": {"rope_type": "llama3", "rope_theta": 5e5, **LLAMA3}})
     del config["rope_parameters"]
@@ -244,7 +196,7 @@ def test_attention_of_the_last_tokens(dtype: torch.dtype, n: int, m: int) -> Non
     asked, keys, values = queries[:, :, m - n :].to(dtype), keys.to(dtype), values.to(dtype)
     found = [attend_causally(asked, keys, values)]
     if n in (1, m):
-        found.append(causal(asked, keys, values))
+        found.append(causal_attention(asked, keys, values))
     if before and n <= m - before:
         shared = keys[0, :, :before], values[0, :, :before]
         found.append(attend_causally(asked, keys[:, :, before:], values[:, :, before:], shared))
@@ -254,7 +206,7 @@ def test_attention_of_the_last_tokens(dtype: torch.dtype, n: int, m: int) -> Non
 
 @pytest.mark.parametrize("equal", [True, False])
 @pytest.mark.parametrize("shared", [0, 1, 5])
-def test_steps_by_products_are_steps(equal: bool, shared: int) -> None:
+def test_attention_of_a_decode_step(equal: bool, shared: int) -> None:
     torch.manual_seed(0)
     queries, keys, values = torch.randn(9, 2, 3, 16), torch.randn(9, 2, 40, 16), torch.randn(9, 2, 40, 16)
     for held in (keys, values):
@@ -268,7 +220,7 @@ def test_steps_by_products_are_steps(equal: bool, shared: int) -> None:
     assert torch.allclose(found[:, :, :, 0], expected, atol=1e-5)
 
 
-def test_sampling_follows_transformers_warpers() -> None:
+def test_sampling_follows_the_warpers_of_transformers() -> None:
     from transformers import TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
 
     torch.manual_seed(0)
@@ -284,7 +236,7 @@ def test_sampling_follows_transformers_warpers() -> None:
         assert not chosen[warped[0].isinf()].any()
 
 
-def test_the_shared_start_is_read_once(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_shared_prefix_is_computed_once(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     backend, read = load(tiny), []
     forward = Decoder.__call__
     monkeypatch.setattr(
@@ -293,26 +245,31 @@ def test_the_shared_start_is_read_once(tiny: Path, monkeypatch: pytest.MonkeyPat
     backend.think(PROMPTS, Decoding(max_tokens=0))
     assert read == [12, sum(map(len, PROMPTS)) - 12 * len(PROMPTS), len(PROMPTS)]
     read.clear()
-    backend.think(PROMPTS[:2], Decoding(max_tokens=0))  # too little to save
+    backend.think(PROMPTS[:2], Decoding(max_tokens=0))  # it would save too little
     assert read == [sum(map(len, PROMPTS[:2])), 2]
 
 
-def test_shared_start() -> None:
+def test_length_of_the_shared_prefix() -> None:
     same = list(range(100))
-    assert shared_start([[*same, 1], [*same, 2]]) == 100
-    assert shared_start([same, same]) == 99
-    assert shared_start([same, same[:80]]) == 79
-    assert shared_start([same[:60], same[:60]]) == 0  # too little to save
-    assert shared_start([same[:30]] * 4) == 29
-    assert shared_start([[1], [1, 2]]) == 0
-    assert shared_start([[3, *same], [2, *same]]) == 0
+    assert shared_prefix_length([[*same, 1], [*same, 2]]) == 100
+    assert shared_prefix_length([same, same]) == 99
+    assert shared_prefix_length([same, same[:80]]) == 79
+    assert shared_prefix_length([same[:60], same[:60]]) == 0  # it would save too little
+    assert shared_prefix_length([same[:30]] * 4) == 29
+    assert shared_prefix_length([[1], [1, 2]]) == 0
+    assert shared_prefix_length([[3, *same], [2, *same]]) == 0
 
 
-def test_the_shared_start_takes_its_memory_once(tiny: Path) -> None:
+def test_a_shared_prefix_is_in_memory_once(tiny: Path) -> None:
     backend, sizes = load(tiny), []
-    backend._thoughts.tokens = 4 * (70 + 16 + 1) + 12  # four rows after the start; three with one each
-    think = backend.model.think
-    backend.model.think = lambda *a, at_once, **k: sizes.append(at_once) or think(*a, at_once=at_once, **k)  # type: ignore[method-assign]
+    backend._cache_budget.tokens = 4 * (70 + 16 + 1) + 12  # for four thoughts; with a prefix for each only three
+    generate = backend.model.generate
+
+    def counted(*arguments: Any, max_batch: int, **options: Any) -> None:
+        sizes.append(max_batch)
+        generate(*arguments, max_batch=max_batch, **options)
+
+    backend.model.generate = counted  # type: ignore[method-assign]
     prompts = [INSTRUCTION + [rng.randrange(5, 260) for _ in range(70)] for _ in range(8)]
     together = backend.think(prompts, DECODING)
     assert sizes == [4]

@@ -1,4 +1,4 @@
-"""Refine Thought: every path gives what transformers gives for the whole sequence read anew at each step."""
+"""Refine Thought: both decoders compute what transformers does when each step reads the whole sequence again."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from t1_vectorstore.backends.local import load_local
 from t1_vectorstore.checkpoints.checkpoint import BUNDLED, Checkpoint
 from t1_vectorstore.checkpoints.spec import Decoding, Refining
 from t1_vectorstore.options import LoadingOptions
-from tests.backends.test_decoder import CLAIMED, DECODING, PROMPTS, load, states
+from tests.backends.contract import cosines
+from tests.backends.models import DECODING, PROMPTS, SUPPORTED, load, states
 from tests.checkpoints import save_checkpoint
-from tests.embedding.test_thoughts import cosines
 
 CLOSED = [[*prompt, 4] for prompt in PROMPTS]
 HOW = [Refining(steps=steps, aggregate=how) for steps, how in ((1, "last"), (4, "last"), (4, "mean"))]
@@ -29,9 +29,9 @@ HOW = [Refining(steps=steps, aggregate=how) for steps, how in ((1, "last"), (4, 
 
 @torch.no_grad()
 def slow_states(folder: Path, sequences: Sequence[Sequence[int]], refining: Refining, *, layer: int = -1) -> np.ndarray:
-    """One sequence at a time, no cache, no code of ours: the state after the final norm is the next input."""
+    """Compute the states by transformers alone: one sequence at a time, without a cache."""
     model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
-    with suppress(ValueError):  # where there is no attention
+    with suppress(ValueError):  # for models without attention
         model.set_attn_implementation("eager")
     found = []
     for ids in sequences:
@@ -47,16 +47,16 @@ def slow_states(folder: Path, sequences: Sequence[Sequence[int]], refining: Refi
 
 @pytest.mark.parametrize("name", ["qwen3", "qwen3, tied", "qwen2", "llama", "llama 3"])
 @pytest.mark.parametrize("refining", HOW, ids=str)
-def test_both_paths_are_the_slow_one(tmp_path: Path, name: str, refining: Refining) -> None:
-    folder = save_checkpoint(tmp_path, closes=1.5, all_random=True, **CLAIMED[name])
-    lean, plain = load(folder), load(folder, own_decoder=False)
-    assert isinstance(lean.model, DecoderModel)
-    assert not isinstance(plain.model, DecoderModel)
-    unthought = [backend.refine(CLOSED, refining) for backend in (lean, plain)]
-    assert cosines(unthought[0], unthought[1]).min() >= 0.9999
-    assert cosines(unthought[0][:6], slow_states(folder, CLOSED[:6], refining)).min() >= 0.9999
-    assert cosines(unthought[0], lean.encode(CLOSED)).max() < 0.99  # it is another vector
-    thoughts = [backend.think(PROMPTS, DECODING, refining=refining) for backend in (lean, plain)]
+def test_both_decoders_equal_the_slow_computation(tmp_path: Path, name: str, refining: Refining) -> None:
+    folder = save_checkpoint(tmp_path, closes=1.5, all_random=True, **SUPPORTED[name])
+    own, reference = load(folder), load(folder, own_decoder=False)
+    assert isinstance(own.model, DecoderModel)
+    assert not isinstance(reference.model, DecoderModel)
+    without = [backend.refine(CLOSED, refining) for backend in (own, reference)]
+    assert cosines(without[0], without[1]).min() >= 0.9999
+    assert cosines(without[0][:6], slow_states(folder, CLOSED[:6], refining)).min() >= 0.9999
+    assert cosines(without[0], own.encode(CLOSED)).max() < 0.99  # refining changes the vector
+    thoughts = [backend.think(PROMPTS, DECODING, refining=refining) for backend in (own, reference)]
     assert [(t.ids, t.stop) for t in thoughts[0]] == [(t.ids, t.stop) for t in thoughts[1]]
     assert {t.stop for t in thoughts[0]} == {"emb_token", "budget"}
     assert cosines(states(thoughts[0]), states(thoughts[1])).min() >= 0.9999
@@ -86,7 +86,7 @@ def test_the_bundled_model(refining: Refining, think: bool) -> None:
 
 
 @pytest.mark.parametrize("own", [True, False])
-def test_no_steps_are_the_plain_vector(tiny: Path, own: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_zero_steps_change_nothing(tiny: Path, own: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     if not own:
         monkeypatch.setattr("t1_vectorstore.backends.local.decoder_config", lambda *_: None)
     embedder = T1Embedder.load(tiny, dtype="float32")
@@ -97,10 +97,10 @@ def test_no_steps_are_the_plain_vector(tiny: Path, own: bool, monkeypatch: pytes
 
 
 @pytest.mark.parametrize("refining", HOW[1:], ids=str)
-def test_batches_slots_and_prefills_change_nothing(tiny: Path, refining: Refining) -> None:
-    """Some rows think while others are refined, in slots that are moved and taken again."""
+def test_results_do_not_depend_on_batches_and_slots(tiny: Path, refining: Refining) -> None:
+    """Some thoughts grow while others are refined, in slots that are moved and used again."""
     whole, narrow = load(tiny), load(tiny, batch_tokens=40)
-    narrow._thoughts.tokens = 3 * 120
+    narrow._cache_budget.tokens = 3 * 120
     together, apart = (
         whole.think(PROMPTS, DECODING, refining=refining),
         narrow.think(PROMPTS, DECODING, refining=refining),
@@ -114,7 +114,7 @@ def test_batches_slots_and_prefills_change_nothing(tiny: Path, refining: Refinin
     assert cosines(np.concatenate([whole.refine([ids], refining) for ids in CLOSED]), refined).min() >= 0.99999
 
 
-def test_refining_leaves_thoughts_as_they_are(tiny: Path) -> None:
+def test_refining_does_not_change_thoughts(tiny: Path) -> None:
     for how in (DECODING, Decoding(max_tokens=16, temperature=1.0, top_p=0.9, top_k=40)):
         for own in (True, False):
             backend = load(tiny, own_decoder=own)
@@ -125,9 +125,9 @@ def test_refining_leaves_thoughts_as_they_are(tiny: Path) -> None:
 @pytest.mark.parametrize("own", [True, False])
 @pytest.mark.parametrize("layer", [0, 1])
 def test_another_pooling_layer(tiny: Path, own: bool, layer: int) -> None:
-    """Its states are pooled, and the last layer's are fed back."""
+    """Its states are pooled, but those of the last layer are fed back."""
     checkpoint = Checkpoint.load(tiny, overrides={"pooling_layer": layer})
-    backend = load_local(checkpoint, LoadingOptions(dtype="float32"), stop_ids=[4], own_decoder=own)
+    backend = load_local(checkpoint, LoadingOptions(dtype="float32"), "cpu", stop_ids=[4], own_decoder=own)
     for refining in HOW[1:]:
         found = backend.refine(CLOSED[:5], refining)
         assert cosines(found, slow_states(tiny, CLOSED[:5], refining, layer=layer)).min() >= 0.9999
@@ -135,7 +135,7 @@ def test_another_pooling_layer(tiny: Path, own: bool, layer: int) -> None:
 
 @pytest.mark.parametrize("family", ["mistral", "gemma2", "mamba"])
 def test_other_families(tmp_path: Path, family: str) -> None:
-    """With a cache or, where a model remembers more than keys and values, without one."""
+    """With a cache, or without one if the model remembers more than keys and values."""
     special: dict[str, Any] = {"gemma2": {"sliding_window": 16, "query_pre_attn_scalar": 16}}
     folder = save_checkpoint(tmp_path, closes=1.5, model_type=family, **special.get(family, {}))
     backend = load(folder)
@@ -148,7 +148,7 @@ def test_other_families(tmp_path: Path, family: str) -> None:
         assert cosines(backend.refine(whole, refining), expected).min() >= 0.9999
 
 
-def test_a_step_is_one_forward_pass_of_one_token(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_step_is_a_forward_pass_of_one_token(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     backend, read = load(tiny), []
     forward = Decoder.__call__
     monkeypatch.setattr(
@@ -161,14 +161,14 @@ def test_a_step_is_one_forward_pass_of_one_token(tiny: Path, monkeypatch: pytest
     assert read == [sum(map(len, PROMPTS[:2])), 2, 2, 2, 2]
 
 
-def test_a_checkpoint_that_does_not_think_has_no_need_of_logits(tiny: Path) -> None:
+def test_a_checkpoint_that_does_not_think_needs_no_logits(tiny: Path) -> None:
     embedder = T1Embedder.load(tiny, dtype="float32", overrides={"thinks": False, "refining": {"steps": 2}})
     thinking = T1Embedder.load(tiny, dtype="float32")
     vector = thinking.embed_query("a", think=False, refine_steps=2).vector
     assert (embedder.embed_query("a").vector == vector).all()
 
 
-def test_bfloat16_is_near_float32(tiny: Path) -> None:
+def test_bfloat16_is_as_close_to_float32_as_in_transformers(tiny: Path) -> None:
     refining = Refining(steps=2, aggregate="mean")
     exact = load(tiny, own_decoder=False).refine(CLOSED, refining)
     error = [

@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 from t1_vectorstore.backends.decoder.model import DecoderModel
 from t1_vectorstore.cli import app
 from t1_vectorstore.embedding.embedder import T1Embedder
-from tests.embedding.stub_vllm import stub_vllm
+from tests.backends.stub_vllm import stub_vllm
 
 REMOTE = ["--backend", "remote", "--engine-option", "generate_url=http://127.0.0.1:9"]
 EMBED = ["--engine-option", "embed_url=http://127.0.0.1:9"]
@@ -216,7 +216,7 @@ def test_servers_have_the_weights(tiny: Path, folder: Path, corpus: Any) -> None
         found = CliRunner().invoke(app, [*search, f'fingerprint="{local.identity.fingerprint}"'])
         assert found.exit_code == 0, found.output
         assert "Llamas live" in found.stdout
-        assert any("max_tokens" in asked for _, asked in stub.asked)
+        assert any("max_tokens" in asked for _, asked in stub.requests)
         other = CliRunner().invoke(app, [*search, f'fingerprint="{"0" * 16}"'])
         assert other.exit_code == 1
         assert "holds vectors of" in other.output

@@ -25,7 +25,7 @@ from t1_vectorstore import T1Embedder
 from t1_vectorstore.backends.fake import FakeBackend
 from t1_vectorstore.errors import InvalidText, TextTooLong, TruncationWarning
 from t1_vectorstore.langchain import T1Embeddings, T1QdrantVectorStore
-from tests.embedding.stub_vllm import stub_vllm
+from tests.backends.stub_vllm import stub_vllm
 from tests.langchain_adapter.conftest import DOCUMENTS
 
 

@@ -20,7 +20,7 @@ from llama_index.core.storage.kvstore import SimpleKVStore
 from t1_vectorstore import T1Embedder
 from t1_vectorstore.errors import CheckpointError, InvalidText
 from t1_vectorstore.llama_index import T1Embedding, T1QdrantVectorStore, T1ThoughtEvent
-from tests.embedding.stub_vllm import stub_vllm
+from tests.backends.stub_vllm import stub_vllm
 
 
 def test_queries_and_documents_take_their_own_paths(embedding: T1Embedding) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from t1_vectorstore import T1Embedder
-from tests.backend_contract import save_model
+from tests.backends.contract import save_model
 from tests.vllm_backend.servers import running_servers
 
 ENGINE_OPTIONS = {"enforce_eager": True, "max_num_seqs": 16}

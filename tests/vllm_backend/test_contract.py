@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from t1_vectorstore import T1Embedder
-from tests.backend_contract import BackendContract
+from tests.backends.contract import BackendContract
 
 pytestmark = [pytest.mark.vllm, pytest.mark.filterwarnings("default"), pytest.mark.timeout(900)]
 

@@ -18,7 +18,7 @@ from tokenizers import Tokenizer
 from t1_vectorstore import T1Embedder
 from t1_vectorstore.checkpoints.spec import Decoding
 from t1_vectorstore.errors import BackendError, CheckpointError
-from tests.backend_contract import QUERIES, TEXTS, cosines
+from tests.backends.contract import QUERIES, TEXTS, cosines
 from tests.checkpoints import save_checkpoint
 from tests.vllm_backend.conftest import ENGINE_OPTIONS
 

@@ -1,1 +1,1 @@
-"""A decoder of the Llama kind in plain torch: the fast path, taken only where it is proven equal to transformers."""
+"""A Llama-style decoder in plain torch, for the models on which tests prove it equal to transformers."""

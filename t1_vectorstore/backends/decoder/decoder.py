@@ -1,8 +1,8 @@
-"""The forward pass of the Llama kind of decoders, in plain torch: no padding, no logits nobody asked for.
+"""The forward pass of Llama-style decoders in plain torch, without padding, and with logits only where they are needed.
 
-It is what transformers computes for the families of :mod:`t1_vectorstore.backends.decoder.config`, to rounding. Tokens of
-all sequences lie end to end in one row; only attention knows where one ends. In the last layer only the tokens whose
-states are wanted go through the feed-forward part.
+It computes what transformers does, to rounding, for the families in :mod:`t1_vectorstore.backends.decoder.config`. The
+tokens of all sequences form one long sequence; only attention knows where one ends. In the last layer, the feed-forward
+part is computed only for the tokens whose states are needed.
 """
 
 from __future__ import annotations
@@ -14,26 +14,25 @@ from torch.nn.functional import silu
 
 from t1_vectorstore.backends.decoder.attention import Attention
 from t1_vectorstore.backends.decoder.config import DecoderConfig
-from t1_vectorstore.backends.decoder.layers import rotate, rotations
+from t1_vectorstore.backends.decoder.layers import rotate_, rotations
 from t1_vectorstore.backends.decoder.weights import DecoderWeights, LayerWeights
 
 
 class States(NamedTuple):
-    """Hidden states ``(wanted, hidden)``: of the layer that is pooled, and of the last layer that was computed."""
+    """Hidden states ``(n, hidden)``: those of the pooling layer, and those of the last layer that was computed."""
 
     pooled: torch.Tensor
     final: torch.Tensor
 
 
 class Decoder:
-    """Token ids to hidden states."""
+    """Computes hidden states from token ids."""
 
-    def __init__(self, shape: DecoderConfig, weights: DecoderWeights) -> None:
-        """Join a shape with its weights."""
-        self.shape = shape
+    def __init__(self, config: DecoderConfig, weights: DecoderWeights) -> None:
+        self.config = config
         self._weights = weights
         self.device = weights.embeddings.device
-        self._frequencies = shape.rope.frequencies(shape.head_dim).to(self.device)
+        self._frequencies = config.rope.frequencies(config.head_dim).to(self.device)
 
     def __call__(
         self,
@@ -41,68 +40,73 @@ class Decoder:
         positions: torch.Tensor,
         attention: Attention,
         *,
-        depth: int,
-        through: bool = True,
+        pooling_layer: int,
+        all_layers: bool = True,
         ends: torch.Tensor | None = None,
         inputs: torch.Tensor | None = None,
     ) -> States:
-        """Hidden states as transformers counts them: 0 are the embeddings, the last are those after the final norm.
+        """Run a forward pass.
 
         Args:
-            ids: ``(tokens,)``, the sequences end to end.
-            positions: of the tokens in their sequences.
-            attention: of these sequences.
-            depth: which states are pooled.
-            through: go on to the last layer, which is needed for logits.
-            ends: the tokens whose last states are wanted, one for each sequence; all where it is ``None``.
-            inputs: ``(tokens, hidden)``, in place of the tokens' embeddings.
+            ids: Token ids ``(tokens,)`` of all sequences, one after the other.
+            positions: The tokens' positions in their sequences.
+            attention: Attention over these sequences.
+            pooling_layer: Which states are pooled, counted as in transformers: 0 are the embeddings, the last ones are
+                those after the final norm.
+            all_layers: Also compute the layers after the pooling layer, which logits need.
+            ends: Index of each sequence's last token, to return only their states. Default: all tokens.
+            inputs: States ``(tokens, hidden)`` that replace the token embeddings.
         """
         states = self.embed(ids) if inputs is None else inputs
-        turns = rotations(self._frequencies, self.shape.rope.scale, positions)
-        layers = self._weights.layers if through else self._weights.layers[:depth]
+        rotation = rotations(self._frequencies, self.config.rope.scale, positions)
+        layers = self._weights.layers if all_layers else self._weights.layers[:pooling_layer]
         pooled = states
-        for at, layer in enumerate(layers, start=1):
-            states = self._layer(at - 1, layer, states, turns, attention, ends if at == len(layers) else None)
-            pooled = states if at == depth else pooled
+        for number, layer in enumerate(layers, start=1):
+            needed = ends if number == len(layers) else None
+            states = self._layer(number - 1, layer, states, rotation, attention, needed)
+            pooled = states if number == pooling_layer else pooled
         if ends is not None and not layers:
             states = states[ends]
-        if len(layers) == self.shape.layers:
+        if len(layers) == self.config.layers:
             states = self._weights.norm(states)
-        if depth >= len(layers):
+        if pooling_layer >= len(layers):
             return States(states, states)
         return States(pooled if ends is None else pooled[ends], states)
 
     def embed(self, ids: torch.Tensor) -> torch.Tensor:
-        """The tokens' embeddings, ``(tokens, hidden)``."""
+        """Return the token embeddings, ``(tokens, hidden)``."""
         return self._weights.embeddings[ids]
 
     def logits(self, states: torch.Tensor) -> torch.Tensor:
-        """Over the vocabulary, float32, of states after the final norm."""
+        """Return the logits ``(n, vocabulary)``, float32, of states after the final norm."""
         assert self._weights.head is not None
         return self._weights.head(states).float()
 
     def _layer(
         self,
-        at: int,
+        index: int,
         layer: LayerWeights,
         states: torch.Tensor,
-        turns: torch.Tensor,
+        rotation: torch.Tensor,
         attention: Attention,
-        wanted: torch.Tensor | None,
+        needed: torch.Tensor | None,
     ) -> torch.Tensor:
-        shape = self.shape
-        heads = layer.qkv(layer.attention_norm(states)).view(len(states), -1, shape.head_dim)
-        turning = shape.heads + shape.kv_heads
-        turned = heads[:, :turning].float()
+        config = self.config
+        # 1. Queries, keys and values are one product.
+        heads = layer.qkv(layer.attention_norm(states)).view(len(states), -1, config.head_dim)
+        # 2. Normalise (in some families) and rotate queries and keys, in float32.
+        rotated_heads = config.heads + config.kv_heads
+        rotated = heads[:, :rotated_heads].float()
         if layer.qk_norm is not None:
-            turned = layer.qk_norm.of_heads(turned)
-        rotate(turned, turns)
-        if turned.data_ptr() != heads.data_ptr():  # in float32 all of it may have been done in its place
-            heads[:, :turning] = turned
-        queries, keys_values = heads[:, : shape.heads], heads[:, shape.heads :]
-        if wanted is not None:
-            queries, states = queries[wanted], states[wanted]
-        seen = attention(at, queries, keys_values).flatten(1)
-        states = layer.output.onto(states, seen)
+            rotated = layer.qk_norm.normalize_heads(rotated)
+        rotate_(rotated, rotation)
+        if rotated.data_ptr() != heads.data_ptr():  # in float32 without a norm, all of it happened in place
+            heads[:, :rotated_heads] = rotated
+        # 3. Attend: all tokens give keys and values, but only the needed ones continue.
+        queries, keys_values = heads[:, : config.heads], heads[:, config.heads :]
+        if needed is not None:
+            queries, states = queries[needed], states[needed]
+        states = layer.output.add(states, attention(index, queries, keys_values).flatten(1))
+        # 4. The feed-forward part, whose two first matrices are one product.
         gate, up = layer.gate_up(layer.mlp_norm(states)).chunk(2, dim=-1)
-        return layer.down.onto(states, silu(gate).mul_(up))
+        return layer.down.add(states, silu(gate).mul_(up))

@@ -1,88 +1,74 @@
-"""The keys and values of thoughts under way: a fixed place for every token, so that nothing is ever concatenated.
-
-A slot holds one sequence. What all sequences begin with is held once, in a cache of its own.
-"""
+"""The key-value cache of thoughts: each token has a fixed place, so that nothing is ever concatenated."""
 
 from __future__ import annotations
 
 import torch
 
 from t1_vectorstore.backends.decoder.config import DecoderConfig
-from t1_vectorstore.backends.decoder.matmul_attention import Shared
+from t1_vectorstore.backends.decoder.matmul_attention import Prefix
 
 
-class SlotCache:
-    """``(layers, 2, slots, kv_heads, tokens, head_dim)``: keys, then values.
+class KVCache:
+    """Keys and values in one tensor ``(layers, 2, slots, kv_heads, tokens, head_dim)``, so that no step copies them.
 
-    So those of neighbouring slots are one batch of matrices, as they lie.
+    A slot holds one sequence. A prefix that all sequences start with is held once, in a cache of its own.
 
     Attributes:
-        slots: how many sequences at once.
-        start: how many tokens all of them begin with; they have no place in the slots.
+        slots: Maximum number of sequences at a time.
+        dtype: Number type of the keys and values.
+        prefix_length: Number of tokens in the prefix. Positions count them, but the slots do not hold them.
     """
 
     def __init__(
         self,
-        shape: DecoderConfig,
+        config: DecoderConfig,
         *,
         slots: int,
         tokens: int,
         dtype: torch.dtype,
         device: torch.device,
-        before: SlotCache | None = None,
+        prefix: KVCache | None = None,
     ) -> None:
-        """Take the memory for it.
-
-        Args:
-            shape: of the decoder.
-            slots: how many sequences at once.
-            tokens: the longest sequence, its start not counted.
-            dtype: of the decoder's states.
-            device: where the decoder is.
-            before: one slot, filled to its end with what all sequences begin with.
-        """
-        self.slots = slots
-        # Zeros, not whatever was there: a masked token's weight is 0, and 0 times infinity is no number.
+        """Allocate slots of ``tokens`` tokens each, for what follows the prefix, which fills the slot of ``prefix``."""
+        self.slots, self.dtype = slots, dtype
+        # Zeros, not uninitialised memory: the weight of a masked token is 0, and 0 times infinity is not a number.
         self._memory = torch.zeros(
-            shape.layers, 2, slots, shape.kv_heads, tokens, shape.head_dim, dtype=dtype, device=device
+            config.layers, 2, slots, config.kv_heads, tokens, config.head_dim, dtype=dtype, device=device
         )
-        self._before = None if before is None else before._memory[:, :, 0]
-        self.start = 0 if self._before is None else self._before.shape[3]
+        self._prefix = None if prefix is None else prefix._memory[:, :, 0]
+        self.prefix_length = 0 if self._prefix is None else self._prefix.shape[3]
 
-    def shared(self, layer: int) -> Shared | None:
-        """What all sequences begin with."""
-        if self._before is None:
+    def prefix(self, layer: int) -> Prefix | None:
+        """Return the keys and values of the prefix."""
+        if self._prefix is None:
             return None
-        keys, values = self._before[layer]
+        keys, values = self._prefix[layer]
         return keys, values
 
-    def move(self, source: int, target: int, tokens: int) -> None:
-        """Copy the first tokens of one slot, those of the start among them, to another."""
-        self._memory[:, :, target, :, : tokens - self.start] = self._memory[:, :, source, :, : tokens - self.start]
+    def move(self, source: int, target: int, length: int) -> None:
+        """Copy a sequence of ``length`` tokens, prefix included, to another slot."""
+        tokens = length - self.prefix_length
+        self._memory[:, :, target, :, :tokens] = self._memory[:, :, source, :, :tokens]
 
-    def write_runs(self, layer: int, first: int, keys_values: torch.Tensor) -> None:
-        """Put what follows the start, ``(sequences, n, 2 * kv_heads, head_dim)``, into slots from ``first`` on."""
+    def write_sequences(self, layer: int, first_slot: int, keys_values: torch.Tensor) -> None:
+        """Write the first tokens of sequences, ``(sequences, n, 2 * kv_heads, head_dim)``, to neighbouring slots."""
         sequences, n = keys_values.shape[:2]
-        room = self._memory[layer, :, first : first + sequences, :, :n]
-        room[:] = keys_values.view(sequences, n, *(room.shape[at] for at in (0, 2)), -1).permute(2, 0, 3, 1, 4)
+        target = self._memory[layer, :, first_slot : first_slot + sequences, :, :n]
+        target[:] = keys_values.view(sequences, n, *(target.shape[at] for at in (0, 2)), -1).permute(2, 0, 3, 1, 4)
 
-    def places(self, positions: torch.Tensor) -> torch.Tensor:
-        """Where :meth:`write_each` puts the tokens at ``positions (slots, n)`` of the first slots, in any layer."""
+    def targets(self, positions: torch.Tensor) -> torch.Tensor:
+        """Return where in a layer's memory :meth:`write_inputs` puts inputs at ``positions (slots, n)``."""
         kinds, slots, heads, tokens = self._memory.shape[1:5]
-        each = torch.arange(kinds * slots * heads, device=positions.device).view(kinds, slots, heads) * tokens
-        return (
-            each[:, : len(positions)].transpose(0, 1)[:, None] + (positions - self.start)[..., None, None]
-        ).flatten()
+        starts = torch.arange(kinds * slots * heads, device=positions.device).view(kinds, slots, heads) * tokens
+        starts = starts[:, : len(positions)].transpose(0, 1)[:, None]
+        return (starts + (positions - self.prefix_length)[..., None, None]).flatten()
 
-    def write_each(self, layer: int, places: torch.Tensor, keys_values: torch.Tensor) -> None:
-        """Put tokens ``(slots * n, 2 * kv_heads, head_dim)`` into the first slots."""
-        size = keys_values.shape[-1]
-        self._memory[layer].view(-1, size).index_copy_(0, places, keys_values.reshape(-1, size))
+    def write_inputs(self, layer: int, targets: torch.Tensor, keys_values: torch.Tensor) -> None:
+        """Write the inputs of a decode step, ``(slots * n, 2 * kv_heads, head_dim)``, to the first slots."""
+        head_dim = keys_values.shape[-1]
+        self._memory[layer].view(-1, head_dim).index_copy_(0, targets, keys_values.reshape(-1, head_dim))
 
-    def read(self, layer: int, first: int, last: int, tokens: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Keys and values of the slots from ``first`` up to ``last``, each ``(slots, kv_heads, n, head_dim)``.
-
-        Those of the first ``tokens`` of a sequence, without its start.
-        """
-        keys, values = self._memory[layer, :, first:last, :, : tokens - self.start]
+    def read(self, layer: int, slots: int, length: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return keys and values of the first slots, up to ``length``: each ``(slots, kv_heads, tokens, head_dim)``."""
+        keys, values = self._memory[layer, :, :slots, :, : length - self.prefix_length]
         return keys, values

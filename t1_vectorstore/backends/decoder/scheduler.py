@@ -1,7 +1,7 @@
-"""Continuous batching: every slot of the cache holds a thought under way, and a finished one makes room at once.
+"""Continuous batching: each slot of the cache holds a thought, and a waiting prompt takes a slot as soon as it is free.
 
-What all prompts begin with, such as an instruction, is computed and held once for all. The rows under way always fill
-the first slots: when one leaves, the last takes its place, or a waiting prompt does.
+The active thoughts always fill the first slots, so that a decode step reads one block of the cache: when a thought is
+complete, the last one moves to its slot.
 """
 
 from __future__ import annotations
@@ -11,126 +11,131 @@ from collections.abc import Sequence
 
 import torch
 
-from t1_vectorstore.backends.decoder.attention import Prompts, Steps
+from t1_vectorstore.backends.decoder.attention import DecodeAttention, PrefillAttention
 from t1_vectorstore.backends.decoder.decoder import Decoder, States
-from t1_vectorstore.backends.decoder.kv_cache import SlotCache
+from t1_vectorstore.backends.decoder.kv_cache import KVCache
 from t1_vectorstore.backends.decoding import Sampler, ThoughtState, step_inputs
 
-_WORTH_A_PASS = 64
-"""How many tokens must be saved by reading the shared start once: doing so is a forward pass of its own."""
+_MIN_SAVED_TOKENS = 64
+"""How many tokens a shared prefix must save to be computed on its own, which takes a forward pass more."""
 
 
 class Scheduler:
-    """Thinks about all prompts of one call."""
+    """Completes all thoughts of a call.
+
+    The cache has the shared prefix, if there is one, and slots that are long enough for the rest of any prompt, its
+    thought, the emb token, and the states that are fed back.
+    """
 
     def __init__(
-        self, decoder: Decoder, cache: SlotCache, sampler: Sampler, *, depth: int, prefill_tokens: int
+        self, decoder: Decoder, cache: KVCache, sampler: Sampler, *, pooling_layer: int, prefill_tokens: int
     ) -> None:
-        """Join what takes part.
-
-        Args:
-            decoder: makes the steps.
-            cache: with what all prompts begin with, if it was read before, and room for the longest rest of a prompt,
-                thought, the emb token, and what is fed back.
-            sampler: of the tokens.
-            depth: the layer whose states are the vectors.
-            prefill_tokens: of prompts in one forward pass, at most (one prompt may be longer).
-        """
         self._decoder, self._cache, self._sampler = decoder, cache, sampler
-        self._depth, self._prefill_tokens = depth, prefill_tokens
+        self._pooling_layer, self._prefill_tokens = pooling_layer, prefill_tokens
         self._device = decoder.device
-        self._rows: list[ThoughtState] = []
-        self._tokens: list[int] = []
+        self._active: list[ThoughtState] = []  # by slot
+        self._tokens: list[int] = []  # the next input of each
 
-    def run(self, rows: Sequence[ThoughtState]) -> None:
-        """Bring every row to its end."""
-        waiting = deque(rows)
-        while waiting or self._rows:
-            while waiting and len(self._rows) < self._cache.slots:
+    def run(self, thoughts: Sequence[ThoughtState]) -> None:
+        """Complete all thoughts."""
+        waiting = deque(thoughts)
+        while waiting or self._active:
+            # Fill the free slots first: a decode step costs nearly the same for one thought as for many.
+            while waiting and len(self._active) < self._cache.slots:
                 self._admit(waiting)
-            if all(self._sampler.is_last(row) for row in self._rows):
-                self._last_step()
+            if all(self._sampler.budget_is_spent(thought) for thought in self._active):
+                self._close_all()
             else:
                 self._step()
 
     def _admit(self, waiting: deque[ThoughtState]) -> None:
-        """Read as many waiting prompts as fit in free slots and one forward pass."""
-        first, room = len(self._rows), self._prefill_tokens
-        coming: list[ThoughtState] = []
-        while waiting and first + len(coming) < self._cache.slots:
-            room -= len(waiting[0].prompt) - self._cache.start
-            if coming and room < 0:
+        """Prefill as many waiting prompts as there are free slots, and as fit in a forward pass."""
+        prefix, first_slot, left = self._cache.prefix_length, len(self._active), self._prefill_tokens
+        admitted: list[ThoughtState] = []
+        while waiting and first_slot + len(admitted) < self._cache.slots:
+            left -= len(waiting[0].prompt) - prefix
+            if admitted and left < 0:
                 break
-            coming.append(waiting.popleft())
-        states = read_prompts(
-            self._decoder, self._cache, [row.prompt[self._cache.start :] for row in coming], first, depth=self._depth
-        )
-        for at, row in enumerate(coming):
-            row.read = len(row.prompt)
-            if row.stop is not None:
-                row.take(states.pooled[at], states.final[at])
-        self._rows += coming
-        self._tokens += self._sampler(coming, states.final)
+            admitted.append(waiting.popleft())
+        prompts = [thought.prompt[prefix:] for thought in admitted]
+        states = prefill(self._decoder, self._cache, prompts, first_slot, pooling_layer=self._pooling_layer)
+        for row, thought in enumerate(admitted):
+            thought.position = len(thought.prompt)
+            if thought.stop is not None:  # the prompt ends with the emb token
+                thought.add_pass(states.pooled[row], states.final[row])
+        self._active += admitted
+        self._tokens += self._sampler(admitted, states.final)
 
     def _step(self) -> None:
-        """Feed each row its token or state, let the finished rows go, and choose the next tokens of the others."""
-        rows = self._rows
-        at = [row.read for row in rows]
+        """Feed each thought its next token or state, free the slots of complete ones, and sample the next tokens."""
+        thoughts = self._active
+        at = [thought.position for thought in thoughts]
         ids, positions = torch.tensor([self._tokens, at], device=self._device)
-        steps = Steps(self._cache, positions[:, None], longest=max(at), shortest=min(at))
-        inputs = step_inputs(self._decoder.embed(ids), rows)
-        states = self._decoder(ids, positions, steps, depth=self._depth, inputs=inputs)
-        for slot, row in enumerate(rows):
-            row.read += 1
-            if row.stop is not None:
-                row.take(states.pooled[slot], states.final[slot])
-        last, going = states.final, self._close_ranks()
-        if len(going) < len(rows):
-            last = last[torch.tensor(going, dtype=torch.long, device=self._device)]
-        self._tokens = self._sampler(self._rows, last) if self._rows else []
+        attention = DecodeAttention(self._cache, positions[:, None], longest=max(at), shortest=min(at))
+        inputs = step_inputs(self._decoder.embed(ids), thoughts)
+        states = self._decoder(ids, positions, attention, pooling_layer=self._pooling_layer, inputs=inputs)
+        for slot, thought in enumerate(thoughts):
+            thought.position += 1
+            if thought.stop is not None:  # the input was its emb token, or a state
+                thought.add_pass(states.pooled[slot], states.final[slot])
+        order, last = self._compact(), states.final
+        if len(order) < len(thoughts):
+            last = last[torch.tensor(order, dtype=torch.long, device=self._device)]
+        self._tokens = self._sampler(self._active, last) if order else []
 
-    def _last_step(self) -> None:
-        """Feed each row the last token of its budget and the emb token at once: one reading of the weights for both."""
-        rows, emb_id = self._rows, self._sampler.emb_id
+    def _close_all(self) -> None:
+        """Feed each thought the last token of its budget and the emb token, in one pass over the weights."""
+        thoughts, emb_id = self._active, self._sampler.emb_id
+        at = [thought.position for thought in thoughts]
         ids = torch.tensor([[token, emb_id] for token in self._tokens], device=self._device)
-        positions = torch.tensor([[row.read, row.read + 1] for row in rows], device=self._device)
-        at = [row.read for row in rows]
-        steps = Steps(self._cache, positions, longest=max(at) + 1, shortest=min(at))
-        states = self._decoder(ids.flatten(), positions.flatten(), steps, depth=self._depth)
-        self._tokens = self._sampler(rows, states.final[::2])  # tells whether the thought was at its end
-        for slot, row in enumerate(rows):
-            row.read += 2
-            row.take(states.pooled[2 * slot + 1], states.final[2 * slot + 1])
-        going = self._close_ranks()
-        self._tokens = [self._tokens[slot] for slot in going]
+        positions = torch.tensor([[position, position + 1] for position in at], device=self._device)
+        attention = DecodeAttention(self._cache, positions, longest=max(at) + 1, shortest=min(at))
+        states = self._decoder(ids.flatten(), positions.flatten(), attention, pooling_layer=self._pooling_layer)
+        # Sampling sets why each thought stopped: the model may close it here, or its budget ends it.
+        self._tokens = self._sampler(thoughts, states.final[::2])
+        for slot, thought in enumerate(thoughts):
+            thought.position += 2
+            thought.add_pass(states.pooled[2 * slot + 1], states.final[2 * slot + 1])
+        self._tokens = [self._tokens[slot] for slot in self._compact()]
 
-    def _close_ranks(self) -> list[int]:
-        """Let finished rows go and move the last ones to their slots; tells in which slot each row was."""
-        rows = self._rows
-        going = [slot for slot, row in enumerate(rows) if row.state is None]
-        later = [slot for slot in going if slot >= len(going)]
-        order = [slot if rows[slot].state is None else later.pop() for slot in range(len(going))]
+    def _compact(self) -> list[int]:
+        """Free the slots of complete thoughts, and move the last ones into the gaps; return each one's former slot."""
+        thoughts = self._active
+        kept = [slot for slot, thought in enumerate(thoughts) if thought.state is None]
+        movable = [slot for slot in kept if slot >= len(kept)]  # as many as there are gaps before them
+        order = [slot if thoughts[slot].state is None else movable.pop() for slot in range(len(kept))]
         for target, source in enumerate(order):
             if source != target:
-                self._cache.move(source, target, rows[source].read)
-        self._rows = [rows[slot] for slot in order]
+                self._cache.move(source, target, thoughts[source].position)
+        self._active = [thoughts[slot] for slot in order]
         return order
 
 
-def read_prompts(
-    decoder: Decoder, cache: SlotCache, prompts: Sequence[Sequence[int]], first: int, *, depth: int
+def prefill(
+    decoder: Decoder, cache: KVCache, prompts: Sequence[Sequence[int]], first_slot: int, *, pooling_layer: int
 ) -> States:
-    """Put prompts, less the cache's start, into slots from ``first`` on: the states at their last tokens."""
+    """Read prompts, without the cache's prefix, into neighbouring slots; return the states at their last tokens."""
     lengths = [len(prompt) for prompt in prompts]
-    ids = torch.tensor([token for prompt in prompts for token in prompt], device=decoder.device)
-    runs = [torch.arange(cache.start, cache.start + length, device=decoder.device) for length in lengths]
-    ends = torch.tensor(lengths, device=decoder.device).cumsum(0) - 1
-    return decoder(ids, torch.cat(runs), Prompts(cache, first, lengths), depth=depth, ends=ends)
+    ids, positions, ends = concatenate(prompts, decoder.device, start=cache.prefix_length)
+    return decoder(ids, positions, PrefillAttention(lengths, cache, first_slot), pooling_layer=pooling_layer, ends=ends)
+
+
+def concatenate(
+    sequences: Sequence[Sequence[int]], device: torch.device, *, start: int = 0
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Put sequences end to end: their token ids, their positions from ``start`` on, and where each one ends."""
+    ids = torch.tensor([token for sequence in sequences for token in sequence], device=device)
+    positions = [torch.arange(start, start + len(sequence), device=device) for sequence in sequences]
+    ends = torch.tensor([len(sequence) for sequence in sequences], device=device).cumsum(0) - 1
+    return ids, torch.cat(positions), ends
 
 
 def shared_prefix_length(prompts: Sequence[Sequence[int]]) -> int:
-    """How many tokens all prompts begin with, if reading them once pays; of each the last token at least is left."""
-    least, most = min(map(list, prompts)), max(map(list, prompts))
-    room = min(map(len, prompts)) - 1
-    shared = next((at for at in range(room) if least[at] != most[at]), room)
-    return shared if shared * (len(prompts) - 1) >= _WORTH_A_PASS else 0
+    """Return how many tokens all prompts start with, or 0 if it is too few to save anything.
+
+    At least the last token of each prompt is not counted, as its states are needed.
+    """
+    smallest, largest = min(map(list, prompts)), max(map(list, prompts))  # if these two agree, so do all between them
+    longest = min(map(len, prompts)) - 1
+    shared = next((at for at in range(longest) if smallest[at] != largest[at]), longest)
+    return shared if shared * (len(prompts) - 1) >= _MIN_SAVED_TOKENS else 0

@@ -1,4 +1,4 @@
-"""A decoder's weights, read straight from safetensors into the layout that the lean path computes with."""
+"""A decoder's weights, read from safetensors files into the layout that the decoder computes with."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 
+from t1_vectorstore.backends.base import missing_weights
 from t1_vectorstore.backends.decoder.config import DecoderConfig
-from t1_vectorstore.backends.decoder.layers import Linear, Norm, interleaved, make_linear
+from t1_vectorstore.backends.decoder.layers import Linear, RMSNorm, interleaved, make_linear
 from t1_vectorstore.errors import CheckpointError
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
@@ -21,164 +22,154 @@ SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 
 @dataclass(frozen=True)
 class LayerWeights:
-    """One layer: queries, keys and values are one product, gate and up are another."""
+    """The weights of a layer. Queries, keys and values are one matrix, gate and up projection another."""
 
-    attention_norm: Norm
+    attention_norm: RMSNorm
     qkv: Linear
-    qk_norm: Norm | None
+    qk_norm: RMSNorm | None
     output: Linear
-    mlp_norm: Norm
+    mlp_norm: RMSNorm
     gate_up: Linear
     down: Linear
 
 
 @dataclass(frozen=True)
 class DecoderWeights:
-    """All of it; ``head`` is ``None`` where no logits are wanted."""
+    """All weights of a decoder. ``head``, which computes logits, is ``None`` if none are needed."""
 
     embeddings: torch.Tensor
     layers: Sequence[LayerWeights]
-    norm: Norm
+    norm: RMSNorm
     head: Linear | None
 
 
 def load_weights(
-    folder: Path, shape: DecoderConfig, *, dtype: torch.dtype, device: torch.device, head: bool
+    folder: Path, config: DecoderConfig, *, dtype: torch.dtype, device: torch.device, head: bool
 ) -> DecoderWeights:
-    """Read a checkpoint of one file or of several with an index.
+    """Read the weights of a checkpoint, from a single file or from several with an index.
 
     Args:
-        folder: the checkpoint.
-        shape: what its config.json asks for.
-        dtype: to compute in.
-        device: to compute on.
-        head: whether the matrix that makes logits is needed.
+        folder: The checkpoint.
+        config: Its configuration.
+        dtype: Number type to compute in.
+        device: Device to compute on.
+        head: Whether logits are needed.
 
     Raises:
-        CheckpointError: files that cannot be read, or tensors that are missing or of another shape.
+        CheckpointError: Files that cannot be read, or tensors that are missing or have a wrong shape.
     """
     with ExitStack() as stack:
         try:
-            tensors = _Tensors(folder, stack)
-            tensors.require(_shapes(shape, head=head))
-            return _assemble(tensors.reader(dtype, device), shape, head=head)
+            names = [SINGLE]
+            if not (folder / SINGLE).is_file():
+                names = sorted(set(json.loads((folder / INDEX).read_text(encoding="utf-8"))["weight_map"].values()))
+            files = [stack.enter_context(safe_open(folder / name, framework="pt")) for name in names]
+            # By name without the prefix that a language model's tensors have, and a bare decoder's have not.
+            tensors = {key.removeprefix("model."): (file, key) for file in files for key in list(file.keys())}
+            _check_shapes(folder, tensors, _shapes(config, head=head))
+
+            def read(name: str) -> torch.Tensor:
+                file, key = tensors[name]
+                tensor: torch.Tensor = file.get_tensor(key)
+                if tensor.dtype not in (torch.float32, torch.bfloat16, torch.float16):
+                    raise ValueError(f"{key} has type {tensor.dtype}; quantised weights are not supported")
+                return tensor.to(device=device, dtype=dtype)
+
+            return _assemble(read, config, head=head)
         except (OSError, ValueError, KeyError, SafetensorError) as error:
             raise CheckpointError(f"{folder} does not load as a causal language model: {error}") from error
 
 
-def take_weights(tensors: Mapping[str, torch.Tensor], shape: DecoderConfig, *, dtype: torch.dtype) -> DecoderWeights:
-    """Copy the weights of a model that is in memory, with the matrix that makes logits.
+def copy_weights(tensors: Mapping[str, torch.Tensor], config: DecoderConfig, *, dtype: torch.dtype) -> DecoderWeights:
+    """Copy the weights of a model in memory, logits included.
 
     Args:
-        tensors: its parameters, by the names that transformers gives them.
-        shape: of the model.
-        dtype: to compute in.
+        tensors: The model's parameters, by their names in transformers.
+        config: The model's configuration.
+        dtype: Number type to compute in.
     """
     named = {name.removeprefix("model."): tensor for name, tensor in tensors.items()}
-    return _assemble(lambda name: named[name].detach().to(dtype=dtype, copy=True), shape, head=True)
+    return _assemble(lambda name: named[name].detach().to(dtype=dtype, copy=True), config, head=True)
 
 
-class _Tensors:
-    """The tensors of a folder by name, with or without the prefix of a whole language model."""
-
-    def __init__(self, folder: Path, stack: ExitStack) -> None:
-        self._folder = folder
-        names = [SINGLE]
-        if not (folder / SINGLE).is_file():
-            names = sorted(set(json.loads((folder / INDEX).read_text(encoding="utf-8"))["weight_map"].values()))
-        files = [stack.enter_context(safe_open(folder / name, framework="pt")) for name in names]
-        self._files: dict[str, tuple[Any, str]] = {
-            key.removeprefix("model."): (file, key)
-            for file in files
-            for key in file.keys()  # noqa: SIM118
-        }
-
-    def require(self, shapes: dict[str, tuple[int, ...]]) -> None:
-        if absent := sorted(set(shapes) - set(self._files)):
-            raise CheckpointError(
-                f"{self._folder} lacks weights its config.json asks for: {absent[:3]} ({len(absent)} in all)"
-            )
-        for name, wanted in shapes.items():
-            file, key = self._files[name]
-            found = tuple(file.get_slice(key).get_shape())
-            if found != wanted:
-                raise ValueError(f"{key} has the shape {found}, and config.json asks for {wanted}")
-
-    def reader(self, dtype: torch.dtype, device: torch.device) -> Callable[[str], torch.Tensor]:
-        def read(name: str) -> torch.Tensor:
-            file, key = self._files[name]
-            tensor: torch.Tensor = file.get_tensor(key)
-            if tensor.dtype not in (torch.float32, torch.bfloat16, torch.float16):
-                raise ValueError(f"{key} is of type {tensor.dtype}; quantised weights are not read")
-            return tensor.to(device=device, dtype=dtype)
-
-        return read
+def _check_shapes(
+    folder: Path, tensors: Mapping[str, tuple[Any, str]], expected: Mapping[str, tuple[int, ...]]
+) -> None:
+    if missing := sorted(set(expected) - set(tensors)):
+        raise missing_weights(folder, missing)
+    for name, shape in expected.items():
+        file, key = tensors[name]
+        found = tuple(file.get_slice(key).get_shape())
+        if found != shape:
+            raise ValueError(f"{key} has the shape {found}, but config.json asks for {shape}")
 
 
-def _shapes(shape: DecoderConfig, *, head: bool) -> dict[str, tuple[int, ...]]:
-    """The name and the shape of every tensor that is needed."""
-    queries, keys = shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim
+def _shapes(config: DecoderConfig, *, head: bool) -> dict[str, tuple[int, ...]]:
+    """Return the name and the shape of every tensor that is needed."""
+    queries, keys = config.heads * config.head_dim, config.kv_heads * config.head_dim
     layer: dict[str, tuple[int, ...]] = {
-        "input_layernorm.weight": (shape.hidden,),
-        "post_attention_layernorm.weight": (shape.hidden,),
-        "self_attn.q_proj.weight": (queries, shape.hidden),
-        "self_attn.k_proj.weight": (keys, shape.hidden),
-        "self_attn.v_proj.weight": (keys, shape.hidden),
-        "self_attn.o_proj.weight": (shape.hidden, queries),
-        "mlp.gate_proj.weight": (shape.inner, shape.hidden),
-        "mlp.up_proj.weight": (shape.inner, shape.hidden),
-        "mlp.down_proj.weight": (shape.hidden, shape.inner),
+        "input_layernorm.weight": (config.hidden,),
+        "post_attention_layernorm.weight": (config.hidden,),
+        "self_attn.q_proj.weight": (queries, config.hidden),
+        "self_attn.k_proj.weight": (keys, config.hidden),
+        "self_attn.v_proj.weight": (keys, config.hidden),
+        "self_attn.o_proj.weight": (config.hidden, queries),
+        "mlp.gate_proj.weight": (config.intermediate, config.hidden),
+        "mlp.up_proj.weight": (config.intermediate, config.hidden),
+        "mlp.down_proj.weight": (config.hidden, config.intermediate),
     }
-    if shape.qk_norm:
-        layer |= {f"self_attn.{name}_norm.weight": (shape.head_dim,) for name in "qk"}
-    if shape.qkv_bias:
+    if config.qk_norm:
+        layer |= {f"self_attn.{name}_norm.weight": (config.head_dim,) for name in "qk"}
+    if config.qkv_bias:
         layer |= {"self_attn.q_proj.bias": (queries,)}
         layer |= {f"self_attn.{name}_proj.bias": (keys,) for name in "kv"}
-    if shape.output_bias:
-        layer |= {"self_attn.o_proj.bias": (shape.hidden,)}
-    names = {f"layers.{at}.{name}": size for at in range(shape.layers) for name, size in layer.items()}
-    names |= {"embed_tokens.weight": (shape.vocabulary, shape.hidden), "norm.weight": (shape.hidden,)}
-    return names | ({"lm_head.weight": (shape.vocabulary, shape.hidden)} if head and not shape.tied else {})
+    if config.output_bias:
+        layer |= {"self_attn.o_proj.bias": (config.hidden,)}
+    shapes = {f"layers.{at}.{name}": shape for at in range(config.layers) for name, shape in layer.items()}
+    shapes |= {"embed_tokens.weight": (config.vocabulary, config.hidden), "norm.weight": (config.hidden,)}
+    if head and not config.tied_embeddings:
+        shapes |= {"lm_head.weight": (config.vocabulary, config.hidden)}
+    return shapes
 
 
-def _assemble(read: Callable[[str], torch.Tensor], shape: DecoderConfig, *, head: bool) -> DecoderWeights:
+def _assemble(read: Callable[[str], torch.Tensor], config: DecoderConfig, *, head: bool) -> DecoderWeights:
     embeddings = read("embed_tokens.weight")
     return DecoderWeights(
         embeddings=embeddings,
         layers=[
-            _layer(lambda name, at=at: read(f"layers.{at}.{name}"), shape)  # type: ignore[misc]
-            for at in range(shape.layers)
+            _layer(lambda name, at=at: read(f"layers.{at}.{name}"), config)  # type: ignore[misc]
+            for at in range(config.layers)
         ],
-        norm=Norm(read("norm.weight"), shape.epsilon),
-        head=make_linear(embeddings if shape.tied else read("lm_head.weight")) if head else None,
+        norm=RMSNorm(read("norm.weight"), config.epsilon),
+        head=make_linear(embeddings if config.tied_embeddings else read("lm_head.weight")) if head else None,
     )
 
 
-def _layer(read: Callable[[str], torch.Tensor], shape: DecoderConfig) -> LayerWeights:
-    order = interleaved(shape.head_dim)
+def _layer(read: Callable[[str], torch.Tensor], config: DecoderConfig) -> LayerWeights:
+    order = interleaved(config.head_dim)
 
     def rotated(name: str) -> torch.Tensor:
-        """Queries and keys, each head's dimensions in the order that rotation wants."""
+        """Read a tensor of queries or keys, with each head's dimensions in the order that rotation needs."""
         tensor = read(name)
-        return tensor.view(-1, shape.head_dim, *tensor.shape[1:])[:, order].flatten(0, 1)
+        return tensor.view(-1, config.head_dim, *tensor.shape[1:])[:, order].flatten(0, 1)
 
     def qkv(kind: str) -> torch.Tensor:
         parts = [rotated(f"self_attn.{name}_proj.{kind}") for name in "qk"]
         return torch.cat([*parts, read(f"self_attn.v_proj.{kind}")])
 
-    def qk_norm() -> Norm:
-        parts = zip("qk", (shape.heads, shape.kv_heads), strict=True)
+    def qk_norm() -> RMSNorm:
+        parts = zip("qk", (config.heads, config.kv_heads), strict=True)
         weights = [rotated(f"self_attn.{name}_norm.weight").expand(heads, -1) for name, heads in parts]
-        return Norm(torch.cat(weights).float(), shape.epsilon)
+        return RMSNorm(torch.cat(weights).float(), config.epsilon)
 
     return LayerWeights(
-        attention_norm=Norm(read("input_layernorm.weight"), shape.epsilon),
-        qkv=make_linear(qkv("weight"), qkv("bias") if shape.qkv_bias else None),
-        qk_norm=qk_norm() if shape.qk_norm else None,
+        attention_norm=RMSNorm(read("input_layernorm.weight"), config.epsilon),
+        qkv=make_linear(qkv("weight"), qkv("bias") if config.qkv_bias else None),
+        qk_norm=qk_norm() if config.qk_norm else None,
         output=make_linear(
-            read("self_attn.o_proj.weight"), read("self_attn.o_proj.bias") if shape.output_bias else None
+            read("self_attn.o_proj.weight"), read("self_attn.o_proj.bias") if config.output_bias else None
         ),
-        mlp_norm=Norm(read("post_attention_layernorm.weight"), shape.epsilon),
+        mlp_norm=RMSNorm(read("post_attention_layernorm.weight"), config.epsilon),
         gate_up=make_linear(torch.cat([read("mlp.gate_proj.weight"), read("mlp.up_proj.weight")])),
         down=make_linear(read("mlp.down_proj.weight")),
     )

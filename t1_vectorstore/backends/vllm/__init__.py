@@ -1,1 +1,1 @@
-"""vLLM in this process: thoughts and vectors out of one engine, with one copy of the weights."""
+"""vLLM in this process, with one copy of the weights for thoughts and vectors, or on two servers."""

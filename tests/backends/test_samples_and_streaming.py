@@ -1,4 +1,4 @@
-"""Several thoughts to one vector, and a thought that is read while it is generated."""
+"""Queries with several thoughts for one vector, and thoughts that are streamed while they are generated."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from t1_vectorstore import T1Embedder
 from t1_vectorstore.backends.decoder.model import DecoderModel
 from t1_vectorstore.backends.oom import OutOfMemoryWarning
 from t1_vectorstore.types import QueryEmbedding
-from tests.backend_contract import QUERIES
+from tests.backends.contract import QUERIES
 
 SAMPLED = {"decoding": {"temperature": 1.0, "max_tokens": 12}}
 
@@ -24,7 +24,7 @@ def sampling(tiny: Path) -> T1Embedder:
     return T1Embedder.load(tiny, dtype="float32", overrides=SAMPLED)
 
 
-def test_the_vector_is_the_mean_of_the_thoughts_vectors(sampling: T1Embedder) -> None:
+def test_the_vector_is_the_mean_over_the_thoughts(sampling: T1Embedder) -> None:
     for embedding in sampling.embed_queries(QUERIES[:3], samples=4):
         [prompt] = sampling._prompter.queries([embedding.query], think=True)
         found = sampling._backend.think([prompt.ids], sampling.spec.decoding, samples=4)
@@ -41,34 +41,44 @@ def test_one_thought_is_the_default(sampling: T1Embedder) -> None:
     assert sampling.embed_query(QUERIES[0], samples=2).thoughts[0] == one.thoughts[0]
 
 
-def test_what_cannot_be(tiny: Path, sampling: T1Embedder) -> None:
+def test_invalid_samples(tiny: Path, sampling: T1Embedder) -> None:
     greedy = T1Embedder.load(tiny)
     with pytest.raises(ValueError, match=r"samples=3, but decoding is greedy .*overrides=.*temperature"):
         greedy.embed_query("x", samples=3)
     assert len(greedy.embed_query("x", samples=1, budget=2).thoughts) == 1
     for options, message in [
-        ({"samples": 0}, "samples must be 1 or more, got 0"),
+        ({"samples": 0}, "samples must be greater than or equal to 1, got 0"),
         ({"samples": 2, "think": False}, "samples=2 are for thoughts, and thinking is off"),
     ]:
         with pytest.raises(ValueError, match=message):
             sampling.embed_query("x", **options)  # type: ignore[arg-type]
     for wrong in (1.5, True, "2"):
-        with pytest.raises(TypeError, match="samples is a whole number, got"):
+        with pytest.raises(TypeError, match=r"samples must be a valid (integer|number), got"):
             sampling.embed_query("x", samples=wrong)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
     ("text", "options", "error", "message"),
     [
-        ("x", {"samples": 2}, ValueError, "samples=2 thoughts grow at the same time"),
-        ("x", {"budget": -1}, ValueError, "budget must be 0"),
-        ("x", {"budgt": 3}, TypeError, "no such option: budgt; there are think, budget, "),
-        ("x", {"samples": "3"}, TypeError, "samples is a whole number, got '3'"),
+        (
+            "x",
+            {"samples": 2},
+            ValueError,
+            "samples=2 thoughts .* only one can be streamed",
+        ),
+        ("x", {"budget": -1}, ValueError, "budget must be greater than or equal to 0, got -1"),
+        (
+            "x",
+            {"budgt": 3},
+            TypeError,
+            "unknown option 'budgt'; did you mean 'budget'.* The options are budget, ",
+        ),
+        ("x", {"samples": "3"}, TypeError, "samples must be a valid integer, got '3'"),
         ("", {}, ValueError, "empty"),
         (["x"], {}, TypeError, "expected one query, got list"),
     ],
 )
-def test_a_stream_is_refused_before_it_begins(
+def test_a_stream_is_checked_before_it_starts(
     sampling: T1Embedder, text: Any, options: dict[str, Any], error: type[Exception], message: str
 ) -> None:
     with pytest.raises(error, match=message):
@@ -81,7 +91,7 @@ def test_a_stream_without_a_thought(sampling: T1Embedder) -> None:
     np.testing.assert_allclose(embedding.vector, sampling.embed_query("x", think=False).vector, atol=1e-6)
 
 
-def test_an_error_of_the_model_ends_a_stream(sampling: T1Embedder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_of_the_model_ends_the_stream(sampling: T1Embedder, monkeypatch: pytest.MonkeyPatch) -> None:
     def think(*_: Any, on_tokens: Any, **__: Any) -> Any:
         on_tokens(0, sampling._prompter.encode(["word"])[0].ids)
         raise RuntimeError("broken")
@@ -97,44 +107,44 @@ def test_an_error_of_the_model_ends_a_stream(sampling: T1Embedder, monkeypatch: 
     "text",
     ["  a thought with space at its ends \n", "žluťoučký 🐎 こんにちは", "<emb_token> as text", "a  b\n\n c", ""],
 )
-def test_pieces_are_the_text(sampling: T1Embedder, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
-    """Whatever the tokens, also where a character is cut in two at the end."""
+def test_pieces_form_the_text(sampling: T1Embedder, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    """For any tokens, even if the last character is incomplete."""
     whole = sampling._prompter.encode([text])[0].ids
     for ids in (whole, whole[:-1]):
-        monkeypatch.setattr(sampling._backend, "think", _speaking(sampling._backend.think, ids))
+        monkeypatch.setattr(sampling._backend, "think", _generating(sampling._backend.think, ids))
         *pieces, embedding = sampling.stream_query("x")
         monkeypatch.undo()
         assert isinstance(embedding, QueryEmbedding)
         assert "".join(map(str, pieces)) == embedding.thoughts[0].text == sampling._prompter.thought_text(ids)
 
 
-def _speaking(think: Any, ids: Sequence[int]) -> Any:
-    def speak(*arguments: Any, on_tokens: Any, **options: Any) -> Any:
+def _generating(think: Any, ids: Sequence[int]) -> Any:
+    def generate(*arguments: Any, on_tokens: Any, **options: Any) -> Any:
         for token in ids:
             on_tokens(0, [token])
         [thought] = think(*arguments, **options)
         return [type(thought)(ids, thought.stop, thought.state)]
 
-    return speak
+    return generate
 
 
-def test_no_token_is_told_twice_when_memory_runs_out(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The call is done again in smaller parts, and the thoughts are the same."""
+def test_no_token_is_reported_twice_when_memory_runs_out(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The call is repeated with fewer thoughts at a time, and gives the same ones."""
     embedder = T1Embedder.load(tiny, dtype="float32")
     prompts = [prompt.ids for prompt in embedder._prompter.queries(QUERIES[:4], think=True)]
-    told: list[list[int]] = [[] for _ in prompts]
-    think = DecoderModel.think
+    reported: list[list[int]] = [[] for _ in prompts]
+    generate = DecoderModel.generate
 
-    def narrow(self: DecoderModel, *arguments: Any, at_once: int, **options: Any) -> None:
-        think(self, *arguments, at_once=at_once, **options)
-        if at_once > 2:
+    def limited(self: DecoderModel, *arguments: Any, max_batch: int, **options: Any) -> None:
+        generate(self, *arguments, max_batch=max_batch, **options)
+        if max_batch > 2:
             raise torch.OutOfMemoryError("out of memory")
 
-    monkeypatch.setattr(DecoderModel, "think", narrow)
+    monkeypatch.setattr(DecoderModel, "generate", limited)
     with pytest.warns(OutOfMemoryWarning):
         thoughts = embedder._backend.think(
             prompts,
             embedder.spec.decoding.model_copy(update={"max_tokens": 8}),
-            on_tokens=lambda i, new: told[i].extend(new),
+            on_tokens=lambda i, new: reported[i].extend(new),
         )
-    assert told == [list(thought.ids) for thought in thoughts]
+    assert reported == [list(thought.ids) for thought in thoughts]

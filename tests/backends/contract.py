@@ -1,4 +1,4 @@
-"""What every backend does alike. A test class takes it over and says which embedder is under test."""
+"""The behaviour that all backends share. A test class inherits it, and provides the embedder under test."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from t1_vectorstore import T1Embedder
-from t1_vectorstore.backends.vllm.generation import ServedBackend
+from t1_vectorstore.backends.vllm.generation import EngineBackend
 from t1_vectorstore.checkpoints.spec import Decoding, Refining
 from t1_vectorstore.types import QueryEmbedding
 from tests.checkpoints import save_checkpoint
@@ -25,7 +25,7 @@ SAMPLED = Decoding(temperature=1.0, top_p=0.9, top_k=40, max_tokens=12)
 
 
 def save_model(folder: Path) -> Path:
-    """A random Qwen3 that closes some of its thoughts, one of them at once; its heads are as wide as vLLM asks."""
+    """Save a random Qwen3 that closes some of its thoughts, one of them at once. vLLM supports its head size."""
     return save_checkpoint(folder, closes=3, seed=3, hidden=128)
 
 
@@ -34,7 +34,7 @@ def cosines(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 class BackendContract:
-    """Needs the fixtures ``embedder``, under test, and ``reference``: the same model in float32, transformers' way."""
+    """Needs the fixtures ``embedder``, under test, and ``reference``, the local backend in float32."""
 
     def test_documents(self, embedder: T1Embedder, reference: T1Embedder) -> None:
         done: list[int] = []
@@ -44,7 +44,7 @@ class BackendContract:
         assert result.vectors.dtype == np.float32
         assert result.tokens == expected.tokens
         assert sum(done) == len(TEXTS)
-        # Order: vectors of different texts differ, so that a swapped row could not have passed.
+        # Different texts have different vectors, so a swapped row would have failed above.
         assert len(np.unique(expected.vectors.round(4), axis=0)) == len(set(TEXTS))
 
     @pytest.mark.parametrize("budget", [0, 1, 20])
@@ -54,7 +54,7 @@ class BackendContract:
         assert [result.thoughts for result in results] == [result.thoughts for result in expected]
         assert all(float(r.vector @ e.vector) >= 0.9999 for r, e in zip(results, expected, strict=True))
 
-    def test_the_thoughts_above_are_of_every_kind(self, reference: T1Embedder) -> None:
+    def test_these_thoughts_end_in_every_way(self, reference: T1Embedder) -> None:
         thoughts = [result.thoughts[0] for result in reference.embed_queries(QUERIES, budget=20)]
         assert {thought.stop for thought in thoughts} == {"emb_token", "budget"}
         assert {0, 20} < {thought.tokens for thought in thoughts}
@@ -66,10 +66,10 @@ class BackendContract:
 
     @pytest.mark.parametrize("refining", [Refining(steps=2, aggregate="last"), Refining(steps=3)], ids=str)
     def test_refining(self, embedder: T1Embedder, reference: T1Embedder, refining: Refining) -> None:
-        """Another vector of the same thoughts; or a refusal, by a backend that takes nothing but tokens."""
+        """Another vector for the same thoughts, or an error from a backend that accepts only tokens."""
         how: dict[str, Any] = {"refine_steps": refining.steps, "refine": refining.aggregate}
         for asked in ({"think": False}, {"budget": 9}):
-            if isinstance(embedder._backend, ServedBackend):
+            if isinstance(embedder._backend, EngineBackend):
                 with pytest.raises(ValueError, match=rf"refine_steps={refining.steps} .* use backend='transformers'"):
                     embedder.embed_queries(QUERIES, **asked, **how)  # type: ignore[arg-type]
                 continue
@@ -80,30 +80,30 @@ class BackendContract:
             assert all(float(r.vector @ e.vector) >= 0.9999 for r, e in zip(results, expected, strict=True))
             assert all(float(r.vector @ p.vector) < 0.999 for r, p in zip(results, plain, strict=True))
 
-    def test_no_refining(self, embedder: T1Embedder) -> None:
+    def test_zero_refine_steps(self, embedder: T1Embedder) -> None:
         for asked in ({"think": False}, {"budget": 9}):
             plain = embedder.embed_queries(QUERIES, **asked)  # type: ignore[arg-type]
             none = embedder.embed_queries(QUERIES, refine_steps=0, **asked)  # type: ignore[arg-type]
             assert all(float(n.vector @ p.vector) >= 0.9999 for n, p in zip(none, plain, strict=True))
 
-    def test_nothing(self, embedder: T1Embedder) -> None:
+    def test_empty_input(self, embedder: T1Embedder) -> None:
         assert embedder.embed_documents([]).vectors.shape == (0, embedder.dimension)
         assert embedder.embed_queries([]) == []
 
-    def test_a_deadline_that_has_passed(self, embedder: T1Embedder) -> None:
+    def test_deadline_already_passed(self, embedder: T1Embedder) -> None:
         results = embedder.embed_queries(QUERIES[:4], deadline=1e-9)
         same = embedder.embed_queries(QUERIES[:4], budget=0)
         assert {result.thoughts[0].stop for result in results} == {"deadline"}
         assert all(float(r.vector @ s.vector) >= 0.9999 for r, s in zip(results, same, strict=True))
 
     @pytest.mark.parametrize("deadline", [0.02, 0.1, 60.0])
-    def test_a_deadline_on_the_way(self, embedder: T1Embedder, reference: T1Embedder, deadline: float) -> None:
-        """However far the thoughts got, the vectors are theirs, and the tokens are those that come without haste."""
+    def test_deadline_during_generation(self, embedder: T1Embedder, reference: T1Embedder, deadline: float) -> None:
+        """Whatever was generated in time equals the start of the whole thought, and the vector belongs to it."""
         prompts = [prompt.ids for prompt in embedder._prompter.queries(QUERIES, think=True)]
         decoding = Decoding(max_tokens=60)
         thoughts = embedder._backend.think(prompts, decoding, deadline=time.monotonic() + deadline)
-        unhurried = reference._backend.think(prompts, decoding)
-        for thought, whole in zip(thoughts, unhurried, strict=True):
+        complete = reference._backend.think(prompts, decoding)
+        for thought, whole in zip(thoughts, complete, strict=True):
             assert list(thought.ids) == list(whole.ids[: len(thought.ids)])
             assert thought.stop in (whole.stop, "deadline")
         emb_id = embedder._prompter.emb_id
@@ -111,7 +111,7 @@ class BackendContract:
         states = np.stack([thought.state for thought in thoughts])
         assert cosines(states, reference._backend.encode(closed)).min() >= 0.9999
         if deadline == 60.0:
-            assert [thought.stop for thought in thoughts] == [thought.stop for thought in unhurried]
+            assert [thought.stop for thought in thoughts] == [thought.stop for thought in complete]
 
     def test_sampling_depends_on_seed_and_prompt_only(self, embedder: T1Embedder, reference: T1Embedder) -> None:
         prompts = [prompt.ids for prompt in embedder._prompter.queries(QUERIES, think=True)]
@@ -128,7 +128,7 @@ class BackendContract:
         states = np.stack([thought.state for thought in together])
         assert cosines(states, reference._backend.encode(closed)).min() >= 0.9999
 
-    def test_several_thoughts_of_each_prompt(self, embedder: T1Embedder, reference: T1Embedder) -> None:
+    def test_several_thoughts_for_each_prompt(self, embedder: T1Embedder, reference: T1Embedder) -> None:
         prompts = [prompt.ids for prompt in embedder._prompter.queries(QUERIES[:4], think=True)]
         alone = embedder._backend.think(prompts, SAMPLED)
         several = embedder._backend.think(prompts, SAMPLED, samples=3)
@@ -140,23 +140,23 @@ class BackendContract:
         states = np.stack([thought.state for thought in several])
         assert cosines(states, reference._backend.encode(closed)).min() >= 0.9999
 
-    def test_a_deadline_for_several_thoughts(self, embedder: T1Embedder) -> None:
+    def test_deadline_with_several_thoughts(self, embedder: T1Embedder) -> None:
         [prompt] = embedder._prompter.queries(QUERIES[:1], think=True)
         thoughts = embedder._backend.think([prompt.ids], SAMPLED, samples=3, deadline=time.monotonic())
         assert [(list(thought.ids), thought.stop) for thought in thoughts] == [([], "deadline")] * 3
 
     @pytest.mark.parametrize("budget", [0, 20])
-    def test_thoughts_are_told_while_they_grow(self, embedder: T1Embedder, budget: int) -> None:
+    def test_tokens_are_reported_while_they_are_generated(self, embedder: T1Embedder, budget: int) -> None:
         prompts = [prompt.ids for prompt in embedder._prompter.queries(QUERIES, think=True)]
-        told: dict[int, list[int]] = {index: [] for index in range(2 * len(prompts))}
+        reported: dict[int, list[int]] = {index: [] for index in range(2 * len(prompts))}
         sampled = SAMPLED.model_copy(update={"max_tokens": budget})
         thoughts = embedder._backend.think(
-            prompts, sampled, samples=2, on_tokens=lambda index, new: told[index].extend(new)
+            prompts, sampled, samples=2, on_tokens=lambda index, new: reported[index].extend(new)
         )
-        assert list(told.values()) == [list(thought.ids) for thought in thoughts]
-        assert any(told.values()) == (budget > 0)
+        assert list(reported.values()) == [list(thought.ids) for thought in thoughts]
+        assert any(reported.values()) == (budget > 0)
 
-    def test_who_is_told_can_end_it(self, embedder: T1Embedder) -> None:
+    def test_an_error_in_the_callback_ends_the_call(self, embedder: T1Embedder) -> None:
         def fail(_: int, __: object) -> None:
             raise KeyError("enough")
 
@@ -164,7 +164,7 @@ class BackendContract:
         with pytest.raises(KeyError, match="enough"):
             embedder._backend.think(prompts, Decoding(max_tokens=60), on_tokens=fail)
 
-    def test_a_query_is_streamed(self, embedder: T1Embedder) -> None:
+    def test_streamed_query(self, embedder: T1Embedder) -> None:
         for query in QUERIES:
             *pieces, embedding = embedder.stream_query(query, budget=20)
             expected = embedder.embed_query(query, budget=20)
@@ -174,14 +174,14 @@ class BackendContract:
             assert all(pieces)
             assert float(embedding.vector @ expected.vector) >= 0.9999
 
-    def test_a_stream_that_nobody_reads_to_its_end(self, embedder: T1Embedder) -> None:
+    def test_abandoned_stream(self, embedder: T1Embedder) -> None:
         thinking = embedder.stream_query(QUERIES[0], budget=60)
         assert isinstance(next(thinking), str)
         thinking.close()  # type: ignore[attr-defined]
         assert next(thinking, None) is None
         assert embedder.embed_query(QUERIES[0], budget=2).thoughts
 
-    def test_documents_and_queries_from_many_threads(self, embedder: T1Embedder) -> None:
+    def test_documents_and_queries_from_several_threads(self, embedder: T1Embedder) -> None:
         documents = embedder.embed_documents(TEXTS).vectors
         queries = [embedder.embed_query(query, budget=5).vector for query in QUERIES]
         results: dict[int, Any] = {}
@@ -200,5 +200,5 @@ class BackendContract:
             assert cosines(vectors, documents[index:]).min() >= 0.9999
             assert float(vector @ queries[index % len(QUERIES)]) >= 0.9999
 
-    def test_the_model_is_the_same_for_a_collection(self, embedder: T1Embedder, reference: T1Embedder) -> None:
+    def test_identity_does_not_depend_on_the_backend(self, embedder: T1Embedder, reference: T1Embedder) -> None:
         assert embedder.identity == reference.identity

@@ -1,4 +1,4 @@
-"""Out of memory: smaller batches, said aloud, the same vectors; one text alone that does not fit is an error."""
+"""Running out of memory: a warning, smaller batches and the same vectors; an error if a single text does not fit."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import torch
 from t1_vectorstore import T1Embedder
 from t1_vectorstore.backends.oom import OutOfMemoryWarning
 from t1_vectorstore.errors import BackendError
-from tests.embedding.test_thoughts import cosines
+from tests.backends.contract import cosines
 
 TEXTS = [f"text number {number} " * (number % 9 + 1) for number in range(40)]
 ERRORS = [
@@ -27,33 +27,35 @@ ERRORS = [
 
 
 def limit(embedder: T1Embedder, tokens: int, error: Exception) -> list[int]:
-    """Let every forward pass over more than so many tokens fail; the list gets the tokens of each that was tried."""
-    budget, thoughts = embedder._backend._budget, embedder._backend._thoughts  # type: ignore[attr-defined]
-    run, share, tried = budget.run, thoughts.share, []
+    """Let each forward pass over more than ``tokens`` tokens fail; return the list of the sizes that were tried."""
+    batches, cache = embedder._backend._batch_budget, embedder._backend._cache_budget  # type: ignore[attr-defined]
+    run_batches, run_together, tried = batches.run_batches, cache.run_together, []
 
-    def limited(lengths: Sequence[int], forward: Callable[[list[int]], object], *, padded: bool) -> Iterator[object]:
+    def limited_batches(
+        lengths: Sequence[int], forward: Callable[[list[int]], object], *, padded: bool
+    ) -> Iterator[object]:
         def check(batch: list[int]) -> object:
             tried.append(sum(lengths[row] for row in batch))
             if tried[-1] > tokens:
                 raise error
             return forward(batch)
 
-        return run(lengths, check, padded=padded)
+        return run_batches(lengths, check, padded=padded)
 
-    def share_limited(lengths: Sequence[int], forward: Callable[[int], object], *, once: int) -> object:
-        def check(at_once: int) -> object:
-            if once + at_once * max(lengths) > tokens:
+    def limited_together(lengths: Sequence[int], forward: Callable[[int], object], *, shared: int) -> object:
+        def check(max_batch: int) -> object:
+            if shared + max_batch * max(lengths) > tokens:
                 raise error
-            return forward(at_once)
+            return forward(max_batch)
 
-        return share(lengths, check, once=once)
+        return run_together(lengths, check, shared=shared)
 
-    budget.run, thoughts.share = limited, share_limited
+    batches.run_batches, cache.run_together = limited_batches, limited_together
     return tried
 
 
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
-def test_documents_go_on_in_smaller_batches(tiny: Path, error: Exception) -> None:
+def test_documents_continue_in_smaller_batches(tiny: Path, error: Exception) -> None:
     whole = T1Embedder.load(tiny, dtype="float32").embed_documents(TEXTS).vectors
     embedder = T1Embedder.load(tiny, dtype="float32")
     tried = limit(embedder, 600, error)
@@ -63,7 +65,7 @@ def test_documents_go_on_in_smaller_batches(tiny: Path, error: Exception) -> Non
     assert cosines(halved.vectors, whole).min() >= 0.9999
     assert sum(finished) == len(TEXTS)
     assert max(tokens for tokens in tried if tokens <= 600) > 300
-    assert f"{tried[0]} tokens in a forward pass: going on with {tried[0] // 2}" in str(caught[0].message)
+    assert f"{tried[0]} tokens in a forward pass: continuing with {tried[0] // 2}" in str(caught[0].message)
     assert {w.filename for w in caught} == {__file__}
 
 
@@ -78,7 +80,7 @@ def test_the_smaller_budget_is_remembered(tiny: Path) -> None:
     assert 300 < max(tried) <= 600
 
 
-def test_thoughts_go_on_in_smaller_batches(tiny: Path) -> None:
+def test_thoughts_continue_in_smaller_batches(tiny: Path) -> None:
     whole = T1Embedder.load(tiny, dtype="float32").embed_queries(TEXTS, budget=6)
     embedder = T1Embedder.load(tiny, dtype="float32")
     limit(embedder, 300, ERRORS[0])
@@ -88,7 +90,7 @@ def test_thoughts_go_on_in_smaller_batches(tiny: Path) -> None:
     assert cosines(*(np.stack([query.vector for query in queries]) for queries in (halved, whole))).min() >= 0.9999
 
 
-def test_one_text_that_does_not_fit_alone(tiny: Path) -> None:
+def test_a_single_text_that_does_not_fit(tiny: Path) -> None:
     embedder = T1Embedder.load(tiny)
     limit(embedder, 100, ERRORS[0])
     with (
@@ -98,15 +100,15 @@ def test_one_text_that_does_not_fit_alone(tiny: Path) -> None:
         embedder.embed_documents(TEXTS)
 
 
-def test_other_failures_are_not_taken_for_it(tiny: Path) -> None:
+def test_other_errors_are_raised(tiny: Path) -> None:
     embedder = T1Embedder.load(tiny)
     limit(embedder, 0, RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
     with pytest.raises(RuntimeError, match="mat1 and mat2"):
         embedder.embed_documents(TEXTS)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="the limit on memory is Linux's")
-def test_a_process_that_really_runs_out(tiny: Path) -> None:
+@pytest.mark.skipif(sys.platform != "linux", reason="limits memory as on Linux")
+def test_a_process_with_limited_memory(tiny: Path) -> None:
     script = f"""
 import resource, warnings
 from pathlib import Path
@@ -124,7 +126,7 @@ assert {{w.category.__name__ for w in caught}} == {{"OutOfMemoryWarning"}}, caug
 assert (vectors @ vectors[0]).min() > 0.9999
 print(len(caught))
 """
-    # The limit is on addresses: malloc would take 64 MB of them for a thread, and keep those between what it freed.
+    # The limit is on addresses. malloc would reserve 64 MB of them for each thread, and keep freed ones.
     malloc = {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": "65536"}
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, timeout=120, env={**os.environ, **malloc}

@@ -1,4 +1,4 @@
-"""A loopback server that answers like two vLLM servers, by a small real model, or as badly as it is told."""
+"""A local server that answers like two vLLM servers, with a small real model or with errors."""
 
 from __future__ import annotations
 
@@ -18,47 +18,47 @@ from t1_vectorstore.checkpoints.spec import Decoding
 
 @dataclass
 class Stub:
-    """What was asked, and what is to go wrong."""
+    """The requests so far, and the answers that are to be wrong."""
 
     embedder: T1Embedder
     url: str = ""
     models: dict[str, int] = field(default_factory=lambda: {"t1": 2048})
-    asked: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    requests: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     keys: set[str | None] = field(default_factory=set)
     failures: list[tuple[int, bytes]] = field(default_factory=list)
-    """Answers given in place of the next ones; status 0 hangs up."""
+    """Status and content of the next answers. Status 0 closes the connection."""
     token_delay: float = 0.0
-    cut_stream: bool = False
+    stop_stream: bool = False
     text: str = "<emb_token>"
     dimension: int | None = None
 
-    def completion(self, asked: dict[str, Any]) -> list[list[int]]:
-        if asked.get("echo"):
+    def completion(self, fields: dict[str, Any]) -> list[list[int]]:
+        if fields.get("echo"):
             return [[]]
         decoding = Decoding(
-            max_tokens=asked["max_tokens"],
-            temperature=asked["temperature"],
-            top_p=asked["top_p"],
-            top_k=asked["top_k"],
-            seed=0 if asked["seed"] is None else asked["seed"],
+            max_tokens=fields["max_tokens"],
+            temperature=fields["temperature"],
+            top_p=fields["top_p"],
+            top_k=fields["top_k"],
+            seed=0 if fields["seed"] is None else fields["seed"],
         )
-        thoughts = self.embedder._backend.think([asked["prompt"]], decoding, samples=asked["n"])
-        closed = [[*thought.ids, *([4] if thought.stop == "emb_token" else [])] for thought in thoughts]
-        return [ids[: asked["max_tokens"]] for ids in closed]
+        thoughts = self.embedder._backend.think([fields["prompt"]], decoding, samples=fields["n"])
+        ended = [[*thought.ids, *([4] if thought.stop == "emb_token" else [])] for thought in thoughts]
+        return [ids[: fields["max_tokens"]] for ids in ended]
 
-    def embeddings(self, asked: dict[str, Any]) -> list[dict[str, Any]]:
-        prompts = [[4]] if isinstance(asked["input"], str) else asked["input"]
+    def embeddings(self, fields: dict[str, Any]) -> list[dict[str, Any]]:
+        prompts = [[4]] if isinstance(fields["input"], str) else fields["input"]
         states = self.embedder._backend.encode(prompts)[:, : self.dimension]
         rows = [
             {"index": index, "embedding": base64.b64encode(state.tobytes()).decode()}
             for index, state in enumerate(states)
         ]
-        return rows[::-1]  # the order is what `index` says
+        return rows[::-1]  # `index` decides the order
 
 
 @contextmanager
 def stub_vllm(embedder: T1Embedder) -> Iterator[Stub]:
-    """Both servers on one free port."""
+    """Run both servers on one free port."""
     stub = Stub(embedder)
 
     class Handler(BaseHTTPRequestHandler):
@@ -66,24 +66,24 @@ def stub_vllm(embedder: T1Embedder) -> Iterator[Stub]:
 
         def do_GET(self) -> None:
             if not self._fails():
-                cards = [{"id": name, "max_model_len": room} for name, room in stub.models.items()]
+                cards = [{"id": name, "max_model_len": length} for name, length in stub.models.items()]
                 self._send(200, json.dumps({"data": cards}).encode())
 
         def do_POST(self) -> None:
-            asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            stub.asked.append((self.path, asked))
+            fields = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            stub.requests.append((self.path, fields))
             if self._fails():
                 return
             if self.path == "/v1/embeddings":
-                self._send(200, json.dumps({"data": stub.embeddings(asked)}).encode())
-            elif asked.get("stream"):
-                self._stream(stub.completion(asked))
+                self._send(200, json.dumps({"data": stub.embeddings(fields)}).encode())
+            elif fields.get("stream"):
+                self._stream(stub.completion(fields))
             else:
                 choices = [
                     {"index": index, "token_ids": ids, "text": stub.text}
-                    for index, ids in enumerate(stub.completion(asked))
+                    for index, ids in enumerate(stub.completion(fields))
                 ]
-                self._send(200, json.dumps({"choices": choices[::-1]}).encode())  # the order is what `index` says
+                self._send(200, json.dumps({"choices": choices[::-1]}).encode())  # `index` decides the order
 
         def _stream(self, thoughts: list[list[int]]) -> None:
             self.send_response(200)
@@ -94,7 +94,7 @@ def stub_vllm(embedder: T1Embedder) -> Iterator[Stub]:
                 for index, ids in enumerate(thoughts):
                     part = {"choices": [{"index": index, "token_ids": ids[at : at + 3]}]}
                     self.wfile.write(b"data: " + json.dumps(part).encode() + b"\n\n")
-                if stub.cut_stream:
+                if stub.stop_stream:
                     error = {"error": {"message": "engine dead", "code": 500}}
                     self.wfile.write(b"data: " + json.dumps(error).encode() + b"\n\n")
                     return
@@ -123,7 +123,7 @@ def stub_vllm(embedder: T1Embedder) -> Iterator[Stub]:
             pass
 
         def handle(self) -> None:
-            with suppress(OSError, ValueError):  # of the connections that were hung up
+            with suppress(OSError, ValueError):  # from closed connections
                 super().handle()
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
