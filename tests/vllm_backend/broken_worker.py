@@ -1,10 +1,10 @@
-"""A worker as it would be if vLLM's model runner were of another make."""
+"""A worker extension that fails as with an unknown version of vLLM."""
 
 from __future__ import annotations
 
 
 class UnknownRunner:
-    """In the place of ``StateKeeper``."""
+    """Replaces ``StateKeeper``."""
 
     def t1_install(self) -> bool:
-        raise RuntimeError("a model runner of unknown make")
+        raise RuntimeError("an unknown kind of model runner")

@@ -1,4 +1,4 @@
-"""One engine and one pair of servers for all tests here: each takes half a minute to start."""
+"""One engine and one pair of servers for all tests of vLLM, as each takes half a minute to start."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ENGINE_OPTIONS = {"enforce_eager": True, "max_num_seqs": 16}
 
 @pytest.fixture(scope="session")
 def vllm() -> None:
-    """Skips where vLLM is not installed; under make test-vllm it is, or that is a failure."""
+    """Skip the tests if vLLM is not installed, but fail if ``T1_REQUIRE_VLLM`` is set, as by make test-vllm."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
@@ -33,7 +33,7 @@ def vllm() -> None:
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = save_model(tmp_path_factory.mktemp("contract"))
-    # The servers read tokenizers by transformers, which asks for the class.
+    # The servers load the tokenizer with transformers, which needs its class.
     (folder / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "PreTrainedTokenizerFast"}))
     return folder
 

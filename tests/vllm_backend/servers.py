@@ -1,4 +1,4 @@
-"""Two stock vLLM servers on this machine, started as the README says."""
+"""Two stock vLLM servers on this machine, started as in docs/vllm.md."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ import httpx
 
 GENERATE = ("--runner", "generate")
 EMBED = ("--runner", "pooling", "--convert", "embed", "--pooler-config", '{"pooling_type": "LAST"}')
-PATIENCE = 400.0
-"""Seconds for a server to start: on two busy cores they were seen to take 90."""
+STARTUP_TIMEOUT = 400.0
+"""Seconds for a server to start. On two busy cores it took up to 90."""
 
 
 @contextmanager
 def running_servers(folder: Path, logs: Path) -> Iterator[tuple[str, str]]:
-    """The base URLs of a generating and of a pooling server."""
+    """Start a generating and a pooling server, and return their base URLs."""
     with ExitStack() as stack:
         kinds = {"generate.log": GENERATE, "embed.log": EMBED}
         started = [stack.enter_context(_server(folder, logs / name, flags)) for name, flags in kinds.items()]
@@ -52,7 +52,7 @@ def _server(folder: Path, log: Path, flags: tuple[str, ...]) -> Iterator[tuple[s
 
 
 def _wait(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    until = time.monotonic() + PATIENCE
+    until = time.monotonic() + STARTUP_TIMEOUT
     while time.monotonic() < until:
         if process.poll() is not None:
             raise RuntimeError(f"a server ended with {process.returncode}: {log.read_text()[-3000:]}")
@@ -62,4 +62,4 @@ def _wait(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
         except httpx.TransportError:
             pass
         time.sleep(0.5)
-    raise RuntimeError(f"a server did not start in {PATIENCE:.0f} s: {log.read_text()[-3000:]}")
+    raise RuntimeError(f"a server did not start in {STARTUP_TIMEOUT:.0f} s: {log.read_text()[-3000:]}")

@@ -1,4 +1,4 @@
-"""The contract of all backends, on vLLM itself: in this process, and as two servers."""
+"""The contract of all backends on vLLM itself: in this process, and on two servers."""
 
 from __future__ import annotations
 
@@ -17,4 +17,4 @@ def embedder(request: pytest.FixtureRequest) -> T1Embedder:
 
 
 class TestVLLM(BackendContract):
-    """The same assertions as on every other backend."""
+    """The same assertions as for every other backend."""

@@ -1,4 +1,4 @@
-"""What is particular to vLLM in this process."""
+"""The vLLM engine in this process: requests, failures, and options."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def load(folder: Path | str, **options: Any) -> T1Embedder:
     return T1Embedder.load(folder, **{**defaults, **options})
 
 
-def test_the_second_request_of_a_thought_finds_its_prefix_in_the_cache(in_process: T1Embedder) -> None:
+def test_the_second_request_of_a_thought_uses_the_prefix_cache(in_process: T1Embedder) -> None:
     backend = in_process._backend
     generator = backend._engine._generator  # type: ignore[attr-defined]
     [prompt] = in_process._prompter.queries(["why is the sky blue? " * 8], think=True)
@@ -56,12 +56,12 @@ def test_the_second_request_of_a_thought_finds_its_prefix_in_the_cache(in_proces
 
 
 def test_a_deadline_aborts_every_thought_of_a_request(in_process: T1Embedder, reference: T1Embedder) -> None:
-    """Three thoughts are one request; nothing of it is under way when their vectors are there."""
+    """Three thoughts are one request, which is no longer running when their vectors are returned."""
     backend = in_process._backend
     generator = backend._engine._generator  # type: ignore[attr-defined]
     prompts = [prompt.ids for prompt in in_process._prompter.queries(QUERIES, think=True)]
-    ends = [thought.stop for thought in reference._backend.think(prompts, Decoding(max_tokens=100))]
-    endless = Decoding(max_tokens=1500, temperature=1.0, top_k=1)  # the same as greedy, of which there is only one
+    stops = [thought.stop for thought in reference._backend.think(prompts, Decoding(max_tokens=100))]
+    endless = Decoding(max_tokens=1500, temperature=1.0, top_k=1)  # like greedy decoding, which allows one sample only
     requests = []
     generate = generator.generate
 
@@ -71,7 +71,7 @@ def test_a_deadline_aborts_every_thought_of_a_request(in_process: T1Embedder, re
 
     generator.generate = counted
     try:
-        prompt = prompts[ends.index("budget")]
+        prompt = prompts[stops.index("budget")]
         thoughts = backend.think([prompt], endless, samples=3, deadline=time.monotonic() + 0.03)
     finally:
         del generator.generate
@@ -80,7 +80,7 @@ def test_a_deadline_aborts_every_thought_of_a_request(in_process: T1Embedder, re
     assert generator.get_num_unfinished_requests() == 0
 
 
-def test_requests_that_are_given_up_leave_nothing_behind(in_process: T1Embedder) -> None:
+def test_aborted_requests_leave_no_states(in_process: T1Embedder) -> None:
     backend: Any = in_process._backend
     prompts = [prompt.ids for prompt in in_process._prompter.documents(TEXTS)]
 
@@ -92,7 +92,7 @@ def test_requests_that_are_given_up_leave_nothing_behind(in_process: T1Embedder)
         with pytest.raises(asyncio.CancelledError):
             await task
 
-    from t1_vectorstore.backends.vllm.engine import call_workers  # only where vLLM is
+    from t1_vectorstore.backends.vllm.engine import call_workers  # needs vLLM
 
     async def kept() -> list[str]:
         [[states]] = await call_workers(backend._engine._generator, "t1_kept")
@@ -104,19 +104,19 @@ def test_requests_that_are_given_up_leave_nothing_behind(in_process: T1Embedder)
 
 
 def test_a_prompt_computed_in_chunks(folder: Path, reference: T1Embedder, vllm: None) -> None:
-    """Chunks of 64 tokens: a row of every chunk comes by, and the last one counts. Also a bound on the whole prompt."""
+    """With chunks of 64 tokens, the state of the last chunk counts. The engine's maximum length is respected, too."""
     options = {**ENGINE_OPTIONS, "max_num_batched_tokens": 64, "max_model_len": 600, "long_prefill_token_threshold": 48}
     embedder = load(folder, engine_options=options)
     try:
         vectors = embedder.embed_documents(TEXTS).vectors
         assert cosines(vectors, reference.embed_documents(TEXTS).vectors).min() >= 0.9999
-        with pytest.raises(ValueError, match="the model takes 599 tokens"):
+        with pytest.raises(ValueError, match="the model accepts 599 tokens"):
             embedder.embed_query("why", budget=200)
     finally:
         embedder._backend.close()  # type: ignore[attr-defined]
 
 
-def test_two_engines_where_the_workers_cannot_keep_states(
+def test_two_engines_if_the_workers_cannot_keep_states(
     folder: Path, reference: T1Embedder, vllm: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(f"{LOADING}._WORKER", "tests.vllm_backend.broken_worker.UnknownRunner")
@@ -133,28 +133,28 @@ def test_two_engines_where_the_workers_cannot_keep_states(
         embedder._backend.close()  # type: ignore[attr-defined]
 
 
-def test_a_second_engine_that_does_not_start_ends_the_first(
+def test_the_first_engine_is_stopped_if_the_second_does_not_start(
     folder: Path, vllm: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(f"{LOADING}._WORKER", "tests.vllm_backend.broken_worker.UnknownRunner")
     monkeypatch.setattr(f"{LOADING}._LAST", {"pooling_type": "MOST"})
-    message = "second engine, which was to give the vectors, failed beside the first: .*MOST"
+    message = "the second engine, for the vectors, failed beside the first: .*MOST"
     others = set(multiprocessing.active_children())
     with pytest.warns(UserWarning, match="in memory twice"), pytest.raises(CheckpointError, match=message):
         load(folder)
     for process in set(multiprocessing.active_children()) - others:
-        process.join(120)  # those of the first were told to end; on a busy machine that takes a while
+        process.join(120)  # the first engine's processes are ending, which takes a while on a busy machine
         assert not process.is_alive()
 
 
-def test_what_cannot_be_sent_to_the_engine(folder: Path, vllm: None) -> None:
+def test_options_that_cannot_be_pickled(folder: Path, vllm: None) -> None:
     options = {**ENGINE_OPTIONS, "additional_config": {"lock": threading.Lock()}}
     with pytest.raises(CheckpointError, match=r"cannot pickle '_thread\.lock'.*leave out what cannot be pickled"):
         load(folder, engine_options=options)
 
 
-def test_an_error_of_a_worker(in_process: T1Embedder, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It comes as an error without a class of its own; the engine goes on."""
+def test_error_in_a_worker(in_process: T1Embedder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It arrives as an error of a general type, and the engine can still be used."""
     engine = in_process._backend._engine  # type: ignore[attr-defined]
     with monkeypatch.context() as patch:
         take = engine._states._take
@@ -164,8 +164,8 @@ def test_an_error_of_a_worker(in_process: T1Embedder, monkeypatch: pytest.Monkey
     in_process.embed_documents(["a"])
 
 
-def test_an_engine_that_dies(vllm: None, tmp_path: Path) -> None:
-    """A checkpoint that vLLM takes and cannot run: heads of 16, which its attention on CPUs does not have."""
+def test_engine_that_dies(vllm: None, tmp_path: Path) -> None:
+    """vLLM loads this checkpoint but cannot run it: its attention on CPUs does not support heads of size 16."""
     embedder = load(save_checkpoint(tmp_path, hidden=64))
     for _ in range(2):
         with pytest.raises(BackendError, match=r"the vLLM engine has died.*Load the embedder again"):
@@ -191,22 +191,22 @@ async def _refuse(*_: Any) -> Any:
         ({"engine_options": {"tensor_paralel_size": 2}}, ValueError, r"no engine argument .*\['tensor_parallel_size'"),
         ({"engine_options": {"model": "x"}}, ValueError, "cannot be set: the checkpoint is the first argument of load"),
         ({"engine_options": {"dtype": "half"}}, ValueError, "cannot be set: dtype= is an argument of load"),
-        ({"engine_options": {"runner": "pooling"}}, ValueError, "cannot be set: the backend decides it"),
-        ({"overrides": {"pooling_layer": 1}}, ValueError, "vLLM gives only the last layer's states"),
-        ({"device": "cuda"}, ValueError, "device='cuda' is for the backend 'transformers'"),
-        ({"batch_tokens": 100}, ValueError, "batch_tokens=100 is for the backend 'transformers'"),
+        ({"engine_options": {"runner": "pooling"}}, ValueError, "cannot be set: the backend sets it"),
+        ({"overrides": {"pooling_layer": 1}}, ValueError, "vLLM returns only the last layer's states"),
+        ({"device": "cuda"}, ValueError, "device='cuda' is for backend='transformers'"),
+        ({"batch_tokens": 100}, ValueError, "batch_tokens=100 is for backend='transformers'"),
         ({"dtype": "int3"}, ValueError, "dtype must be 'auto', 'float32', .* got 'int3'"),
         ({"engine_options": {"block_size": "wide"}}, CheckpointError, "does not start with .*block_size"),
     ],
 )
-def test_options_it_does_not_have(
+def test_invalid_options(
     folder: Path, vllm: None, options: dict[str, Any], error: type[Exception], message: str
 ) -> None:
     with pytest.raises(error, match=message):
         load(folder, **options)
 
 
-def test_a_vocabulary_without_the_token(folder: Path, vllm: None, tmp_path: Path) -> None:
+def test_vocabulary_without_the_emb_token(folder: Path, vllm: None, tmp_path: Path) -> None:
     other = shutil.copytree(folder, tmp_path / "other")
     tokenizer = Tokenizer.from_file(str(other / "tokenizer.json"))
     tokenizer.add_special_tokens(["<vec>"])
@@ -215,8 +215,8 @@ def test_a_vocabulary_without_the_token(folder: Path, vllm: None, tmp_path: Path
         load(other, overrides={"emb_token": "<vec>"})
 
 
-def test_weights_that_are_not_all_there(folder: Path, vllm: None, tmp_path: Path) -> None:
-    """Left to itself, vLLM 0.32 starts with whatever is in the memory of a linear layer."""
+def test_missing_weights(folder: Path, vllm: None, tmp_path: Path) -> None:
+    """vLLM 0.32 itself does not notice that weights of a linear layer are missing."""
     partial = shutil.copytree(folder, tmp_path / "partial")
     weights = load_file(partial / "model.safetensors")
     del weights["model.layers.1.mlp.down_proj.weight"]
@@ -228,7 +228,7 @@ def test_weights_that_are_not_all_there(folder: Path, vllm: None, tmp_path: Path
         load(partial)
 
 
-def test_an_architecture_that_vllm_does_not_have(folder: Path, vllm: None, tmp_path: Path) -> None:
+def test_unknown_architecture(folder: Path, vllm: None, tmp_path: Path) -> None:
     other = shutil.copytree(folder, tmp_path / "other")
     config = json.loads((other / "config.json").read_text())
     (other / "config.json").write_text(json.dumps({**config, "architectures": ["Abacus"], "model_type": "abacus"}))
