@@ -1,9 +1,9 @@
-"""What a vector costs behind a thought on vLLM: by a request of its own, or by one more step of the thought's request.
+"""Measure the cost of a thought's vector on vLLM: by a second request, or by one more step of the thought's request.
 
-The first way is what the backend does: prompt, thought and emb token are sent again, and the prefix cache has all but
-their end. The second would keep the state in the step that reads the emb token. It is not built: here it is a thought
-that is one token longer, which is the least that it could cost. The two take turns; only thoughts that the model closes
-itself could be had the second way. Figures are processor time of vLLM's processes, and wall time.
+The backend uses a second request: prompt, thought and emb token are sent again, and the prefix cache has all but their
+end. The alternative, which is not implemented, would keep the state of the step that reads the emb token. A thought
+that is one token longer stands for it, which is the least that it could cost. It would work only for thoughts that the
+model closes itself. Both take turns. The figures are processor time of vLLM's processes, and wall time.
 
     python benchmarks/vllm_vector.py [--model 46M] [--rounds 5] [--thoughts 64 256] [--eager]
 """
@@ -23,6 +23,7 @@ from typing import Any
 
 from benchmarks.speed.workload import SHAPES, prepare
 from t1_vectorstore import T1Embedder
+from t1_vectorstore.backends.vllm.generation import ThoughtRequest
 from t1_vectorstore.checkpoints.spec import Decoding
 
 BATCHES = (1, 8, 32)
@@ -30,12 +31,12 @@ THOUGHTS = (64, 256)
 
 
 def main() -> None:
-    """Print the table, and the same as JSON."""
+    """Measure, and print a table and JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", choices=sorted(SHAPES), default="46M")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--thoughts", type=int, nargs="+", default=THOUGHTS, help="their lengths in tokens")
-    parser.add_argument("--eager", action="store_true", help="start faster and run slower")
+    parser.add_argument("--thoughts", type=int, nargs="+", default=THOUGHTS, help="lengths of the thoughts in tokens")
+    parser.add_argument("--eager", action="store_true", help="do not compile the model; starts faster, runs slower")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         work = prepare(options.model, Path(folder), documents=1)
@@ -61,25 +62,24 @@ def _measure(embedder: T1Embedder, prompts: list[list[int]], tokens: int, rounds
 
     async def longer() -> None:
         async def generate(number: int) -> None:
-            # The tokens of the thought, the one that closes it, and the step in which that is read.
-            decoding = Decoding(max_tokens=tokens + 2)
-            async for _ in backend._engine.generate(
-                prompts[number], decoding, seed=None, streamed=False, thought=number, samples=1
-            ):
+            # The engine adds a token that closes the thought; one more stands for the step that reads it.
+            decoding = Decoding(max_tokens=tokens + 1)
+            request = ThoughtRequest(prompts[number], decoding, number, samples=1, streamed=False)
+            async for _ in backend._engine.generate(request):
                 pass
 
         await asyncio.gather(*map(generate, range(len(prompts))))
 
-    ways: dict[str, Callable[[], object]] = {
+    methods: dict[str, Callable[[], object]] = {
         "request": lambda: backend.think(prompts, Decoding(max_tokens=tokens)),
         "step": lambda: backend._loop.run(longer()),
     }
-    spent: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
+    spent: dict[str, list[tuple[float, float]]] = {name: [] for name in methods}
     for number in range(rounds + 1):
-        for name, way in ways.items():
+        for name, method in methods.items():
             cpu, wall = _processor_seconds(), time.perf_counter()
-            way()
-            if number:  # the first round warms up
+            method()
+            if number:  # the first round is a warm-up
                 spent[name].append((_processor_seconds() - cpu, time.perf_counter() - wall))
     pairs = list(zip(spent["request"], spent["step"], strict=True))
     return {
@@ -92,12 +92,12 @@ def _measure(embedder: T1Embedder, prompts: list[list[int]], tokens: int, rounds
 
 
 def _processor_seconds() -> float:
-    """Of this process and all below it that live."""
+    """Return the processor time of this process and all its living descendants."""
     parents, used = {}, {}
     for entry in Path("/proc").glob("[0-9]*/stat"):
         try:
             fields = entry.read_text().rpartition(")")[2].split()
-        except OSError:  # it has ended meanwhile
+        except OSError:  # it has ended
             continue
         pid = int(entry.parent.name)
         parents[pid], used[pid] = int(fields[1]), int(fields[11]) + int(fields[12])

@@ -1,1 +1,1 @@
-"""How fast the model runs, against what else could run it and against what the machine can do."""
+"""Measure how fast the model runs, compared with other libraries and with the limits of the machine."""

@@ -1,11 +1,11 @@
-"""Measure the model's speed, and write the tables of ``benchmarks/README.md``.
+"""Measure the speed of the model, and write the tables of ``benchmarks/README.md``.
 
-    python -m benchmarks.speed                 all of it, in an environment that has the rivals: make bench
-    python -m benchmarks.speed --quick         the same path in a few minutes, printed and not written
-    python -m benchmarks.speed --plan          what would be measured, and what that took the last time
-    python -m benchmarks.speed --render        only the tables again, from the results that lie there
+    python -m benchmarks.speed                 measure everything; make bench also installs the other libraries
+    python -m benchmarks.speed --quick         measure a part in a few minutes, and only print the results
+    python -m benchmarks.speed --plan          print what would be measured, and how long it took last time
+    python -m benchmarks.speed --render        only write the tables, from the stored results
 
-A contender that is not installed is left out, and the tables say so.
+A library that is not installed is skipped, and the tables say so.
 """
 
 from __future__ import annotations
@@ -36,16 +36,16 @@ README = Path(__file__).parents[1] / "README.md"
 
 
 def main() -> None:
-    """Do what the command line asks."""
+    """Run the command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", nargs="+", default=["t1-mini", "46M", "300M"], choices=list(plan.PLAN))
     parser.add_argument("--sections", nargs="+", default=list(SECTIONS), choices=list(SECTIONS))
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--memory-tokens", type=int, default=1_000_000)
-    parser.add_argument("--without", nargs="+", default=[], help="contenders to leave out, such as vllm-pooling")
-    parser.add_argument("--quick", action="store_true", help="a quarter of the documents, one round, print only")
-    parser.add_argument("--plan", action="store_true", help="say what would be measured")
+    parser.add_argument("--without", nargs="+", default=[], help="contenders to skip, such as vllm-pooling")
+    parser.add_argument("--quick", action="store_true", help="a quarter of the documents, one round; print only")
+    parser.add_argument("--plan", action="store_true", help="print what would be measured")
     parser.add_argument("--render", action="store_true", help="write the README's tables from the results")
     options = parser.parse_args()
     options.share = 4 if options.quick else 1
@@ -60,14 +60,15 @@ def main() -> None:
         if options.quick:
             sys.stdout.write(json.dumps(results, indent=1) + "\n" + "\n\n".join(tables.render(results).values()) + "\n")
             return
-        last |= results | {"seconds": last.get("seconds", {}) | results["seconds"]}  # a part keeps the others
+        # Sections that were not measured keep their results.
+        last |= results | {"seconds": last.get("seconds", {}) | results["seconds"]}
         RESULTS.parent.mkdir(exist_ok=True)
         RESULTS.write_text(json.dumps(last, indent=1) + "\n", encoding="utf-8")
     README.write_text(tables.insert(README.read_text(encoding="utf-8"), tables.render(last)), encoding="utf-8")
 
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
-    """The rows of each section that was asked for, and the seconds it took."""
+    """Return the rows of each selected section, and the seconds that it took."""
     results: dict[str, Any] = {"machine": machine(options.threads), "rounds": options.rounds, "seconds": {}}
     with tempfile.TemporaryDirectory() as folder:
         for name in options.sections:
@@ -79,7 +80,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def machine(threads: int) -> dict[str, Any]:
-    """Where this runs."""
+    """Describe the machine."""
     names = [
         line.split(":")[1].strip()
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()

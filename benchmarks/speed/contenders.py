@@ -1,7 +1,7 @@
-"""Who takes part: this package, what people use instead, and the machine's own limits.
+"""The contenders: this package, other libraries that can run the model, and the limits of the machine.
 
-Each is a class ``(workload, dtype, device)`` whose methods do one kind of work and return arrays by name. Documents
-give ``vectors (n, dimension)`` of length 1; thoughts give ``ids (n, budget)``, and ``vectors`` where there are any.
+Each is a class ``(workload, dtype, device)``. Its methods do one kind of work, and return arrays by name: documents
+give ``vectors (n, dimension)`` of length 1; thoughts give ``ids (n, budget)``, and ``vectors`` if the library has them.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Ids = Sequence[Sequence[int]]
 
 
 class Ours:
-    """This package as it comes."""
+    """This package."""
 
     version = t1_vectorstore.__version__
 
@@ -34,23 +34,23 @@ class Ours:
         self._work = workload
 
     def documents(self) -> dict[str, Any]:
-        """From texts to vectors."""
+        """Embed the texts."""
         return {"vectors": self._embedder.embed_documents(self._work.texts).vectors}
 
     def thoughts(self, prompts: Ids, budget: int) -> dict[str, Any]:
-        """Thoughts, and the vectors from the generation's own cache."""
+        """Generate thoughts; their vectors come from the same cache."""
         decoding = self._embedder.spec.decoding.model_copy(update={"max_tokens": budget})
         trajectories = self._embedder._backend.think(prompts, decoding)
         vectors = _unit(np.stack([trajectory.state for trajectory in trajectories]))
         return {"ids": _table([trajectory.ids for trajectory in trajectories], budget), "vectors": vectors}
 
     def vector(self, prompts: Ids, tokens: int, *, closed: bool) -> dict[str, Any]:
-        """What comes after the last of so many tokens of every thought, in steps: the mean from token to token.
+        """Measure the work after a thought's last token, in decode steps (the mean time from token to token).
 
         Args:
-            prompts: of queries.
-            tokens: of each thought.
-            closed: whether the last of them is one that closes it; else the budget cuts it.
+            prompts: Prompts of queries.
+            tokens: Length of each thought.
+            closed: Whether the model closes the thoughts with the last token; otherwise the budget ends them.
         """
         backend, chosen = self._embedder._backend, _Clock(len(prompts), tokens if closed else tokens + 1)
         decoding = self._embedder.spec.decoding.model_copy(update={"max_tokens": tokens})
@@ -64,7 +64,7 @@ class Ours:
         return {"steps": (ended - last) / ((last - first) / (tokens - 1))}
 
     def memory(self, tokens: int) -> dict[str, Any]:
-        """Embed a corpus of so many tokens in one call; the most memory it took above the loaded model, in bytes."""
+        """Embed a corpus of ``tokens`` tokens in one call; return the peak memory beyond the loaded model, in bytes."""
         size = sum(map(len, self._work.documents))
         self._embedder.embed_documents(self._work.texts[:1])
         before = _resident()
@@ -75,7 +75,7 @@ class Ours:
 
 
 class SentenceTransformers:
-    """sentence-transformers on the same weights: batches of 32, sorted by length, padded."""
+    """sentence-transformers with the same weights: batches of 32, sorted by length, padded."""
 
     def __init__(self, workload: Workload, dtype: str, device: str) -> None:
         """Load the model."""
@@ -91,12 +91,12 @@ class SentenceTransformers:
         self._texts = [f"<document>{text}<emb_token>" for text in workload.texts]
 
     def documents(self) -> dict[str, Any]:
-        """From texts to vectors."""
+        """Embed the texts."""
         return {"vectors": self._model.encode(self._texts, show_progress_bar=False).astype(np.float32)}
 
 
 class Transformers:
-    """transformers' own ``generate``, then one more forward pass over prompt, thought and emb token for the vector."""
+    """``generate`` of transformers, then a forward pass over prompt, thought and emb token for the vector."""
 
     def __init__(self, workload: Workload, dtype: str, device: str) -> None:
         """Load the model."""
@@ -110,7 +110,7 @@ class Transformers:
 
     @torch.inference_mode()
     def thoughts(self, prompts: Ids, budget: int) -> dict[str, Any]:
-        """Thoughts, and the vectors of a second reading."""
+        """Generate thoughts, and compute their vectors by a second pass."""
         ids = torch.tensor(prompts, device=self._device)
         made = self._model.generate(
             ids, attention_mask=torch.ones_like(ids), max_new_tokens=budget, min_new_tokens=budget, do_sample=False
@@ -121,7 +121,7 @@ class Transformers:
 
     @torch.inference_mode()
     def read(self, prompts: Ids) -> dict[str, Any]:
-        """The slow and certain way to a vector: each sequence by itself, no cache."""
+        """Compute reference vectors: one sequence at a time, without a cache."""
         states = [
             self._model.model(input_ids=torch.tensor([ids], device=self._device), use_cache=False)
             .last_hidden_state[0, -1]
@@ -133,7 +133,7 @@ class Transformers:
 
     @torch.inference_mode()
     def regret(self, prompts: Ids, thoughts: Ids) -> dict[str, Any]:
-        """How far below the likeliest token each chosen one was, as a share of the logits' standard deviation."""
+        """Return how far a chosen token was below the likeliest one, at worst, in standard deviations of the logits."""
         worst = 0.0
         for prompt, thought in zip(prompts, thoughts, strict=True):
             logits = self._model(torch.tensor([[*prompt, *thought]], device=self._device)).logits[0].float()
@@ -144,10 +144,10 @@ class Transformers:
 
 
 class VllmPooling:
-    """vLLM as an embedding server runs it; it gets token ids, so that it need not tokenise."""
+    """vLLM as in an embedding server. It is given token ids, so it does not tokenise."""
 
     def __init__(self, workload: Workload, dtype: str, device: str) -> None:
-        """Start its engine."""
+        """Start the engine."""
         import vllm
 
         self.version = vllm.__version__
@@ -156,22 +156,22 @@ class VllmPooling:
             runner="pooling",
             convert="embed",
             pooler_config=vllm.config.PoolerConfig(seq_pooling_type="LAST"),
-            enable_prefix_caching=False,  # every round has the same documents
+            enable_prefix_caching=False,  # each round embeds the same documents
             **_vllm_options(dtype),
         )
         self._prompts = [{"prompt_token_ids": ids} for ids in workload.documents]
 
     def documents(self) -> dict[str, Any]:
-        """From token ids to vectors."""
+        """Embed token ids."""
         outputs = self._engine.embed(self._prompts, use_tqdm=False)
         return {"vectors": _unit(np.array([output.outputs.embedding for output in outputs], np.float32))}
 
 
 class VllmGenerate:
-    """vLLM's text alone: it gives no vector with it."""
+    """vLLM's generation, which returns no vectors."""
 
     def __init__(self, workload: Workload, dtype: str, device: str) -> None:
-        """Start its engine."""
+        """Start the engine."""
         import vllm
 
         self.version = vllm.__version__
@@ -179,7 +179,7 @@ class VllmGenerate:
         self._engine = vllm.LLM(workload.folder, enable_prefix_caching=True, **_vllm_options(dtype))
 
     def thoughts(self, prompts: Ids, budget: int) -> dict[str, Any]:
-        """Thoughts without vectors."""
+        """Generate thoughts without vectors."""
         self._engine.reset_prefix_cache()
         sampling = self._vllm.SamplingParams(temperature=0, max_tokens=budget, ignore_eos=True, detokenize=False)
         outputs = self._engine.generate([{"prompt_token_ids": ids} for ids in prompts], sampling, use_tqdm=False)
@@ -187,13 +187,13 @@ class VllmGenerate:
 
 
 def _vllm_options(dtype: str) -> dict[str, Any]:
-    """The fastest of what was tried: compiled (a fifth faster than eager), and batches that a cache holds."""
+    """Return the fastest options tried: compiled (a fifth faster than eager), with batches that fit a CPU cache."""
     options = {"dtype": dtype, "max_model_len": 1024, "max_num_seqs": 32, "block_size": 32, "disable_log_stats": True}
     return options | {"max_num_batched_tokens": 1024}
 
 
 class _Clock:
-    """In place of the tokens that close a thought, which random weights hardly ever choose: notes when it is asked."""
+    """Replaces the stop tokens, which random weights hardly ever choose, and records when each token is checked."""
 
     def __init__(self, rows: int, closing: int) -> None:
         self.at: list[float] = []
@@ -209,7 +209,7 @@ def _unit(vectors: Any) -> Any:  # noqa: ANN401
 
 
 def _table(rows: Ids, width: int) -> Any:  # noqa: ANN401
-    """Rows of token ids, filled up with -1."""
+    """Return an array of token ids, padded with -1."""
     return np.array([[*row, *[-1] * (width - len(row))] for row in rows], np.int64)
 
 

@@ -1,7 +1,7 @@
-"""What the machine can do at the model's own shapes: the time that no program could beat there.
+"""The limits of the machine for the model's sizes: times that no program could beat.
 
-Documents are matrix products: the limit is the model's linear layers and nothing else, each by the fastest of the
-kernels and batch sizes tried here. A decode step of one sequence reads every weight once: the limit is the memory.
+For documents the limit is the time of the linear layers alone, each with the fastest kernel and batch size tried here.
+For a decode step of one sequence, which reads every weight once, it is the bandwidth of the memory.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ class Gemm:
     version = torch.__version__
 
     def __init__(self, workload: Workload, dtype: str, device: str) -> None:
-        """Make the weights of one layer."""
+        """Create the weights of a layer."""
         self._layers, shapes = _linears(Path(workload.folder))
         self._weights = [torch.randn(shape, dtype=getattr(torch, dtype), device=device) for shape in shapes]
         self._tokens = sum(map(len, workload.documents))
 
     @torch.inference_mode()
     def documents(self) -> dict[str, Any]:
-        """Seconds for the linear layers over all documents, from the fastest of several calls of each."""
+        """Return the seconds of the linear layers over all documents, from the fastest of several calls of each."""
         each = [min(_second_per_token(w, rows) for rows in (512, 1024, 2048)) for w in self._weights]
         seconds = self._layers * self._tokens * sum(each)
         operations = 2 * self._layers * self._tokens * sum(weight.numel() for weight in self._weights)
@@ -38,12 +38,12 @@ class Gemm:
 
 
 class Bandwidth:
-    """Reading the weights once for each token, and nothing else."""
+    """Reading the weights once for each token."""
 
     version = torch.__version__
 
     def __init__(self, workload: Workload, dtype: str, device: str) -> None:
-        """Make something to read that no cache holds."""
+        """Create data that is too large for the CPU's caches."""
         layers, shapes = _linears(Path(workload.folder))
         config = _config(Path(workload.folder))
         weights = layers * sum(n * k for n, k in shapes) + config["vocab_size"] * config["hidden_size"]
@@ -52,7 +52,7 @@ class Bandwidth:
 
     @torch.inference_mode()
     def thoughts(self, prompts: list[list[int]], budget: int) -> dict[str, Any]:
-        """Seconds for ``budget`` decode steps."""
+        """Return the seconds of ``budget`` decode steps."""
         rate = self._data.nbytes / _fastest(lambda: self._data.sum(dtype=torch.int32), calls=3)
         seconds = budget * self._bytes / rate
         return {"cpu": seconds, "wall": seconds, "gigabytes_per_second": rate / 1e9}
@@ -64,7 +64,7 @@ def _config(folder: Path) -> dict[str, Any]:
 
 
 def _linears(folder: Path) -> tuple[int, list[tuple[int, int]]]:
-    """How many layers, and the (outputs, inputs) of a layer's linears."""
+    """Return the number of layers, and the shape (outputs, inputs) of each linear layer in one of them."""
     config = _config(folder)
     hidden, inner = config["hidden_size"], config["intermediate_size"]
     queries, keys = (config[name] * config["head_dim"] for name in ("num_attention_heads", "num_key_value_heads"))
@@ -83,7 +83,7 @@ def _second_per_token(weight: torch.Tensor, rows: int) -> float:
 
 
 def _fastest(call: Callable[[], object], calls: int) -> float:
-    """Seconds of the fastest of a few calls, after one to warm up."""
+    """Return the seconds of the fastest of several calls, after a warm-up."""
     seconds = []
     for _ in range(calls + 1):
         started = time.perf_counter()

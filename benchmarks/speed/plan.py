@@ -1,4 +1,4 @@
-"""How much of each model's work is measured, so that all of it fits into about 20 minutes of two quiet cores."""
+"""How much is measured of each model, so that everything takes about 20 minutes on two idle cores."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ THOUGHTS = ("t1", "transformers", "vllm-generate", "bandwidth")
 
 @dataclass(frozen=True)
 class Part:
-    """One model's share.
+    """What is measured of one model.
 
     Attributes:
-        documents: how many are embedded in a round.
-        dtypes: that every contender computes in, one after the other.
-        batches: how many queries think at a time; none where a model closes its thoughts itself, so that no two
-            contenders would do the same work.
-        shared: also 32 queries behind a long instruction that all share, in the first dtype.
+        documents: Number of documents in a round.
+        dtypes: Number types in which each contender computes, one after the other.
+        batches: Numbers of queries that think at a time. Empty for a model that closes its thoughts itself, as
+            contenders would then generate different numbers of tokens.
+        shared: Whether to measure also 32 queries with a long instruction in common, in the first dtype.
     """
 
     documents: int
@@ -35,26 +35,26 @@ PLAN = {
     "300M": Part(documents=12, dtypes=DTYPES[:1], batches=(32, 8, 1)),
     "4B": Part(documents=2048, dtypes=DTYPES[:1]),
 }
-"""By model; the last one is for a GPU."""
+"""The plan by model. The last one is for a GPU."""
 
 
 def describe(models: Sequence[str], sections: Sequence[str], rounds: int, last: Mapping[str, Any]) -> str:
-    """The plan in lines, with what each section took in the last run for record."""
-    told = {
+    """Describe the plan, with the time that each section took in the stored results."""
+    described = {
         "documents": [
-            f"{name}: {PLAN[name].documents} documents in {' and '.join(PLAN[name].dtypes)}, of {', '.join(DOCUMENTS)}"
+            f"{name}: {PLAN[name].documents} documents in {' and '.join(PLAN[name].dtypes)}, by {', '.join(DOCUMENTS)}"
             for name in models
         ],
         "thoughts": [
             f"{name}: batches of {', '.join(map(str, PLAN[name].batches))} in {' and '.join(PLAN[name].dtypes)}"
-            f"{', and 32 behind one instruction' if PLAN[name].shared else ''}, of {', '.join(THOUGHTS)}"
+            f"{', and 32 with a shared instruction' if PLAN[name].shared else ''}, by {', '.join(THOUGHTS)}"
             for name in models
             if PLAN[name].batches
         ],
     }
-    lines = [f"{rounds} rounds after one to warm up, in which the contenders take turns."]
+    lines = [f"{rounds} rounds after a warm-up; in each the contenders take turns."]
     for section in sections:
         took = last.get("seconds", {}).get(section)
-        lines.append(f"{section}: " + (f"{took / 60:.1f} minutes the last time" if took else "not timed yet"))
-        lines += [f"    {line}" for line in told.get(section, [])]
+        lines.append(f"{section}: " + (f"{took / 60:.1f} minutes last time" if took else "not timed yet"))
+        lines += [f"    {line}" for line in described.get(section, [])]
     return "\n".join(lines)

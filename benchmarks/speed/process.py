@@ -1,7 +1,7 @@
-"""A contender in a process of its own, told over a pipe what to do.
+"""Run a contender in its own process, and send it commands over a pipe.
 
-So one's threads, allocator and settings are not the other's, while the rounds alternate between them.
-``python -m benchmarks.speed.process`` is the far end.
+Contenders take turns in each round, but do not share threads, allocators and settings. The process runs
+``python -m benchmarks.speed.process``.
 """
 
 from __future__ import annotations
@@ -19,34 +19,34 @@ from typing import Any
 import numpy as np
 
 SETTINGS = {
-    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # its engine in the contender's own process, whose CPU time is read
+    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # the engine runs in the contender's process, whose CPU time is read
     "VLLM_CPU_OMP_THREADS_BIND": "nobind",
     "VLLM_CPU_KVCACHE_SPACE": "1",
     "VLLM_LOGGING_LEVEL": "ERROR",
-    "TORCHINDUCTOR_COMPILE_THREADS": "1",  # compiled when it starts, beside the other contenders
+    "TORCHINDUCTOR_COMPILE_THREADS": "1",  # models are compiled while other contenders load as well
     "TOKENIZERS_PARALLELISM": "false",
 }
 
-LONGEST = 600
-"""Seconds that loading a model, or one round, may take."""
+TIMEOUT = 600
+"""Maximum number of seconds for loading a model, or for a round."""
 
 
 class Unavailable(Exception):
-    """A contender that cannot run here; the message says why."""
+    """A contender cannot run here; the message says why."""
 
 
 class Process:
-    """The near end."""
+    """A contender's process."""
 
     def __init__(self, kind: str, workload: Path, *, dtype: str, threads: int, device: str = "cpu") -> None:
-        """Start a contender; :meth:`ready` waits until its model is loaded, so that several can load at a time.
+        """Start a contender. :meth:`ready` waits until its model is loaded, so several can load at the same time.
 
         Args:
-            kind: a name in ``contenders.CONTENDERS``.
-            workload: the file that describes the work.
-            dtype: that it computes in.
-            threads: that it may use on a CPU.
-            device: where it computes.
+            kind: A key of ``contenders.CONTENDERS``.
+            workload: File with the workload.
+            dtype: Number type to compute in.
+            threads: Number of CPU threads.
+            device: Device to compute on.
         """
         self._arrays = workload.with_name(f"{kind}-{dtype}.npz")
         command = [sys.executable, "-m", "benchmarks.speed.process", kind, str(workload), dtype, device]
@@ -56,18 +56,18 @@ class Process:
         )
 
     def ready(self) -> dict[str, Any]:
-        """What it says of itself once it can work.
+        """Wait until the model is loaded, and return the contender's version.
 
         Raises:
-            Unavailable: it cannot run here.
+            Unavailable: It cannot run here.
         """
         return self._answer()
 
     def ask(self, what: str, **arguments: object) -> dict[str, Any]:
-        """Have it do one thing: what it says of it, and the seconds (``cpu`` and ``wall``) that it took.
+        """Call one of its methods; return the answer, and the seconds (``cpu`` and ``wall``) that it took.
 
         Raises:
-            Unavailable: it failed, and has ended.
+            Unavailable: It failed, and has ended.
         """
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps({"what": what, "arguments": arguments}) + "\n")
@@ -75,12 +75,12 @@ class Process:
         return self._answer()
 
     def arrays(self) -> dict[str, Any]:
-        """What it computed when last asked."""
+        """Return the arrays of the last answer."""
         with np.load(self._arrays) as arrays:
             return dict(arrays)
 
     def close(self) -> None:
-        """End it."""
+        """End the process."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.close()
@@ -92,11 +92,11 @@ class Process:
 
     def _answer(self) -> dict[str, Any]:
         assert self._process.stdout is not None
-        limit = threading.Timer(LONGEST, self._process.kill)
+        limit = threading.Timer(TIMEOUT, self._process.kill)
         limit.start()
         line = self._process.stdout.readline()
         limit.cancel()
-        ended = f"its process ended, or took longer than {LONGEST} seconds"
+        ended = f"its process ended, or took longer than {TIMEOUT} seconds"
         answer: dict[str, Any] = json.loads(line) if line else {"error": ended}
         if "error" in answer:
             self.close()
@@ -110,7 +110,7 @@ def _serve() -> None:
         parser.add_argument(name)
     given = parser.parse_args()
     replies = os.fdopen(os.dup(1), "w", buffering=1)
-    os.dup2(2, 1)  # what a library prints is no answer
+    os.dup2(2, 1)  # so that whatever a library prints is not taken for an answer
     try:
         from benchmarks.speed.contenders import CONTENDERS
         from benchmarks.speed.workload import Workload
@@ -124,9 +124,9 @@ def _serve() -> None:
             spent = {"cpu": time.process_time() - cpu, "wall": time.perf_counter() - wall}
             arrays = {name: value for name, value in answer.items() if isinstance(value, np.ndarray)}
             np.savez(given.arrays, **arrays)
-            # An answer's own seconds, where it measured a part of what it did, stand above these.
+            # If the answer has seconds of its own, because it measured only a part, they replace these.
             replies.write(json.dumps(spent | {k: v for k, v in answer.items() if k not in arrays}) + "\n")
-    except Exception as error:  # noqa: BLE001 - whatever is wrong, the other contenders go on without this one
+    except Exception as error:  # noqa: BLE001 - the other contenders continue without this one
         replies.write(json.dumps({"error": f"{type(error).__name__}: {error}".splitlines()[0][:300]}) + "\n")
 
 

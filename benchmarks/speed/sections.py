@@ -1,4 +1,4 @@
-"""What is measured. Every section runs its contenders by turns, and checks what they computed."""
+"""The sections of the benchmark. In each one contenders take turns, and their results are checked."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Jobs = list[tuple[Process, Row]]
 
 
 def documents(folder: Path, options: argparse.Namespace) -> list[Row]:
-    """Documents of mixed lengths."""
+    """Measure documents of mixed lengths."""
     rows: list[Row] = []
     for work, file in _workloads(folder, options):
         kinds = [(kind, dtype) for dtype in PLAN[work.model].dtypes for kind in DOCUMENTS]
@@ -29,9 +29,9 @@ def documents(folder: Path, options: argparse.Namespace) -> list[Row]:
 
 
 def _documents(jobs: Jobs, work: Workload, file: Path, options: argparse.Namespace) -> None:
-    for round_ in range(options.rounds + 1):  # the first is for warming up
+    for round_ in range(options.rounds + 1):  # the first round is a warm-up
         for process, row in jobs:
-            _note(row, lambda p=process: p.ask("documents"), count=round_ > 0)
+            _record(row, lambda p=process: p.ask("documents"), count=round_ > 0)
     truth = _read(file, options, work.documents[:16])
     for process, row in jobs:
         if "skipped" not in row and "vectors" in (arrays := process.arrays()):
@@ -40,7 +40,7 @@ def _documents(jobs: Jobs, work: Workload, file: Path, options: argparse.Namespa
 
 
 def thoughts(folder: Path, options: argparse.Namespace) -> list[Row]:
-    """Thoughts of 64 tokens at several batch sizes, alone and behind a long instruction that all prompts share."""
+    """Measure thoughts of 64 tokens in several batch sizes, without and with a long instruction in common."""
     rows: list[Row] = []
     for work, file in _workloads(folder, options):
         part = PLAN[work.model]
@@ -66,13 +66,13 @@ def _thoughts(jobs: Jobs, prompts: list[list[int]], case: str, options: argparse
     for round_ in range(options.rounds + 1):
         for process, row in rows:
             ask = {"prompts": prompts, "budget": THOUGHT_TOKENS}
-            _note(row, lambda p=process, a=ask: p.ask("thoughts", **a), count=round_ > 0)
+            _record(row, lambda p=process, a=ask: p.ask("thoughts", **a), count=round_ > 0)
             row["tokens"] = len(prompts) * THOUGHT_TOKENS
     return [row for _, row in rows]
 
 
 def _vector_cost(jobs: Jobs, work: Workload, options: argparse.Namespace) -> Iterator[Row]:
-    """The rounds' own figures, each of a process that was asked once before."""
+    """Measure what a vector costs, in each round, after a warm-up."""
     for process, row in jobs:
         if row["contender"] != "t1":
             continue
@@ -84,7 +84,7 @@ def _vector_cost(jobs: Jobs, work: Workload, options: argparse.Namespace) -> Ite
 
 
 def _check_thoughts(file: Path, options: argparse.Namespace, jobs: Jobs, work: Workload, rows: list[Row]) -> None:
-    """The vectors against the slow path's for the same thoughts, and the tokens against the likeliest ones."""
+    """Compare the vectors with reference vectors of the same thoughts, and the tokens with the likeliest ones."""
     slow = Process("transformers", file, dtype="float32", threads=options.threads)
     slow.ready()
     for process, row in jobs:
@@ -106,7 +106,7 @@ def _check_thoughts(file: Path, options: argparse.Namespace, jobs: Jobs, work: W
 
 
 def accelerator(folder: Path, options: argparse.Namespace) -> list[Row]:
-    """The real model's shape on a GPU: documents, and thoughts of 64 queries."""
+    """Measure the size of the real model on a GPU: documents, and thoughts of 64 queries."""
     import torch
 
     if not torch.cuda.is_available():
@@ -134,7 +134,7 @@ def _workloads(folder: Path, options: argparse.Namespace) -> Iterator[tuple[Work
 def _running(
     file: Path, kinds: Sequence[tuple[str, str]], options: argparse.Namespace, rows: list[Row], *, model: str
 ) -> Iterator[Jobs]:
-    """A process and a row of results for each contender; one that cannot run here gets only the row."""
+    """Start a process and a row for each contender. One that cannot run here has only the row."""
     jobs: Jobs = []
     started: Jobs = []
     device = getattr(options, "device", "cpu")
@@ -165,8 +165,8 @@ def _read(file: Path, options: argparse.Namespace, prompts: Sequence[Sequence[in
     return process.arrays()["vectors"]
 
 
-def _note(row: Row, ask: Callable[[], Row], *, count: bool) -> None:
-    """Do one round; a contender that fails is out of the race, and its row says why."""
+def _record(row: Row, ask: Callable[[], Row], *, count: bool) -> None:
+    """Run one round. A contender that fails is skipped from then on, and its row says why."""
     if "skipped" in row:
         return
     try:

@@ -1,4 +1,4 @@
-"""From results to the README's tables, so that the two cannot disagree."""
+"""Create the tables in the README from the results, so that they always agree."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ NAMES = {
     "t1": "**this package**",
     "vllm-pooling": "vLLM, pooling",
     "vllm-generate": "vLLM, text without a vector",
-    "transformers": "`generate` and reading again",
+    "transformers": "`generate`, then a second pass",
     "gemm": "the linear layers alone",
-    "bandwidth": "reading the weights once a token",
+    "bandwidth": "reading the weights once per token",
 }
 
 ALWAYS = ("machine", "targets")
@@ -24,21 +24,21 @@ LIMITS = ("gemm", "bandwidth")
 
 
 def render(results: Mapping[str, Any]) -> dict[str, str]:
-    """A table in Markdown for each section of the results."""
+    """Return a Markdown table for each section of the results."""
     return {name: table(results) for name, table in TABLES.items() if name in results or name in ALWAYS}
 
 
 def insert(readme: str, rendered: Mapping[str, str]) -> str:
-    """The README with each table between its two marks.
+    """Insert each table into the README, between its two markers.
 
     Raises:
-        ValueError: a mark is missing.
+        ValueError: A marker is missing.
     """
     for name, table in rendered.items():
         pattern = rf"(<!-- speed: {name} -->\n).*?(<!-- end -->)"
         readme, count = re.subn(pattern, lambda found, t=table: f"{found[1]}{t}\n{found[2]}", readme, flags=re.DOTALL)
         if count != 1:
-            raise ValueError(f"the README has {count} places for the table {name!r}, not one")
+            raise ValueError(f"the README has {count} places for the table {name!r} instead of one")
     return readme
 
 
@@ -69,7 +69,7 @@ def _targets(results: Mapping[str, Any]) -> str:
 def _documents(results: Mapping[str, Any]) -> str:
     rows = results["documents"]
     return _table(
-        ["model", "dtype", "", "tokens per CPU second", "this package is", "least cosine"],
+        ["model", "dtype", "", "tokens per CPU second", "this package is", "lowest cosine"],
         [
             [row["model"], row["dtype"], _name(row), *_speed(row, same_work(rows, row)), _number(row.get("cosine"), 5)]
             for row in rows
@@ -88,7 +88,7 @@ def _thoughts(results: Mapping[str, Any]) -> str:
                 "",
                 "tokens per CPU second",
                 "this package is",
-                "least cosine",
+                "lowest cosine",
                 "regret",
             ],
             [
@@ -119,7 +119,7 @@ def _thoughts(results: Mapping[str, Any]) -> str:
 
 def _memory(results: Mapping[str, Any]) -> str:
     return _table(
-        ["model", "dtype", "tokens", "most memory beyond the loaded model"],
+        ["model", "dtype", "tokens", "peak memory beyond the loaded model"],
         [[r["model"], r["dtype"], f"{r['tokens']:,}", f"{r['bytes'] / 1e6:,.0f} MB"] for r in results["memory"]],
     )
 
@@ -148,7 +148,7 @@ def _accelerator(results: Mapping[str, Any]) -> str:
 
 
 def _speed(row: Row, ours: Row | None) -> list[str]:
-    """Tokens per CPU second, and by how much this package is faster: the median of the rounds' own ratios."""
+    """Return tokens per CPU second, and how much faster this package is: the median of the ratios of all rounds."""
     if "skipped" in row:
         return ["not measured", row["skipped"]]
     if row.get("cosine", 1) < LEAST_COSINE:

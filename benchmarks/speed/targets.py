@@ -1,4 +1,4 @@
-"""What the package is meant to reach, beside what was measured."""
+"""The speed that the package should reach, and what was measured."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from benchmarks.speed.rows import Row, fit, ratio_of, same_work
+from benchmarks.speed.rows import Row, is_comparable, ratio_of, same_work
 
 ON_H200 = {"documents": 45_000, "64 thoughts": 12_000}
-"""Tokens per second of 4B's shape in bfloat16."""
+"""Tokens per second for a model of the size 4B in bfloat16."""
 THOUGHTS = {"transformers": {"32": 2.0, "8": 2.0, "1": 1.5}, "vllm-generate": {"32": 1.0, "8": 1.0, "1": 1.0}}
 
 
 @dataclass(frozen=True)
 class Target:
-    """One line: the measured value is to be at least, or with ``most`` at most, the goal."""
+    """A measured value that should be at least the goal, or with ``most`` at most the goal."""
 
     what: str
     value: float
@@ -26,13 +26,13 @@ class Target:
 
     @property
     def met(self) -> bool:
-        """Whether it is reached, by the figure as it is shown."""
+        """Whether the value, as rounded in the table, reaches the goal."""
         value = round(self.value, 2)
         return value <= self.goal if self.most else value >= self.goal
 
 
 def targets(results: Mapping[str, Any]) -> list[Target]:
-    """Every target whose figures are there, in the README's order."""
+    """Return all targets with figures, in the order of the README."""
     found: list[Target] = []
     for section, lines in LINES.items():
         found += lines(results.get(section, []))
@@ -51,7 +51,7 @@ def _documents(rows: Sequence[Row]) -> Iterator[Target]:
             what = f"documents, {row['model']} {row['dtype']}, share of the linear layers' limit"
             yield Target(what, ratio_of(row, ours), 0.7, "")
         best = same_work(rows, {**row, "dtype": "bfloat16"})
-        if row["contender"] == "sentence-transformers" and row["dtype"] == "float32" and best and fit(best):
+        if row["contender"] == "sentence-transformers" and row["dtype"] == "float32" and best and is_comparable(best):
             what = f"documents, {row['model']} bfloat16, against sentence-transformers in float32"
             yield Target(what, ratio_of(row, best), 4.0)
 
@@ -82,15 +82,15 @@ def _search(rows: Sequence[Row]) -> Iterator[Target]:
 def _accelerator(rows: Sequence[Row]) -> Iterator[Target]:
     for row in rows:
         goal = ON_H200.get(row.get("case", ""))
-        if row.get("contender") == "t1" and goal and "H200" in row["about"] and fit(row):
+        if row.get("contender") == "t1" and goal and "H200" in row["about"] and is_comparable(row):
             what = f"{row['case']}, {row['model']} {row['dtype']}, on {row['about']}"
             yield Target(what, row["tokens"] / median(row["wall"]), goal, " tokens/s")
 
 
 def _against(rows: Sequence[Row], row: Row) -> Row | None:
-    """This package's row for the same work, where both did it to the end, and right."""
+    """Return this package's row for the same work, if both rows can be compared."""
     ours = same_work(rows, row)
-    return ours if ours is not None and all(fit(each) for each in (ours, row)) else None
+    return ours if ours is not None and all(is_comparable(each) for each in (ours, row)) else None
 
 
 LINES: dict[str, Callable[[Sequence[Row]], Iterator[Target]]] = {

@@ -1,4 +1,4 @@
-"""What a user meets: the memory that a large corpus takes, and the first search of a new process."""
+"""Measure two things that users notice: the memory for a large corpus, and the first search of a new process."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ finally:
 IMPORT = """
 import contextlib, importlib, sys, time
 for name in sys.argv[1:]:
-    with contextlib.suppress(ImportError):  # some are made, not imported
+    with contextlib.suppress(ImportError):  # some modules are created at run time
         importlib.import_module(name)
-print(time.process_time())  # not what the end of the process takes
+print(time.process_time())  # without the time to end the process
 """
 
 
 def memory(folder: Path, options: argparse.Namespace) -> list[dict[str, Any]]:
-    """The most that embedding a large corpus takes beyond the loaded model, with all cores, as it is not a race."""
+    """Measure the peak memory for embedding a large corpus, beyond the loaded model, on all cores."""
     file = folder / "corpus.json"
     prepare("46M", folder, documents=96).write(file)
     process = Process("t1", file, dtype="bfloat16", threads=len(os.sched_getaffinity(0)))
@@ -45,27 +45,27 @@ def memory(folder: Path, options: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 def search(folder: Path, options: argparse.Namespace) -> list[dict[str, Any]]:
-    """``t1 search`` with t1-mini from the start of its process to its end, and what its imports take by themselves."""
+    """Measure ``t1 search`` with t1-mini from the start of the process to its end, and the time of its imports."""
     facts, index = folder / "facts.jsonl", folder / "index"
     lines = gzip.decompress(FACTS.read_bytes()).decode().splitlines()
     lines += [line.replace('{"id": "', '{"id": "again/', 1) for line in lines[: INDEXED - len(lines)]]
     facts.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    _finish(["-c", SEARCH, "index", str(facts), "--to", str(index)])
+    _run_python(["-c", SEARCH, "index", str(facts), "--to", str(index)])
     query = ["-c", SEARCH, "search", str(index), "what do the farms of the neighbour of Chad grow", "--json"]
-    found, loaded = _finish(query)[2:]
+    found, loaded = _run_python(query)[2:]
     if "score" not in found:
         raise RuntimeError(f"t1 search found nothing: {found[:300]!r}")
     modules = [name for name in loaded.splitlines()[-1].split() if name != "__main__"]
     rounds = []
-    for _ in range(3 * options.rounds):  # short ones, of which many are cheap
-        bare, full = (float(_finish(["-c", IMPORT, *names])[2]) for names in ([], modules))
-        rounds.append((*_finish(query)[:2], full - bare))
+    for _ in range(3 * options.rounds):  # more rounds, since they are short
+        bare, full = (float(_run_python(["-c", IMPORT, *names])[2]) for names in ([], modules))
+        rounds.append((*_run_python(query)[:2], full - bare))
     cpu, wall, imports = (list(column) for column in zip(*rounds, strict=True))
     return [{"contender": "t1", "cpu": cpu, "wall": wall, "imports": imports, "documents": len(lines)}]
 
 
-def _finish(arguments: Sequence[str]) -> tuple[float, float, str, str]:
-    """Run a Python process, which may keep its bytecode as an installed package does: CPU and wall seconds, streams."""
+def _run_python(arguments: Sequence[str]) -> tuple[float, float, str, str]:
+    """Run Python, with cached bytecode as for an installed package; return CPU and wall seconds, and both streams."""
     before, started = os.times(), time.perf_counter()
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     done = subprocess.run([sys.executable, *arguments], env=environment, capture_output=True, text=True)

@@ -1,4 +1,4 @@
-"""What every contender gets: the same checkpoints, the same documents, the same prompts."""
+"""The work that all contenders do: the same checkpoints, documents and prompts."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ SHAPES: dict[str, dict[str, int]] = {
     "4B": {"vocab_size": 151_936, "hidden_size": 2560, "intermediate_size": 9728, "num_hidden_layers": 36}
     | {"num_attention_heads": 32, "num_key_value_heads": 8, "head_dim": 128},
 }
-"""Qwen3's shape at three sizes. Their weights are random: speed does not depend on the values."""
+"""Three sizes of Qwen3. The weights are random, as speed does not depend on their values."""
 
-FACTS = Path(t1_vectorstore.__file__).parent / "demo" / "corpus.jsonl.gz"
+FACTS = Path(t1_vectorstore.__file__).parent / "cli" / "demo_corpus.jsonl.gz"
 THOUGHT_TOKENS = 64
 QUERY_TOKENS = 32
 
 
 @dataclass(frozen=True)
 class Workload:
-    """A checkpoint and what it is asked to do.
+    """A checkpoint, and texts for it.
 
     Attributes:
-        model: ``t1-mini`` or one of ``SHAPES``.
-        folder: the checkpoint.
-        texts: documents, their lengths mixed.
-        documents: their prompts, in token ids.
-        queries: prompts of queries up to the thought, of ``QUERY_TOKENS`` tokens each.
-        emb_id: the emb token.
+        model: ``t1-mini`` or a key of ``SHAPES``.
+        folder: The checkpoint.
+        texts: Documents of different lengths.
+        documents: The documents' prompts, in token ids.
+        queries: Prompts of queries up to the thought, of ``QUERY_TOKENS`` tokens each.
+        emb_id: The emb token.
     """
 
     model: str
@@ -51,16 +51,16 @@ class Workload:
 
     @classmethod
     def read(cls, file: Path) -> Workload:
-        """Read what :meth:`write` wrote."""
+        """Read a file that :meth:`write` has written."""
         return cls(**json.loads(file.read_text(encoding="utf-8")))
 
     def write(self, file: Path) -> None:
-        """Hand the workload to other processes."""
+        """Write the workload to a file, for other processes."""
         file.write_text(json.dumps(vars(self)), encoding="utf-8")
 
 
 def prepare(model: str, folder: Path, *, documents: int, seed: int = 0) -> Workload:
-    """Make a checkpoint in ``folder`` (or take the bundled one) and the texts for it."""
+    """Create a checkpoint in ``folder`` (t1-mini is bundled), and texts for it."""
     path = BUNDLED / model if model == "t1-mini" else random_qwen3(folder / model, SHAPES[model])
     prompter = Prompter.load(Checkpoint.load(path))
     rng = random.Random(seed)
@@ -71,7 +71,7 @@ def prepare(model: str, folder: Path, *, documents: int, seed: int = 0) -> Workl
 
 
 def random_qwen3(folder: Path, shape: dict[str, int]) -> Path:
-    """Save a random Qwen3 that hardly ever closes a thought, so that every contender generates as many tokens."""
+    """Save a random Qwen3 that hardly ever closes a thought, so all contenders generate the same number of tokens."""
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 
@@ -91,11 +91,11 @@ def random_qwen3(folder: Path, shape: dict[str, int]) -> Path:
 
 
 def _text(rng: random.Random, model: str, tokens: int) -> str:
-    """About so many tokens: letters for the byte tokenizer, facts for t1-mini's."""
+    """Return a text of about this many tokens: letters for the byte tokenizer, facts for that of t1-mini."""
     if model != "t1-mini":
         return "".join(rng.choices("abcdefgh ", k=tokens)) + "."
     facts = [json.loads(line)["text"] for line in gzip.decompress(FACTS.read_bytes()).splitlines()]
-    chosen, letters = "", round(4.8 * tokens)  # its word pieces have as many letters in these facts
+    chosen, letters = "", round(4.8 * tokens)  # a token has 4.8 letters on average in these facts
     while len(chosen) < letters:
         chosen += rng.choice(facts) + " "
     return chosen[:letters].strip()

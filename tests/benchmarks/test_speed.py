@@ -1,4 +1,4 @@
-"""The benchmark of speed: its contenders do the same work, and the README says what was measured."""
+"""The benchmark of speed: its contenders do the same work, and the README has the measured figures."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> workload.Workload:
         return workload.prepare("tiny", tmp_path_factory.mktemp("speed"), documents=5)
 
 
-def test_the_readme_says_what_was_measured() -> None:
+def test_the_readme_has_the_measured_figures() -> None:
     readme = README.read_text(encoding="utf-8")
     assert tables.insert(readme, tables.render(json.loads(RESULTS.read_text(encoding="utf-8")))) == readme
 
 
-def test_a_table_without_a_place_is_an_error() -> None:
-    with pytest.raises(ValueError, match="0 places for the table 'search'"):
+def test_missing_markers_are_an_error() -> None:
+    with pytest.raises(ValueError, match="0 places for the table 'search' instead of one"):
         tables.insert("# Benchmarks\n", {"search": "| |"})
 
 
-def test_ratios_are_taken_round_by_round() -> None:
+def test_ratios_are_computed_for_each_round() -> None:
     ours = {"contender": "t1", "model": "m", "dtype": "d", "tokens": 100, "cpu": [1.0, 2.0, 10.0]}
     theirs = ours | {"contender": "sentence-transformers", "cpu": [3.0, 6.0, 30.0]}
     absent = {"contender": "vllm-pooling", "model": "m", "dtype": "d", "cpu": [], "skipped": "ModuleNotFoundError"}
@@ -52,7 +52,7 @@ def test_ratios_are_taken_round_by_round() -> None:
     assert "| 100 | at 50% of this limit |" in table
 
 
-def test_a_target_is_met_or_missed_by_what_was_measured() -> None:
+def test_targets_that_are_met_or_missed() -> None:
     ours = {"contender": "t1", "model": "46M", "dtype": "bfloat16", "tokens": 100, "cpu": [1.0]}
     rows = [
         ours,
@@ -67,41 +67,41 @@ def test_a_target_is_met_or_missed_by_what_was_measured() -> None:
     ]
 
 
-def test_the_plan_names_what_each_model_does_and_how_long_it_took() -> None:
-    told = plan.describe(["t1-mini", "300M"], ["documents", "thoughts"], 3, {"seconds": {"documents": 90.0}})
-    assert "documents: 1.5 minutes the last time\n    t1-mini: 64 documents in bfloat16 and float32" in told
-    assert told.splitlines()[-2:] == [
+def test_description_of_the_plan() -> None:
+    described = plan.describe(["t1-mini", "300M"], ["documents", "thoughts"], 3, {"seconds": {"documents": 90.0}})
+    assert "documents: 1.5 minutes last time\n    t1-mini: 64 documents in bfloat16 and float32" in described
+    assert described.splitlines()[-2:] == [
         "thoughts: not timed yet",
-        "    300M: batches of 32, 8, 1 in bfloat16, of t1, transformers, vllm-generate, bandwidth",
+        "    300M: batches of 32, 8, 1 in bfloat16, by t1, transformers, vllm-generate, bandwidth",
     ]
 
 
 def test_contenders_do_the_same_work(work: workload.Workload) -> None:
     ours, theirs = Ours(work, "float32", "cpu"), Transformers(work, "float32", "cpu")
-    read = theirs.read(work.documents)["vectors"]
-    assert (ours.documents()["vectors"] * read).sum(1).min() >= 0.9999
-    assert len({tuple(row) for row in read.round(4)}) == len(work.texts)
+    reference = theirs.read(work.documents)["vectors"]
+    assert (ours.documents()["vectors"] * reference).sum(1).min() >= 0.9999
+    assert len({tuple(row) for row in reference.round(4)}) == len(work.texts)
     prompts = work.queries[:3]
     assert {len(prompt) for prompt in prompts} == {workload.QUERY_TOKENS}
-    mine, hers = (contender.thoughts(prompts, 6) for contender in (ours, theirs))
-    assert mine["ids"].shape == (3, 6)
-    assert (mine["ids"] == hers["ids"]).all()
-    assert (mine["vectors"] * hers["vectors"]).sum(1).min() >= 0.9999
-    assert theirs.regret(prompts, mine["ids"].tolist())["regret"] < 0.01
+    our, their = (contender.thoughts(prompts, 6) for contender in (ours, theirs))
+    assert our["ids"].shape == (3, 6)
+    assert (our["ids"] == their["ids"]).all()
+    assert (our["vectors"] * their["vectors"]).sum(1).min() >= 0.9999
+    assert theirs.regret(prompts, our["ids"].tolist())["regret"] < 0.01
 
 
-def test_a_wrong_thought_is_seen(work: workload.Workload) -> None:
+def test_wrong_thoughts_have_a_regret(work: workload.Workload) -> None:
     thoughts = np.full((2, 6), 7).tolist()
     assert Transformers(work, "float32", "cpu").regret(work.queries[:2], thoughts)["regret"] > 0.5
 
 
-def test_limits_are_of_the_models_own_shapes(work: workload.Workload) -> None:
+def test_limits_use_the_sizes_of_the_model(work: workload.Workload) -> None:
     gemm = Gemm(work, "float32", "cpu")
     assert sum(weight.numel() for weight in gemm._weights) == 64 * (64 + 32 + 32 + 64) + 3 * 64 * 128
     assert Bandwidth(work, "bfloat16", "cpu")._bytes == 2 * (2 * (64 * 192 + 3 * 64 * 128) + 300 * 64)
 
 
-def test_a_contender_that_is_not_there_says_so(work: workload.Workload, tmp_path: Path) -> None:
+def test_contenders_that_cannot_run(work: workload.Workload, tmp_path: Path) -> None:
     work.write(tmp_path / "work.json")
     with pytest.raises(Unavailable, match="KeyError: 'nobody'"):
         Process("nobody", tmp_path / "work.json", dtype="float32", threads=1).ready()
@@ -113,7 +113,7 @@ def test_a_contender_that_is_not_there_says_so(work: workload.Workload, tmp_path
         process.ask("fly")
 
 
-def test_a_gpu_of_the_kind_that_is_meant_has_targets() -> None:
+def test_targets_apply_to_one_kind_of_gpu() -> None:
     row = {"contender": "t1", "model": "4B", "dtype": "bfloat16", "case": "documents", "tokens": 90_000, "cpu": [2.0]}
     for about, met in (("NVIDIA H200", ["**missed**", "met"]), ("NVIDIA T4", [])):
         rows = [row | {"about": about, "wall": [seconds]} for seconds in (3.0, 1.0)]
