@@ -1,11 +1,11 @@
-"""Bring files into a collection: JSON Lines, CSV, Parquet and more in, verified points out.
+"""Load files into a collection: JSON Lines, CSV, Parquet and more, as verified points.
 
     python -m integrations.bulk_upsert corpus.jsonl shard-*.parquet --to http://localhost:6333 --name docs
     python -m integrations.bulk_upsert corpus.jsonl --to ./index --dead-letters dead.jsonl
 
-A script to copy from. Run it again after an interruption, or with a newer corpus: what is stored and unchanged is not
-encoded again. What could not be read or stored is named, and takes nothing else along; the dead letters, once mended,
-are a corpus themselves. A server's API key is taken from QDRANT_API_KEY.
+A script to copy from. Run it again after an interruption, or with a newer corpus: unchanged documents are not encoded
+again. Documents that cannot be read or stored are reported, and the others are stored; dead letters can be fixed and
+loaded like any corpus. The API key of a server is read from QDRANT_API_KEY.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ def main(argv: Sequence[str], *, embedder: T1Embedder | None = None) -> int:
     """Run the load.
 
     Args:
-        argv: the command line, without the program's name.
-        embedder: embeds instead of the model that ``--model`` names.
+        argv: Command line, without the program's name.
+        embedder: Model to use instead of ``--model``.
 
     Returns:
-        The exit status: 0 when everything was stored, 1 when something was not.
+        The exit status: 0 if everything was stored, else 1.
     """
     options = _parser().parse_args(argv)
     try:
@@ -41,8 +41,9 @@ def main(argv: Sequence[str], *, embedder: T1Embedder | None = None) -> int:
         hybrid, api_key = options.hybrid or None, os.environ.get("QDRANT_API_KEY")
         with T1VectorStore.open(options.to, embedder, name=options.name, hybrid=hybrid, api_key=api_key) as store:
             chunker = chunker_for(embedder, size=options.chunk_size)
-            # Whether it came to its end is remembered, and a server puts its indexing off until then.
-            with store.collection.loading(chunker), store.collection.bulk():
+            # The collection records whether the load finished, and a server defers its indexing until then.
+            loading = store.collection.loading(chunk_size=chunker.size, overlap=chunker.overlap)
+            with loading, store.collection.bulk():
                 report = store.add(
                     partial(read, options.files, fields=Fields(options.text_field, options.id_field)),
                     chunker=chunker,
@@ -56,7 +57,7 @@ def main(argv: Sequence[str], *, embedder: T1Embedder | None = None) -> int:
         print(f"error: {one_line(str(error))}", file=sys.stderr)
         return 1
     for failure in report.failures:
-        name = "" if failure.id is None else f"{failure.id}: "  # the reason says where it stands
+        name = "" if failure.id is None else f"{failure.id}: "  # the reason has file and line
         print(f"failed: {one_line(f'{name}{failure.reason}')}", file=sys.stderr)
     print(
         f"{report.documents} documents in {report.seconds:.1f} s: {report.stored} chunks stored, {report.unchanged} "
@@ -75,15 +76,15 @@ def _progress(progress: LoadProgress) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("files", nargs="+", type=Path, help=".jsonl, .csv, .tsv, .parquet; folders; - for stdin")
-    parser.add_argument("--to", required=True, metavar="DIR|URL", help="an index folder or the URL of a Qdrant server")
-    parser.add_argument("--name", default="t1", help="the collection's name")
-    parser.add_argument("--model", default="t1-mini", help="a bundled model, a checkpoint folder or a hub id")
-    parser.add_argument("--hybrid", action="store_true", help="store the words beside the vectors, in a new collection")
-    parser.add_argument("--text-field", help="field of the text; the default is 'text'")
-    parser.add_argument("--id-field", help="field of the id; the default is 'id' or '_id'")
-    parser.add_argument("--chunk-size", type=int, default=1600, help="characters of a chunk at most")
-    parser.add_argument("--dead-letters", type=Path, metavar="FILE", help="write what was not stored here, to mend it")
-    parser.add_argument("--prune", action="store_true", help="delete what the files do not have any more")
+    parser.add_argument("--to", required=True, metavar="DIR|URL", help="index folder, or URL of a Qdrant server")
+    parser.add_argument("--name", default="t1", help="name of the collection")
+    parser.add_argument("--model", default="t1-mini", help="bundled model, checkpoint folder or hub id")
+    parser.add_argument("--hybrid", action="store_true", help="store words as well as vectors, in a new collection")
+    parser.add_argument("--text-field", help="field of the text; default: 'text'")
+    parser.add_argument("--id-field", help="field of the id; default: 'id' or '_id'")
+    parser.add_argument("--chunk-size", type=int, default=1600, help="maximum size of a chunk in characters")
+    parser.add_argument("--dead-letters", type=Path, metavar="FILE", help="file for documents that were not stored")
+    parser.add_argument("--prune", action="store_true", help="delete documents that the files no longer have")
     return parser
 
 

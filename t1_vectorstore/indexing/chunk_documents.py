@@ -1,4 +1,4 @@
-"""Documents to the pieces that travel through a load, each with the document it belongs to."""
+"""Split documents into the chunks that go through a load, each with its document."""
 
 from __future__ import annotations
 
@@ -13,44 +13,38 @@ from t1_vectorstore.types import Chunk, Document
 
 
 @dataclass(slots=True)
-class Origin:
-    """A document on its way.
+class SourceDocument:
+    """A document during its load.
 
     Attributes:
-        document: as it was given.
-        name: its id.
-        chunks: into how many it was cut.
-        refused: set when one of them cannot be stored: the others are then not stored, either.
+        document: The document, as it was given.
+        id: Its id, or the hash of its text.
+        chunk_count: Number of its chunks.
+        refused: Whether one of them cannot be stored. Then the others are not stored either.
     """
 
     document: Document
-    name: str
-    chunks: int
+    id: str
+    chunk_count: int
     refused: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
-    """A chunk on its way.
-
-    Attributes:
-        chunk: what is encoded and stored.
-        content_hash: the chunk's, computed once.
-        origin: what it was cut from.
-    """
+class PendingChunk:
+    """A chunk during its load; ``content_hash`` is the chunk's, computed once."""
 
     chunk: Chunk
     content_hash: str
-    origin: Origin
+    source: SourceDocument
 
     @property
-    def last(self) -> bool:
-        """Whether it is its document's last."""
-        return self.chunk.index == self.origin.chunks - 1
+    def is_last(self) -> bool:
+        """Whether it is its document's last chunk."""
+        return self.chunk.index == self.source.chunk_count - 1
 
 
 def chunker_for(model: T1Embedder | Prompter, *, size: int = DEFAULT_SIZE, overlap: int = 0) -> Chunker:
-    """Chunks of at most ``size`` characters, and never of more tokens than the model, or its prompter, reads."""
+    """Return a chunker for at most ``size`` characters, and never more tokens than the model reads."""
 
     def length(text: str) -> int:
         if len(text) > size:
@@ -61,15 +55,15 @@ def chunker_for(model: T1Embedder | Prompter, *, size: int = DEFAULT_SIZE, overl
     return Chunker(size, overlap, length)
 
 
-def cut(document: Document, chunker: Chunker, collection: Collection) -> list[Piece]:
-    """Cut a document; whatever the collection would refuse is refused here, before the model is at work.
+def chunk_document(document: Document, chunker: Chunker, collection: Collection) -> list[PendingChunk]:
+    """Split a document, and refuse whatever the collection would refuse, before the model runs.
 
     Raises:
-        ValueError: its text, id or metadata cannot be stored.
-        TypeError: they are not of the types they must be.
+        ValueError: Its text, id or metadata cannot be stored.
+        TypeError: They have the wrong type.
     """
     chunks = chunker.split(document)
-    origin = Origin(document, chunks[0].document_id, len(chunks))
-    point_id(origin.name)
-    collection.check(chunks[0])  # the others differ in their texts, which the chunker has checked
-    return [Piece(chunk, chunk.content_hash, origin) for chunk in chunks]
+    source = SourceDocument(document, chunks[0].document_id, len(chunks))
+    point_id(source.id)
+    collection.check(chunks[0])  # the others differ only in their texts, which the chunker has checked
+    return [PendingChunk(chunk, chunk.content_hash, source) for chunk in chunks]

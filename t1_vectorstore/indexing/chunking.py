@@ -1,9 +1,9 @@
-"""Cut documents into the chunks that are embedded and stored.
+"""Split documents into the chunks that are embedded and stored.
 
-A document that fits is one chunk, exactly as it is, and keeps the document's id. A longer one becomes chunks
-``a#chunk-0``, ``a#chunk-1``, ...: the same text and the same settings always give the same ids. Every chunk is a slice
-of the document (``chunk.text == document.text[chunk.start:chunk.end]``) and every character that is not white space
-lies in at least one chunk.
+A document that fits is one chunk, unchanged, with the document's id. A longer one becomes chunks ``a#chunk-0``,
+``a#chunk-1``, ...: the same text and settings always give the same ids. Every chunk is a slice of the document
+(``chunk.text == document.text[chunk.start:chunk.end]``), and every character except white space is in at least one
+chunk.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from t1_vectorstore.errors import InvalidText
 from t1_vectorstore.types import Chunk, Document
 
 DEFAULT_SIZE = 1600
-"""Characters in a chunk: about 400 tokens of English, a few paragraphs."""
+"""Default chunk size in characters: about 400 tokens of English, a few paragraphs."""
 
-# From the best place to cut to the worst. A cut falls at the end of a match. Each pattern starts at one fixed
-# character, so that no text makes it backtrack.
+# From the best boundary to the worst; a chunk ends at the end of a match. Each pattern starts with a fixed character,
+# so no text makes it backtrack.
 _BOUNDARIES = (
     re.compile(r"\n[ \t\r]*\n"),  # paragraph
     re.compile(r"\n"),  # line
@@ -33,26 +33,26 @@ _ZERO_WIDTH_JOINER = "\u200d"
 
 
 def document_id(document: Document) -> str:
-    """The document's id, or the SHA-256 (hex) of its text when it has none."""
+    """Return the document's id; if it has none, the SHA-256 (hex) of its text."""
     if document.id is not None:
         return document.id
     return hashlib.sha256(document.text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def chunk_id(document_id: str, index: int) -> str:
-    """The id of one chunk, counted from 0, of a document that needs more than one."""
+    """Return the id of a chunk, counted from 0, of a document with several chunks."""
     return f"{document_id}#chunk-{index}"
 
 
 @dataclass(frozen=True, slots=True)
 class Chunker:
-    """Cuts documents into chunks, at the best natural boundary in the second half of what fits.
+    """Splits documents into chunks, each at the best boundary in the second half of the text that fits.
 
     Attributes:
-        size: the most that a chunk holds, in units of ``length``.
-        overlap: how much of a chunk's end the next one repeats, at most half of ``size``.
-        length: measures a text, for example in tokens; must not shrink much when the text grows. ``None`` counts
-            characters. One character (with its accents) is never cut, even where it measures more than ``size``.
+        size: Maximum size of a chunk, in units of ``length``.
+        overlap: Size of the end of a chunk that the next one repeats; at most half of ``size``.
+        length: Function that measures a text, for example in tokens. It must not shrink much when the text grows.
+            ``None`` counts characters. One character (with its accents) is never split, even if it exceeds ``size``.
     """
 
     size: int = DEFAULT_SIZE
@@ -60,7 +60,6 @@ class Chunker:
     length: Callable[[str], int] | None = None
 
     def __post_init__(self) -> None:
-        """Refuse sizes that cannot work."""
         if self.size < 1:
             raise ValueError(f"chunk size must be at least 1, got {self.size!r}")
         if not 0 <= self.overlap <= self.size // 2:
@@ -69,18 +68,15 @@ class Chunker:
             )
 
     def split(self, document: Document) -> list[Chunk]:
-        """Cut one document.
-
-        Returns:
-            its chunks, in the order of the text; at least one.
+        """Return the chunks of a document, in the order of the text; at least one.
 
         Raises:
-            InvalidText: the text is empty, only white space, or holds a lone surrogate.
-            TypeError: it is not a string.
+            InvalidText: The text is empty, only white space, or has a lone surrogate.
+            TypeError: The text is not a string.
         """
         _check(document.text)
         name, text = document_id(document), document.text
-        if self._fits(text, 0, len(text)):
+        if self._measure(text) <= self.size:
             return [Chunk(name, name, text, 0, len(text), 0, document.metadata)]
         return [
             Chunk(chunk_id(name, index), name, text[start:end], start, end, index, document.metadata)
@@ -88,55 +84,57 @@ class Chunker:
         ]
 
     def _spans(self, text: str) -> Iterator[tuple[int, int]]:
-        start, done = 0, _next_word(text, 0)  # everything before `done` is white space or lies in a chunk
+        start, done = 0, _next_word(text, 0)  # everything before `done` is white space or in a chunk
         while done < len(text):
             start = _next_word(text, start)
             limit = self._limit(text, start)
-            if limit <= done:  # the overlap leaves no room for anything new
+            if limit <= done:  # the overlap fills the chunk: start after it
                 start = done
                 continue
-            end = limit if limit == len(text) else self._cut(text, start, limit, done)
+            end = limit if limit == len(text) else self._best_end(text, start, limit, done)
             yield start, start + len(text[start:end].rstrip())
             done = _next_word(text, end)
-            start = self._restart(text, start, end)
+            start = self._next_start(text, start, end)
 
-    def _fits(self, text: str, start: int, end: int) -> bool:
-        measure = self.length or len
-        return measure(text[start:end]) <= self.size
+    def _measure(self, text: str) -> int:
+        return len(text) if self.length is None else self.length(text)
 
     def _limit(self, text: str, start: int) -> int:
-        """The furthest end at which a chunk from ``start`` still fits; always after ``start``."""
+        """Return the furthest end at which a chunk from ``start`` fits; always after ``start``."""
         if self.length is None:
             return min(start + self.size, len(text))
-        return start + max(1, _longest(len(text) - start, self.size, lambda n: self._fits(text, start, start + n)))
+        longest = _longest(len(text) - start, self.size, lambda n: self._measure(text[start : start + n]) <= self.size)
+        return start + max(1, longest)
 
-    def _cut(self, text: str, start: int, limit: int, done: int) -> int:
-        """The best end between ``done`` and ``limit``, in the second half of the chunk."""
-        floor = max(start + (limit - start) // 2, done)
-        reach = _next_word(text, limit)  # white space after the last word that fits is trimmed, and may be the best cut
+    def _best_end(self, text: str, start: int, limit: int, done: int) -> int:
+        """Return the best end between ``done`` and ``limit``, in the second half of the chunk."""
+        lowest = max(start + (limit - start) // 2, done)
+        # White space after the last word that fits is trimmed, and may be the best boundary.
+        highest = _next_word(text, limit)
         for boundary in _BOUNDARIES:
-            ends = [match.end() for match in boundary.finditer(text, floor, reach)]
+            ends = [match.end() for match in boundary.finditer(text, lowest, highest)]
             for end in reversed(ends):
-                if end > floor and self._still_fits(text, start, end):
+                if end > lowest and self._still_fits(text, start, end):
                     return end
-        for end in range(limit, floor, -1):
-            if not _joined(text, end, start) and self._still_fits(text, start, end):
+        for end in range(limit, lowest, -1):
+            if not _splits_character(text, end, start) and self._still_fits(text, start, end):
                 return end
-        return limit  # one endless pile of accents
+        return limit  # a single character with very many accents
 
     def _still_fits(self, text: str, start: int, end: int) -> bool:
-        """A part of what fits can measure more in tokens, rarely and by little; in characters it cannot."""
-        return self.length is None or self.length(text[start:end].rstrip()) <= self.size
+        """Return whether a part of a fitting text fits too. In tokens, a part can measure slightly more, but rarely."""
+        return self.length is None or self._measure(text[start:end].rstrip()) <= self.size
 
-    def _restart(self, text: str, start: int, end: int) -> int:
-        """Where the next chunk begins: ``end``, or at most ``overlap`` before it, at the start of a word."""
+    def _next_start(self, text: str, start: int, end: int) -> int:
+        """Return the start of the next chunk: ``end``, or the start of a word at most ``overlap`` before it."""
         if not self.overlap:
             return end
-        measure = self.length or len
-        back = end - _longest(end - start - 1, self.overlap, lambda n: measure(text[end - n : end]) <= self.overlap)
+        back = end - _longest(
+            end - start - 1, self.overlap, lambda n: self._measure(text[end - n : end]) <= self.overlap
+        )
         if not text[back - 1].isspace() and (space := _BOUNDARIES[-1].search(text, back, end)):
             return space.end()
-        while back < end and _joined(text, back, start):
+        while back < end and _splits_character(text, back, start):
             back += 1
         return back
 
@@ -150,42 +148,43 @@ def _check(text: str) -> None:
         text.encode()
     except UnicodeEncodeError as error:
         raise InvalidText(
-            f"the text holds the lone surrogate {text[error.start]!r} at character {error.start}"
+            f"the text has a lone surrogate {text[error.start]!r} at character {error.start}, which UTF-8 cannot encode"
         ) from None
 
 
-def _next_word(text: str, at: int) -> int:
-    found = _NOT_SPACE.search(text, at)
+def _next_word(text: str, position: int) -> int:
+    found = _NOT_SPACE.search(text, position)
     return found.start() if found else len(text)
 
 
-def _longest(most: int, guess: int, fits: Callable[[int], bool]) -> int:
-    """The largest n in ``0..most`` for which ``fits`` holds, in work near-linear in n: doubling, then bisection."""
-    low, high = 0, min(guess, most)
+def _longest(limit: int, guess: int, fits: Callable[[int], bool]) -> int:
+    """Return the largest n up to ``limit`` for which ``fits`` holds, by doubling and bisection: near-linear in n."""
+    low, high = 0, min(guess, limit)
     while fits(high):
-        if high == most:
-            return most
-        low, high = high, min(2 * high, most)
+        if high == limit:
+            return limit
+        low, high = high, min(2 * high, limit)
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (middle, high) if fits(middle) else (low, middle)
     return low
 
 
-def _joined(text: str, at: int, since: int) -> bool:
-    """Whether a cut before ``text[at]`` tears one visible character: an accent, a family emoji, a flag, a syllable."""
-    before, after = text[at - 1], text[at]
+def _splits_character(text: str, position: int, start: int) -> bool:
+    """Return whether a split before ``position`` divides a visible character: an accent, emoji, flag or syllable."""
+    before, after = text[position - 1], text[position]
     if unicodedata.category(after) in ("Mn", "Mc", "Me") or _ZERO_WIDTH_JOINER in (before, after):
         return True
     if "\U0001f3fb" <= after <= "\U0001f3ff" or "\u1160" <= after <= "\u11ff":  # skin tones; Korean vowels and finals
         return True
     if before == "\r" and after == "\n":
         return True
-    run = 0  # flags are pairs of letters: inside a run that began after `since`, only every other place is a border
-    while _regional(after) and run < at - since and _regional(text[at - 1 - run]):
+    # A flag is a pair of regional indicators: in a run of them since `start`, every second position is between flags.
+    run = 0
+    while _is_regional(after) and run < position - start and _is_regional(text[position - 1 - run]):
         run += 1
     return run % 2 == 1
 
 
-def _regional(character: str) -> bool:
+def _is_regional(character: str) -> bool:
     return "\U0001f1e6" <= character <= "\U0001f1ff"

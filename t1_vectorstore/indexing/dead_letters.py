@@ -1,8 +1,8 @@
-"""The dead letters of a load: every document it could not store, on disk, in a form that can be loaded again.
+"""Dead letters: every document that a load could not store, in a file that can be fixed and loaded again.
 
-Each line is a JSON record ``{"id", "text", "metadata", "t1_failure"}``. The readers leave the last field, the reason,
-out of the metadata, so that a mended file is a corpus. What cannot be written as JSON has no ``text``, but is shown by
-its ``repr``: loading the line as it stands fails again, rather than storing something else.
+Each line is a JSON record ``{"id", "text", "metadata", "t1_failure"}``. The readers ignore the last field, the reason,
+so a fixed file is a corpus. A document that cannot be written as JSON has its ``repr`` instead of ``text``: loading the
+line unchanged fails again, rather than storing something else.
 """
 
 from __future__ import annotations
@@ -19,36 +19,36 @@ from t1_vectorstore.readers import FAILURE_FIELD
 from t1_vectorstore.types import Document
 
 _SYNC_SECONDS = 1.0
-_SHOWN = 2000  # characters of what cannot be written as JSON
+_MAX_REPR = 2000  # in characters
 
 
 class DeadLetters:
-    """A file that each failure is appended to at once: a killed process leaves all that it had found.
+    """A file to which each failure is appended immediately, so that a killed process leaves all failures found so far.
 
-    It begins empty with each load, and a load that was killed finds the same failures again when it is rerun. So after
-    a load that came to its end it holds what that load could not store, and nothing else. Thread-safe.
+    Each load starts with an empty file, and a rerun of a killed load finds the same failures again. So after a finished
+    load the file holds exactly what that load could not store. Thread-safe.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        """Begin an empty file.
+        """Create an empty file.
 
         Raises:
-            OSError: it cannot be written.
+            OSError: It cannot be written.
         """
-        self._file = Path(path).open("wb", buffering=0)  # noqa: SIM115 - open as long as this object
+        self._file = Path(path).open("wb", buffering=0)  # noqa: SIM115 - closed by close
         self._lock = threading.Lock()
         self._synced = time.monotonic()
 
     def write(self, document: Document | None, reason: str) -> None:
-        """Append a document and why it was not stored; or only the reason, for what could not be read as a document."""
+        """Append a document and the reason; for an item that could not be read as a document, only the reason."""
         line = _line(document, reason)
         with self._lock:
             self._file.write(line)
-            if time.monotonic() - self._synced > _SYNC_SECONDS:  # power failures; nothing else needs it
+            if time.monotonic() - self._synced > _SYNC_SECONDS:  # only a power failure could lose unsynced lines
                 self._sync()
 
     def close(self) -> None:
-        """Make it last."""
+        """Sync and close the file."""
         with self._lock:
             if not self._file.closed:
                 self._sync()
@@ -64,24 +64,24 @@ def _line(document: Document | None, reason: str) -> bytes:
     if document is not None:
         record = {"id": document.id, "text": document.text, "metadata": document.metadata}
         try:
-            if isinstance(document.metadata, Mapping):  # a reader would take null for no metadata
-                return _json({**record, FAILURE_FIELD: reason})
+            if isinstance(document.metadata, Mapping):  # a reader would take null for empty metadata
+                return _encode({**record, FAILURE_FIELD: reason})
         except (TypeError, ValueError, RecursionError):
             pass
-        name = {"id": document.id} if isinstance(document.id, str) else {}
-        record = {**name, "repr": _repr(document)}
-    return _json({**record, FAILURE_FIELD: reason})
+        record = {"id": document.id} if isinstance(document.id, str) else {}
+        record["repr"] = _repr(document)
+    return _encode({**record, FAILURE_FIELD: reason})
 
 
-def _json(record: dict[str, Any]) -> bytes:
+def _encode(record: dict[str, Any]) -> bytes:
     line = json.dumps(record, allow_nan=False)
-    if json.loads(line) != record:  # such as a key that is a number, which JSON makes a string
+    if json.loads(line) != record:  # such as a number as a key, which JSON turns into a string
         raise ValueError("another document would be read back")
     return (line + "\n").encode("ascii")
 
 
 def _repr(document: Document) -> str:
     try:
-        return repr(document)[:_SHOWN]
-    except Exception as error:  # noqa: BLE001 - of whatever is in the metadata
+        return repr(document)[:_MAX_REPR]
+    except Exception as error:  # noqa: BLE001 - metadata can be any object
         return f"a document that cannot be shown: {type(error).__name__}"

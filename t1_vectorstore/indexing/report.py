@@ -1,4 +1,4 @@
-"""What a load tells: how far it has got, and what it did."""
+"""Progress and report of a load."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 
 MAX_REPORTED = 1000
-"""So many failures, and so many truncated chunks, does a report name; all are counted, and all failures are in the dead
-letters."""
+"""Maximum number of failures, and of truncated chunks, in a report. All are counted, and the dead letters have all
+failures."""
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Something that was not stored, and why.
+    """Something that was not stored.
 
     Attributes:
-        id: the document's; ``None`` for what could not even be read as a document, of which the reason says where it
-            stands. If an earlier version of the document was stored, that is still there.
-        reason: in words.
+        id: Id of the document; ``None`` for an item that could not be read as a document. If an earlier version of the
+            document was stored, it still is.
+        reason: Why it was not stored. For an unreadable item, with its file and line.
     """
 
     id: str | None
@@ -35,24 +35,24 @@ class TruncatedChunk:
 
 @dataclass(frozen=True, slots=True)
 class LoadProgress:
-    """How far a load has got.
+    """Counts of a load so far.
 
     Attributes:
-        documents: read from the source so far, good or bad.
-        unread: items of the source that could not be read as documents; they are none of the ``documents``.
-        repeated: documents that this load had had before, the very same; their chunks are not counted again.
-        failed: documents that were not stored.
-        chunks: that the good ones were cut into.
-        unchanged: chunks that the collection held already.
-        encoded: chunks that the model has read.
-        stored: chunks written. Each is read back at the end of the load; a document of which one is not there, or not
-            as it was written, is reported as failed.
-        verified: stored chunks that were read back at the end as they were written.
-        removed: chunks of earlier, longer versions that were deleted.
-        pruned: chunks of documents which the source does not have any more that were deleted.
-        truncated: stored chunks whose end the model did not read.
-        tokens: that the model has read.
-        seconds: since the load began.
+        documents: Documents read from the source, good or bad.
+        unread: Items of the source that could not be read as documents; not included in ``documents``.
+        repeated: Documents equal to one that this load had read before; their chunks are not counted again.
+        failed: Documents that were not stored.
+        chunks: Chunks of the good documents.
+        unchanged: Chunks that the collection already held.
+        encoded: Chunks that the model has read.
+        stored: Chunks written. Each is read back at the end of the load; a document of which one is missing, or not as
+            it was written, is reported as failed.
+        verified: Stored chunks that were read back at the end as they were written.
+        removed: Deleted chunks of earlier, longer versions.
+        pruned: Deleted chunks of documents that the source no longer has.
+        truncated: Stored chunks whose end the model did not read.
+        tokens: Tokens that the model has read.
+        seconds: Wall time since the load began.
     """
 
     documents: int = 0
@@ -71,14 +71,17 @@ class LoadProgress:
     seconds: float = 0.0
 
 
+COUNTS = tuple(field.name for field in fields(LoadProgress) if field.name != "seconds")
+
+
 @dataclass(frozen=True, slots=True)
 class LoadReport(LoadProgress):
-    """What a load did: the counts of ``LoadProgress``, and what is behind some of them.
+    """Result of a load: the counts of ``LoadProgress``, and details.
 
     Attributes:
-        failures: what was not stored or not read, in the order in which that was found; no more than were asked for.
-        truncations: the chunks whose end the model did not read; likewise.
-        not_pruned: why nothing was pruned although it was asked for; empty otherwise.
+        failures: What was not read or not stored, in the order in which it was found; at most ``max_reported``.
+        truncations: Chunks whose end the model did not read; at most ``max_reported``.
+        not_pruned: Why nothing was pruned although it was asked for; empty otherwise.
     """
 
     failures: Sequence[Failure] = ()
@@ -87,29 +90,24 @@ class LoadReport(LoadProgress):
 
     @property
     def complete(self) -> bool:
-        """Whether everything that the source has is in the collection, and what was to be pruned is not."""
+        """Whether the collection holds everything in the source, and nothing that was to be pruned."""
         return not (self.failed or self.unread or self.not_pruned)
 
 
 def merge_reports(reports: Iterable[LoadReport], *, max_reported: int | None = MAX_REPORTED) -> LoadReport:
-    """One report of several loads that each brought a part of a source into the same collection.
+    """Merge the reports of loads that each loaded a part of a source into the same collection.
 
-    Counts are added up. ``seconds`` is that of the longest, as the parts are taken to have been loaded side by side.
+    Counts are added. ``seconds`` is the largest, since the parts are assumed to be loaded at the same time.
 
     Args:
-        reports: of the parts.
+        reports: Reports of the parts.
         max_reported: Maximum number of failures, and of truncated chunks, to keep; ``None`` keeps all.
     """
     parts = list(reports)
-    counts = {
-        field.name: sum(getattr(part, field.name) for part in parts)
-        for field in fields(LoadProgress)
-        if field.name != "seconds"
-    }
     return LoadReport(
-        **counts,
+        **{name: sum(getattr(part, name) for part in parts) for name in COUNTS},
         seconds=max((part.seconds for part in parts), default=0.0),
         failures=tuple(failure for part in parts for failure in part.failures)[:max_reported],
-        truncations=tuple(cut for part in parts for cut in part.truncations)[:max_reported],
+        truncations=tuple(chunk for part in parts for chunk in part.truncations)[:max_reported],
         not_pruned="; ".join(dict.fromkeys(part.not_pruned for part in parts if part.not_pruned)),
     )

@@ -1,86 +1,71 @@
-"""Which ids a load has had: exact, and in constant memory however many they are."""
+"""The ids that a load has read: exact, and in constant memory."""
 
 from __future__ import annotations
 
 import hashlib
-import sqlite3
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
-from t1_vectorstore.indexing.chunk_documents import Piece
+from t1_vectorstore.indexing.chunk_documents import PendingChunk
+from t1_vectorstore.indexing.id_table import IdTable
 from t1_vectorstore.types import Chunk
 
 _FAILED = b""
 
 
-class Seen:
-    """The ids of a source's documents and chunks, in a temporary database that moves to the disk when it is large.
-
-    It is gone with the load, and nothing is resumed from it. Thread-safe.
-    """
+class SeenIds:
+    """The ids of a source's documents and chunks. They exist only during the load. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        # Private, and deleted by whoever closes it.
-        self._database = sqlite3.connect("", isolation_level=None, check_same_thread=False)
-        self._database.execute("PRAGMA journal_mode = OFF")
-        self._database.execute("CREATE TABLE seen (id BLOB PRIMARY KEY, content BLOB) WITHOUT ROWID")
-        self._database.execute("BEGIN")
+        self._ids = IdTable()  # each id with a digest of its document's content
 
-    def add(self, pieces: Sequence[Piece]) -> bool:
-        """Remember a document.
+    def add(self, chunks: Sequence[PendingChunk]) -> bool:
+        """Add a document.
 
         Returns:
-            Whether it is new: false when the very same document was there before.
+            Whether it is new; false if an equal document was added before.
 
         Raises:
-            ValueError: another document has its id, or the id of one of its chunks.
+            ValueError: Another document has its id, or the id of one of its chunks.
         """
-        name = pieces[0].origin.name
-        ids = [_digest(taken) for taken in dict.fromkeys((name, *(piece.chunk.id for piece in pieces)))]
-        content = _digest(*(piece.content_hash for piece in pieces), name)
+        document_id = chunks[0].source.id
+        ids = {document_id, *(pending.chunk.id for pending in chunks)}
+        content = _digest(document_id, chunks)
         with self._lock:
-            found = {self._content(key) for key in ids} - {None, _FAILED}
+            found = {self._ids.get(name) for name in ids} - {None, _FAILED}
             if found == {content}:
                 return False
             if found:
                 raise ValueError("another document of this load has this id and came first; give each its own")
-            self._database.executemany("REPLACE INTO seen VALUES (?, ?)", ((key, content) for key in ids))
+            for name in ids:
+                self._ids[name] = content
             return True
 
-    def add_failed(self, name: object) -> None:
-        """Remember that the source has a document of this name, which cannot be stored as it is."""
-        if isinstance(name, str):
+    def add_failed(self, document_id: object) -> None:
+        """Add the id of a document that cannot be stored, unless the id is known already."""
+        if isinstance(document_id, str):
             with self._lock:
-                self._database.execute("INSERT OR IGNORE INTO seen VALUES (?, ?)", (_digest(name), _FAILED))
+                if self._ids.get(document_id) is None:
+                    self._ids[document_id] = _FAILED
 
-    def refuse(self, name: str) -> None:
-        """What was added under this name cannot be stored, after all."""
+    def mark_failed(self, document_id: str) -> None:
+        """Note that a document which was added cannot be stored after all."""
         with self._lock:
-            self._database.execute("REPLACE INTO seen VALUES (?, ?)", (_digest(name), _FAILED))
+            self._ids[document_id] = _FAILED
 
-    def wants(self, chunk: Chunk) -> bool:
-        """Whether the source has a chunk of this id; all of a document that cannot be stored as it is are wanted."""
+    def contains(self, chunk: Chunk) -> bool:
+        """Return whether the source has this chunk. Of a document that cannot be stored, it has every chunk."""
         with self._lock:
-            document = self._content(_digest(chunk.document_id))
-            return document is not None and document in (_FAILED, self._content(_digest(chunk.id)))
+            document = self._ids.get(chunk.document_id)
+            return document is not None and document in (_FAILED, self._ids.get(chunk.id))
 
     def close(self) -> None:
-        """Forget everything."""
-        self._database.close()
-
-    def _content(self, key: bytes) -> bytes | None:
-        found = self._database.execute("SELECT content FROM seen WHERE id = ?", (key,)).fetchone()
-        return None if found is None else bytes(found[0])
+        """Delete all ids."""
+        self._ids.close()
 
 
-def _digest(*texts: str) -> bytes:
-    """128 bits: among 10^12 ids, two that are taken for one have a chance of 10^-15."""
-    digest = hashlib.blake2b(digest_size=16)
-    for text in _utf8(texts):
-        digest.update(len(text).to_bytes(8, "little") + text)
-    return digest.digest()
-
-
-def _utf8(texts: Iterable[str]) -> Iterable[bytes]:
-    return (text.encode("utf-8", "surrogatepass") for text in texts)
+def _digest(document_id: str, chunks: Sequence[PendingChunk]) -> bytes:
+    """Return 128 bits: among 10^12 documents, two have the same digest with a probability of 10^-15."""
+    content = "".join(pending.content_hash for pending in chunks) + document_id
+    return hashlib.blake2b(content.encode("utf-8", "surrogatepass"), digest_size=16).digest()

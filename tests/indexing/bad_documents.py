@@ -1,4 +1,4 @@
-"""Fifty ways in which a document can be unfit to be stored, each with an id of its own."""
+"""Fifty kinds of documents that cannot be stored, each with its own id."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ def _circular() -> dict[str, Any]:
     return circle
 
 
-class _Unwilling(dict[str, Any]):
+class _RaisingDict(dict[str, Any]):
     def items(self) -> Any:
-        raise ValueError("not today")
+        raise ValueError("refused")
 
 
 TEXTS: Mapping[str, Any] = {
@@ -89,12 +89,12 @@ METADATA: Mapping[str, Any] = {
     "metadata none": None,
     "metadata list": ["a"],
     "metadata string": "a",
-    "metadata that raises": _Unwilling(a=1),
+    "metadata that raises": _RaisingDict(a=1),
 }
 
 
 def bad_documents() -> Iterator[Document]:
-    """One of each kind; their ids are what ``Failure.id`` has to be."""
+    """Yield one document of each kind; ``Failure.id`` must be its id."""
     for name, text in TEXTS.items():
         yield Document(text, name)
     for name, value in VALUES.items():
@@ -108,8 +108,8 @@ def bad_documents() -> Iterator[Document]:
     yield Document("a good text", ("a", "b"))  # type: ignore[arg-type]
 
 
-def of_taken_ids(first: Document, long: Document) -> Iterator[Document]:
-    """Documents that are only bad because others came first: ``first``, of one chunk, and ``long``, of several."""
+def with_taken_ids(first: Document, long: Document) -> Iterator[Document]:
+    """Yield documents that are bad only because ``first`` (one chunk) and ``long`` (several) came before them."""
     assert first.id is not None
     yield Document("another text", first.id)
     yield Document(first.text, first.id, {"other": "metadata"})

@@ -1,4 +1,4 @@
-"""A model and a collection for loads."""
+"""Fixtures: a model and a collection for loads."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def embedder() -> T1Embedder:
 
 @pytest.fixture
 def collection(request: pytest.FixtureRequest, tmp_path: Path, embedder: T1Embedder) -> Iterator[Collection]:
-    """In memory; what holds on one engine holds on all, so few tests take the slower one on disk, too."""
+    """Open a collection in memory. All engines behave alike, so few tests also use the slower one on disk."""
     location = tmp_path / "index" if getattr(request, "param", None) == "embedded" else ":memory:"
     with Collection.open(location, identity=embedder.identity) as opened:
         yield opened

@@ -1,4 +1,4 @@
-"""Loads in small, and what became of them."""
+"""Small loads, and their results."""
 
 from __future__ import annotations
 

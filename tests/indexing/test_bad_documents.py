@@ -1,4 +1,4 @@
-"""Bad documents of more than fifty kinds among ten thousand: each is named, and every good one is stored."""
+"""More than fifty kinds of bad documents among ten thousand: each is reported, and every good one is stored."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from t1_vectorstore.indexing import load
 from t1_vectorstore.indexing.chunking import Chunker
 from t1_vectorstore.readers import read_jsonl
 from t1_vectorstore.types import Document
-from tests.indexing.bad_documents import bad_documents, of_taken_ids
+from tests.indexing.bad_documents import bad_documents, with_taken_ids
 
 LONG = Document("\n\n".join(f"Paragraph {n}, with a few words in it." for n in range(12)), "long")
 
 
 def mixed(good: list[Document], bad: list[Document]) -> list[Document]:
-    """In any order, but that those whose ids are taken come last."""
+    """Shuffle the documents, but put those whose ids are taken last."""
     documents = [*good, LONG, *bad]
     random.Random(0).shuffle(documents)
-    return [*documents, *of_taken_ids(good[0], LONG)]
+    return [*documents, *with_taken_ids(good[0], LONG)]
 
 
 @pytest.mark.parametrize(("model", "count"), [("fake", 10_000), ("t1-mini", 150)])
-def test_each_is_reported_by_id_and_every_good_one_is_stored(tmp_path: Path, model: str, count: int) -> None:
+def test_each_bad_document_is_reported_and_every_good_one_is_stored(tmp_path: Path, model: str, count: int) -> None:
     embedder = T1Embedder.fake(8) if model == "fake" else T1Embedder.load(model, truncation="allow")
     bad = list(bad_documents())
-    taken = list(of_taken_ids(Document("d0", "d0"), LONG))
+    taken = list(with_taken_ids(Document("d0", "d0"), LONG))
     good = [Document(f"good {n}", f"d{n}", {"n": n}) for n in range(count - len(bad) - len(taken) - 1)]
     dead = tmp_path / "dead.jsonl"
     with Collection.open(tmp_path / "index", identity=embedder.identity) as collection:
@@ -47,7 +47,7 @@ def test_each_is_reported_by_id_and_every_good_one_is_stored(tmp_path: Path, mod
 
 
 def test_no_dead_letter_is_read_back_as_another_document(tmp_path: Path) -> None:
-    """Each is either unreadable again, or the very document that failed, or fails again."""
+    """Each dead letter is unreadable, is the document that failed, or fails again."""
     embedder, dead = T1Embedder.fake(8), tmp_path / "dead.jsonl"
     bad = {str(document.id): document for document in bad_documents()}
     with Collection.open(":memory:", identity=embedder.identity) as collection:

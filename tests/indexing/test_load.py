@@ -19,7 +19,7 @@ from tests.indexing.loads import LONG, both_engines, content, counts, run
 
 
 @both_engines
-def test_documents_are_cut_encoded_and_stored(embedder: T1Embedder, collection: Collection) -> None:
+def test_documents_are_split_encoded_and_stored(embedder: T1Embedder, collection: Collection) -> None:
     report = run(iter([Document("short", "a", {"k": 1}), Document(LONG, "b"), Document("no id")]), embedder, collection)
     assert counts(report) == (3, 14, 0, 14, 0, 0)
     assert report.encoded == 14
@@ -30,7 +30,7 @@ def test_documents_are_cut_encoded_and_stored(embedder: T1Embedder, collection: 
     assert chunk.document_id == "b"
 
 
-def test_the_vectors_are_those_of_the_chunks_they_are_stored_with(embedder: T1Embedder, collection: Collection) -> None:
+def test_each_chunk_is_stored_with_its_own_vector(embedder: T1Embedder, collection: Collection) -> None:
     run([Document(LONG, "b")], embedder, collection)
     for point in collection.scroll(with_vectors=True):
         assert point.vector @ embedder.embed_documents([point.chunk.text]).vectors[0] == pytest.approx(1)
@@ -44,7 +44,7 @@ def test_a_rerun_encodes_nothing(embedder: T1Embedder, collection: Collection) -
     assert report.encoded == report.tokens == 0
 
 
-def test_what_changed_is_stored_again_and_only_that(embedder: T1Embedder, collection: Collection) -> None:
+def test_only_changed_documents_are_stored_again(embedder: T1Embedder, collection: Collection) -> None:
     run([Document("a", "a", {"v": 1}), Document("b", "b"), Document(LONG, "c")], embedder, collection)
     report = run(
         [Document("a", "a", {"v": 2}), Document("b", "b"), Document(LONG + "\n\nEnd.", "c")], embedder, collection
@@ -56,7 +56,7 @@ def test_what_changed_is_stored_again_and_only_that(embedder: T1Embedder, collec
 @both_engines
 @pytest.mark.parametrize("before", [1, 2, 130])
 @pytest.mark.parametrize("after", [1, 2, 3])
-def test_no_chunk_of_an_earlier_version_stays(
+def test_all_chunks_of_an_earlier_version_are_deleted(
     embedder: T1Embedder, collection: Collection, before: int, after: int
 ) -> None:
     def version(paragraphs: int) -> Document:
@@ -84,8 +84,10 @@ class Interrupted(BaseException):
 
 
 @both_engines
-@pytest.mark.parametrize("moment", range(0, 45, 4))
-def test_an_interrupted_load_is_completed_by_a_rerun(embedder: T1Embedder, collection: Collection, moment: int) -> None:
+@pytest.mark.parametrize("interrupt_after", range(0, 45, 4))
+def test_an_interrupted_load_is_completed_by_a_rerun(
+    embedder: T1Embedder, collection: Collection, interrupt_after: int
+) -> None:
     run([Document(LONG + LONG, "b"), Document("x", "c")], embedder, collection)
     documents = [Document("a", "a"), Document(LONG, "b"), Document(LONG[::-1], "c"), Document("d", "d")]
     steps = 0
@@ -93,7 +95,7 @@ def test_an_interrupted_load_is_completed_by_a_rerun(embedder: T1Embedder, colle
     def interrupt(progress: LoadProgress) -> None:
         nonlocal steps
         steps += 1
-        if steps > moment:
+        if steps > interrupt_after:
             raise Interrupted
 
     with contextlib.suppress(Interrupted):
@@ -105,7 +107,7 @@ def test_an_interrupted_load_is_completed_by_a_rerun(embedder: T1Embedder, colle
         assert content(collection) == content(fresh)
 
 
-def test_a_failing_store_ends_the_load_and_keeps_what_is_stored(
+def test_a_failing_store_ends_the_load_and_keeps_the_stored_chunks(
     embedder: T1Embedder, collection: Collection, monkeypatch: Any
 ) -> None:
     calls = 0
@@ -144,7 +146,7 @@ def test_another_models_collection_is_refused_before_anything_is_read(embedder: 
             load([], T1Embedder.fake(16), Collection.open(":memory:", identity=embedder.identity), batch_chunks=0)
 
 
-def test_by_default_nothing_is_longer_than_the_model_reads(embedder: T1Embedder, collection: Collection) -> None:
+def test_default_chunks_are_not_truncated_by_the_model(embedder: T1Embedder, collection: Collection) -> None:
     text = "é" * 3000  # two byte tokens each, under a limit of 512
     assert embedder.excess_tokens(text) > 0
     report = load([Document(text, "a")], embedder, collection)
@@ -154,7 +156,7 @@ def test_by_default_nothing_is_longer_than_the_model_reads(embedder: T1Embedder,
     assert max(len(chunk.text) for chunk in chunks) <= 200
 
 
-def test_source_and_callback_stay_in_the_calling_thread(embedder: T1Embedder, collection: Collection) -> None:
+def test_source_and_callback_run_in_the_calling_thread(embedder: T1Embedder, collection: Collection) -> None:
     threads = set()
 
     def source() -> Iterator[Document]:
@@ -166,10 +168,10 @@ def test_source_and_callback_stay_in_the_calling_thread(embedder: T1Embedder, co
     assert threads == {threading.get_ident()}
 
 
-def test_what_the_source_raises_passes_as_it_is_and_leaves_no_thread(
+def test_an_error_of_the_source_is_raised_unchanged_and_leaves_no_thread(
     embedder: T1Embedder, collection: Collection
 ) -> None:
-    error = OSError("the cable is out")
+    error = OSError("connection lost")
 
     def source() -> Iterator[Document]:
         for n in range(600):
@@ -177,13 +179,13 @@ def test_what_the_source_raises_passes_as_it_is_and_leaves_no_thread(
         raise error
 
     before = threading.active_count()
-    with pytest.raises(OSError, match="the cable is out") as caught:
+    with pytest.raises(OSError, match="connection lost") as caught:
         run(source(), embedder, collection)
     assert caught.value is error
     assert threading.active_count() == before
 
 
-def test_parts_of_a_source_are_loaded_side_by_side(embedder: T1Embedder, collection: Collection) -> None:
+def test_parts_of_a_source_can_be_loaded_at_the_same_time(embedder: T1Embedder, collection: Collection) -> None:
     parts = [
         [Document(f"text {n}", str(n)) for n in range(part, 1000, 4)] + [Document("", f"e{part}")] for part in range(4)
     ]
@@ -197,11 +199,13 @@ def test_parts_of_a_source_are_loaded_side_by_side(embedder: T1Embedder, collect
 
 
 @pytest.mark.parametrize("character", ["a", "é", "e\u0301", "\u0958", "\ufb2c", "\U0001f600", "\ufdfa", "\x00", " "])
-def test_what_surely_fits_is_never_cut(embedder: T1Embedder, character: str) -> None:
-    """Told without tokenising; checked against the tokenizers of the fake and of the bundled model."""
+def test_a_text_that_surely_fits_is_never_truncated(embedder: T1Embedder, character: str) -> None:
+    """Compare the quick check with the tokenizers of the fake and of the bundled model."""
     for prompter in (embedder._prompter, T1Embedder.load("t1-mini")._prompter):
-        told = {number: prompter.surely_fits(character * number) for number in range(1, 700)}
-        assert not told[699]
-        assert all(prompter.documents([character * number])[0].dropped == 0 for number in told if told[number])
+        surely_fits = {number: prompter.surely_fits(character * number) for number in range(1, 700)}
+        assert not surely_fits[699]
+        assert all(
+            prompter.documents([character * number])[0].dropped == 0 for number in surely_fits if surely_fits[number]
+        )
     if character == "a":
-        assert told[400]
+        assert surely_fits[400]

@@ -1,4 +1,4 @@
-"""A load names every document that it could not store, and tells how far it has come."""
+"""A load reports every document that it could not store, and its progress."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ BAD = [
 
 
 @both_engines
-def test_a_bad_document_is_named_and_takes_no_other_along(embedder: T1Embedder, collection: Collection) -> None:
+def test_a_bad_document_is_reported_and_the_others_are_stored(embedder: T1Embedder, collection: Collection) -> None:
     good = [Document(f"good {n}", f"g{n}") for n in range(len(BAD))]
     mixed = [document for pair in zip(good, BAD, strict=True) for document in pair]
     report = run(mixed, embedder, collection)
@@ -47,10 +47,12 @@ def test_a_bad_document_is_named_and_takes_no_other_along(embedder: T1Embedder, 
     assert report.failed == len(BAD)
 
 
-def test_a_text_that_the_model_refuses_is_found(collection: Collection, embedder: T1Embedder, monkeypatch: Any) -> None:
+def test_a_text_that_the_model_refuses_is_reported_alone(
+    collection: Collection, embedder: T1Embedder, monkeypatch: Any
+) -> None:
     def picky(texts: list[str], **settings: Any) -> DocumentEmbeddings:
         if any("poison" in text for text in texts):
-            raise ValueError("I will not read that")
+            raise ValueError("refused")
         return T1Embedder.embed_documents(embedder, texts, **settings)
 
     monkeypatch.setattr(embedder, "embed_documents", picky)
@@ -61,7 +63,7 @@ def test_a_text_that_the_model_refuses_is_found(collection: Collection, embedder
     assert collection.count() == 99
 
 
-def test_of_documents_with_one_id_the_first_is_kept(embedder: T1Embedder, collection: Collection) -> None:
+def test_the_first_document_with_an_id_is_stored(embedder: T1Embedder, collection: Collection) -> None:
     documents = [Document(text, "a") for text in ("one", "one", "two", "three", LONG)]
     report = run(documents, embedder, collection)
     assert content(collection) == {"a": "one"}
@@ -75,11 +77,11 @@ def test_a_document_named_like_a_chunk_of_another_is_reported(embedder: T1Embedd
     assert collection.count() == 12
 
 
-def test_what_a_larger_chunk_size_cuts_off_is_reported(embedder: T1Embedder, collection: Collection) -> None:
+def test_chunks_that_the_model_truncates_are_reported(embedder: T1Embedder, collection: Collection) -> None:
     report = load([Document("x " * 400, "a")], embedder, collection, chunker=Chunker(10_000))
-    (cut,) = report.truncations
-    assert (cut.id, report.truncated) == ("a", 1)
-    assert 0 < cut.dropped_tokens < cut.total_tokens == 800
+    (truncated,) = report.truncations
+    assert (truncated.id, report.truncated) == ("a", 1)
+    assert 0 < truncated.dropped_tokens < truncated.total_tokens == 800
 
 
 def test_progress_only_grows(embedder: T1Embedder, collection: Collection) -> None:
@@ -96,7 +98,9 @@ def counts_of(progress: LoadProgress) -> tuple[int, ...]:
     return progress.documents, progress.chunks, progress.unchanged, progress.encoded, progress.stored, progress.tokens
 
 
-def test_a_reader_tells_what_it_cannot_read(embedder: T1Embedder, collection: Collection, tmp_path: Path) -> None:
+def test_items_that_a_reader_cannot_read_are_reported(
+    embedder: T1Embedder, collection: Collection, tmp_path: Path
+) -> None:
     file, dead = tmp_path / "c.jsonl", tmp_path / "dead.jsonl"
     file.write_text('{"id": "a", "text": "a"}\nnot json\n{"id": "b", "text": ""}\n')
     report = run(partial(read, file), embedder, collection, dead_letters=dead)  # type: ignore[arg-type]
@@ -105,7 +109,7 @@ def test_a_reader_tells_what_it_cannot_read(embedder: T1Embedder, collection: Co
     assert [json.loads(line).get("id") for line in dead.read_text().splitlines()] == [None, "b"]
 
 
-def test_the_report_names_no_more_than_it_is_asked_to(
+def test_the_report_lists_at_most_max_reported_failures(
     embedder: T1Embedder, collection: Collection, tmp_path: Path
 ) -> None:
     bad = [Document("", str(n)) for n in range(30)]
@@ -118,7 +122,7 @@ def test_the_report_names_no_more_than_it_is_asked_to(
     assert len(load(bad, embedder, collection, max_reported=None, **settings).failures) == 30
 
 
-def test_what_is_lost_before_the_end_is_not_reported_as_stored(embedder: T1Embedder, collection: Collection) -> None:
+def test_chunks_lost_before_the_end_are_reported_as_failures(embedder: T1Embedder, collection: Collection) -> None:
     def source() -> Iterator[Document]:
         for n in range(3000):  # the first batches are stored before the last is read
             yield Document(str(n), str(n))
@@ -129,5 +133,5 @@ def test_what_is_lost_before_the_end_is_not_reported_as_stored(embedder: T1Embed
     assert (report.stored, report.verified, report.complete) == (3000, 2998, False)
     reasons = {failure.id: failure.reason for failure in report.failures}
     assert reasons.keys() == {"7", "9"}
-    assert "is gone again" in reasons["7"]
-    assert "is overwritten" in reasons["9"]
+    assert "is missing again" in reasons["7"]
+    assert "was overwritten" in reasons["9"]

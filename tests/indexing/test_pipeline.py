@@ -1,4 +1,4 @@
-"""The pipeline overlaps its steps, keeps their order, bounds what is under way and lets nothing outlive an error."""
+"""The pipeline overlaps its steps, keeps their order, bounds the items in progress, and stops at an error."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from t1_vectorstore.indexing.pipeline import Pipeline, Stopped
 Work = list[str]
 
 
-def nothing() -> None:
+def no_callback() -> None:
     pass
 
 
 def step(name: str) -> object:
-    def take(work: Work) -> None:
+    def run_step(work: Work) -> None:
         work.append(name)
 
-    return take
+    return run_step
 
 
 def run(steps: list[object], works: list[Work]) -> None:
     with Pipeline(steps, depth=4) as pipeline:  # type: ignore[arg-type]
         for work in works:
-            pipeline.submit(work, nothing)
-        pipeline.wait(0, nothing)
+            pipeline.submit(work, no_callback)
+        pipeline.wait(0, no_callback)
 
 
-def test_each_piece_goes_through_all_steps_in_order() -> None:
+def test_each_item_goes_through_all_steps_in_order() -> None:
     order: list[Work] = []
     works: list[Work] = [[] for _ in range(20)]
     run([step("a"), step("b"), order.append], works)
@@ -38,48 +38,48 @@ def test_each_piece_goes_through_all_steps_in_order() -> None:
     assert [id(work) for work in order] == [id(work) for work in works]
 
 
-def test_the_steps_work_at_the_same_time() -> None:
-    meeting = threading.Barrier(3, timeout=60)  # broken, and so an error, if three steps are never at work together
+def test_the_steps_run_at_the_same_time() -> None:
+    barrier = threading.Barrier(3, timeout=60)  # raises an error if the three steps never run together
 
     works = [[], [], []]  # type: ignore[var-annotated]
-    met: list[int] = []
+    passed: list[int] = []
 
-    def first_to_come(number: int) -> object:
-        def take(work: Work) -> None:
+    def meet(number: int) -> object:
+        def run_step(work: Work) -> None:
             if work is works[2 - number]:
-                met.append(meeting.wait())
+                passed.append(barrier.wait())
 
-        return take
+        return run_step
 
-    with Pipeline([first_to_come(0), first_to_come(1), first_to_come(2)], depth=3) as pipeline:  # type: ignore[list-item]
+    with Pipeline([meet(0), meet(1), meet(2)], depth=3) as pipeline:  # type: ignore[list-item]
         for work in works:
-            pipeline.submit(work, nothing)
-        pipeline.wait(0, nothing)
-    assert sorted(met) == [0, 1, 2]
+            pipeline.submit(work, no_callback)
+        pipeline.wait(0, no_callback)
+    assert sorted(passed) == [0, 1, 2]
 
 
-def test_no_more_is_under_way_than_the_depth() -> None:
-    under_way, most = 0, 0
+def test_at_most_depth_items_are_in_progress() -> None:
+    in_progress, most = 0, 0
     lock = threading.Lock()
 
-    def leave(work: Work) -> None:
-        nonlocal under_way
+    def finish(work: Work) -> None:
+        nonlocal in_progress
         time.sleep(0.001)
         with lock:
-            under_way -= 1
+            in_progress -= 1
 
-    with Pipeline([step("a"), leave], depth=3) as pipeline:  # type: ignore[list-item]
+    with Pipeline([step("a"), finish], depth=3) as pipeline:  # type: ignore[list-item]
         for _ in range(50):
-            pipeline.wait(2, nothing)
+            pipeline.wait(2, no_callback)
             with lock:
-                under_way += 1
-                most = max(most, under_way)
-            pipeline.submit([], nothing)
+                in_progress += 1
+                most = max(most, in_progress)
+            pipeline.submit([], no_callback)
     assert most <= 3
 
 
 @pytest.mark.parametrize("failing", range(3))
-def test_an_error_of_a_step_stops_all_and_is_raised_as_it_is(failing: int) -> None:
+def test_an_error_of_a_step_stops_all_steps_and_is_raised_unchanged(failing: int) -> None:
     error = LookupError("mine")
     done: list[Work] = []
     works: list[Work] = [[] for _ in range(1000)]
@@ -88,7 +88,7 @@ def test_an_error_of_a_step_stops_all_and_is_raised_as_it_is(failing: int) -> No
         if work is works[2]:
             raise error
 
-    steps: list[object] = [nothing_done, nothing_done, done.append]
+    steps: list[object] = [do_nothing, do_nothing, done.append]
     steps.insert(failing, fail)
     before = threading.active_count()
     with pytest.raises(LookupError) as caught:
@@ -98,7 +98,7 @@ def test_an_error_of_a_step_stops_all_and_is_raised_as_it_is(failing: int) -> No
     assert threading.active_count() == before
 
 
-def nothing_done(work: Work) -> None:
+def do_nothing(work: Work) -> None:
     pass
 
 
@@ -108,7 +108,7 @@ def test_an_interruption_ends_a_long_step() -> None:
     def endless(work: Work) -> None:
         try:
             while True:
-                pipeline.go_on()
+                pipeline.check_stopped()
                 time.sleep(0.001)
         except Stopped:
             left.set()
@@ -120,7 +120,7 @@ def test_an_interruption_ends_a_long_step() -> None:
     before = threading.active_count()
     pipeline: Pipeline[Work] = Pipeline([endless], depth=1)
     with pipeline:
-        pipeline.submit([], nothing)
+        pipeline.submit([], no_callback)
         with pytest.raises(KeyboardInterrupt):
             pipeline.submit([], interrupt)
     assert left.is_set()

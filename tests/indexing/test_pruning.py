@@ -1,4 +1,4 @@
-"""Pruning deletes what a source has no more, and nothing else."""
+"""Pruning deletes what a source no longer has, and nothing else."""
 
 from __future__ import annotations
 
@@ -32,46 +32,46 @@ def run(documents: Any, collection: Collection, **settings: Any) -> LoadReport:
     return load(documents, EMBEDDER, collection, chunker=Chunker(100), **settings)
 
 
-def held(collection: Collection) -> set[str]:
+def stored_documents(collection: Collection) -> set[str]:
     return {chunk.document_id for chunk in collection.scroll()}
 
 
-def test_documents_that_the_source_lost_are_deleted_with_all_their_chunks(collection: Collection) -> None:
+def test_removed_documents_are_deleted_with_all_their_chunks(collection: Collection) -> None:
     run([Document("a", "a"), Document(LONG, "long"), Document(LONG, "kept")], collection)
     report = run([Document(LONG, "kept"), Document("b", "b")], collection, prune=True)
-    assert held(collection) == {"kept", "b"}
+    assert stored_documents(collection) == {"kept", "b"}
     assert (report.pruned, report.unchanged, report.stored) == (13, 12, 1)
     assert report.complete
 
 
-def test_many_pages(collection: Collection) -> None:
+def test_a_collection_of_many_pages_is_pruned(collection: Collection) -> None:
     run((Document(str(n), str(n)) for n in range(1000)), collection)
     report = run((Document(str(n), str(n)) for n in range(0, 1000, 3)), collection, prune=True)
-    assert held(collection) == {str(n) for n in range(0, 1000, 3)}
+    assert stored_documents(collection) == {str(n) for n in range(0, 1000, 3)}
     assert report.pruned == 1000 - 334
 
 
-def test_a_filter_limits_it(collection: Collection) -> None:
+def test_a_filter_limits_pruning(collection: Collection) -> None:
     run([Document("a", "a", {"of": "x"}), Document("b", "b", {"of": "x"}), Document("c", "c", {"of": "y"})], collection)
     run([Document("a", "a", {"of": "x"})], collection, prune={"of": "x"})
-    assert held(collection) == {"a", "c"}
+    assert stored_documents(collection) == {"a", "c"}
 
 
 def test_a_document_whose_new_version_fails_keeps_the_old_one(collection: Collection) -> None:
     run([Document("a", "a"), Document("b", "b")], collection)
     report = run([Document(" ", "a")], collection, prune=True)
-    assert held(collection) == {"a"}
+    assert stored_documents(collection) == {"a"}
     assert (report.pruned, report.failed) == (1, 1)
 
 
-def test_chunks_behind_a_gap_are_deleted_with_the_longer_version(collection: Collection) -> None:
+def test_chunks_after_a_gap_are_deleted_with_the_longer_version(collection: Collection) -> None:
     run([Document(LONG, "a")], collection)
-    collection.delete(["a#chunk-2", "a#chunk-3"])  # by hand: no load leaves gaps
+    collection.delete(["a#chunk-2", "a#chunk-3"])  # a load leaves no gaps
     run([Document(LONG[:150], "a")], collection, prune=True)
     assert {chunk.id for chunk in collection.scroll()} == {"a#chunk-0", "a#chunk-1"}
 
 
-def test_a_version_that_the_model_refuses_leaves_every_chunk_of_the_old_one(
+def test_a_refused_new_version_keeps_all_chunks_of_the_old_one(
     collection: Collection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run([Document(LONG, "a")], collection)
@@ -88,39 +88,37 @@ def test_a_version_that_the_model_refuses_leaves_every_chunk_of_the_old_one(
     assert len(list(collection.scroll())) == 12 + 1
 
 
-def test_points_of_another_package_stay(collection: Collection) -> None:
+def test_points_of_another_package_are_kept(collection: Collection) -> None:
     run([Document("a", "a")], collection)
     client = collection._engine._client  # type: ignore[attr-defined]
     foreign = models.PointStruct(id=7, vector=[1.0] * 16, payload={"page_content": "theirs"})
     client.upsert(collection.name, [foreign])
     run([Document("b", "b")], collection, prune=True)
-    assert held(collection) == {"b", "7"}
+    assert stored_documents(collection) == {"b", "7"}
 
 
 @pytest.mark.parametrize("broken", ["not json\n", '{"id": "a"}\n'])
-def test_nothing_is_deleted_on_the_strength_of_half_a_source(
-    collection: Collection, tmp_path: Path, broken: str
-) -> None:
+def test_nothing_is_deleted_if_an_item_cannot_be_read(collection: Collection, tmp_path: Path, broken: str) -> None:
     file = tmp_path / "c.jsonl"
     file.write_text('{"id": "b", "text": "b"}\n' + broken)
     run([Document("a", "a")], collection)
     report = run(partial(read, file), collection, prune=True)
-    assert held(collection) == {"a", "b"}
+    assert stored_documents(collection) == {"a", "b"}
     assert (report.unread, report.pruned, report.complete) == (1, 0, False)
     assert "could not be read" in report.not_pruned
     assert report.failures[0].id is None
     assert "c.jsonl:2" in report.failures[0].reason
 
 
-def test_nothing_is_deleted_when_the_source_breaks_off(collection: Collection) -> None:
+def test_nothing_is_deleted_if_the_source_fails(collection: Collection) -> None:
     def source(on_error: Callable[[CorpusError], None]) -> Iterator[Document]:
         yield Document("b", "b")
-        raise OSError("the cable is out")
+        raise OSError("connection lost")
 
     run([Document("a", "a")], collection)
-    with pytest.raises(OSError, match="the cable is out"):
+    with pytest.raises(OSError, match="connection lost"):
         run(source, collection, prune=True)
-    assert "a" in held(collection)
+    assert "a" in stored_documents(collection)
 
 
 def test_an_empty_source_is_refused(collection: Collection) -> None:
@@ -129,13 +127,13 @@ def test_an_empty_source_is_refused(collection: Collection) -> None:
         run([], collection, prune=True)
     with pytest.raises(ValueError, match="no document"):
         prune([], collection)
-    assert held(collection) == {"a"}
+    assert stored_documents(collection) == {"a"}
 
 
-def test_after_a_load_in_parts_the_whole_source_says_what_to_prune(collection: Collection) -> None:
+def test_prune_after_a_load_in_parts_takes_the_whole_source(collection: Collection) -> None:
     run([Document("gone", "gone")], collection)
     parts = [[Document("a", "a")], [Document("b", "b"), Document(" ", "c")]]
     for part in parts:
         run(part, collection)
     assert prune([document for part in parts for document in part], collection) == 1
-    assert held(collection) == {"a", "b"}
+    assert stored_documents(collection) == {"a", "b"}

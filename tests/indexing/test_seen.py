@@ -1,4 +1,4 @@
-"""What a load has had is known exactly, and costs no memory to speak of."""
+"""The ids of a load are remembered exactly."""
 
 from __future__ import annotations
 
@@ -7,46 +7,46 @@ from contextlib import closing
 import pytest
 
 from t1_vectorstore.collection import Collection
-from t1_vectorstore.indexing.chunk_documents import Piece, cut
+from t1_vectorstore.indexing.chunk_documents import PendingChunk, chunk_document
 from t1_vectorstore.indexing.chunking import Chunker
-from t1_vectorstore.indexing.seen_ids import Seen
+from t1_vectorstore.indexing.seen_ids import SeenIds
 from t1_vectorstore.types import Document, ModelIdentity
 
 
-def pieces(document: Document, size: int = 20) -> list[Piece]:
+def split(document: Document, size: int = 20) -> list[PendingChunk]:
     with Collection.open(":memory:", identity=ModelIdentity("m", "f", 4)) as collection:
-        return cut(document, Chunker(size), collection)
+        return chunk_document(document, Chunker(size), collection)
 
 
 def test_the_same_document_is_not_new_and_another_of_its_id_is_refused() -> None:
-    with closing(Seen()) as seen:
-        assert seen.add(pieces(Document("one", "a")))
-        assert not seen.add(pieces(Document("one", "a")))
+    with closing(SeenIds()) as seen:
+        assert seen.add(split(Document("one", "a")))
+        assert not seen.add(split(Document("one", "a")))
         for other in (Document("two", "a"), Document("one", "a", {"k": 1}), Document("one " * 20, "a")):
             with pytest.raises(ValueError, match="came first"):
-                seen.add(pieces(other))
-        [piece] = pieces(Document("other text of the same chunk", "a"), 100)
-        assert seen.wants(piece.chunk)
-        [piece] = pieces(Document("one", "b"))
-        assert not seen.wants(piece.chunk)
+                seen.add(split(other))
+        [pending] = split(Document("other text of the same chunk", "a"), 100)
+        assert seen.contains(pending.chunk)
+        [pending] = split(Document("one", "b"))
+        assert not seen.contains(pending.chunk)
 
 
-def test_chunks_take_their_ids_too() -> None:
-    with closing(Seen()) as seen:
-        seen.add(pieces(Document("one two three four five six", "a")))
+def test_the_ids_of_chunks_are_taken_as_well() -> None:
+    with closing(SeenIds()) as seen:
+        seen.add(split(Document("one two three four five six", "a")))
         with pytest.raises(ValueError, match="came first"):
-            seen.add(pieces(Document("one two three four", "a#chunk-0")))
-        assert not seen.add(pieces(Document("one two three four five six", "a")))
+            seen.add(split(Document("one two three four", "a#chunk-0")))
+        assert not seen.add(split(Document("one two three four five six", "a")))
 
 
-def test_a_document_that_failed_may_still_come_right() -> None:
-    with closing(Seen()) as seen:
+def test_a_failed_document_may_be_followed_by_a_good_one() -> None:
+    with closing(SeenIds()) as seen:
         seen.add_failed("a")
         seen.add_failed(7)
         seen.add_failed("\ud800")
-        older = pieces(Document("one two three four five six", "a"))
-        assert all(seen.wants(piece.chunk) for piece in older)
-        assert seen.add(pieces(Document("one", "a")))
-        assert not any(seen.wants(piece.chunk) for piece in older)
+        older = split(Document("one two three four five six", "a"))
+        assert all(seen.contains(pending.chunk) for pending in older)
+        assert seen.add(split(Document("one", "a")))
+        assert not any(seen.contains(pending.chunk) for pending in older)
         seen.add_failed("a")
-        assert not seen.add(pieces(Document("one", "a")))
+        assert not seen.add(split(Document("one", "a")))

@@ -1,4 +1,4 @@
-"""What workers open: functions that can be sent to them."""
+"""Functions that create what workers open, and that can be sent to them."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ def collection(url: str, name: str) -> Collection:
 def deadly_collection(
     url: str, name: str, deaths: Path, times: int, *, write: int = 3, before: bool = False
 ) -> Collection:
-    """One of whose writes is the end of its process, before or after it is made, until so many processes have died."""
+    """Open a collection whose write number ``write`` kills its process, ``times`` times over all processes."""
     opened = collection(url, name)
-    put, writes = opened.write, 0
+    original, writes = opened.write, 0
 
     def counted(points: Iterable[Point]) -> int:
         nonlocal writes
         writes += 1
-        deadly = writes == write and claimed(deaths, times)
-        stored = 0 if deadly and before else put(points)
+        deadly = writes == write and claim_death(deaths, times)
+        stored = 0 if deadly and before else original(points)
         if deadly:
             os.kill(os.getpid(), signal.SIGKILL)
         return stored
@@ -47,8 +47,8 @@ def deadly_collection(
     return opened
 
 
-def claimed(deaths: Path, times: int) -> bool:
-    """Whether one of so many deaths was still to be had: each is a file, which only one process can make."""
+def claim_death(deaths: Path, times: int) -> bool:
+    """Return whether fewer than ``times`` processes have died. Each death is a file, which only one can create."""
     for number in range(times):
         try:
             (deaths / str(number)).touch(exist_ok=False)

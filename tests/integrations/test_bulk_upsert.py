@@ -1,4 +1,4 @@
-"""``integrations/bulk_upsert.py`` as it is shipped."""
+"""The example ``integrations/bulk_upsert.py``, unchanged."""
 
 from __future__ import annotations
 
@@ -43,23 +43,25 @@ def test_every_record_is_stored_once(write: Any, tmp_path: Path, capsys: pytest.
         assert store.collection.latest_load.finished
 
 
-def test_what_fails_is_named_and_written_down(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_failures_are_reported_and_written_to_the_dead_letters(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     bad: list[Any] = [{"id": "empty", "text": ""}, {"id": "none", "text": None}]
     source = str(parquet(tmp_path / "a.parquet", [*RECORDS, *bad]))
     dead = tmp_path / "dead.jsonl"
     arguments = [source, "--to", str(tmp_path / "index"), "--dead-letters", str(dead)]
     assert main(arguments, embedder=T1Embedder.fake()) == 1
-    told = capsys.readouterr()
-    assert "2 failures; the collection holds 5 chunks" in told.out
-    assert "failed: empty: the text is empty" in told.err
-    assert "None" not in told.err.replace("NoneType", "")
+    output = capsys.readouterr()
+    assert "2 failures; the collection holds 5 chunks" in output.out
+    assert "failed: empty: the text is empty" in output.err
+    assert "None" not in output.err.replace("NoneType", "")
     written = [json.loads(line) for line in dead.read_text().splitlines()]
     assert {entry.get("id") for entry in written} == {None, "empty"}
     assert any("row 7" in entry["t1_failure"] for entry in written)
 
 
 @pytest.mark.parametrize(
-    ("arguments", "complaint"),
+    ("arguments", "message"),
     [
         (["nowhere.jsonl", "--to", "index"], "no such file"),
         (["broken.parquet", "--to", "index"], "cannot be read as Parquet"),
@@ -67,8 +69,8 @@ def test_what_fails_is_named_and_written_down(tmp_path: Path, capsys: pytest.Cap
         (["good.jsonl", "--to", "index", "--model", "nowhere"], "no checkpoint 'nowhere'"),
     ],
 )
-def test_mistakes_end_in_one_line(
-    arguments: list[str], complaint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+def test_errors_are_reported_in_one_line(
+    arguments: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("broken.parquet").write_text("not parquet")
@@ -77,10 +79,10 @@ def test_mistakes_end_in_one_line(
     assert main(arguments, embedder=fake) == 1
     errors = capsys.readouterr().err.splitlines()
     assert len(errors) == 1
-    assert complaint in errors[0]
+    assert message in errors[0]
 
 
-def test_parquet_without_its_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_extra_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from t1_vectorstore.readers import read
 
     source = parquet(tmp_path / "a.parquet", RECORDS)

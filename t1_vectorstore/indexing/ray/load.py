@@ -1,9 +1,8 @@
-"""The driver: makes sure that the load can work, hands out the shards, and puts the reports together."""
+"""The driver of a load on Ray: it checks that the load can work, starts the workers and merges their reports."""
 
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack, closing
@@ -14,107 +13,129 @@ from pathlib import Path
 from t1_vectorstore.collection import Collection
 from t1_vectorstore.embedding.embedder import T1Embedder
 from t1_vectorstore.errors import MissingExtraError
-from t1_vectorstore.indexing import MAX_REPORTED, Failure, LoadProgress, LoadReport, merge_reports
-from t1_vectorstore.indexing.chunking import DEFAULT_SIZE, Chunker
-from t1_vectorstore.indexing.ray.cluster import LOCAL, cluster
-from t1_vectorstore.indexing.ray.duplicates import Duplicates
-from t1_vectorstore.indexing.ray.run import Workers, outcomes
+from t1_vectorstore.indexing import Failure, LoadReport, merge_reports
+from t1_vectorstore.indexing.chunking import Chunker
+from t1_vectorstore.indexing.id_table import IdTable
+from t1_vectorstore.indexing.ray.cluster import cluster
+from t1_vectorstore.indexing.ray.options import RayLoadOptions
+from t1_vectorstore.indexing.ray.run import run_shards
 from t1_vectorstore.indexing.ray.worker import Task
-from t1_vectorstore.readers import FAILURE_FIELD, RECORD_READERS, Fields, check
+from t1_vectorstore.options import takes_options
+from t1_vectorstore.readers import FAILURE_FIELD, RECORD_READERS, check
 from t1_vectorstore.readers.lines import content_suffix
 
 
+@takes_options(RayLoadOptions)
 def load_on_ray(
     shards: Iterable[str | Path],
     embedder: Callable[[], T1Embedder],
     collection: Callable[[], Collection],
-    *,
-    workers: Workers = Workers(),
-    address: str = LOCAL,
-    fields: Fields = Fields(),
-    chunk_size: int = DEFAULT_SIZE,
-    overlap: int = 0,
-    dead_letters: str | os.PathLike[str] | None = None,
-    max_reported: int | None = MAX_REPORTED,
-    on_progress: Callable[[LoadProgress], None] | None = None,
+    options: RayLoadOptions,
 ) -> LoadReport:
-    """Bring shards of a corpus into a collection on a server, by several workers at once.
+    """Load the shards of a corpus into a collection on a server, with several workers at once.
 
-    Each shard is loaded as ``ingest.load`` does it, with the same ids and hashes. A worker that is lost is replaced,
-    and its shard is loaded again, which encodes only what is missing; a job that was ended in any way is completed by
-    running it again. A document must be in one shard only: another one of its id elsewhere is reported as failed, and
-    which of the two is stored is not decided. The very same one elsewhere counts as ``repeated``, and its chunks once
-    more.
+    Each shard is loaded as by ``indexing.load``, with the same ids and hashes. A lost worker is replaced, and its shard
+    is loaded again, which encodes only what is missing; an interrupted load is completed by running it again. A
+    document should be in one shard only: another document with its id in another shard is reported as failed, and
+    either of the two may be stored. An equal document in another shard counts as ``repeated``, and its chunks are
+    counted again.
 
     Args:
-        shards: files of records, such as JSON Lines or Parquet, under paths that every worker can read. More shards
-            than workers keep them all busy to the end.
-        embedder: makes the model, in each worker: ``partial(T1Embedder.load, "t1-mini", truncation="allow")``.
-        collection: opens the collection, here and in each worker: ``partial(Collection.open, url, identity=identity)``.
-            Here it comes first, so that it is created, or refused, before any worker starts.
-        workers: how many, and what each needs.
-        address: of a Ray cluster (``auto`` on one of its machines); ``local`` starts Ray on this one. A process that is
-            connected to Ray already stays so.
-        fields: which fields of a record hold what.
-        chunk_size: characters in a chunk at most.
-        overlap: characters that a chunk repeats of the one before.
-        dead_letters: a file that takes every document that was not stored; what it holds is replaced.
-        max_reported: Maximum number of failures, and of truncated chunks, listed in the report; ``None`` lists all.
-        on_progress: told a few times a second, in the calling thread.
+        shards: Files of records, such as JSON Lines or Parquet, at paths that every worker can read. More shards than
+            workers keep all workers busy to the end.
+        embedder: Creates the model, in each worker: ``partial(T1Embedder.load, "t1-mini", truncation="allow")``.
+        collection: Opens the collection, first here, so that it is created or refused before any worker starts, and
+            then in each worker: ``partial(Collection.open, url, identity=identity)``.
+        options: Keyword arguments, the fields of :class:`RayLoadOptions`.
 
     Raises:
-        ValueError: no shard, something else than a file of records, or a collection that only one process can open.
-        CorpusError: a shard is not there.
-        CollectionMismatch: the collection holds another model's vectors.
-        MissingExtraError: ray is not installed.
-        BackendError: the model failed, a shard's workers were lost again and again, or there is no such cluster.
-        StoreError: the collection failed. What was stored stays, and a rerun goes on from there.
+        ValueError: No shard, a shard that is not a file of records, or a collection that only one process can open.
+        CorpusError: A shard does not exist.
+        CollectionMismatch: The collection holds another model's vectors.
+        MissingExtraError: Ray is not installed.
+        BackendError: The model failed, the workers of a shard were lost repeatedly, or there is no such cluster.
+        StoreError: The collection failed. Stored chunks are kept, and a rerun continues from there.
     """
     paths = [Path(shard).resolve() for shard in dict.fromkeys(shards)]
     check_shards(paths)
-    Chunker(chunk_size, overlap)
+    Chunker(options.chunk_size, options.overlap)  # refuses invalid sizes
     with collection() as opened:
         if opened.engine != "server":
             raise ValueError(
                 f"{opened.location} can be open in one process only; several workers need the URL of a Qdrant server"
             )
-    task = Task(embedder, collection, fields, chunk_size, overlap, dead_letters is not None, max_reported)
+    task = Task(embedder, collection, options.model_copy(update={"on_progress": None}))
     started = time.perf_counter()
     with ExitStack() as stack:
-        letters = None if dead_letters is None else stack.enter_context(Path(dead_letters).open("wb"))
-        duplicates = stack.enter_context(closing(Duplicates()))
-        stack.enter_context(cluster(address, workers.count * workers.cpus))
+        file = options.dead_letters
+        dead_letters = None if file is None else stack.enter_context(Path(file).open("wb"))
+        duplicates = stack.enter_context(closing(DuplicateIds()))
+        stack.enter_context(cluster(options.address, options.workers.count * options.workers.cpus))
         report = LoadReport()
-        for outcome in outcomes([str(path) for path in paths], task, workers, on_progress, started):
-            elsewhere = duplicates.add(outcome.shard, outcome.documents)
-            report = merge_reports([report, outcome.report, elsewhere], max_reported=max_reported)
-            if letters is not None:
-                letters.write(outcome.dead_letters)
-                letters.writelines(_letter(failure) for failure in elsewhere.failures)
-                letters.flush()
+        for result in run_shards([str(path) for path in paths], task, options.on_progress, started):
+            found = duplicates.add(result.shard, result.documents)
+            report = merge_reports([report, result.report, found], max_reported=options.max_reported)
+            if dead_letters is not None:
+                dead_letters.write(result.dead_letters)
+                dead_letters.writelines(_dead_letter(failure) for failure in found.failures)
+                dead_letters.flush()
     report = replace(report, seconds=time.perf_counter() - started)
-    if on_progress is not None:
-        on_progress(report)
+    if options.on_progress is not None:
+        options.on_progress(report)
     return report
 
 
 def check_shards(shards: Sequence[str | Path]) -> None:
-    """Refuse what ``load_on_ray`` would refuse, before a collection is made for it.
+    """Refuse shards that ``load_on_ray`` would refuse, before a collection is created for them.
 
     Raises:
-        ValueError: there is no shard, or something else than a file of records.
-        CorpusError: a shard is not there.
-        MissingExtraError: ray, or what a shard is read with, is not installed.
+        ValueError: No shard, or a shard that is not a file of records.
+        CorpusError: A shard does not exist.
+        MissingExtraError: Ray, or a library that a shard needs, is not installed.
     """
     for path in map(Path, shards):
         if path.is_dir() or (path.exists() and content_suffix(path) not in RECORD_READERS) or str(path) == "-":
-            raise ValueError(f"{path}: workers take files of records ({', '.join(RECORD_READERS)}); name each of them")
+            raise ValueError(f"{path}: workers read files of records ({', '.join(RECORD_READERS)}); give each of them")
     check(shards)
     if not shards:
         raise ValueError("there is no shard to load")
     if find_spec("ray") is None:
-        raise MissingExtraError("ray", "a load by several workers")
+        raise MissingExtraError("ray", "a load on several workers")
 
 
-def _letter(failure: Failure) -> bytes:
+class DuplicateIds:
+    """The ids of all documents, each with its shard, to find those in several shards, which no worker can see."""
+
+    def __init__(self) -> None:
+        self._ids = IdTable()  # content digest, and the position of the shard in the list
+        self._shards: list[str] = []
+
+    def add(self, shard: str, documents: Iterable[tuple[str, bytes]]) -> LoadReport:
+        """Compare the ids and digests of a shard's documents with those of earlier shards.
+
+        Returns:
+            Repeated and failed documents, to be merged into the load's report.
+        """
+        position = len(self._shards).to_bytes(8, "big")
+        self._shards.append(shard)
+        repeated = 0
+        failures: list[Failure] = []
+        for document_id, digest in dict(reversed(list(documents))).items():  # of equal ids, the first one was stored
+            found = self._ids.get(document_id)
+            if found is None:
+                self._ids[document_id] = digest + position
+            elif found[:-8] == digest:
+                repeated += 1
+            else:
+                other = self._shards[int.from_bytes(found[-8:], "big")]
+                reason = f"{shard} and {other} have different documents with this id, and either may be stored now"
+                failures.append(Failure(document_id, f"{reason}; give each its own id and load them again"))
+        return LoadReport(repeated=repeated, failed=len(failures), failures=tuple(failures))
+
+    def close(self) -> None:
+        """Delete all ids."""
+        self._ids.close()
+
+
+def _dead_letter(failure: Failure) -> bytes:
     return (json.dumps({"id": failure.id, FAILURE_FIELD: failure.reason}) + "\n").encode("ascii")

@@ -1,4 +1,4 @@
-"""How far each shard is, told by the workers as they go: what a worker has stored is known after it was lost."""
+"""Progress of each shard, reported by the workers while they run, so that a lost worker's work is known."""
 
 from __future__ import annotations
 
@@ -8,20 +8,24 @@ from dataclasses import asdict, replace
 from t1_vectorstore.indexing import LoadProgress, LoadReport, merge_reports
 
 
-class Ledger:
-    """The attempts at each shard, in their order, and how far each got. A Ray actor on the machine of the driver."""
+class ShardProgress:
+    """The attempts to load each shard, in order, and the progress of each. A Ray actor on the driver's machine."""
 
     def __init__(self) -> None:
         self._attempts: dict[str, list[LoadProgress]] = {}
 
     def begin(self, shard: str) -> int:
-        """A worker takes a shard; its number among those that did, from 0."""
+        """Begin an attempt, and return its number, from 0."""
         attempts = self._attempts.setdefault(shard, [])
         attempts.append(LoadProgress())
         return len(attempts) - 1
 
-    def futile(self, shard: str) -> int:
-        """How many of the latest attempts, the one under way left out, were lost without storing anything."""
+    def report(self, shard: str, attempt: int, progress: LoadProgress) -> None:
+        """Store the progress of an attempt."""
+        self._attempts[shard][attempt] = progress
+
+    def failed_in_a_row(self, shard: str) -> int:
+        """Return how many of the latest attempts, before the current one, were lost without storing anything."""
         count = 0
         for attempt in reversed(self._attempts[shard][:-1]):
             if attempt.stored:
@@ -29,32 +33,28 @@ class Ledger:
             count += 1
         return count
 
-    def tell(self, shard: str, attempt: int, progress: LoadProgress) -> None:
-        """An attempt has got so far."""
-        self._attempts[shard][attempt] = progress
-
-    def lost(self, shard: str, attempt: int) -> list[LoadProgress]:
-        """How far the attempts before this one got."""
+    def earlier_attempts(self, shard: str, attempt: int) -> list[LoadProgress]:
+        """Return the progress of the attempts before this one."""
         return self._attempts[shard][:attempt]
 
-    def progress(self) -> LoadProgress:
-        """How far all shards are, by the last attempt at each."""
+    def total(self) -> LoadProgress:
+        """Return the progress of all shards, by the latest attempt at each."""
         return merge_reports(LoadReport(**asdict(attempts[-1])) for attempts in self._attempts.values())
 
 
-def with_lost(report: LoadReport, lost: Iterable[LoadProgress]) -> LoadReport:
-    """The report of a shard, with what earlier attempts at it had done.
+def add_lost_attempts(report: LoadReport, attempts: Iterable[LoadProgress]) -> LoadReport:
+    """Return a shard's report, with the work of lost attempts at it.
 
-    The last attempt has met each chunk of the shard, and counts as unchanged what an earlier one had stored. As far as
-    those told of it, this is set right; what one stored and had no time to tell stays counted as unchanged. So no chunk
-    is counted twice, and none is left out.
+    The last attempt has read each chunk of the shard, and counts as unchanged what an earlier attempt had stored. This
+    counts those chunks as stored, as far as the attempt had reported them; the others stay unchanged. So every chunk is
+    counted exactly once.
     """
-    for attempt in lost:
+    for attempt in attempts:
         stored = min(attempt.stored, report.unchanged)
         report = replace(
             report,
             stored=report.stored + stored,
-            verified=report.verified + stored,  # its hash was just found
+            verified=report.verified + stored,  # the last attempt found their hashes
             unchanged=report.unchanged - stored,
             encoded=report.encoded + attempt.encoded,
             tokens=report.tokens + attempt.tokens,
