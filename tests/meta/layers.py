@@ -105,12 +105,16 @@ def violations(
         for name in owners
         for owner in owners[name] - libraries_used.get(name, set())
     ]
-    for name, imports in (("packages", allowed), ("modules", graph)):
-        try:
-            TopologicalSorter(imports).prepare()
-        except CycleError as error:
-            found.append(f"the {name} import each other in a cycle: {' -> '.join(error.args[1])}")
+    found += _cycles("packages", allowed) + _cycles("modules", graph)
     return sorted(found)
+
+
+def _cycles(what: str, imports: Mapping[str, set[str]]) -> list[str]:
+    try:
+        TopologicalSorter(imports).prepare()
+    except CycleError as error:
+        return [f"the {what} import each other in a cycle: {' -> '.join(error.args[1])}"]
+    return []
 
 
 def _top(module: str) -> str:
