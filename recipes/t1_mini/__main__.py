@@ -13,11 +13,11 @@ from recipes.t1_mini import diseases as disease_data
 from recipes.t1_mini import entailmentbank as entailmentbank_data
 from recipes.t1_mini import factbook as factbook_data
 from recipes.t1_mini import wordnet as wordnet_data
-from t1_vectorstore.cli.errors import Commands
+from t1_vectorstore.cli.commands import CommandGroup
 from t1_vectorstore.cli.train import Out, Seed, empty_folder, print_counts
 
 app = typer.Typer(
-    cls=Commands, no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False
+    cls=CommandGroup, no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False
 )
 
 Source = Annotated[Path, typer.Argument(metavar="SOURCE", help="File or folder of the source.")]

@@ -1,7 +1,8 @@
-"""The ``t1`` command: the only place that prints or exits.
+"""The ``t1`` command: the only module of the package that prints or exits.
 
-Results go to standard output, everything else to standard error. Exit codes: 0 done, 1 failed, 2 wrong usage, 130
-interrupted, by a key or by SIGTERM. What is heavy (the model, the engines) is imported by the command that needs it.
+Results go to standard output, everything else to standard error. Exit codes: 0 success, 1 failure, 2 a mistake in the
+command, 130 interrupted by Ctrl-C or SIGTERM. Heavy modules (the model, the engines) are imported by the command that
+needs them.
 """
 
 from __future__ import annotations
@@ -13,37 +14,40 @@ from typing import Annotated
 import typer
 
 from t1_vectorstore import __version__
+from t1_vectorstore.cli.commands import Command, CommandGroup
 from t1_vectorstore.cli.demo import demo
-from t1_vectorstore.cli.errors import Commands
-from t1_vectorstore.cli.evaluate import evaluate
+from t1_vectorstore.cli.evaluate import evaluate, tune
 from t1_vectorstore.cli.index import index
 from t1_vectorstore.cli.manage import delete, info, optimize
 from t1_vectorstore.cli.reindex import reindex
 from t1_vectorstore.cli.search import search
 from t1_vectorstore.cli.snapshots import pull, restore, snapshot
 from t1_vectorstore.cli.train import add_token, data, train
-from t1_vectorstore.cli.tune import tune
 from t1_vectorstore.cli.verify import verify
 
 app = typer.Typer(
-    cls=Commands,
+    cls=CommandGroup,
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (demo, index, search, info, delete, verify, reindex, snapshot, restore, pull, optimize):
-    app.command()(command)
-app.command("eval")(evaluate)
-app.command()(tune)
-app.command()(train)
-app.command()(add_token)
-app.add_typer(data, name="data")
+SECTIONS = {
+    "Index and search": (demo, index, search, info, delete),
+    "Maintenance": (verify, reindex, snapshot, restore, pull, optimize),
+    "Evaluation": (evaluate, tune),
+    "Training": (train, add_token),
+}
+for section, commands in SECTIONS.items():
+    for command in commands:
+        command_name = "eval" if command is evaluate else None
+        app.command(command_name, cls=Command, rich_help_panel=section)(command)
+app.add_typer(data, name="data", rich_help_panel="Training")
 
 
-def _version(wanted: bool) -> None:
-    if wanted:
+def _print_version(requested: bool) -> None:
+    if requested:
         typer.echo(f"t1-vectorstore {__version__}")
         raise typer.Exit
 
@@ -52,15 +56,16 @@ def _version(wanted: bool) -> None:
 def t1(
     debug: Annotated[bool, typer.Option("--debug", envvar="T1_DEBUG", help="Show tracebacks.")] = False,
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version.")
     ] = False,
 ) -> None:
-    """T1 thinks before it embeds: index documents, search them, and see the thought behind each answer."""
+    """Index documents and search them with T1, which thinks before it embeds."""
 
 
 def main() -> None:
     """Run the command of this process."""
-    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr] # what a terminal cannot show
-    # As Ctrl-C does: what is under way is ended and tidied up. A container's first process would not even end without.
+    # Characters that the output encoding lacks are escaped instead of failing.
+    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    # SIGTERM works like Ctrl-C, so that the command cleans up. A container's first process would even ignore it.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     app()

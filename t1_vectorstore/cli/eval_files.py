@@ -1,4 +1,4 @@
-"""The files that ``t1 eval`` writes: what cannot be written is refused before hours of measuring, not after."""
+"""The files that ``t1 eval`` writes. They are checked before the evaluation, which may take hours."""
 
 from __future__ import annotations
 
@@ -19,24 +19,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class EvalFiles:
-    """What is to be written.
-
-    Attributes:
-        report: the HTML file, if one is wanted.
-        runs: the folder of the TREC run files, if they are.
-    """
+    """The HTML report and the folder of TREC run files; ``None`` for those that are not wanted."""
 
     report: Path | None
     runs: Path | None
 
     def check(self, tasks: Sequence[Benchmark]) -> None:
-        """Make the folders, and see that they can be written to, and that run files can name what is ranked.
+        """Create the folders, and check that the files can be written and that run files can hold all ids.
 
-        Of a user's own index only the documents that are judged are looked at here.
+        Of a user's own index, only the ids of judged documents are checked.
 
         Raises:
-            ValueError: a path that cannot be written, or an id that no run file can hold.
-            CorpusError: the documents cannot be read.
+            ValueError: A path that cannot be written, or an id that no run file can hold.
+            CorpusError: The documents cannot be read.
         """
         from t1_vectorstore.evaluation.runs import check_ids
 
@@ -50,42 +45,42 @@ class EvalFiles:
         if self.report is not None:
             _make_folder(self.report.parent, "--report")
             if self.report.exists() and not (self.report.is_file() and os.access(self.report, os.W_OK)):
-                raise ValueError(f"--report {self.report} is no file that can be written")
+                raise ValueError(f"--report {self.report} cannot be written: it is no writable file")
 
-    def write(self, measured: Sequence[Experiment], facts: Mapping[str, str]) -> None:
-        """Write the files, and say where."""
+    def write(self, experiments: Sequence[Experiment], facts: Mapping[str, str]) -> None:
+        """Write the files, and print the path of the report."""
         from t1_vectorstore.evaluation.report import write_report
 
         if self.report is not None:
-            write_report(measured, self.report, facts={**facts, "command": _command()})
+            write_report(experiments, self.report, facts={**facts, "command": _command()})
             note(f"report: {self.report}")
         if self.runs is not None:
-            _write_runs(measured, self.runs)
+            _write_runs(experiments, self.runs)
 
 
 def _make_folder(folder: Path, option: str) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ValueError(f"{option}: the folder {folder} cannot be made: {error.strerror}") from error
+        raise ValueError(f"{option}: the folder {folder} cannot be created: {error.strerror}") from error
     if not os.access(folder, os.W_OK):
         raise ValueError(f"{option}: the folder {folder} cannot be written to")
 
 
-def _write_runs(measured: Sequence[Experiment], folder: Path) -> None:
-    """One file for each system; of several splits, each in a folder of its name."""
+def _write_runs(experiments: Sequence[Experiment], folder: Path) -> None:
+    """Write one file for each system; with several splits, in a folder for each split."""
     from t1_vectorstore.evaluation.runs import write_trec
 
-    for each in measured:
-        into = folder if len(measured) == 1 else folder / each.benchmark.name.rpartition("/")[2]
-        into.mkdir(parents=True, exist_ok=True)
-        names = _file_names(outcome.run.system for outcome in each.outcomes.values())
-        for outcome in each.outcomes.values():
-            write_trec(outcome.run, into / f"{names[outcome.run.system]}.trec")
+    for experiment in experiments:
+        split_folder = folder if len(experiments) == 1 else folder / experiment.benchmark.name.rpartition("/")[2]
+        split_folder.mkdir(parents=True, exist_ok=True)
+        names = _file_names(experiment.outcomes)
+        for system, outcome in experiment.outcomes.items():
+            write_trec(outcome.run, split_folder / f"{names[system]}.trec")
 
 
 def _file_names(systems: Iterable[str]) -> dict[str, str]:
-    """A name for each system's file; of those that would have the same one, the later ones are numbered."""
+    """Return a file name for each system, with a number if an earlier system has the same one."""
     names: dict[str, str] = {}
     for system in systems:
         plain = name = system.replace(":", "-").replace("/", "-")
@@ -98,5 +93,5 @@ def _file_names(systems: Iterable[str]) -> dict[str, str]:
 
 
 def _command() -> str:
-    """This command as it was given, but for keys to servers: a report is shown to others."""
+    """Return this command without API keys, since a report is shown to others."""
     return re.sub(r"(api[-_]key[= ])\S+", r"\1...", " ".join(["t1", *sys.argv[1:]]))

@@ -1,4 +1,4 @@
-"""``t1 index``: files in, points out."""
+"""``t1 index``: documents into an index."""
 
 from __future__ import annotations
 
@@ -11,27 +11,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from t1_vectorstore.cli import ray as on_ray
-from t1_vectorstore.cli.console import counted, note, one_line, output, print_json, styled
-from t1_vectorstore.cli.errors import FAILED
-from t1_vectorstore.cli.load_log import LoadLog
-from t1_vectorstore.cli.model_flags import ModelFlags, takes_model_flags
+from t1_vectorstore.cli.commands import FAILED
+from t1_vectorstore.cli.console import counted, note, print_json, print_problems, print_text
 from t1_vectorstore.cli.options import (
     ApiKey,
-    ChunkSize,
-    IndexFields,
     Json,
+    ModelFlags,
     Name,
-    OnDisk,
-    Overlap,
-    Quantized,
-    Replicas,
-    Shards,
-    how_to_cut,
-    parse_indexes,
-    parse_storage,
+    NewIndexFlags,
+    SourceFlags,
+    documents_option,
+    output_option,
+    storage_option,
+    takes_flags,
 )
-from t1_vectorstore.cli.progress import load_bar, settling
+from t1_vectorstore.cli.progress import LoadLog, indexing_status, load_bar
 from t1_vectorstore.cli.stores import open_store, open_with_checkpoint
 
 if TYPE_CHECKING:
@@ -39,197 +33,207 @@ if TYPE_CHECKING:
     from t1_vectorstore.errors import CorpusError
     from t1_vectorstore.indexing import LoadProgress, LoadReport
     from t1_vectorstore.indexing.chunking import Chunker
-
-SHOWN = 10
-"""Of many complaints of one kind, so many are printed."""
-KEPT = 1000
-"""And so many are in the JSON; all are counted."""
+    from t1_vectorstore.indexing.ray import Workers
 
 
-@takes_model_flags
+ray_option = partial(typer.Option, rich_help_panel="Ray")
+
+
+@takes_flags
 def index(
     paths: Annotated[
         list[Path],
         typer.Argument(
             metavar="PATH...",
-            help="Folders, .txt, .md, .html, .pdf, .jsonl, .csv, .tsv (all also .gz), .parquet; - for JSONL on stdin.",
+            help="Folders, or files: .txt, .md, .html, .pdf, .jsonl, .csv, .tsv (all also .gz), .parquet. - is JSONL "
+            "on standard input.",
         ),
     ],
-    to: Annotated[str, typer.Option(metavar="DIR|URL", help="The index folder, or the URL of a Qdrant server.")],
     *,
-    model_flags: ModelFlags,
-    name: Name = "t1",
-    text_field: Annotated[str | None, typer.Option(help="Field of the text.  [default: text, after title]")] = None,
-    id_field: Annotated[str | None, typer.Option(help="Field of the id.  [default: id or _id]")] = None,
-    chunk_size: ChunkSize = None,
-    overlap: Overlap = None,
-    hybrid: Annotated[
-        bool | None,
-        typer.Option("--hybrid/--no-hybrid", help="Whether a new index holds the words, too.  [default: no]"),
-    ] = None,
-    index_field: IndexFields = None,
-    tenant: Annotated[str | None, typer.Option(help="Field that says whose a document is, in a new index.")] = None,
-    on_disk: OnDisk = None,
-    quantization: Quantized = None,
-    shards: Shards = None,
-    replicas: Replicas = None,
-    ray: on_ray.Address = None,
-    workers: on_ray.Count = 1,
-    worker_gpus: on_ray.Gpus = 0.0,
+    source_flags: SourceFlags,
     prune: Annotated[
-        bool, typer.Option("--prune", help="At the end, delete what the index holds and these sources do not.")
+        bool, documents_option("--prune", help="Finally delete indexed documents that these sources do not have.")
     ] = False,
+    to: Annotated[str, storage_option(metavar="DIR|URL", help="Index folder, or URL of a Qdrant server.")],
+    name: Name = "t1",
+    api_key: ApiKey = None,
+    storage_flags: NewIndexFlags,
+    model_flags: ModelFlags,
+    ray: Annotated[
+        str | None,
+        ray_option(metavar="ADDRESS", help="Load by workers on Ray: 'local', or a cluster such as 'auto'."),
+    ] = None,
+    workers: Annotated[int, ray_option(min=1, help="Number of workers, each with its own model.")] = 1,
+    worker_gpus: Annotated[float, ray_option(min=0, help="GPUs for each worker; may be a fraction.")] = 0.0,
     dead_letters: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Write what was not stored to this file, as JSONL to be mended and indexed."),
+        output_option(
+            metavar="FILE", help="Write failed documents to this file: JSONL that you can fix and index again."
+        ),
     ] = None,
     log: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Append progress and report to this file, as JSONL.")
+        Path | None, output_option(metavar="FILE", help="Append progress and report to this file, as JSONL.")
     ] = None,
-    api_key: ApiKey = None,
     json: Json = False,
 ) -> None:
-    """Index documents; run it again to add what is new or changed, or to complete what was interrupted.
+    """Index documents, or update an index.
 
-    Exit code 0: all is stored. 1: something was not read or not stored, or the index or the model failed. 2: a mistake
-    in the command; nothing was done. 130: interrupted, also by SIGTERM.
+    Documents that are already indexed unchanged are not encoded again. If a load is interrupted, run the same command
+    again: it continues from there. Options of storage apply to a new index.
+
+    Exit codes: 0, everything is stored. 1, a document was not read or not stored, or the index or the model failed. 2,
+    a mistake in the command; nothing was done. 130, interrupted by Ctrl-C or SIGTERM.
     """
     from t1_vectorstore.collection import Collection
     from t1_vectorstore.embedding.embedder import T1Embedder
     from t1_vectorstore.indexing import chunker_for
-    from t1_vectorstore.readers import Fields, check, read, total_bytes
+    from t1_vectorstore.readers import check, read, total_bytes
 
+    # Mistakes are refused before the model is loaded.
     check(paths)
-    how_to_cut(chunk_size, overlap)  # refuses what cannot work
+    source_flags.chunker()
     if to == ":memory:":
-        raise ValueError("an index in :memory: is gone when this command ends; name a folder or a URL")
-    _check_outputs(paths, dead_letters, log)
-    storage = parse_storage(on_disk=on_disk, quantization=quantization, shards=shards, replicas=replicas)
-    create: dict[str, Any] = {
-        "hybrid": hybrid,
-        "indexes": parse_indexes(index_field),
-        "tenant": tenant,
-        "storage": storage,
-    }
-    team = (
-        None
-        if ray is None
-        else on_ray.plan(paths, to, model_flags.device, count=workers, gpus=worker_gpus, prune=prune)
-    )
-    options = model_flags.parse(here=team is None)
-    skipped = _Complaints()
-    fields = Fields(text_field, id_field)
+        raise ValueError("an index in :memory: is lost when this command ends; name a folder or a URL")
+    _check_output_files(paths, dead_letters, log)
+    create = storage_flags.options()
+    ray_options: dict[str, Any] | None = None
+    if ray is not None:
+        planned = _plan_workers(paths, to, model_flags.device, count=workers, gpus=worker_gpus, prune=prune)
+        ray_options = {"address": ray, "workers": planned}
+    options = model_flags.parse(here=ray_options is None)
+    skipped = _SkippedFiles()
     with ExitStack() as stack:
-        store = None
-        if team is None:
+        if ray_options is None:
             store = stack.enter_context(open_store(to, options, name=name, api_key=api_key, create=create))
             collection = store.collection
-        else:  # the model is loaded by the workers
-            found, options, checkpoint = open_with_checkpoint(to, options, name=name, api_key=api_key, create=create)
-            collection = stack.enter_context(
-                found or Collection.open(to, name=name, identity=checkpoint.identity, api_key=api_key, **create)
+        else:  # only the workers load the model
+            opened = open_with_checkpoint(to, options, name=name, api_key=api_key, create=create)
+            found, options, checkpoint = stack.enter_context(opened)
+            collection = found or stack.enter_context(
+                Collection.open(to, name=name, identity=checkpoint.identity, api_key=api_key, **create)
             )
-        cut = how_to_cut(chunk_size, overlap, collection)
-        kept = stack.enter_context(LoadLog(log)) if log else None
-        with load_bar(None if store is None else total_bytes(paths)) as bar:
-            if store is None:
-                run = on_ray.load_by_workers(
-                    paths,
-                    to,
-                    name=name,
-                    api_key=api_key,
-                    embedder=partial(T1Embedder.from_options, options),
-                    workers=team,
-                    address=ray,
-                    fields=fields,
-                    chunk_size=cut.size,
-                    overlap=cut.overlap,
+        chunker = source_flags.chunker(collection)
+        load_log = stack.enter_context(LoadLog(log)) if log else None
+        with load_bar(total_bytes(paths) if ray_options is None else None) as bar:
+            if ray_options is None:
+                run = partial(
+                    store.add,
+                    partial(read, paths, fields=source_flags.fields(), on_skip=skipped, on_bytes=bar.read),
+                    chunker=chunker_for(store.embedder, size=chunker.size, overlap=chunker.overlap),
+                    prune=prune,
                 )
             else:
-                documents = partial(read, paths, fields=fields, on_skip=skipped, on_bytes=bar.read)
-                chunker = chunker_for(store.embedder, size=cut.size, overlap=cut.overlap)
-                run = partial(store.add, documents, chunker=chunker, prune=prune)
-            listeners = [bar.show, kept.progress] if kept else [bar.show]
-            report = _load(collection, cut, partial(run, dead_letters=dead_letters), listeners)
-        with settling() as show:
+                from t1_vectorstore.indexing.ray import load_on_ray
+
+                run = partial(
+                    load_on_ray,
+                    paths,
+                    partial(T1Embedder.from_options, options),
+                    partial(Collection.open, to, name=name, create=False, api_key=api_key),
+                    fields=source_flags.fields(),
+                    chunk_size=chunker.size,
+                    overlap=chunker.overlap,
+                    **ray_options,
+                )
+            listeners = [bar.show, load_log.progress] if load_log else [bar.show]
+            report = _load(collection, chunker, partial(run, dead_letters=dead_letters), listeners)
+        with indexing_status() as show:
             collection.settle(on_progress=show)
         held = collection.count()
-        if kept:
-            kept.report(report)
+        if load_log:
+            load_log.report(report)
     if json:
-        print_json({**asdict(report), "held": held, "skipped": skipped.count, "skips": skipped.lines})
+        print_json({**asdict(report), "held": held, "skipped": skipped.count, "skips": skipped.first})
     else:
-        _print(report, held, to, skipped)
+        _print_problems(report, skipped)
+        print_text(f"{_summary(report)}\n{to} holds {counted(held, 'chunk')}")
     if not report.complete or (skipped.count and not report.documents):
         raise typer.Exit(FAILED)
 
 
-class _Complaints:
-    """Counts what the readers pass over, and keeps the first of it."""
+def _plan_workers(
+    paths: Sequence[Path], to: str, devices: Sequence[str] | None, *, count: int, gpus: float, prune: bool
+) -> Workers:
+    """Return the workers on Ray, after refusing what they cannot do."""
+    from t1_vectorstore.indexing.ray import Workers, check_shards
+
+    if devices and len(devices) > 1:
+        raise ValueError(f"a worker has one device, not {', '.join(devices)}; with --ray, more --workers use more")
+    check_shards(paths)
+    if "://" not in to:
+        raise ValueError(f"{to} can be open in one process only; with --ray, --to takes the URL of a Qdrant server")
+    if prune:
+        raise ValueError("no worker knows the documents of the others; run t1 index --prune once more without --ray")
+    return Workers(count, gpus=gpus)
+
+
+class _SkippedFiles:
+    """Counts the files that the readers skip, and keeps the first messages."""
 
     def __init__(self) -> None:
         self.count = 0
-        self.lines: list[str] = []
+        self.first: list[str] = []
 
     def __call__(self, error: CorpusError) -> None:
+        from t1_vectorstore.indexing import MAX_REPORTED
+
         self.count += 1
-        if len(self.lines) < KEPT:
-            self.lines.append(str(error))
+        if len(self.first) < MAX_REPORTED:
+            self.first.append(str(error))
 
 
-def _check_outputs(paths: list[Path], *outputs: Path | None) -> None:
-    """Refuse, before the model is loaded, files that cannot be written or that are about to be read."""
-    for output_file in filter(None, outputs):
-        if output_file.is_dir() or not output_file.absolute().parent.is_dir():
-            raise ValueError(f"{output_file} cannot be written: it is a folder, or in a folder that does not exist")
-        if any(path.exists() and output_file.exists() and path.samefile(output_file) for path in paths):
-            raise ValueError(f"{output_file} is to be read as well as written; name another file to write to")
+def _check_output_files(sources: Sequence[Path], *files: Path | None) -> None:
+    """Refuse files that cannot be written, or that are also read."""
+    for file in filter(None, files):
+        if file.is_dir() or not file.absolute().parent.is_dir():
+            raise ValueError(f"{file} cannot be written: it is a folder, or in a folder that does not exist")
+        if any(source.exists() and file.exists() and source.samefile(file) for source in sources):
+            raise ValueError(f"{file} is one of the sources, and would be overwritten; write to another file")
 
 
 def _load(
     collection: Collection,
-    cut: Chunker,
+    chunker: Chunker,
     run: Callable[..., LoadReport],
     listeners: Sequence[Callable[[LoadProgress], None]],
 ) -> LoadReport:
+    """Run the load; if it is interrupted or fails, say how far it got."""
     from t1_vectorstore.errors import T1Error
     from t1_vectorstore.indexing import LoadProgress
 
-    reached = LoadProgress()
+    latest = LoadProgress()
 
     def on_progress(progress: LoadProgress) -> None:
-        nonlocal reached
-        reached = progress
-        for tell in listeners:
-            tell(progress)
+        nonlocal latest
+        latest = progress
+        for listener in listeners:
+            listener(progress)
 
-    def how_far() -> str:
-        stored = f"{counted(reached.stored, 'chunk')} stored, and there to be searched"
-        return f"{stored}; the same command again goes on from there"
+    def state() -> str:
+        return f"{counted(latest.stored, 'chunk')} stored and searchable; run the same command again to continue"
 
     try:
-        with collection.loading(chunk_size=cut.size, overlap=cut.overlap), collection.bulk():
+        with collection.loading(chunk_size=chunker.size, overlap=chunker.overlap), collection.bulk():
             return run(on_progress=on_progress)
     except KeyboardInterrupt:
-        raise KeyboardInterrupt(how_far()) from None
+        raise KeyboardInterrupt(state()) from None
     except T1Error:
-        note(f"not finished: {how_far()}")
+        note(f"not finished: {state()}")
         raise
 
 
-def _print(report: LoadReport, held: int, to: str, skipped: _Complaints) -> None:
+def _print_problems(report: LoadReport, skipped: _SkippedFiles) -> None:
     unread = [failure.reason for failure in report.failures if failure.id is None]
     failed = [f"{failure.id}: {failure.reason}" for failure in report.failures if failure.id is not None]
-    cuts = [f"{cut.id}: {cut.dropped_tokens} of {cut.total_tokens} tokens not read" for cut in report.truncations]
-    _complain("not read", skipped.lines, skipped.count)
-    _complain("unreadable", unread, report.unread)
-    _complain("not stored", failed, report.failed)
-    _complain("stored, but the model read only their beginning (a smaller --chunk-size helps)", cuts, report.truncated)
+    truncated = [f"{cut.id}: {cut.dropped_tokens} of {cut.total_tokens} tokens not read" for cut in report.truncations]
+    print_problems("skipped", skipped.count, skipped.first)
+    print_problems("unreadable", report.unread, unread)
+    print_problems("not stored", report.failed, failed)
+    print_problems("truncated by the model (a smaller --chunk-size helps)", report.truncated, truncated)
     if report.not_pruned:
         note(f"not pruned: {report.not_pruned}")
     if not report.documents:
         note("the sources have no document")
-    output().print(styled(f"{_summary(report)}\n{to} holds {counted(held, 'chunk')}"))
 
 
 def _summary(report: LoadReport) -> str:
@@ -245,13 +249,3 @@ def _summary(report: LoadReport) -> str:
     if report.tokens:
         speed += f", {report.tokens / report.seconds:,.0f} tokens/s, {report.stored / report.seconds:,.0f} points/s"
     return f"{documents}; {chunks} ({speed})"
-
-
-def _complain(what: str, lines: list[str], count: int) -> None:
-    if not count:
-        return
-    note(f"{count:,} {what}:")
-    for line in lines[:SHOWN]:
-        note(f"- {one_line(line, 300)}")
-    if count > len(lines[:SHOWN]):
-        note(f"- ... and {count - len(lines[:SHOWN]):,} more")

@@ -1,90 +1,248 @@
-"""The options that several commands share, and what their values mean."""
+"""Options that several commands share, and the parsing of their values.
+
+Options that belong together are the fields of a dataclass. A command takes them as one parameter; ``takes_flags`` shows
+Typer the fields.
+"""
 
 from __future__ import annotations
 
+import inspect
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, is_dataclass
+from functools import partial, wraps
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
-from t1_vectorstore.options import Storage
 from t1_vectorstore.types import IndexKind
 
 if TYPE_CHECKING:
     from t1_vectorstore.collection import Collection
     from t1_vectorstore.indexing.chunking import Chunker
+    from t1_vectorstore.options import ModelOptions
+    from t1_vectorstore.readers import Fields
 
-Where = Annotated[str, typer.Argument(metavar="DIR|URL", help="An index folder, or the URL of a Qdrant server.")]
-Name = Annotated[str, typer.Option(help="The collection's name.")]
-ApiKey = Annotated[str | None, typer.Option(envvar="QDRANT_API_KEY", help="For a server.", show_envvar=True)]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else, to standard output.")]
+# The sections of a command's help.
+documents_option = partial(typer.Option, rich_help_panel="Documents")
+model_option = partial(typer.Option, rich_help_panel="Model")
+output_option = partial(typer.Option, rich_help_panel="Output")
+search_option = partial(typer.Option, rich_help_panel="Search")
+storage_option = partial(typer.Option, rich_help_panel="Storage")
+
+Where = Annotated[str, typer.Argument(metavar="DIR|URL", help="Index folder, or URL of a Qdrant server.")]
+Name = Annotated[str, storage_option(help="Name of the collection.")]
+ApiKey = Annotated[str | None, storage_option(envvar="QDRANT_API_KEY", help="Qdrant API key.", show_envvar=True)]
+Json = Annotated[bool, output_option("--json", help="Print only JSON on standard output.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
 Filters = Annotated[
     list[str] | None,
-    typer.Option(
+    search_option(
         "--filter",
         metavar="KEY=VALUE",
-        help='Only what has this metadata; repeat it to narrow down, or give JSON: \'{"year": {"gte": 2000}}\'.',
+        help="Restrict to documents with this metadata value. Repeat it for more keys or values, or give JSON: "
+        '\'{"year": {"gte": 2000}}\'.',
     ),
 ]
-IndexFields = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--index-field",
-        metavar="FIELD=KIND",
-        help="Metadata to filter by in a new index, and what it is: keyword, integer, float, bool, datetime or text.",
-    ),
-]
-ChunkSize = Annotated[
-    int | None, typer.Option(help="Characters in a chunk at most.  [default: as in the latest load, else 1600]")
-]
-Overlap = Annotated[
-    int | None,
-    typer.Option(help="Characters that a chunk repeats of the one before.  [default: as in the latest load, else 0]"),
-]
-OnDisk = Annotated[
-    bool | None, typer.Option("--on-disk", help="A new index reads its vectors from disk.", show_default=False)
-]
-Quantized = Annotated[
+Model = Annotated[
     str | None,
-    typer.Option(
-        "--quantization", metavar="int8|binary", help="Smaller copies of the vectors to search by, in a new index."
-    ),
+    model_option(help="'t1-mini' (bundled), a checkpoint folder, or a hub id.  [default: the index's own]"),
 ]
-Shards = Annotated[int | None, typer.Option(help="Parts of a new index, to be spread over a cluster of servers.")]
-Replicas = Annotated[int | None, typer.Option(help="On how many servers of a cluster each part of a new index is.")]
 
 
-def how_to_cut(size: int | None, overlap: int | None, collection: Collection | None = None) -> Chunker:
-    """What the options say; without either, what the collection remembers of its latest load.
+@dataclass(frozen=True)
+class SourceFlags:
+    """How documents are read and cut into chunks. Without sizes, they are those of the index's latest load."""
 
-    Raises:
-        ValueError: sizes that cannot work.
-    """
-    from t1_vectorstore.indexing.chunking import DEFAULT_SIZE, Chunker
+    text_field: Annotated[str | None, documents_option(help="Field of the text.  [default: text, after title]")] = None
+    id_field: Annotated[str | None, documents_option(help="Field of the document id.  [default: id or _id]")] = None
+    chunk_size: Annotated[
+        int | None, documents_option(help="Maximum characters in a chunk.  [default: as in the latest load, else 1600]")
+    ] = None
+    overlap: Annotated[
+        int | None,
+        documents_option(help="Characters that adjacent chunks share.  [default: as in the latest load, else 0]"),
+    ] = None
 
-    latest = collection.latest_load if collection and size is overlap is None else None
-    if latest is not None:
-        return Chunker(latest.chunk_size, latest.overlap)
-    return Chunker(DEFAULT_SIZE if size is None else size, overlap or 0)
+    def fields(self) -> Fields:
+        """Return the names of the fields."""
+        from t1_vectorstore.readers import Fields
+
+        return Fields(self.text_field, self.id_field)
+
+    def chunker(self, collection: Collection | None = None) -> Chunker:
+        """Return a chunker by characters, after checking the sizes."""
+        from t1_vectorstore.indexing.chunking import DEFAULT_SIZE, Chunker
+
+        latest = collection.latest_load if collection and self.chunk_size is self.overlap is None else None
+        if latest is not None:
+            return Chunker(latest.chunk_size, latest.overlap)
+        return Chunker(DEFAULT_SIZE if self.chunk_size is None else self.chunk_size, self.overlap or 0)
 
 
-def parse_storage(**given: Any) -> Storage | None:  # noqa: ANN401 - checked by Storage
-    """How a new index keeps its points; ``None`` without any option.
+@dataclass(frozen=True)
+class StorageFlags:
+    """How a new index is stored."""
 
-    Raises:
-        ValueError: an option with a value that it does not take.
-    """
-    options = {name: value for name, value in given.items() if value is not None}
-    return Storage(**options) if options else None
+    hybrid: Annotated[
+        bool | None,
+        storage_option("--hybrid/--no-hybrid", help="Store words for hybrid searches.  [default: no, or as before]"),
+    ] = None
+    index_field: Annotated[
+        list[str] | None,
+        storage_option(
+            metavar="FIELD=KIND",
+            help="Metadata field to index for filters, and its kind: keyword, integer, float, bool, datetime or text.",
+        ),
+    ] = None
+    tenant: Annotated[str | None, storage_option(help="Metadata field that names the tenant.")] = None
+    on_disk: Annotated[
+        bool | None, storage_option("--on-disk", help="Read the vectors from disk, not memory.", show_default=False)
+    ] = None
+    quantization: Annotated[str | None, storage_option(metavar="int8|binary", help="Search by compressed vectors.")] = (
+        None
+    )
+
+    def options(self) -> dict[str, Any]:
+        """Return the options of ``Collection.open`` for a new index; those that are not given are ``None``."""
+        from t1_vectorstore.options import Storage
+
+        given = {name: getattr(self, name, None) for name in ("on_disk", "quantization", "shards", "replicas")}
+        storage = {name: value for name, value in given.items() if value is not None}
+        return {
+            "hybrid": self.hybrid,
+            "indexes": parse_indexes(self.index_field),
+            "tenant": self.tenant,
+            "storage": Storage(**storage) if storage else None,
+        }
+
+
+@dataclass(frozen=True)
+class NewIndexFlags(StorageFlags):
+    """How a new index is stored, also on a cluster of servers."""
+
+    shards: Annotated[int | None, storage_option(help="Number of shards on a cluster of servers.")] = None
+    replicas: Annotated[int | None, storage_option(help="Number of servers that hold each shard.")] = None
+
+
+@dataclass(frozen=True)
+class ModelFlags:
+    """Which model is loaded, and how it runs."""
+
+    model: Model = None
+    preset: Annotated[
+        str | None, model_option(help="Hub id whose preset describes a checkpoint folder without t1_config.json.")
+    ] = None
+    override: Annotated[
+        list[str] | None,
+        model_option(
+            metavar="FIELD=VALUE",
+            help="Change a field of the checkpoint's specification, such as truncate_dim=128. Search an index with the "
+            "same overrides that it was made with.",
+        ),
+    ] = None
+    device: Annotated[
+        list[str] | None,
+        model_option(
+            metavar="NAME",
+            help="Device, such as cuda:1. Repeat it to share documents among several.  [default: a GPU, else cpu]",
+        ),
+    ] = None
+    dtype: Annotated[
+        str | None,
+        model_option(
+            metavar="NAME",
+            help="Number type of the weights: float32, bfloat16 or float16.  [default: bfloat16 where the device "
+            "computes in it]",
+        ),
+    ] = None
+    batch_tokens: Annotated[
+        int | None, model_option(help="Maximum tokens in a forward pass, to limit memory.  [default: by device type]")
+    ] = None
+    threads: Annotated[
+        int | None,
+        model_option(help="CPU threads for inference.  [default: 1 for a small model, else torch's own number]"),
+    ] = None
+    backend: Annotated[
+        str | None, model_option(metavar="NAME", help="transformers, vllm or remote.  [default: transformers]")
+    ] = None
+    engine_option: Annotated[
+        list[str] | None,
+        model_option(
+            metavar="KEY=VALUE",
+            help="For vllm, an engine argument such as max_model_len=8192; for remote, generate_url=URL and "
+            "embed_url=URL.",
+        ),
+    ] = None
+
+    def parse(self, *, refine_steps: int | None = None, here: bool = True) -> ModelOptions:
+        """Return the options that the flags describe, after checking whether the backend can carry them out.
+
+        Args:
+            refine_steps: Number of refine steps that queries will ask for.
+            here: Whether this command loads the model. Another machine may have other devices and packages.
+
+        Raises:
+            MissingExtraError: A package that the backend needs is not installed.
+            ValueError: A value that a flag, or the backend, does not accept, or a device that this machine lacks.
+        """
+        from t1_vectorstore.backends import check_backend
+        from t1_vectorstore.embedding.thinking import plan_refining
+        from t1_vectorstore.options import ModelOptions, ThinkingOptions
+
+        refining = plan_refining(ThinkingOptions(refine_steps=refine_steps))
+        devices = self.device or []
+        given: dict[str, Any] = {
+            "model": None if self.model is None else _absolute(self.model),
+            "preset": self.preset,
+            "overrides": parse_fields("--override", self.override) or None,
+            "device": devices[0] if len(devices) == 1 else None,
+            "devices": devices if len(devices) > 1 else None,
+            "dtype": self.dtype,
+            "batch_tokens": self.batch_tokens,
+            "threads": self.threads,
+            "backend": self.backend,
+            "engine_options": parse_fields("--engine-option", self.engine_option) or None,
+        }
+        set_flags = {name: value for name, value in given.items() if value is not None}
+        options = ModelOptions(truncation="allow", **set_flags)
+        check_backend(options, refining=refining, here=here)
+        return options
+
+    @property
+    def place_model(self) -> bool:
+        """Whether a flag says where or how the model runs; such flags are mistakes where no model is loaded."""
+        given = (self.device, self.dtype, self.batch_tokens, self.threads, self.engine_option)
+        return any(flag is not None for flag in given) or self.backend not in (None, "transformers")
+
+
+def takes_flags(command: Callable[..., None]) -> Callable[..., None]:
+    """Replace each parameter of a command that is a dataclass of flags by the fields of the dataclass."""
+    groups: dict[str, tuple[Any, list[str]]] = {}
+    expanded: list[inspect.Parameter] = []
+    for name, parameter in inspect.signature(command, eval_str=True).parameters.items():
+        group = parameter.annotation
+        if isinstance(group, type) and is_dataclass(group):
+            flags = inspect.signature(group, eval_str=True).parameters
+            groups[name] = group, list(flags)
+            expanded += flags.values()
+        else:
+            expanded.append(parameter)
+
+    @wraps(command)
+    def with_flags(**given: Any) -> None:  # noqa: ANN401 - those of the signature
+        for name, (group, flags) in groups.items():
+            given[name] = group(**{flag: given.pop(flag) for flag in flags})
+        command(**given)
+
+    by_name = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in expanded]
+    with_flags.__signature__ = inspect.Signature(by_name)  # type: ignore[attr-defined] # what typer reads
+    return with_flags
 
 
 def parse_indexes(given: Sequence[str] | None) -> dict[str, IndexKind] | None:
-    """Fields to index as the store takes them; ``None`` without any.
-
-    Raises:
-        ValueError: not ``field=kind``, or no such kind.
-    """
+    """Parse ``FIELD=KIND`` for each metadata field to index; ``None`` if there is none."""
     indexes: dict[str, Any] = {}
     for text in given or ():
         field, _, kind = text.rpartition("=")
@@ -97,11 +255,7 @@ def parse_indexes(given: Sequence[str] | None) -> dict[str, IndexKind] | None:
 
 
 def parse_fields(option: str, given: Sequence[str] | None) -> dict[str, Any]:
-    """What an option sets, each time that it is given; a value that is not JSON is a string.
-
-    Raises:
-        ValueError: not ``field=value``, or a field twice.
-    """
+    """Parse ``NAME=VALUE`` for each time an option is given. A value that is not JSON is a string."""
     fields: dict[str, Any] = {}
     for text in given or ():
         field, equals, value = text.partition("=")
@@ -117,39 +271,39 @@ def parse_fields(option: str, given: Sequence[str] | None) -> dict[str, Any]:
 
 
 def parse_filters(given: Sequence[str] | None) -> dict[str, Any] | None:
-    """Filters as the store takes them; ``None`` without any.
+    """Parse each ``KEY=VALUE`` or JSON object into one filter for the store; ``None`` if there is none.
 
-    ``year=1999`` finds the number as well as the string, since sources such as CSV know only strings. The same key
-    twice finds either value.
-
-    Raises:
-        ValueError: neither ``key=value`` nor a JSON object.
+    ``year=1999`` matches the number and the string, since sources such as CSV have only strings. Several values of one
+    key match any of them.
     """
     combined: dict[str, Any] = {}
     for text in given or ():
         if text.lstrip().startswith("{"):
-            combined.update(_json_filter(text))
+            try:
+                combined.update(json.loads(text))
+            except json.JSONDecodeError as error:
+                raise ValueError(f"--filter {text!r} is not JSON: {error.msg} at column {error.colno}") from None
             continue
         key, equals, value = text.partition("=")
         if not equals or not key.strip():
             raise ValueError(f"--filter {text!r} is neither key=value nor a JSON object")
         known = combined.get(key.strip(), [])
-        combined[key.strip()] = [*(known if isinstance(known, list) else [known]), *_readings(value)]
+        combined[key.strip()] = [*(known if isinstance(known, list) else [known]), *_interpretations(value)]
     return combined or None
 
 
-def _json_filter(text: str) -> dict[str, Any]:
-    try:
-        value: dict[str, Any] = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"--filter {text!r} is not JSON: {error.msg} at column {error.colno}") from None
-    return value
-
-
-def _readings(value: str) -> list[Any]:
-    """A value as a string, and as the number or truth value it may be."""
+def _interpretations(value: str) -> list[Any]:
+    """Return the value as a string, and also as a number or Boolean if it can be read as one."""
     try:
         parsed = json.loads(value, parse_constant=str)
     except json.JSONDecodeError:
         return [value]
     return [value, parsed] if isinstance(parsed, bool | int | float) else [value]
+
+
+def _absolute(model: str) -> str:
+    """Return a folder's absolute path, since an index records the name and is searched from anywhere."""
+    from t1_vectorstore.checkpoints.checkpoint import BUNDLED
+
+    folder = Path(model).expanduser()
+    return str(folder.resolve()) if folder.is_dir() and not (BUNDLED / model).is_dir() else model

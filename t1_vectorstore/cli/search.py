@@ -3,72 +3,93 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from t1_vectorstore.cli.console import indented, note, one_line, output, print_json, styled
-from t1_vectorstore.cli.model_flags import ModelFlags, takes_model_flags
-from t1_vectorstore.cli.options import ApiKey, Filters, Json, Name, Where, parse_filters
+from t1_vectorstore.cli.console import note, one_line, print_indented, print_json, stdout_console, styled
+from t1_vectorstore.cli.options import (
+    ApiKey,
+    Filters,
+    Json,
+    ModelFlags,
+    Name,
+    Where,
+    output_option,
+    parse_filters,
+    search_option,
+    takes_flags,
+)
 from t1_vectorstore.cli.progress import busy
 from t1_vectorstore.cli.stores import open_store
 
 if TYPE_CHECKING:
-    from t1_vectorstore.types import Hit, SearchResult, Thought
+    from t1_vectorstore.types import SearchResult, Thought
 
-SNIPPET = 300
-"""Characters of a hit that are shown."""
+SNIPPET_LENGTH = 300
+"""Maximum number of characters of a hit's text or metadata that are printed."""
+
+thinking_option = partial(typer.Option, rich_help_panel="Thinking")
 
 
-@takes_model_flags
+@takes_flags
 def search(
     where: Where,
-    query: Annotated[str, typer.Argument(help="What you want to know.")],
-    think: Annotated[
-        bool | None, typer.Option("--think/--no-think", help="Whether to think first.  [default: the model's]")
-    ] = None,
-    budget: Annotated[int | None, typer.Option(min=0, help="Tokens of the thought at most.")] = None,
-    samples: Annotated[
-        int | None, typer.Option(min=1, help="How many thoughts, if they are sampled; the vector is their mean.")
-    ] = None,
-    refine_steps: Annotated[
-        int | None,
-        typer.Option(metavar="STEPS", help="Passes in hidden space after the thought.  [default: the model's]"),
-    ] = None,
-    limit: Annotated[int, typer.Option(min=1, help="Hits at most.")] = 5,
-    min_score: Annotated[float | None, typer.Option(help="The lowest cosine similarity to show.")] = None,
+    query: Annotated[str, typer.Argument(help="The query.")],
+    *,
+    limit: Annotated[int, search_option(min=1, help="Maximum number of hits.")] = 5,
+    min_score: Annotated[float | None, search_option(help="Minimum cosine similarity of a hit.")] = None,
     filter: Filters = None,
     hybrid: Annotated[
-        bool | None, typer.Option("--hybrid/--no-hybrid", help="Search by words, too.  [default: if the index can]")
+        bool | None,
+        search_option("--hybrid/--no-hybrid", help="Also search by words.  [default: if the index stores them]"),
     ] = None,
     vector_weight: Annotated[
         float | None,
-        typer.Option(min=0, max=1, help="The vector's share beside the words': 1 is vector only.  [default: the same]"),
+        search_option(
+            min=0, max=1, help="Weight of the vector against the words: 1 is vector only.  [default: equal weights]"
+        ),
     ] = None,
     diverse: Annotated[
-        float | None, typer.Option(min=0, max=1, help="Choose hits unlike each other: 0 is relevance only.")
+        float | None,
+        search_option(min=0, max=1, help="Prefer hits that differ from each other: 0 is relevance only."),
     ] = None,
-    group: Annotated[bool, typer.Option("--group", help="Of each document only its best chunk.")] = False,
-    full: Annotated[bool, typer.Option("--full", help="Show whole texts.")] = False,
-    *,
-    model_flags: ModelFlags,
+    group: Annotated[bool, search_option("--group", help="Return only the best chunk of each document.")] = False,
+    think: Annotated[
+        bool | None,
+        thinking_option("--think/--no-think", help="Whether to generate a thought.  [default: the model's]"),
+    ] = None,
+    budget: Annotated[int | None, thinking_option(min=0, help="Maximum thought length in tokens.")] = None,
+    samples: Annotated[
+        int | None, thinking_option(min=1, help="Number of sampled thoughts; their vectors are averaged.")
+    ] = None,
+    refine_steps: Annotated[
+        int | None,
+        thinking_option(
+            metavar="STEPS", help="Number of passes in hidden space after the thought.  [default: the model's]"
+        ),
+    ] = None,
     name: Name = "t1",
     api_key: ApiKey = None,
+    model_flags: ModelFlags,
+    full: Annotated[bool, output_option("--full", help="Print whole texts.")] = False,
     json: Json = False,
 ) -> None:
-    """Think about a query, then find the documents nearest to it."""
+    """Think about a query, then search an index."""
     from t1_vectorstore.collection.filters import compile_filter
     from t1_vectorstore.embedding.prompts import check_texts
 
-    wanted = parse_filters(filter)
+    # Mistakes are refused before the model is loaded.
+    parsed_filter = parse_filters(filter)
     check_texts([query], "query")
-    compile_filter(wanted, "metadata")  # refused before the model is loaded
+    compile_filter(parsed_filter, "metadata")
     options = model_flags.parse(refine_steps=refine_steps)
     with open_store(where, options, name=name, api_key=api_key) as store, busy("thinking"):
         result = store.search(
             query,
             limit=limit,
-            filter=wanted,
+            filter=parsed_filter,
             score_threshold=min_score,
             hybrid=hybrid,
             vector_weight=vector_weight,
@@ -84,33 +105,30 @@ def search(
         return
     if result.truncated:
         note(
-            f"note: the query has {result.truncated.total_tokens} tokens, and the model read all but the last "
+            f"note: the query has {result.truncated.total_tokens} tokens, and the model did not read the last "
             f"{result.truncated.dropped_tokens}"
         )
-    _print(result, None if full else SNIPPET)
+    _print(result, None if full else SNIPPET_LENGTH)
 
 
-def _print(result: SearchResult, most: int | None) -> None:
-    console = output()
+def _print(result: SearchResult, max_length: int | None) -> None:
+    console = stdout_console()
     for thought in result.thoughts:
-        how = styled(f"{describe(thought)}, {result.timings.embed:.2f} s", "dim")
-        console.print(styled("thought  ", "bold"), how, sep="")
-        indented(console, one_line(thought.text), "italic cyan")
+        details = styled(f"{describe_thought(thought)}, {result.timings.embed:.2f} s", "dim")
+        console.print(styled("thought  ", "bold"), details, sep="")
+        print_indented(console, one_line(thought.text), "italic cyan")
     for rank, hit in enumerate(result.hits, 1):
         if rank > 1 or result.thoughts:
             console.print()
         console.print(styled(f"{rank:>2}  {hit.score:.3f}  ", "bold"), styled(one_line(hit.id), "bold cyan"), sep="")
-        indented(console, hit.text.strip() if most is None else one_line(hit.text, most))
+        print_indented(console, hit.text.strip() if max_length is None else one_line(hit.text, max_length))
         if hit.metadata:
-            indented(console, _facts(hit), "dim")
+            metadata = "  ".join(f"{key}={value}" for key, value in hit.metadata.items())
+            print_indented(console, one_line(metadata, SNIPPET_LENGTH), "dim")
     if not result.hits:
         console.print(styled("nothing found"))
 
 
-def describe(thought: Thought) -> str:
-    """How long a thought is and how it ended."""
+def describe_thought(thought: Thought) -> str:
+    """Return the length of a thought and, if it is incomplete, the limit that ended it."""
     return f"{thought.tokens} tokens{f', cut by the {thought.stop}' if thought.cut else ''}"
-
-
-def _facts(hit: Hit) -> str:
-    return one_line("  ".join(f"{key}={value}" for key, value in hit.metadata.items()), SNIPPET)

@@ -1,4 +1,4 @@
-"""Opens the index and the model that a command works with. A mistake in either is found before the weights are loaded."""
+"""Opening the index and the model of a command, so that a mistake in either is found before the weights are loaded."""
 
 from __future__ import annotations
 
@@ -22,24 +22,25 @@ def open_collection(where: str, *, name: str, api_key: str | None) -> Collection
     return Collection.open(where, name=name, create=False, api_key=api_key)
 
 
+@contextmanager
 def open_with_checkpoint(
     where: str,
     options: ModelOptions,
     *,
-    name: str,
-    api_key: str | None,
+    name: str = "t1",
+    api_key: str | None = None,
     create: Mapping[str, Any] | None = None,
-) -> tuple[Collection | None, ModelOptions, Checkpoint]:
+) -> Iterator[tuple[Collection | None, ModelOptions, Checkpoint]]:
     """Open a collection and read its model's checkpoint, without the weights.
 
     Args:
         where: Folder or URL.
         options: The model; without a name it is the one that the collection records.
         name: Name of the collection.
-        api_key: API key of the server.
+        api_key: Qdrant API key.
         create: Options of a collection that may be created; an existing one must have been created with them.
 
-    Returns:
+    Yields:
         The collection (``None`` if it does not exist and may be created), the options with the model's name, and its
         checkpoint.
 
@@ -72,12 +73,12 @@ def open_with_checkpoint(
             identity = checkpoint.identity
         except CheckpointError as error:
             if recorded and options.preset is None:
-                raise CheckpointError(f"{error} If the index was made with --preset, give it here, too.") from error
+                message = f"{error} If the index was made with --preset, give the same --preset here."
+                raise CheckpointError(message) from error
             raise
         if found is not None:
             found.check_model(identity)
-        stack.pop_all()
-        return found, options, checkpoint
+        yield found, options, checkpoint
 
 
 @contextmanager
@@ -91,19 +92,17 @@ def open_store(
 ) -> Iterator[T1VectorStore]:
     """Open a collection with its model; see ``open_with_checkpoint``.
 
-    A collection is only created when the model has been loaded: a model that does not load leaves nothing behind.
+    A collection is created only after the model has been loaded: a model that does not load leaves nothing behind.
     """
     from t1_vectorstore.collection import Collection
     from t1_vectorstore.embedding.embedder import T1Embedder
     from t1_vectorstore.vectorstore import T1VectorStore
 
-    found, options, checkpoint = open_with_checkpoint(where, options, name=name, api_key=api_key, create=create)
-    with ExitStack() as stack:
-        if found is not None:
-            stack.enter_context(found)
+    opened = open_with_checkpoint(where, options, name=name, api_key=api_key, create=create)
+    with opened as (collection, options, checkpoint), ExitStack() as stack:
         with busy(f"loading {options.model}"):
             embedder = stack.enter_context(T1Embedder.from_options(options, checkpoint))
-        if found is None:
-            opened = Collection.open(where, name=name, identity=embedder.identity, api_key=api_key, **(create or {}))
-            found = stack.enter_context(opened)
-        yield T1VectorStore(embedder, found)
+        if collection is None:
+            new = Collection.open(where, name=name, identity=embedder.identity, api_key=api_key, **(create or {}))
+            collection = stack.enter_context(new)
+        yield T1VectorStore(embedder, collection)

@@ -1,4 +1,4 @@
-"""``t1 verify``: the proof that an index equals its source."""
+"""``t1 verify``: does an index equal its source?"""
 
 from __future__ import annotations
 
@@ -9,125 +9,110 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from t1_vectorstore.cli.console import counted, note, one_line, output, print_json, styled
-from t1_vectorstore.cli.errors import FAILED
-from t1_vectorstore.cli.model_flags import ModelFlags, takes_model_flags
-from t1_vectorstore.cli.options import ApiKey, ChunkSize, Json, Name, Overlap, how_to_cut
+from t1_vectorstore.cli.commands import FAILED
+from t1_vectorstore.cli.console import counted, note, print_json, print_problems, print_text
+from t1_vectorstore.cli.options import ApiKey, Json, ModelFlags, Name, SourceFlags, storage_option, takes_flags
 from t1_vectorstore.cli.progress import busy
 from t1_vectorstore.cli.stores import open_with_checkpoint
 
 if TYPE_CHECKING:
     from t1_vectorstore.maintenance.verify import Verification
 
-SHOWN = 10
-"""Of each kind of difference, so many are printed."""
 
-
-@takes_model_flags
+@takes_flags
 def verify(
-    paths: Annotated[list[Path], typer.Argument(metavar="SOURCE...", help="The files and folders that were indexed.")],
-    index: Annotated[str, typer.Option(metavar="DIR|URL", help="The index folder, or the URL of a Qdrant server.")],
-    vectors: Annotated[int, typer.Option(min=0, help="Encode so many chunks anew, and compare their vectors.")] = 0,
-    least_cosine: Annotated[
-        float | None, typer.Option(min=-1, max=1, help="What such a vector must reach.  [default: 0.99]")
-    ] = None,
-    seed: Annotated[int, typer.Option(help="Of the draw of those chunks.")] = 0,
-    allow_extra: Annotated[
-        bool, typer.Option("--allow-extra", help="Documents that the source does not have are no difference.")
-    ] = False,
+    paths: Annotated[list[Path], typer.Argument(metavar="SOURCE...", help="Files and folders that were indexed.")],
     *,
-    model_flags: ModelFlags,
+    vectors: Annotated[
+        int, typer.Option(min=0, help="Number of random chunks whose vectors are compared with newly encoded ones.")
+    ] = 0,
+    least_cosine: Annotated[
+        float | None,
+        typer.Option(min=-1, max=1, help="Minimum cosine of a stored and a newly encoded vector.  [default: 0.99]"),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Random seed of the choice of these chunks.")] = 0,
+    allow_extra: Annotated[
+        bool, typer.Option("--allow-extra", help="Accept indexed documents that the source does not have.")
+    ] = False,
+    source_flags: SourceFlags,
+    index: Annotated[str, storage_option(metavar="DIR|URL", help="Index folder, or URL of a Qdrant server.")],
     name: Name = "t1",
-    text_field: Annotated[str | None, typer.Option(help="As for t1 index.")] = None,
-    id_field: Annotated[str | None, typer.Option(help="As for t1 index.")] = None,
-    chunk_size: ChunkSize = None,
-    overlap: Overlap = None,
     api_key: ApiKey = None,
+    model_flags: ModelFlags,
     json: Json = False,
 ) -> None:
-    """Prove that an index holds its source, all of it and nothing else; exit code 1 where it does not."""
+    """Check that an index equals its source.
+
+    Every document of the source must be stored as it is, and nothing else. Exit code 1: there is a difference, or a
+    part of the source cannot be read.
+    """
     from t1_vectorstore.embedding.embedder import T1Embedder
     from t1_vectorstore.embedding.prompts import Prompter
     from t1_vectorstore.indexing import chunker_for
     from t1_vectorstore.maintenance.verify import LEAST_COSINE
     from t1_vectorstore.maintenance.verify import verify as compare
-    from t1_vectorstore.readers import Fields, check, read
+    from t1_vectorstore.readers import check, read
 
+    # Mistakes are refused before the index is opened.
     check(paths)
-    how_to_cut(chunk_size, overlap)  # refuses what cannot work
+    source_flags.chunker()
     options = model_flags.parse(here=vectors > 0)
-    if model_flags.say_how_to_run and not vectors:
+    if model_flags.place_model and not vectors:
         raise ValueError("--device, --backend, ... say how the model runs, which is loaded with --vectors only")
     unread: list[str] = []
     skipped: list[str] = []
     documents = read(
         paths,
-        fields=Fields(text_field, id_field),
+        fields=source_flags.fields(),
         on_error=lambda error: unread.append(str(error)),
         on_skip=lambda error: skipped.append(str(error)),
     )
-    collection, options, checkpoint = open_with_checkpoint(index, options, name=name, api_key=api_key)
-    assert collection is not None
     with ExitStack() as stack:
-        stack.enter_context(collection)
+        opened = open_with_checkpoint(index, options, name=name, api_key=api_key)
+        collection, options, checkpoint = stack.enter_context(opened)
+        assert collection is not None
         stack.enter_context(busy("verifying"))
-        cut = how_to_cut(chunk_size, overlap, collection)
+        chunker = source_flags.chunker(collection)
         embedder = stack.enter_context(T1Embedder.from_options(options, checkpoint)) if vectors else None
         found = compare(
             documents,
             collection,
-            chunker_for(embedder or Prompter.load(checkpoint), size=cut.size, overlap=cut.overlap),
+            chunker_for(embedder or Prompter.load(checkpoint), size=chunker.size, overlap=chunker.overlap),
             embedder=embedder,
             vectors=vectors,
             least_cosine=LEAST_COSINE if least_cosine is None else least_cosine,
             seed=seed,
             allow_extra=allow_extra,
         )
+    # A folder of which every file was skipped proves nothing.
+    read_whole = not unread and not (skipped and not found.documents)
     if json:
-        print_json({"equal": _proven(found, unread, skipped), **asdict(found), "unread": unread, "skipped": skipped})
+        print_json({"equal": found.equal and read_whole, **asdict(found), "unread": unread, "skipped": skipped})
     else:
-        _print(found, index, unread, skipped)
-    if not _proven(found, unread, skipped):
+        print_problems("skipped", len(skipped), skipped)
+        print_problems("unreadable", len(unread), unread)
+        _print(found, index, read_whole=read_whole)
+    if not (found.equal and read_whole):
         raise typer.Exit(FAILED)
 
 
-def _proven(found: Verification, unread: list[str], skipped: list[str]) -> bool:
-    """Whether all of the source is there, and all of it was read: a folder of which nothing is proves nothing."""
-    return found.equal and not unread and not (skipped and not found.documents)
-
-
-def _print(found: Verification, index: str, unread: list[str], skipped: list[str]) -> None:
+def _print(found: Verification, index: str, *, read_whole: bool) -> None:
     from t1_vectorstore.maintenance.verify import DIFFERENCE_KINDS
 
-    _list(f"{len(skipped)} not read", skipped, len(skipped))
-    _list(f"{len(unread)} unreadable", unread, len(unread))
     for kind, differences in found.differences.items():
         lines = [f"{difference.id}: {difference.reason}" for difference in differences.first]
-        _list(f"{differences.count} {kind} ({DIFFERENCE_KINDS[kind]})", lines, differences.count)
-    different = sum(differences.count for differences in found.differences.values())
-    if found.equal:
-        verdict = "equal" if _proven(found, unread, skipped) else "equal, as far as the source could be read"
+        print_problems(f"{kind} ({DIFFERENCE_KINDS[kind]})", differences.count, lines)
+    if not found.equal:
+        verdict = counted(sum(differences.count for differences in found.differences.values()), "difference")
     else:
-        verdict = counted(different, "difference")
-    compared = f", {counted(found.vectors, 'vector')} encoded anew" if found.vectors else ""
+        verdict = "equal" if read_whole else "equal, as far as the source could be read"
+    compared = f", {counted(found.vectors, 'vector')} encoded again" if found.vectors else ""
     if found.lowest_cosine is not None:
         compared += f" (lowest cosine {found.lowest_cosine:.4f})"
-    extra = f", {found.allowed:,} of them of other documents" if found.allowed else ""
-    output().print(
-        styled(
-            f"{verdict}: {counted(found.documents, 'document')} in {counted(found.chunks, 'chunk')}; "
-            f"{counted(found.points, 'chunk')} in {index}{extra}{compared}"
-        )
+    extra = f", {found.allowed:,} of them from other documents" if found.allowed else ""
+    print_text(
+        f"{verdict}: {counted(found.documents, 'document')} in {counted(found.chunks, 'chunk')}; "
+        f"{counted(found.points, 'chunk')} in {index}{extra}{compared}"
     )
     if "changed" in found.differences and {"missing", "stale"} & found.differences.keys():
-        note("if the index was made with another --chunk-size or --overlap, give the same ones here")
-
-
-def _list(title: str, lines: list[str], count: int) -> None:
-    if not count:
-        return
-    note(f"{title}:")
-    for line in lines[:SHOWN]:
-        note(f"- {one_line(line, 300)}")
-    if count > SHOWN:
-        note(f"- ... and {count - SHOWN:,} more")
+        note("if the index was made with another --chunk-size or --overlap, give the same values here")

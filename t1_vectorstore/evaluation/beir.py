@@ -1,8 +1,8 @@
 """Benchmarks in the format of BEIR: ``corpus.jsonl``, ``queries.jsonl`` and ``qrels/<split>.tsv`` in a folder.
 
-As in BEIR's own loader, a document's title is put before its text, and the queries of a split are those it judges.
-``queries.<split>.jsonl`` and ``qrels.<split>.tsv`` beside the corpus are understood as well; that is how ``t1 data``
-writes them, and its ``<split>.jsonl`` has the right thoughts. All of it may be gzipped.
+As in BEIR's own loader, a document's title is put before its text, and the queries of a split are those that it judges.
+The files may also be ``queries.<split>.jsonl`` and ``qrels.<split>.tsv``, as ``t1 data`` writes them; its
+``<split>.jsonl`` holds the right thoughts. Any of them may be gzipped.
 """
 
 from __future__ import annotations
@@ -13,33 +13,31 @@ from pathlib import Path
 from t1_vectorstore.errors import CorpusError
 from t1_vectorstore.evaluation.benchmark import Benchmark
 from t1_vectorstore.readers import Fields, read_jsonl
-from t1_vectorstore.readers.lines import Lines
+from t1_vectorstore.readers.lines import Lines, raise_error
 from t1_vectorstore.readers.records import numbered_jsonl
 from t1_vectorstore.types import Document
-
-_HEADER = "query-id"
 
 
 def read_beir(folder: str | Path, split: str = "test") -> Benchmark:
     """Read one split.
 
     Args:
-        folder: where the files are.
-        split: ``test``, ``dev``, ...
+        folder: Folder of the files.
+        split: Name of the split, such as ``test`` or ``dev``.
 
     Raises:
-        CorpusError: a file is missing or malformed (file and line), or judgements name what is not there.
+        CorpusError: A file is missing or malformed (file and line), or a judgement names a query that does not exist.
     """
     folder = Path(folder)
     corpus = _file(folder, "corpus.jsonl")
-    asked = _file(folder, f"queries.{split}.jsonl", "queries.jsonl")
-    judged = _file(folder, f"qrels/{split}.tsv", f"qrels.{split}.tsv")
-    relevant = read_qrels(judged)
-    texts = {str(query.id): query.text for query in read_jsonl(asked)}
+    queries_file = _file(folder, f"queries.{split}.jsonl", "queries.jsonl")
+    qrels_file = _file(folder, f"qrels/{split}.tsv", f"qrels.{split}.tsv")
+    relevant = read_qrels(qrels_file)
+    texts = {str(query.id): query.text for query in read_jsonl(queries_file)}
     if unknown := sorted(set(relevant) - set(texts)):
-        raise CorpusError(f"{judged} judges the query {unknown[0]!r}, which {asked} does not have")
+        raise CorpusError(f"{qrels_file} judges the query {unknown[0]!r}, which {queries_file} does not have")
     queries = {query: text for query, text in texts.items() if query in relevant}
-    thoughts = _thoughts(folder, split, queries) if asked.name.startswith(f"queries.{split}.") else {}
+    thoughts = _thoughts(folder, split, queries) if queries_file.name.startswith(f"queries.{split}.") else {}
 
     def read() -> Iterator[Document]:
         return read_jsonl(corpus)
@@ -51,15 +49,15 @@ def read_qrels(path: Path) -> dict[str, dict[str, int]]:
     """Read judgements: query, document and gain, separated by tabs, after a header; or TREC's four columns without one.
 
     Raises:
-        CorpusError: a line that is neither, with file and line; or there are none.
+        CorpusError: A malformed line (file and line), or no judgements.
     """
     relevant: dict[str, dict[str, int]] = {}
-    lines = Lines(path, _raise)
+    lines = Lines(path, raise_error)
     for line in lines:
         if error := lines.take_error():
             raise error
-        cells = line.strip().split("\t") if "\t" in line else line.split()  # ids may hold spaces
-        if not line.strip() or cells[0] == _HEADER:
+        cells = line.strip().split("\t") if "\t" in line else line.split()  # ids may contain spaces
+        if not line.strip() or cells[0] == "query-id":
             continue
         try:
             query, document, gain = cells if len(cells) == 3 else (cells[0], cells[2], cells[3])
@@ -74,7 +72,7 @@ def read_qrels(path: Path) -> dict[str, dict[str, int]]:
 
 
 def _thoughts(folder: Path, split: str, queries: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
-    """The right thoughts by query id, of the examples that the split was made of; a query may have several."""
+    """Return the right thoughts of the split's examples, by query id; a query may have several."""
     path = _find(folder, f"{split}.jsonl")
     if path is None:
         return {}
@@ -82,7 +80,7 @@ def _thoughts(folder: Path, split: str, queries: Mapping[str, str]) -> dict[str,
     for number, example in numbered_jsonl(path, fields=Fields(text="query")):
         thought = example.metadata.get("thought")
         if thought is None or thought == "":
-            continue  # the second is one that is closed at once: there is nothing to give
+            continue  # an empty thought is closed at once: it has no text to embed
         if isinstance(thought, str) and thought.strip():
             known.setdefault(example.text, []).append(thought)
         else:
@@ -99,7 +97,3 @@ def _file(folder: Path, *names: str) -> Path:
 def _find(folder: Path, *names: str) -> Path | None:
     candidates = (path for name in names for path in (folder / name, folder / f"{name}.gz"))
     return next((path for path in candidates if path.is_file()), None)
-
-
-def _raise(error: CorpusError) -> None:
-    raise error

@@ -1,4 +1,4 @@
-"""What retrieval is measured on: documents, queries, and which documents answer which query."""
+"""A retrieval benchmark: documents, queries, and relevance judgements."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ class Benchmark:
     """One retrieval task.
 
     Attributes:
-        name: for people.
-        read: starts reading the documents from the beginning; each has an id. None: they are in the user's index.
-        queries: text by query id, in order.
-        relevant: for each query the ids of its documents with their gains; 0 is "judged, and wrong".
-        excluded: documents that are taken out of a query's ranking, as BRIGHT does with what a query was made from.
-        instruction: the benchmark's own instruction for queries, where it has one.
-        thoughts: right thoughts by query id, for those queries of which they are known.
+        name: Name to display.
+        read: Function that starts reading the documents from the beginning; each has an id. ``None`` if the benchmark
+            is measured on an existing index.
+        queries: Query texts by query id, in order.
+        relevant: Gains by query id and document id; a gain of 0 is a judgement that the document is not relevant.
+        excluded: Ids of documents to remove from the ranking of a query. BRIGHT excludes what a query was made from.
+        instruction: The benchmark's own instruction for queries, if it has one.
+        thoughts: Known right thoughts by query id.
     """
 
     name: str
@@ -35,61 +36,61 @@ class Benchmark:
         """Refuse a task that cannot be scored.
 
         Raises:
-            CorpusError: there are no queries, a judgement names no query, a query has nothing to find, or a document
-                that is to be found is excluded.
+            CorpusError: There are no queries, a query is judged but missing, or a query has no relevant document or
+                excludes one.
         """
         if not self.queries:
             raise CorpusError(f"{self.name} has no queries: the split is empty")
-        if strangers := sorted(set(self.relevant) - set(self.queries)):
+        if unknown := sorted(set(self.relevant) - set(self.queries)):
             raise CorpusError(
-                f"{self.name} judges {len(strangers)} queries that it does not have, such as {strangers[0]!r}"
+                f"{self.name} judges {len(unknown)} queries that it does not have, such as {unknown[0]!r}"
             )
         for query in self.queries:
             gold = {document for document, gain in self.relevant.get(query, {}).items() if gain > 0}
             if not gold:
                 raise CorpusError(f"{self.name}: query {query!r} has no relevant document")
             if both := sorted(gold & self.excluded.get(query, frozenset())):
-                raise CorpusError(f"{self.name}: query {query!r} is to find {both[0]!r}, which it excludes")
+                raise CorpusError(f"{self.name}: query {query!r} excludes its relevant document {both[0]!r}")
 
     def first(self, count: int) -> Benchmark:
-        """The same with its first queries only.
+        """Return the same benchmark with its first queries only.
 
         Raises:
             ValueError: ``count`` is less than 1.
         """
         if count < 1:
             raise ValueError(f"a benchmark needs at least 1 query, got {count!r}")
-        return self.only(set(list(self.queries)[:count]))
+        return self.subset(set(list(self.queries)[:count]))
 
-    def only(self, kept: Set[str]) -> Benchmark:
-        """The same with some of its queries."""
+    def subset(self, kept: Set[str]) -> Benchmark:
+        """Return the same benchmark with only the queries of these ids."""
         queries = {query: text for query, text in self.queries.items() if query in kept}
         relevant = {query: gains for query, gains in self.relevant.items() if query in kept}
         thoughts = {query: known for query, known in self.thoughts.items() if query in kept}
         return replace(self, queries=queries, relevant=relevant, thoughts=thoughts)
 
     def documents(self) -> Iterator[Document]:
-        """The documents; when all have been read, it is sure that none of the relevant ones was missing.
+        """Read the documents; at the end, check that all relevant ones were among them.
 
         Raises:
-            CorpusError: a document has no id, or one that is to be found is not there.
+            CorpusError: A document has no id, or a relevant document is missing.
         """
         if self.read is None:
-            raise CorpusError(f"{self.name} has no documents of its own: it is measured on an index that exists")
+            raise CorpusError(f"{self.name} has no documents of its own: it is measured on an existing index")
         missing = {document for gains in self.relevant.values() for document, gain in gains.items() if gain > 0}
         for document in self.read():
             if document.id is None:
                 raise CorpusError(f"{self.name}: the document {document.text[:40]!r} has no id")
             missing.discard(document.id)
             yield document
-        demand_all(self.name, missing)
+        refuse_missing(self.name, missing)
 
 
-def demand_all(name: str, missing: Iterable[str]) -> None:
-    """Refuse judgements of documents that are not there: they would only look like bad retrieval.
+def refuse_missing(name: str, missing: Iterable[str]) -> None:
+    """Refuse judgements of documents that do not exist, which would only look like bad retrieval.
 
     Raises:
-        CorpusError: something is missing.
+        CorpusError: Any document is missing.
     """
-    if lost := sorted(missing):
-        raise CorpusError(f"{name}: {len(lost)} relevant documents are not in the corpus, such as {lost[0]!r}")
+    if ids := sorted(missing):
+        raise CorpusError(f"{name}: {len(ids)} relevant documents are not in the corpus, such as {ids[0]!r}")

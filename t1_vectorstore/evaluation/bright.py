@@ -1,9 +1,9 @@
 """BRIGHT (arXiv:2407.12883): twelve tasks whose queries need reasoning, by the protocol of its own code.
 
-Its files are those of the data set ``xlangai/BRIGHT`` on the hub, taken from a local copy of it (Parquet, extra
-``parquet``): ``documents/``, ``long_documents/`` and ``examples/``, one file or more for each task. The query is the
-*original* one; the ids that a query excludes are taken out of its ranking; the long track counts ``gold_ids_long``.
-The instructions are those that the authors give to instruction-following embedders.
+The files are those of the data set ``xlangai/BRIGHT`` on the hub, in a local copy (Parquet, extra ``parquet``):
+``documents/``, ``long_documents/`` and ``examples/``, with one or more files for each task. The query is the *original*
+one. Documents that a query excludes are removed from its ranking. The long track uses ``gold_ids_long``. The
+instructions are those that the authors give to instruction-following embedders.
 """
 
 from __future__ import annotations
@@ -25,27 +25,25 @@ _EXAMPLES = {
 }
 TASKS = (*_POSTS, "leetcode", "pony", "aops", "theoremqa_questions", "theoremqa_theorems")
 LONG_TASKS = (*_POSTS, "pony")
-"""The tasks that have whole documents, too."""
-
-_NOT_AVAILABLE = "N/A"
+"""The tasks that also have whole documents."""
 
 
 def read_bright(folder: str | Path, task: str, *, long: bool = False) -> Benchmark:
     """Read one task.
 
     Args:
-        folder: the local copy of the data set.
-        task: one of ``TASKS``.
-        long: rank whole documents instead of passages.
+        folder: Local copy of the data set.
+        task: One of ``TASKS``.
+        long: Whether to rank whole documents instead of passages.
 
     Raises:
-        ValueError: there is no such task, or it has no long track.
-        CorpusError: files are missing or do not hold what they should.
-        MissingExtraError: the ``parquet`` extra is not installed.
+        ValueError: There is no such task, or it has no long track.
+        CorpusError: Files are missing or malformed.
+        MissingExtraError: The ``parquet`` extra is not installed.
     """
-    if task not in (LONG_TASKS if long else TASKS):
-        track = "long track" if long else "task"
-        raise ValueError(f"BRIGHT has no {track} {task!r}; it has {', '.join(LONG_TASKS if long else TASKS)}")
+    tasks = LONG_TASKS if long else TASKS
+    if task not in tasks:
+        raise ValueError(f"BRIGHT has no {'long track' if long else 'task'} {task!r}; it has {', '.join(tasks)}")
     root = Path(folder)
     sources = _files(root, "long_documents" if long else "documents", task)
     queries: dict[str, str] = {}
@@ -54,9 +52,8 @@ def read_bright(folder: str | Path, task: str, *, long: bool = False) -> Benchma
     for example in read(_files(root, "examples", task), fields=Fields(text="query", id="id")):
         query = str(example.id)
         queries[query] = example.text
-        gold = _ids(example, "gold_ids_long" if long else "gold_ids")
-        relevant[query] = dict.fromkeys(gold, 1)  # some lists name a document twice
-        excluded[query] = frozenset(_ids(example, "excluded_ids")) - {_NOT_AVAILABLE}
+        relevant[query] = dict.fromkeys(_ids(example, "gold_ids_long" if long else "gold_ids"), 1)  # without duplicates
+        excluded[query] = frozenset(_ids(example, "excluded_ids")) - {"N/A"}
 
     def documents() -> Iterator[Document]:
         return read(sources, fields=Fields(text="content", id="id"))
@@ -66,20 +63,18 @@ def read_bright(folder: str | Path, task: str, *, long: bool = False) -> Benchma
 
 
 def instruction(task: str, *, long: bool = False) -> str:
-    """What the authors tell an embedder to do with a task's queries."""
+    """Return the authors' instruction for the queries of a task."""
     if task in _EXAMPLES:
         return f"Given a {_EXAMPLES[task]}, retrieve relevant examples that help answer the problem"
-    what = "question" if task == "pony" else "post"
-    found = "documents" if long else "passages"
-    return f"Given a {task} {what}, retrieve relevant {found} that help answer the {what}"
+    query = "question" if task == "pony" else "post"
+    return (
+        f"Given a {task} {query}, retrieve relevant {'documents' if long else 'passages'} that help answer the {query}"
+    )
 
 
 def _files(root: Path, kind: str, task: str) -> list[Path]:
-    found = sorted(
-        path
-        for pattern in (f"{task}-*.parquet", f"{task}.parquet", f"{task}.jsonl")
-        for path in (root / kind).glob(pattern)
-    )
+    patterns = (f"{task}-*.parquet", f"{task}.parquet", f"{task}.jsonl")
+    found = sorted(path for pattern in patterns for path in (root / kind).glob(pattern))
     if not found:
         raise CorpusError(f"{root / kind} has no file {task}-*.parquet: is {root} a copy of the BRIGHT data set?")
     return found

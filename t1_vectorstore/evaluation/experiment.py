@@ -1,4 +1,4 @@
-"""Several systems on one benchmark: their answers, their figures, and how sure the differences are."""
+"""Several systems on one benchmark: their answers, their scores, and the uncertainty of the differences."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from t1_vectorstore.evaluation.benchmark import Benchmark
-from t1_vectorstore.evaluation.runs import Answer, Run, cut
+from t1_vectorstore.evaluation.runs import Answer, Run, top_documents
 from t1_vectorstore.evaluation.scoring import (
     HIT,
     MAIN,
@@ -24,17 +24,12 @@ from t1_vectorstore.evaluation.scoring import (
 from t1_vectorstore.evaluation.systems import System
 
 DEPTH = 1000
-"""Documents of a ranking, as in BEIR and BRIGHT."""
+"""Number of documents in a ranking, as in BEIR and BRIGHT."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """One system on a benchmark.
-
-    Attributes:
-        run: its answers.
-        scores: by measure and query.
-    """
+    """The answers of one system, and their scores."""
 
     run: Run
     scores: Scores
@@ -46,52 +41,55 @@ class Outcome:
 
     @property
     def thought_tokens(self) -> float:
-        """Mean length of what was generated for a query."""
+        """Mean number of tokens generated for a query."""
         return mean({query: float(answer.thought_tokens) for query, answer in self.run.answers.items()})
 
     @property
     def exact_thoughts(self) -> float | None:
-        """Share of thoughts that are, word for word, a right one, of those queries for which one is known."""
+        """Share of queries with a thought that equals a right one, among those with a known right thought."""
         known = {query: float(a.exact) for query, a in self.run.answers.items() if a.exact is not None}
         return mean(known) if known else None
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """What was measured.
+    """The outcomes of systems on a benchmark.
 
     Attributes:
-        benchmark: on what.
-        outcomes: by system, in the order they were asked for; the first is the one that others are compared with.
+        benchmark: The benchmark.
+        outcomes: Outcomes by system name, in the requested order. The first system is compared with each other one.
     """
 
     benchmark: Benchmark
     outcomes: Mapping[str, Outcome]
 
     @property
+    def first(self) -> Outcome:
+        """The outcome of the first system."""
+        return next(iter(self.outcomes.values()))
+
+    @property
     def measures(self) -> list[str]:
-        """The names of what was measured, in order."""
-        return list(next(iter(self.outcomes.values())).scores)
+        """Names of the measures, in order."""
+        return list(self.first.scores)
 
     def difference(self, system: str, measure: str) -> Difference:
-        """How much better the first system is than another."""
-        first = next(iter(self.outcomes.values()))
-        return compare(first.scores[measure], self.outcomes[system].scores[measure])
+        """Return how much better the first system is than another."""
+        return compare(self.first.scores[measure], self.outcomes[system].scores[measure])
 
     def ratio(self, system: str, measure: str) -> Ratio | None:
-        """How many times as good the first system is as another; None if that one has nothing right."""
-        first = next(iter(self.outcomes.values()))
-        return compare_ratio(first.scores[measure], self.outcomes[system].scores[measure])
+        """Return how many times as good the first system is as another; ``None`` if that one scores 0."""
+        return compare_ratio(self.first.scores[measure], self.outcomes[system].scores[measure])
 
     def cosine(self, system: str) -> float | None:
-        """Mean cosine of a system's query vectors with the first one's; None if they are not of one model."""
-        first, other = next(iter(self.outcomes.values())).run, self.outcomes[system].run
-        if first.space is None or first.space != other.space:
+        """Return the mean cosine of a system's query vectors with the first one's; ``None`` for different models."""
+        first, other = self.first.run, self.outcomes[system].run
+        if first.model is None or first.model != other.model:
             return None
         return mean({query: _cosine(answer, other.answers[query]) for query, answer in first.answers.items()})
 
     def rows(self) -> list[dict[str, Any]]:
-        """A table for machines: one row for each system."""
+        """Return all figures, with one row for each system."""
         rows = []
         for place, (name, outcome) in enumerate(self.outcomes.items()):
             ratio = self.ratio(name, HIT) if place else None
@@ -120,34 +118,35 @@ def run(
     measures: Mapping[str, str] = MEASURES,
     on_progress: Callable[[str, int], None] | None = None,
 ) -> Experiment:
-    """Ask every system every query, and score what it answers.
+    """Run every query through every system, and score the answers.
 
     Args:
-        benchmark: what to measure on.
-        systems: what to measure, each with another name.
-        depth: documents of a ranking, after the excluded ones are taken out.
-        measures: our names of trec_eval's measures.
-        on_progress: told a system's name and how many queries it has answered since the last time.
+        benchmark: The benchmark.
+        systems: The systems, with different names.
+        depth: Number of documents in a ranking, after the excluded ones are removed.
+        measures: trec_eval's name of each measure, by its displayed name.
+        on_progress: Function that is called with a system's name and the number of queries that it has answered since
+            the last call.
 
     Raises:
-        ValueError: no systems, or two of one name.
+        ValueError: No systems, or two systems with the same name.
     """
     names = [system.name for system in systems]
     if not names or len(set(names)) < len(names):
         raise ValueError(f"an experiment needs systems of different names, got {names}")
-    wanted = depth + max((len(ids) for ids in benchmark.excluded.values()), default=0)
+    searched = depth + max((len(ids) for ids in benchmark.excluded.values()), default=0)
     outcomes = {}
     for system in systems:
 
-        def on_done(more: int, name: str = system.name) -> None:
+        def report(count: int, name: str = system.name) -> None:
             if on_progress:
-                on_progress(name, more)
+                on_progress(name, count)
 
-        found = system.answer(benchmark, wanted, on_done)
-        answers = {
-            query: _kept(answer, benchmark.excluded.get(query, frozenset()), depth) for query, answer in found.items()
-        }
-        answered = Run(system.name, answers, system.space)
+        answers = {}
+        for query, answer in system.answer(benchmark, searched, report).items():
+            excluded = benchmark.excluded.get(query, frozenset())
+            answers[query] = replace(answer, ranking=top_documents(answer.ranking, excluded, depth))
+        answered = Run(system.name, answers, system.model)
         outcomes[system.name] = Outcome(answered, score(answered, benchmark, measures))
     return Experiment(benchmark, outcomes)
 
@@ -155,10 +154,6 @@ def run(
 def _cosine(one: Answer, other: Answer) -> float:
     import numpy as np
 
-    if one.vector is None or other.vector is None:
-        raise ValueError("an answer of a system with a space has the query's vector")
+    assert one.vector is not None
+    assert other.vector is not None
     return float(one.vector @ other.vector / (np.linalg.norm(one.vector) * np.linalg.norm(other.vector)))
-
-
-def _kept(answer: Answer, excluded: frozenset[str], depth: int) -> Answer:
-    return replace(answer, ranking=cut(answer.ranking, excluded, depth))

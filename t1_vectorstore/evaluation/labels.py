@@ -1,10 +1,10 @@
-"""A user's own judgements on a user's own index: JSON Lines such as clicks, plain or gzipped.
+"""Relevance judgements of users on their own index, such as clicks: JSON Lines, plain or gzipped.
 
     {"query": "who may open a trust account?", "positives": ["policy-17"]}
     {"query": "fees of a second card", "positives": {"fees-2026": 2, "fees-2025": 1}, "id": "q2", "excluded": []}
 
-``positives`` are ids of documents, alone or with their gains; lines with one query are one query, under the first id
-that any of them has. A query without an id is called by its line, such as ``q3``.
+``positives`` are document ids, alone or with their gains. Lines with the same query are merged, under the first id that
+one of them has. A query without an id is named by its line, such as ``q3``.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeGuard
 
 from t1_vectorstore.errors import CorpusError
-from t1_vectorstore.evaluation.benchmark import Benchmark, demand_all
+from t1_vectorstore.evaluation.benchmark import Benchmark, refuse_missing
 from t1_vectorstore.indexing.chunking import chunk_id
 from t1_vectorstore.readers import Fields
 from t1_vectorstore.readers.records import numbered_jsonl
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 class _Judgement:
     """One line of the file."""
 
-    number: int
+    line: int
     query: str
     id: str | None
     gains: Mapping[str, int]
@@ -36,68 +36,72 @@ class _Judgement:
 
 
 def read_labels(path: str | Path, collection: Collection) -> Benchmark:
-    """Read judgements, and make sure that the index holds every document they name.
+    """Read judgements, and check that the index holds every document that they name.
 
     Raises:
-        CorpusError: a malformed line, or an id that two queries have (file and line); or a document that is not in the
-            index.
+        CorpusError: A malformed line or an id of two queries (file and line), or a document that is not in the index.
     """
     path = Path(path)
     judgements = list(_judgements(path))
-    names = _names(judgements, path)
+    ids = _query_ids(judgements, path)
     relevant: dict[str, dict[str, int]] = {}
     excluded: dict[str, frozenset[str]] = {}
-    for each in judgements:
-        query = names[each.query]
-        relevant.setdefault(query, {}).update(each.gains)
-        excluded[query] = excluded.get(query, frozenset()) | each.excluded
-    named = {document for gains in relevant.values() for document in gains}
-    demand_all(str(path), named - _documents(collection, named))
-    return Benchmark(path.name, None, {name: text for text, name in names.items()}, relevant, excluded)
+    for judgement in judgements:
+        query = ids[judgement.query]
+        relevant.setdefault(query, {}).update(judgement.gains)
+        excluded[query] = excluded.get(query, frozenset()) | judgement.excluded
+    documents = {document for gains in relevant.values() for document in gains}
+    refuse_missing(str(path), documents - _indexed(collection, documents))
+    return Benchmark(path.name, None, {query: text for text, query in ids.items()}, relevant, excluded)
 
 
 def _judgements(path: Path) -> Iterator[_Judgement]:
-    for number, record in numbered_jsonl(path, fields=Fields(text="query")):
-        where = f"{path}:{number}"
+    for line, record in numbered_jsonl(path, fields=Fields(text="query")):
+        where = f"{path}:{line}"
         if not record.text.strip():
             raise CorpusError(f"{where}: 'query' must be a text, got {record.text!r}")
         gains = _gains(record.metadata.get("positives"), where)
-        excluded = _excluded(record.metadata.get("excluded"), where)
-        yield _Judgement(number, record.text, record.id, gains, excluded)
+        excluded = record.metadata.get("excluded")
+        excluded = [] if excluded is None else excluded
+        if not _is_id_list(excluded):
+            raise CorpusError(f"{where}: 'excluded' must be a list of document ids, got {excluded!r}")
+        yield _Judgement(line, record.text, record.id, gains, frozenset(excluded))
 
 
-def _names(judgements: Sequence[_Judgement], path: Path) -> dict[str, str]:
-    """An id for each query's text, in the order of the file."""
+def _query_ids(judgements: Sequence[_Judgement], path: Path) -> dict[str, str]:
+    """Return an id for each query text, in the order of the file."""
     given: dict[str, str] = {}
     owners: dict[str, _Judgement] = {}
-    for each in judgements:
-        if each.id is None:
+    for judgement in judgements:
+        if judgement.id is None:
             continue
-        owner = owners.setdefault(each.id, each)
-        if owner.query != each.query:
-            raise CorpusError(f"{path}:{each.number}: another query, on line {owner.number}, has the id {each.id!r}")
-        given.setdefault(each.query, each.id)
-    names: dict[str, str] = {}
-    for each in judgements:
-        if each.query not in names:
-            names[each.query] = given.get(each.query) or _free(f"q{each.number}", owners)
-    return names
+        owner = owners.setdefault(judgement.id, judgement)
+        if owner.query != judgement.query:
+            raise CorpusError(
+                f"{path}:{judgement.line}: another query, on line {owner.line}, has the id {judgement.id!r}"
+            )
+        given.setdefault(judgement.query, judgement.id)
+    ids: dict[str, str] = {}
+    for judgement in judgements:
+        if judgement.query not in ids:
+            ids[judgement.query] = given.get(judgement.query) or _unused(f"q{judgement.line}", owners)
+    return ids
 
 
-def _free(name: str, taken: Mapping[str, _Judgement]) -> str:
+def _unused(name: str, taken: Mapping[str, _Judgement]) -> str:
     while name in taken:
         name = f"q{name}"
     return name
 
 
-def _documents(collection: Collection, wanted: set[str]) -> set[str]:
-    """Which of these documents the index holds, whole or in chunks."""
-    ids = {identifier: name for name in wanted for identifier in (name, chunk_id(name, 0))}
-    return {ids[identifier] for identifier in collection.content_hashes(ids)}
+def _indexed(collection: Collection, documents: set[str]) -> set[str]:
+    """Return those of the documents that the index holds, whole or in chunks."""
+    owners = {point: document for document in documents for point in (document, chunk_id(document, 0))}
+    return {owners[point] for point in collection.content_hashes(owners)}
 
 
 def _gains(positives: object, where: str) -> dict[str, int]:
-    if _is_ids(positives):
+    if _is_id_list(positives):
         gains = dict.fromkeys(positives, 1)
     elif isinstance(positives, dict) and all(type(gain) is int and gain > 0 for gain in positives.values()):
         gains = dict(positives)
@@ -111,13 +115,5 @@ def _gains(positives: object, where: str) -> dict[str, int]:
     return gains
 
 
-def _excluded(ids: object, where: str) -> frozenset[str]:
-    if ids is None:
-        return frozenset()
-    if not _is_ids(ids):
-        raise CorpusError(f"{where}: 'excluded' must be a list of document ids, got {ids!r}")
-    return frozenset(ids)
-
-
-def _is_ids(found: object) -> TypeGuard[list[str]]:
+def _is_id_list(found: object) -> TypeGuard[list[str]]:
     return isinstance(found, list) and all(isinstance(name, str) for name in found)

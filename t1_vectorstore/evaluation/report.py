@@ -1,4 +1,4 @@
-"""The report: one HTML file that needs nothing else, for people who want to see more than a table."""
+"""The report of an evaluation: one self-contained HTML file, with plots and single queries."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from t1_vectorstore.evaluation.tables import columns
 
 TEMPLATE = "report.html.j2"
 SHOWN = 15
-"""Queries that are shown as wins, and as many as losses."""
+"""Maximum number of queries that are shown as wins, and as losses."""
 
 
 @dataclass(frozen=True)
-class Case:
-    """A query on which two systems differ.
+class QueryComparison:
+    """The answers of two systems to one query.
 
     Attributes:
-        query: its text.
-        first: the first system's score.
-        other: the other's.
-        thoughts: the first system's.
-        other_thoughts: the other's.
-        gold: ids of what was to be found, with the ranks that the two gave them; None for "not found".
+        query: Text of the query.
+        first: Score of the first system.
+        other: Score of the other system.
+        thoughts: Thoughts of the first system.
+        other_thoughts: Thoughts of the other system.
+        relevant: Ids of the relevant documents, with their ranks in both systems; ``None`` if not found.
     """
 
     query: str
@@ -38,19 +38,19 @@ class Case:
     other: float
     thoughts: Sequence[str]
     other_thoughts: Sequence[str]
-    gold: Sequence[tuple[str, int | None, int | None]]
+    relevant: Sequence[tuple[str, int | None, int | None]]
 
 
 def write_report(experiments: Sequence[Experiment], path: Path, *, facts: Mapping[str, Any] | None = None) -> None:
     """Write the report.
 
     Args:
-        experiments: what was measured, such as the splits of a benchmark.
-        path: the HTML file.
-        facts: what else the reader should know, such as the model and the command.
+        experiments: The experiments, such as one for each split of a benchmark.
+        path: The HTML file.
+        facts: Further facts to print, such as the model and the command.
 
     Raises:
-        MissingExtraError: the ``eval`` extra is not installed.
+        MissingExtraError: The ``eval`` extra is not installed.
     """
     try:
         from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -72,44 +72,49 @@ def write_report(experiments: Sequence[Experiment], path: Path, *, facts: Mappin
 
 
 def _part(experiment: Experiment) -> dict[str, Any]:
-    """What the page shows of one experiment."""
+    """Return the template's variables for one experiment."""
     names, rows, measures = list(experiment.outcomes), experiment.rows(), experiment.measures
-    shown = columns(rows, measures)
+    cells = columns(rows, measures)
     return {
         "benchmark": experiment.benchmark,
-        "heads": list(shown),
-        "lines": list(zip(*shown.values(), strict=True)),
-        "frontier": _frontier(rows, measures[0]),
-        "duels": [(name, *_duel(experiment, name, measures[0])) for name in names[1:]],
+        "titles": list(cells),
+        "rows": list(zip(*cells.values(), strict=True)),
+        "frontier": _frontier_plot(rows, measures[0]),
+        "comparisons": [(name, *_compare(experiment, name, measures[0])) for name in names[1:]],
         "first": names[0],
     }
 
 
-def _duel(experiment: Experiment, other: str, measure: str) -> tuple[str, list[Case], list[Case]]:
-    """How ranks moved between the first system and another, and the queries that gained and lost the most."""
-    cases = _cases(experiment, other, measure)
-    wins = sorted((case for case in cases if case.first > case.other), key=lambda case: case.other - case.first)
-    losses = sorted((case for case in cases if case.first < case.other), key=lambda case: case.first - case.other)
-    return _moves(experiment, other, cases), wins[:SHOWN], losses[:SHOWN]
+def _compare(
+    experiment: Experiment, other: str, measure: str
+) -> tuple[str, list[QueryComparison], list[QueryComparison]]:
+    """Return a plot of the ranks in the first system and another, and the queries with the largest wins and losses."""
+    queries = _query_comparisons(experiment, other, measure)
+    wins = sorted(
+        (query for query in queries if query.first > query.other), key=lambda query: query.other - query.first
+    )
+    losses = sorted(
+        (query for query in queries if query.first < query.other), key=lambda query: query.first - query.other
+    )
+    return _rank_plot(experiment, other, queries), wins[:SHOWN], losses[:SHOWN]
 
 
-def _cases(experiment: Experiment, other: str, measure: str) -> list[Case]:
-    first = next(iter(experiment.outcomes.values()))
-    second = experiment.outcomes[other]
-    cases = []
+def _query_comparisons(experiment: Experiment, other: str, measure: str) -> list[QueryComparison]:
+    first, second = experiment.first, experiment.outcomes[other]
+    comparisons = []
     for query, text in experiment.benchmark.queries.items():
         ours, theirs = first.run.answers[query], second.run.answers[query]
         ranks = [{document: rank for rank, document in enumerate(answer.ranking, 1)} for answer in (ours, theirs)]
-        relevant = [document for document, gain in experiment.benchmark.relevant[query].items() if gain > 0]
-        gold = [(document, ranks[0].get(document), ranks[1].get(document)) for document in relevant]
+        gold = [document for document, gain in experiment.benchmark.relevant[query].items() if gain > 0]
+        relevant = [(document, ranks[0].get(document), ranks[1].get(document)) for document in gold]
         scores = first.scores[measure][query], second.scores[measure][query]
-        cases.append(Case(text, *scores, ours.thoughts, theirs.thoughts, gold))
-    return cases
+        comparisons.append(QueryComparison(text, *scores, ours.thoughts, theirs.thoughts, relevant))
+    return comparisons
 
 
-def _frontier(rows: Sequence[Mapping[str, Any]], measure: str) -> str:
-    """Quality against cost, as an SVG."""
-    figure, axes = _plot()
+def _frontier_plot(rows: Sequence[Mapping[str, Any]], measure: str) -> str:
+    """Plot quality against cost, as an SVG."""
+    figure, axes = _figure()
     for row in rows:
         value, seconds = row[measure], max(row["seconds"], 1e-6)
         low, high = row["intervals"].get(measure, (value, value))
@@ -123,27 +128,28 @@ def _frontier(rows: Sequence[Mapping[str, Any]], measure: str) -> str:
     return _svg(figure)
 
 
-def _moves(experiment: Experiment, other: str, cases: Sequence[Case]) -> str:
-    """The rank of every relevant document under both systems, as an SVG; below the diagonal the first one is better."""
-    figure, axes = _plot()
-    deepest = max((len(a.ranking) for o in experiment.outcomes.values() for a in o.run.answers.values()), default=1) + 1
-    ours = [rank or deepest for case in cases for _, rank, _ in case.gold]
-    theirs = [rank or deepest for case in cases for _, _, rank in case.gold]
-    axes.plot([1, deepest], [1, deepest], color="#999999", linewidth=1)
+def _rank_plot(experiment: Experiment, other: str, queries: Sequence[QueryComparison]) -> str:
+    """Plot the rank of every relevant document in both systems, as an SVG. Below the diagonal the first is better."""
+    figure, axes = _figure()
+    # Documents that a system did not find are drawn one rank behind the longest ranking.
+    last = max((len(a.ranking) for o in experiment.outcomes.values() for a in o.run.answers.values()), default=1) + 1
+    ours = [rank or last for query in queries for _, rank, _ in query.relevant]
+    theirs = [rank or last for query in queries for _, _, rank in query.relevant]
+    axes.plot([1, last], [1, last], color="#999999", linewidth=1)
     axes.scatter(theirs, ours, s=18, alpha=0.5)
     axes.set_xscale("log")
     axes.set_yscale("log")
-    axes.set_xlabel(f"rank under {other}")
-    axes.set_ylabel(f"rank under {next(iter(experiment.outcomes))}")
-    top = 10 ** math.ceil(math.log10(max(deepest, 10)))
+    axes.set_xlabel(f"rank in {other}")
+    axes.set_ylabel(f"rank in {next(iter(experiment.outcomes))}")
+    top = 10 ** math.ceil(math.log10(max(last, 10)))
     axes.set_xlim(0.8, top)
     axes.set_ylim(0.8, top)
     return _svg(figure)
 
 
-def _plot() -> tuple[Any, Any]:
+def _figure() -> tuple[Any, Any]:
     try:
-        from matplotlib.figure import Figure  # not pyplot: it opens windows and keeps state
+        from matplotlib.figure import Figure  # not pyplot, which opens windows and keeps state
     except ModuleNotFoundError as error:
         raise MissingExtraError("eval", "the report") from error
     figure = Figure(figsize=(6.4, 4.2), layout="constrained")

@@ -1,4 +1,4 @@
-"""What a system answered: rankings by query, with what each cost; and the TREC file format for the rankings."""
+"""The answers of a system: rankings by query, with their cost; and TREC run files."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from t1_vectorstore.types import Vector
 _NUMBER = re.compile(r"[-+]?[0-9.]+([eE][-+]?[0-9]+)?")
 
 Ranking = Mapping[str, float]
-"""Scores by document id, best first, higher is better; equals in any order, until :func:`cut` gives them one."""
+"""Scores by document id; higher is better. Equal scores are in any order until :func:`top_documents` orders them."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What a system answered to one query.
+    """The answer of a system to one query.
 
     Attributes:
-        ranking: the documents found.
-        seconds: wall time to think, to embed and to find ten documents; a batch's time is shared evenly by its queries.
-        thoughts: the reasoning behind it.
-        thought_tokens: tokens generated.
-        vector: the query's, where there is one.
-        exact: whether it was thought exactly as a right thought has it; None if nothing was thought, or none is known.
+        ranking: The documents found.
+        seconds: Wall time to think, embed and find ten documents. The time of a batch is divided among its queries.
+        thoughts: Thoughts that the query was embedded with.
+        thought_tokens: Number of generated tokens.
+        vector: The query's vector, if there is one.
+        exact: Whether a thought equals a known right thought; ``None`` if none was generated or none is known.
     """
 
     ranking: Ranking
@@ -45,72 +45,72 @@ class Run:
     """All answers of one system.
 
     Attributes:
-        system: its name.
-        answers: by query id.
-        space: the model whose vectors the answers have; only those of one space can be compared.
+        system: Name of the system.
+        answers: Answers by query id.
+        model: Fingerprint of the model that made the vectors; ``None`` without vectors.
     """
 
     system: str
     answers: Mapping[str, Answer]
-    space: str | None = None
+    model: str | None = None
 
     @property
     def rankings(self) -> dict[str, Ranking]:
-        """Only the rankings."""
+        """The rankings by query id."""
         return {query: answer.ranking for query, answer in self.answers.items()}
 
 
-def in_order(ranking: Mapping[str, float]) -> dict[str, float]:
-    """The documents as trec_eval ranks them: by their scores in single precision, and equals by the later id first."""
+def trec_order(ranking: Ranking) -> dict[str, float]:
+    """Order documents as trec_eval does: by score in single precision, and equal scores by descending id."""
     single = dict(zip(ranking, array("f", ranking.values()), strict=True))
     return {name: ranking[name] for name in sorted(ranking, key=lambda name: (single[name], name), reverse=True)}
 
 
-def cut(ranking: Ranking, excluded: frozenset[str], depth: int) -> dict[str, float]:
-    """The best ``depth`` documents of a ranking, those that are excluded left out, in the order they are scored in."""
-    kept = in_order({document: score for document, score in ranking.items() if document not in excluded})
+def top_documents(ranking: Ranking, excluded: frozenset[str], depth: int) -> dict[str, float]:
+    """Return the best ``depth`` documents in the order in which they are scored, without the excluded ones."""
+    kept = trec_order({document: score for document, score in ranking.items() if document not in excluded})
     return dict(islice(kept.items(), depth))
 
 
 def check_ids(ids: Iterable[str]) -> None:
-    """Refuse ids that cannot stand in a TREC run file.
+    """Refuse ids that a TREC run file cannot hold.
 
     Raises:
-        ValueError: an id is empty or holds white space, which separates the columns of the format.
+        ValueError: An id is empty or contains white space, which separates the columns of the format.
     """
     for identifier in ids:
         if identifier.split() != [identifier]:
-            what = "holds white space" if identifier else "is empty"
+            problem = "contains white space" if identifier else "is empty"
             raise ValueError(
-                f"the id {identifier!r} {what}, which a TREC run file cannot: write no run files, or give other ids"
+                f"the id {identifier!r} {problem}, which no TREC run file can hold: leave --runs out, or give other ids"
             )
 
 
 def write_trec(run: Run, path: Path) -> None:
     """Write a TREC run file: ``query Q0 document rank score system``, one line for each document found.
 
-    Ranks are those that trec_eval gives, which goes by the scores.
+    Ranks are those of trec_eval, which goes by the scores.
 
     Raises:
-        ValueError: an id cannot stand in the file, which is then not written.
+        ValueError: The file cannot hold an id; it is not written.
     """
     for query, ranking in run.rankings.items():
         check_ids((query, *ranking))
     tag = "_".join(run.system.split())
     with path.open("w", encoding="utf-8", newline="\n") as file:
         for query, ranking in run.rankings.items():
-            for rank, (document, score) in enumerate(in_order(ranking).items(), 1):
+            for rank, (document, score) in enumerate(trec_order(ranking).items(), 1):
                 file.write(f"{query} Q0 {document} {rank} {score:.9g} {tag}\n")
 
 
 def read_trec(path: Path) -> dict[str, dict[str, float]]:
-    """Read a TREC run file, of any system, plain or gzipped.
+    """Read a TREC run file of any system, plain or gzipped.
 
     Returns:
-        rankings by query id, best first.
+        Rankings by query id, best first.
 
     Raises:
-        CorpusError: a line that is not of the format, with file and line.
+        CorpusError: A malformed line (file and line).
     """
     rankings: dict[str, dict[str, float]] = {}
     lines = Lines(path, raise_error)
@@ -123,4 +123,4 @@ def read_trec(path: Path) -> dict[str, dict[str, float]]:
                 f"{path}:{lines.number}: expected 'query Q0 document rank score tag', got {line.strip()!r}"
             )
         rankings.setdefault(cells[0], {})[cells[2]] = float(cells[4])
-    return {query: in_order(found) for query, found in rankings.items()}
+    return {query: trec_order(found) for query, found in rankings.items()}

@@ -1,4 +1,4 @@
-"""A way of ranking, as experiments ask it, and the shipped T1 path in its variants."""
+"""The interface of retrieval systems, and T1 in its variants."""
 
 from __future__ import annotations
 
@@ -17,13 +17,15 @@ if TYPE_CHECKING:
     from t1_vectorstore.types import Fusion, QueryEmbedding
     from t1_vectorstore.vectorstore import T1VectorStore
 
-BATCH = 32
-"""Queries that are thought about together."""
+BATCH_SIZE = 32
+"""Number of queries that are embedded together."""
 
-OnDone = Callable[[int], None]
+OnProgress = Callable[[int], None]
+"""Called with the number of queries that have been answered since the last call."""
 
-Kept = dict[tuple[str, str], tuple["QueryEmbedding", float]]
-"""What was embedded before, and the seconds it took, by options and query: systems that rank differently think once."""
+EmbeddingCache = dict[tuple[str, str], tuple["QueryEmbedding", float]]
+"""Query embeddings and the seconds that each took, by options and query. Systems that differ only in
+ranking share them, so that each query is thought about once."""
 
 
 class System(Protocol):
@@ -31,39 +33,39 @@ class System(Protocol):
 
     @property
     def name(self) -> str:
-        """For people; unique in an experiment."""
+        """Name to display; unique in an experiment."""
         ...
 
     @property
-    def space(self) -> str | None:
-        """The model whose query vectors the answers have; None if they have none."""
+    def model(self) -> str | None:
+        """Fingerprint of the model that makes the query vectors; ``None`` without vectors."""
         ...
 
-    def answer(self, task: Benchmark, depth: int, on_done: OnDone | None = None) -> dict[str, Answer]:
-        """Rank documents.
+    def answer(self, task: Benchmark, depth: int, on_progress: OnProgress | None = None) -> dict[str, Answer]:
+        """Rank documents for every query of a benchmark.
 
         Args:
-            task: whose queries; its documents are those that the system was made with.
-            depth: how many documents at most.
-            on_done: told how many queries were answered since the last time.
+            task: The benchmark. Its documents are those that the system was created with.
+            depth: Maximum number of documents in a ranking.
+            on_progress: Function that is called as queries are answered.
         """
         ...
 
 
 @dataclass(frozen=True)
 class T1System:
-    """An index and its model, asked as users ask.
+    """An index and its model, searched as users do.
 
     Attributes:
-        name: for people.
-        store: the index.
-        options: of ``T1Embedder.embed_queries``, such as ``{"think": False}``.
-        hybrid: also rank by words, those of the thought among them.
-        fusion: how the two rankings become one.
-        vector_weight: the vector's share in it; see ``T1VectorStore.search``.
-        given: thoughts by query id, to embed a task's queries with in place of the model's own; see
-            :mod:`t1_vectorstore.evaluation.thoughts`.
-        kept: what was embedded before; to be shared by systems of one store.
+        name: Name to display.
+        store: The index.
+        options: Options of ``T1Embedder.embed_queries``, such as ``{"think": False}``.
+        hybrid: Whether to rank by words as well, including those of the thought.
+        fusion: How the two rankings are combined.
+        vector_weight: Weight of the vector in the combination; see ``T1VectorStore.search``.
+        given_thoughts: Function that returns thoughts by query id, which replace the model's own. A query without one
+            is embedded without a thought.
+        cache: Query embeddings that systems of the same store share.
     """
 
     name: str
@@ -72,67 +74,67 @@ class T1System:
     hybrid: bool = False
     fusion: Fusion = "rrf"
     vector_weight: float | None = None
-    given: Callable[[Benchmark], Mapping[str, str]] | None = None
-    kept: Kept = field(default_factory=dict, repr=False, compare=False)
+    given_thoughts: Callable[[Benchmark], Mapping[str, str]] | None = None
+    cache: EmbeddingCache = field(default_factory=dict, repr=False, compare=False)
 
     @property
-    def space(self) -> str:
-        """The model."""
+    def model(self) -> str:
+        """Fingerprint of the model."""
         return self.store.embedder.identity.fingerprint
 
-    def answer(self, task: Benchmark, depth: int, on_done: OnDone | None = None) -> dict[str, Answer]:
-        """Think about the queries in batches, then search for each; a document's score is that of its best chunk."""
-        given = None if self.given is None else self.given(task)
+    def answer(self, task: Benchmark, depth: int, on_progress: OnProgress | None = None) -> dict[str, Answer]:
+        """Embed the queries in batches, then search for each; a document's score is that of its best chunk."""
+        given = None if self.given_thoughts is None else self.given_thoughts(task)
         answers: dict[str, Answer] = {}
-        for batch in batched(task.queries.items(), BATCH):
-            for query, (embedding, shared) in self._embedded(dict(batch), given).items():
+        for batch in batched(task.queries.items(), BATCH_SIZE):
+            for query, (embedding, seconds) in self._embed_cached(dict(batch), given).items():
                 right = [self.store.embedder.as_thought(thought) for thought in task.thoughts.get(query, ())]
-                answers[query] = self._find(embedding, depth, shared, right if given is None else [])
-            if on_done:
-                on_done(len(batch))
+                answers[query] = self._search(embedding, depth, seconds, right if given is None else [])
+            if on_progress:
+                on_progress(len(batch))
         return answers
 
-    def _embedded(
+    def _embed_cached(
         self, queries: Mapping[str, str], given: Mapping[str, str] | None
     ) -> dict[str, tuple[QueryEmbedding, float]]:
-        """Embeddings, each with its share of the seconds they took; only what was not embedded before is embedded."""
+        """Return embeddings, each with its share of the seconds they took; embed only those that are not cached."""
         keys = {query: (repr(sorted(self.options.items())), text) for query, text in queries.items()}
-        kept = self.kept if given is None else {}
-        new = {query: text for query, text in queries.items() if keys[query] not in kept}
+        cache = self.cache if given is None else {}
+        new = {query: text for query, text in queries.items() if keys[query] not in cache}
         started = time.perf_counter()
         embeddings = self._embed(new, given) if new else {}
         share = (time.perf_counter() - started) / max(1, len(new))
-        kept |= {keys[query]: (embedding, share) for query, embedding in embeddings.items()}
-        return {query: kept[key] for query, key in keys.items()}
+        cache |= {keys[query]: (embedding, share) for query, embedding in embeddings.items()}
+        return {query: cache[key] for query, key in keys.items()}
 
     def _embed(self, queries: Mapping[str, str], given: Mapping[str, str] | None) -> dict[str, QueryEmbedding]:
-        """Queries that are to have a thought given, and for which there is none, are embedded without one."""
         embed = self.store.embedder.embed_queries
         if given is None:
             return dict(zip(queries, embed(queries.values(), **self.options), strict=True))
-        told = [query for query in queries if query in given]
-        untold = [query for query in queries if query not in given]
-        found = embed([queries[query] for query in told], thoughts=[given[query] for query in told], **self.options)
-        plain = embed([queries[query] for query in untold], think=False, **self.options)
-        return dict(zip([*told, *untold], [*found, *plain], strict=True))
+        with_thought = [query for query in queries if query in given]
+        without = [query for query in queries if query not in given]
+        thoughts = [given[query] for query in with_thought]
+        embeddings = embed([queries[query] for query in with_thought], thoughts=thoughts, **self.options)
+        embeddings += embed([queries[query] for query in without], think=False, **self.options)
+        return dict(zip([*with_thought, *without], embeddings, strict=True))
 
-    def _find(self, embedding: QueryEmbedding, depth: int, shared: float, right: Sequence[str]) -> Answer:
+    def _search(self, embedding: QueryEmbedding, depth: int, seconds: float, right: Sequence[str]) -> Answer:
         thoughts = [thought.text for thought in embedding.thoughts]
-        words = "\n".join([embedding.query, *thoughts]) if self.hybrid else None
         search = partial(
             self.store.collection.search,
             embedding.vector,
-            text=words,
+            text="\n".join([embedding.query, *thoughts]) if self.hybrid else None,
             fusion=self.fusion,
             vector_weight=self.vector_weight,
             group=True,
         )
+        # The time is that of the ten hits that a user waits for; the ranking to score is much longer.
         started = time.perf_counter()
-        search(limit=10)  # what a user waits for; the ranking to be scored is much longer
-        seconds = shared + time.perf_counter() - started
+        search(limit=10)
+        seconds += time.perf_counter() - started
         hits = search(limit=depth)
-        # A fused order is not that of the cosines, and a run file is read by its scores: those are the ranks'.
-        # Ids are interned: long rankings of many queries name the same documents again and again.
+        # Run files are ordered by their scores, and a fused order is not that of the cosines: the scores of a hybrid
+        # ranking are reciprocal ranks. Ids are interned, since the long rankings of many queries repeat them.
         ranking = {sys.intern(h.document_id): 1.0 / rank if self.hybrid else h.score for rank, h in enumerate(hits, 1)}
         tokens = sum(thought.tokens for thought in embedding.thoughts if thought.stop != "given")
         exact = any(thought in right for thought in thoughts) if thoughts and right else None
@@ -140,7 +142,7 @@ class T1System:
 
 
 def batched(items: Iterable[tuple[str, str]], size: int) -> Iterator[Sequence[tuple[str, str]]]:
-    """Lists of ``size`` items, the last one shorter."""
+    """Yield lists of ``size`` items; the last one may be shorter."""
     iterator = iter(items)
     while batch := list(islice(iterator, size)):
         yield batch

@@ -1,4 +1,4 @@
-"""Which way of asking is best for an index: chosen on one half of the judged queries, reported on the other."""
+"""The best search options for an index: chosen on one half of the judged queries, reported on the other."""
 
 from __future__ import annotations
 
@@ -11,26 +11,27 @@ from t1_vectorstore.evaluation import experiment
 from t1_vectorstore.evaluation.benchmark import Benchmark
 from t1_vectorstore.evaluation.experiment import Experiment
 from t1_vectorstore.evaluation.scoring import compare, mean
-from t1_vectorstore.evaluation.systems import Kept, T1System
+from t1_vectorstore.evaluation.systems import EmbeddingCache, T1System
 
 if TYPE_CHECKING:
     from t1_vectorstore.vectorstore import T1VectorStore
 
 MEASURE = "nDCG@10"
-_LEAST = 10
-_SHARES = (0.5, 1.0)
+MIN_QUERIES = 20
+_SAMPLED_QUERIES = 10
+_BUDGET_SHARES = (0.5, 1.0)
 _REFINE_STEPS = (1, 2, 4)
 _VECTOR_WEIGHTS = (0.3, 0.7, 0.9)
 
 
 @dataclass(frozen=True)
-class Tuned:
-    """What was chosen.
+class TuningResult:
+    """The chosen options, and the measurements behind the choice.
 
     Attributes:
-        options: of ``T1VectorStore.search``.
-        chosen_on: all candidates on the half that the choice was made on.
-        reported_on: the chosen one and the default, on the other half: what to expect.
+        options: Options of ``T1VectorStore.search``.
+        chosen_on: All candidates, on the half of the queries that the choice was made on.
+        reported_on: The chosen options and the defaults, on the other half: the figures to expect.
     """
 
     options: Mapping[str, Any]
@@ -44,45 +45,45 @@ def tune(
     *,
     seed: int = 0,
     on_progress: Callable[[str, int], None] | None = None,
-) -> Tuned:
-    """Choose whether and how long to think, whether to refine, and how much the words count, if at all.
+) -> TuningResult:
+    """Choose whether to think, for how long, whether to refine, and how much the words count.
 
-    Of all candidates that are not worse than the best one for sure (the 95% interval of the difference holds 0), the
-    fastest is taken: what cannot be told apart is not worth waiting for.
+    The fastest candidate is chosen among those that are not significantly worse than the best one (the 95% interval of
+    the difference contains 0).
 
     Args:
-        store: the index.
-        benchmark: judged queries on it, 20 at least.
-        seed: of the two halves.
-        on_progress: told a candidate's name and how many queries it has answered since the last time.
+        store: The index.
+        benchmark: At least 20 judged queries on it.
+        seed: Random seed of the split into halves.
+        on_progress: Function that is called with a candidate's name and the number of queries that it has answered
+            since the last call.
 
     Raises:
-        ValueError: too few queries to choose and to report on.
+        ValueError: Fewer than 20 queries.
     """
-    if len(benchmark.queries) < 2 * _LEAST:
-        raise ValueError(f"tuning needs {2 * _LEAST} judged queries at least, got {len(benchmark.queries)}")
+    if len(benchmark.queries) < MIN_QUERIES:
+        raise ValueError(f"tuning needs at least {MIN_QUERIES} judged queries, got {len(benchmark.queries)}")
     names = list(benchmark.queries)
     random.Random(seed).shuffle(names)
     middle = len(names) // 2
-    halves = benchmark.only(set(names[:middle])), benchmark.only(set(names[middle:]))
-    found = candidates(store, halves[0])
-    kept: Kept = {}
-    tried = [_system(store, options, kept) for options in found]
-    measured = experiment.run(halves[0], tried, on_progress=on_progress)
-    chosen = found[_choose(measured)]
-    systems = [_system(store, options, kept) for options in ([chosen, {}] if chosen else [{}])]
-    return Tuned(chosen, measured, experiment.run(halves[1], systems, on_progress=on_progress))
+    halves = benchmark.subset(set(names[:middle])), benchmark.subset(set(names[middle:]))
+    options = candidates(store, halves[0])
+    cache: EmbeddingCache = {}
+    tried = experiment.run(halves[0], [_system(store, each, cache) for each in options], on_progress=on_progress)
+    chosen = options[_choose(tried)]
+    systems = [_system(store, each, cache) for each in ([chosen, {}] if chosen else [{}])]
+    return TuningResult(chosen, tried, experiment.run(halves[1], systems, on_progress=on_progress))
 
 
 def candidates(store: T1VectorStore, benchmark: Benchmark) -> list[dict[str, Any]]:
-    """What is tried, the defaults first; budgets are shares of the thoughts' usual length on these queries."""
+    """Return the options to try, the defaults first. Budgets are shares of the median thought length of a sample."""
     found: list[dict[str, Any]] = [{}]
     if store.embedder.spec.thinks:
         found.append({"think": False})
-        asked = list(benchmark.queries.values())[:_LEAST]
-        lengths = sorted(sum(t.tokens for t in e.thoughts) for e in store.embedder.embed_queries(asked))
-        usual = lengths[len(lengths) // 2]
-        found += [{"budget": max(1, round(usual * share))} for share in _SHARES if usual]
+        sample = list(benchmark.queries.values())[:_SAMPLED_QUERIES]
+        lengths = sorted(sum(t.tokens for t in e.thoughts) for e in store.embedder.embed_queries(sample))
+        median = lengths[len(lengths) // 2]
+        found += [{"budget": max(1, round(median * share))} for share in _BUDGET_SHARES if median]
     if store.embedder.refines:
         found += [{"refine_steps": steps} for steps in _REFINE_STEPS]
     if store.collection.hybrid:
@@ -92,13 +93,13 @@ def candidates(store: T1VectorStore, benchmark: Benchmark) -> list[dict[str, Any
 
 
 def describe(options: Mapping[str, Any]) -> str:
-    """A candidate's name."""
+    """Return the name of a candidate."""
     return ", ".join(f"{name}={value}" for name, value in options.items()) or "defaults"
 
 
-def _choose(measured: Experiment) -> int:
-    """The place of the fastest candidate among those that the best one is not better than for sure."""
-    outcomes = list(measured.outcomes.values())
+def _choose(tried: Experiment) -> int:
+    """Return the position of the fastest candidate among those that are not significantly worse than the best one."""
+    outcomes = list(tried.outcomes.values())
     best = max(outcomes, key=lambda outcome: mean(outcome.scores[MEASURE]))
     close = [
         place
@@ -108,8 +109,9 @@ def _choose(measured: Experiment) -> int:
     return min(close, key=lambda place: outcomes[place].seconds)
 
 
-def _system(store: T1VectorStore, options: Mapping[str, Any], kept: Kept) -> T1System:
-    """Asks as a search with these options does: by words as well where there are any, unless it is told not to."""
+def _system(store: T1VectorStore, options: Mapping[str, Any], cache: EmbeddingCache) -> T1System:
+    """Return a system that searches with these options, by default also by words if the index stores them."""
     ranking = {name: options[name] for name in ("hybrid", "fusion", "vector_weight") if name in options}
-    asking = {name: value for name, value in options.items() if name not in ranking}
-    return T1System(describe(options), store, asking, **{"hybrid": store.collection.hybrid, **ranking}, kept=kept)
+    embedding = {name: value for name, value in options.items() if name not in ranking}
+    ranking = {"hybrid": store.collection.hybrid, **ranking}
+    return T1System(describe(options), store, embedding, **ranking, cache=cache)

@@ -1,4 +1,4 @@
-"""The command in this process, and sources for it to read."""
+"""The ``t1`` command in this process, with an instant model."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ Run = Callable[..., Result]
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where the command runs."""
+    """The working folder of the command."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
 @pytest.fixture
 def run(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Run ``t1`` with the fake model; a code other than the expected one fails the test."""
+    """Run ``t1`` with the fake model; an exit code other than the expected one fails the test."""
     use_fake_model(monkeypatch.setattr)
 
     def invoke(*arguments: str, code: int = 0, stdin: str | None = None) -> Result:
@@ -38,7 +38,7 @@ def run(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
 
 @pytest.fixture
 def corpus(folder: Path) -> Callable[..., str]:
-    """Write records as JSON Lines; returns the file's name."""
+    """Write records as JSON Lines, and return the file's name."""
 
     def write(*records: Any, name: str = "corpus.jsonl") -> str:
         (folder / name).write_text("".join(json.dumps(record) + "\n" for record in records))

@@ -1,4 +1,4 @@
-"""The ``t1`` command with an instant model, which can be made to signal itself when it has written so many batches.
+"""The ``t1`` command with an instant model, in a process that sends itself a signal after a number of writes.
 
 python -m tests.cli.fake_t1 SIGKILL 2 index docs --to idx
 """
@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -20,24 +22,24 @@ from t1_vectorstore.embedding.prompts import Prompter
 from t1_vectorstore.types import Point
 
 DIMENSION = 16
+ROOT = Path(__file__).parents[2]
 
 
 def use_fake_model(patch: Callable[[Any, str, Any], None]) -> None:
-    """Make every model name mean the fake, which needs no libraries; ``patch`` sets an attribute."""
-    embedder = T1Embedder.fake(DIMENSION, truncation="allow")  # as the command loads every model
+    """Load the fake model, which needs no libraries, under every name; ``patch`` sets an attribute."""
+    embedder = T1Embedder.fake(DIMENSION, truncation="allow")  # the policy of the command for every model
     patch(loading, "check_installed", lambda *_: None)
-    patch(T1Embedder, "load", lambda *_, **__: embedder)
-    patch(T1Embedder, "from_options", lambda *_, **__: embedder)
+    patch(T1Embedder, "from_options", lambda *_: embedder)
     patch(Prompter, "load", lambda *_: embedder._prompter)
     checkpoint = SimpleNamespace(identity=embedder.identity, max_positions=None, check_lengths=lambda _: None)
     patch(Checkpoint, "from_options", lambda *_: checkpoint)
 
 
-def signal_after(writes: int, name: str) -> None:
-    """Send this process a signal right after its so-and-so-many-th write."""
+def signal_after(writes: int, name: str, patch: Callable[[Any, str, Any], None] = setattr) -> None:
+    """Make this process send itself a signal directly after a number of writes."""
     write, done = Collection.write, 0
 
-    def counted(self: Collection, points: Iterable[Point]) -> int:
+    def write_and_signal(self: Collection, points: Iterable[Point]) -> int:
         nonlocal done
         stored = write(self, points)
         done += 1
@@ -45,7 +47,14 @@ def signal_after(writes: int, name: str) -> None:
             os.kill(os.getpid(), signal.Signals[name])
         return stored
 
-    Collection.write = counted  # type: ignore[method-assign]
+    patch(Collection, "write", write_and_signal)
+
+
+def run_process(name: str, writes: int, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run ``t1`` in a process of its own, which gets the signal after the number of writes."""
+    command = [sys.executable, "-m", "tests.cli.fake_t1", name, str(writes), *arguments]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""``t1 demo`` runs through with any model, and shows what it promises."""
+"""``t1 demo`` with any model, and what it prints."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 
-def test_the_demo_answers_with_and_without_thinking(run: Any, folder: Path) -> None:
+def test_demo_answers_with_and_without_thinking(run: Any, folder: Path) -> None:
     shown = run("demo", "--queries", "1").stdout
     for promised in ("documents about countries", "2 facts", "4 facts", "thinking, ", "without, ", "came first"):
         assert promised in shown
@@ -14,7 +14,7 @@ def test_the_demo_answers_with_and_without_thinking(run: Any, folder: Path) -> N
     assert list(folder.iterdir()) == []
 
 
-def test_the_demos_index_can_be_kept(run: Any) -> None:
+def test_demo_keeps_its_index_on_request(run: Any) -> None:
     shown = run("demo", "--queries", "1", "--to", "kept").stdout
     assert "t1 search kept" in shown
     assert "andes" not in run("info", "kept").stdout

@@ -1,12 +1,10 @@
-"""``t1 index``: what it stores, what it reports, and that nothing is lost when it is stopped."""
+"""``t1 index``: storing, reporting, and continuing after an interruption."""
 
 from __future__ import annotations
 
 import json
 import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,19 +12,12 @@ import pytest
 
 from t1_vectorstore.collection import Collection
 from t1_vectorstore.errors import StoreUnavailable
-
-ROOT = Path(__file__).parents[2]
+from tests.cli.fake_t1 import run_process, signal_after
 
 
 def held(location: str) -> dict[str, str]:
     with Collection.open(location, create=False) as collection:
         return {chunk.id: chunk.text for chunk in collection.scroll()}
-
-
-def stopped(name: str, writes: int, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "tests.cli.fake_t1", name, str(writes), *arguments]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
 
 
 def test_folders_and_records_are_indexed(run: Any, folder: Path, corpus: Any) -> None:
@@ -38,7 +29,7 @@ def test_folders_and_records_are_indexed(run: Any, folder: Path, corpus: Any) ->
     assert "2 chunks: 0 stored, 2 unchanged" in run("index", "docs", "corpus.jsonl", "--to", "idx").stdout
 
 
-def test_fields_and_chunks_can_be_chosen(run: Any, corpus: Any) -> None:
+def test_fields_and_chunk_size_can_be_chosen(run: Any, corpus: Any) -> None:
     corpus({"key": "x", "body": "one two three four five six"})
     run("index", "corpus.jsonl", "--to", "idx", "--text-field", "body", "--id-field", "key", "--chunk-size", "13")
     assert held("idx") == {"x#chunk-0": "one two three", "x#chunk-1": "four five six"}
@@ -61,7 +52,7 @@ GOOD_RECORDS = [
 ]
 
 
-def test_what_cannot_be_stored_is_named_and_the_rest_is_stored(run: Any, corpus: Any) -> None:
+def test_failed_documents_are_named_and_the_others_are_stored(run: Any, corpus: Any) -> None:
     corpus({"id": "twice", "text": "first"}, *GOOD_RECORDS, *BAD_RECORDS)
     with Path("corpus.jsonl").open("a") as file:
         file.write("not json\n")
@@ -72,7 +63,7 @@ def test_what_cannot_be_stored_is_named_and_the_rest_is_stored(run: Any, corpus:
     assert set(held("idx").values()) == {"first", *(record["text"] for record in GOOD_RECORDS)}
 
 
-def test_the_report_as_json(run: Any, folder: Path, corpus: Any) -> None:
+def test_report_as_json(run: Any, folder: Path, corpus: Any) -> None:
     (folder / "docs").mkdir()
     (folder / "docs" / "image.png").write_text("")
     corpus({"id": "a", "text": "one"}, {"id": "b", "text": ""})
@@ -84,7 +75,7 @@ def test_the_report_as_json(run: Any, folder: Path, corpus: Any) -> None:
     assert result.stderr == ""
 
 
-def test_a_long_file_is_indexed_in_chunks_that_the_model_reads_whole(run: Any, folder: Path) -> None:
+def test_long_file_is_indexed_in_chunks_within_the_models_limit(run: Any, folder: Path) -> None:
     (folder / "large.txt").write_text("word " * 20_000)
     result = run("index", "large.txt", "--to", "idx", "--json")
     report = json.loads(result.stdout)
@@ -93,7 +84,7 @@ def test_a_long_file_is_indexed_in_chunks_that_the_model_reads_whole(run: Any, f
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "complaint"),
+    ("arguments", "code", "message"),
     [
         (["none.txt", "--to", "idx"], 1, "no such file"),
         (["a.odt", "--to", "idx"], 1, "no reader for '.odt'; known: .txt"),
@@ -105,44 +96,68 @@ def test_a_long_file_is_indexed_in_chunks_that_the_model_reads_whole(run: Any, f
         (["corpus.jsonl"], 2, "--to"),
     ],
 )
-def test_mistakes_are_refused_before_anything_is_made(
-    run: Any, folder: Path, corpus: Any, arguments: list[str], code: int, complaint: str
+def test_mistakes_are_refused_before_an_index_is_created(
+    run: Any, folder: Path, corpus: Any, arguments: list[str], code: int, message: str
 ) -> None:
     corpus({"text": "x"})
     (folder / "a.odt").write_text("")
     (folder / "docs").mkdir()
     (folder / "docs" / "mine.txt").write_text("")
     result = run("index", *arguments, code=code)
-    assert complaint in result.stderr
+    assert message in result.stderr
     assert "Traceback" not in result.output
     assert not (folder / "idx").exists()
 
 
-def test_a_kill_in_the_middle_is_mended_by_the_same_command(run: Any, corpus: Any) -> None:
+@pytest.mark.process  # kill -9 cannot be simulated in this process: nothing may be cleaned up
+def test_the_same_command_completes_a_killed_load(run: Any, corpus: Any) -> None:
     records = [{"id": str(n), "text": f"text number {n}"} for n in range(700)]
     corpus(*records)
-    killed = stopped("SIGKILL", 2, "index", "corpus.jsonl", "--to", "idx")
+    killed = run_process("SIGKILL", 2, "index", "corpus.jsonl", "--to", "idx")
     assert killed.returncode == -signal.SIGKILL
-    assert "latest load under way, or cut off: run it again" in run("info", "idx").stdout
+    assert "latest load under way or interrupted (run it again to complete it)" in run("info", "idx").stdout
     report = json.loads(run("index", "corpus.jsonl", "--to", "idx", "--json").stdout)
     assert (report["unchanged"], report["stored"], report["failed"]) == (512, 188, 0)
     assert held("idx") == {record["id"]: record["text"] for record in records}
 
 
-@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
-def test_an_interruption_says_how_far_it_got_and_leaves_a_usable_index(run: Any, corpus: Any, name: str) -> None:
-    corpus(*({"id": str(n), "text": f"text number {n}"} for n in range(3000)))  # more than can be under way
-    interrupted = stopped(name, 1, "index", "corpus.jsonl", "--to", "idx", "--log", "log.jsonl")
-    assert interrupted.returncode == 130
-    assert "interrupted: " in interrupted.stderr
-    assert "the same command again goes on from there" in interrupted.stderr
-    assert "Traceback" not in interrupted.stderr
+INTERRUPTED_LOAD = ("index", "corpus.jsonl", "--to", "idx", "--log", "log.jsonl")
+
+
+@pytest.fixture
+def long_corpus(corpus: Any) -> None:
+    """More documents than a load has under way at a time."""
+    corpus(*({"id": str(n), "text": f"text number {n}"} for n in range(3000)))
+
+
+def check_interrupted(run: Any, stderr: str) -> None:
+    """The load said how far it got, and the index is usable."""
+    assert "interrupted: " in stderr
+    assert "run the same command again to continue" in stderr
+    assert "Traceback" not in stderr
     assert 256 <= len(held("idx")) < 3000
     assert json.loads(Path("log.jsonl").read_text().splitlines()[-1])["event"] == "error"
     assert run("search", "idx", "text number 3").stdout
 
 
-def test_a_failure_of_the_engine_says_how_far_it_got(run: Any, corpus: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("long_corpus")
+def test_ctrl_c_says_how_far_the_load_got(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        signal_after(1, "SIGINT", patch.setattr)
+        interrupted = run(*INTERRUPTED_LOAD, code=130)
+    check_interrupted(run, interrupted.stderr)
+
+
+@pytest.mark.process  # main() sets the handler of SIGTERM for the whole process
+@pytest.mark.usefixtures("long_corpus")
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_a_signal_says_how_far_the_load_got(run: Any, name: str) -> None:
+    interrupted = run_process(name, 1, *INTERRUPTED_LOAD)
+    assert interrupted.returncode == 130
+    check_interrupted(run, interrupted.stderr)
+
+
+def test_failing_store_says_how_far_the_load_got(run: Any, corpus: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     corpus(*({"id": str(n), "text": f"text number {n}"} for n in range(300)))
     write = Collection.write
 
@@ -153,15 +168,14 @@ def test_a_failure_of_the_engine_says_how_far_it_got(run: Any, corpus: Any, monk
 
     monkeypatch.setattr(Collection, "write", fails_later)
     failed = run("index", "corpus.jsonl", "--to", "idx", code=1)
-    assert "256 chunks stored, and there to be searched; the same command again goes on from there" in failed.stderr
+    assert "256 chunks stored and searchable; run the same command again to continue" in failed.stderr
     assert failed.stderr.endswith("error: the server is gone\n")
 
 
-def test_an_index_that_is_open_elsewhere_is_refused(run: Any, corpus: Any) -> None:
+def test_index_that_is_already_open_is_refused(run: Any, corpus: Any) -> None:
     run("index", corpus({"id": "a", "text": "x"}), "--to", "idx")
     with Collection.open("idx", create=False):
-        second = stopped("SIGKILL", 9, "info", "idx")
-    assert second.returncode == 1
+        second = run("info", "idx", code=1)
     assert second.stderr.startswith("error: ")
     assert len(second.stderr.splitlines()) == 1
 
@@ -174,13 +188,13 @@ def test_pruning_leaves_exactly_the_sources(run: Any, folder: Path, corpus: Any)
     assert held("idx") == {"b": "two", "c": "three"}
     (folder / "corpus.jsonl").write_text('{"id": "c", "text": "three"}\nnot json\n')
     refused = run("index", "corpus.jsonl", "--to", "idx", "--prune", code=1)
-    assert "not pruned: of the source 1 could not be read" in refused.stderr
+    assert "not pruned: 1 items of the source could not be read" in refused.stderr
     (folder / "corpus.jsonl").write_text("")
     assert "no document" in run("index", "corpus.jsonl", "--to", "idx", "--prune", code=2).stderr
     assert held("idx").keys() == {"b", "c"}
 
 
-def test_dead_letters_are_a_corpus_once_they_are_mended(run: Any, folder: Path, corpus: Any) -> None:
+def test_fixed_dead_letters_can_be_indexed(run: Any, folder: Path, corpus: Any) -> None:
     corpus({"id": "a", "text": " ", "metadata": {"k": 1}}, {"id": "b", "text": "two"})
     run("index", "corpus.jsonl", "--to", "idx", "--dead-letters", "dead.jsonl", code=1)
     (letter,) = (folder / "dead.jsonl").read_text().splitlines()
@@ -192,27 +206,25 @@ def test_dead_letters_are_a_corpus_once_they_are_mended(run: Any, folder: Path, 
         assert collection.get(["a"])["a"].metadata == {"k": 1}
 
 
-def test_a_dead_letter_without_a_document_says_where_to_mend_it(run: Any, folder: Path) -> None:
+def test_dead_letter_without_a_document_names_its_source(run: Any, folder: Path) -> None:
     (folder / "corpus.jsonl").write_text('{"id": "a", "text": "one"}\nnot json\n')
     run("index", "corpus.jsonl", "--to", "idx", "--dead-letters", "dead.jsonl", code=1)
     again = run("index", "dead.jsonl", "--to", "idx", code=1).stderr
     assert "dead.jsonl:1: a dead letter without a document; fix it in its source: corpus.jsonl:2: not" in again
 
 
-def test_a_folder_of_which_nothing_is_read_is_no_success(run: Any, folder: Path, corpus: Any) -> None:
+def test_folder_without_readable_files_is_no_success(run: Any, folder: Path, corpus: Any) -> None:
     (folder / "docs").mkdir()
     corpus({"id": "a", "text": "one"}, name="docs/corpus.jsonl")
-    said = run("index", "docs", "--to", "idx", code=1).stderr
-    assert "docs/corpus.jsonl: skipped: records in a folder are not read; give this file itself" in said
-    assert "the sources have no document" in said
+    errors = run("index", "docs", "--to", "idx", code=1).stderr
+    assert "docs/corpus.jsonl: skipped: records in a folder are not read; give this file itself" in errors
+    assert "the sources have no document" in errors
     assert "equal, as far as the source could be read" in run("verify", "docs", "--index", "idx", code=1).stdout
-    assert "no document" in run("index", "-", "--to", "idx", stdin="").stderr  # nothing there was passed over
+    assert "no document" in run("index", "-", "--to", "idx", stdin="").stderr  # no error: no file was skipped
 
 
-def test_the_log_tells_machines_how_it_went(
-    run: Any, folder: Path, corpus: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("t1_vectorstore.cli.load_log.SECONDS", 0)
+def test_log_has_progress_and_outcome(run: Any, folder: Path, corpus: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("t1_vectorstore.cli.progress.LOG_SECONDS", 0)
     run("index", corpus({"id": "a", "text": "one"}), "--to", "idx", "--log", "log.jsonl")
     with monkeypatch.context() as patch:
         patch.setattr(Collection, "write", lambda *_: 1 / 0)
@@ -226,15 +238,16 @@ def test_the_log_tells_machines_how_it_went(
 
 @pytest.mark.parametrize("option", ["--dead-letters", "--log"])
 @pytest.mark.parametrize(
-    ("file", "complaint"), [("corpus.jsonl", "to be read as well"), ("no/file", "cannot be written"), (".", "a folder")]
+    ("file", "message"),
+    [("corpus.jsonl", "is one of the sources"), ("no/file", "cannot be written"), (".", "a folder")],
 )
-def test_what_is_read_is_not_written(run: Any, corpus: Any, option: str, file: str, complaint: str) -> None:
+def test_unusable_output_files_are_refused(run: Any, corpus: Any, option: str, file: str, message: str) -> None:
     corpus({"id": "a", "text": "one"})
-    assert complaint in run("index", "corpus.jsonl", "--to", "idx", option, file, code=2).stderr
+    assert message in run("index", "corpus.jsonl", "--to", "idx", option, file, code=2).stderr
     assert not Path("idx").exists()
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-def test_a_folder_that_cannot_be_written_to(run: Any, folder: Path, corpus: Any) -> None:
+def test_folder_without_write_permission_is_an_error(run: Any, folder: Path, corpus: Any) -> None:
     (folder / "closed").mkdir(mode=0o500)
     assert "ermission denied" in run("index", corpus({"text": "x"}), "--to", "closed/idx", code=1).stderr

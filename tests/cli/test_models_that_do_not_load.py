@@ -1,4 +1,4 @@
-"""A model that cannot be had: said before it is downloaded where that can be told, and nothing is left behind."""
+"""Models that do not load: the error comes before a download where possible, and no index is left behind."""
 
 from __future__ import annotations
 
@@ -8,26 +8,26 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from t1_vectorstore.cli.model_source import ModelSource
 from typer.testing import CliRunner, Result
 
 from t1_vectorstore.cli import app
-from t1_vectorstore.cli.stores import open_for_model
+from t1_vectorstore.cli.stores import open_with_checkpoint
 from t1_vectorstore.embedding.embedder import T1Embedder
 from t1_vectorstore.errors import CheckpointError, MissingExtraError
+from t1_vectorstore.options import ModelOptions
 
 
-def test_what_is_not_installed_is_said_before_the_hub_is_asked(
+def test_missing_package_is_reported_before_a_download(
     folder: Path, corpus: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By commands that load a model; one that does not goes on without."""
+    """Commands that load no model do not need the package."""
 
     def t1(*command: str) -> Result:
         return CliRunner().invoke(app, command)
 
     source = corpus({"id": "a", "text": "one"})
     assert t1("index", source, "--to", "idx").exit_code == 0
-    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *_, **__: pytest.fail("the hub is asked"))
+    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *_, **__: pytest.fail("a download"))
     monkeypatch.setitem(sys.modules, "torch", None)
     for command in (
         ["index", source, "--to", "new"],
@@ -43,17 +43,17 @@ def test_what_is_not_installed_is_said_before_the_hub_is_asked(
     assert t1("verify", source, "--index", "idx").exit_code == 0
 
 
-def test_a_model_that_does_not_load_leaves_no_index_behind(
+def test_model_that_does_not_load_leaves_no_index_behind(
     run: Any, folder: Path, corpus: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever stops it, such as a library that is not installed. An index that is there stays as it is."""
+    """Whatever the error, such as a missing package. An existing index stays as it is."""
     source = corpus({"id": "a", "text": "one"})
     run("index", source, "--to", "idx")
 
-    def load(*_: str, **__: Any) -> T1Embedder:
+    def load(*_: object) -> T1Embedder:
         raise MissingExtraError("vllm", "the vLLM backend")
 
-    monkeypatch.setattr(T1Embedder, "load", load)
+    monkeypatch.setattr(T1Embedder, "from_options", load)
     for to in ("new", "idx"):
         refused = run("index", source, "--to", to, "--backend", "vllm", code=1)
         assert "pip install 't1-vectorstore[vllm]'" in refused.stderr
@@ -62,18 +62,19 @@ def test_a_model_that_does_not_load_leaves_no_index_behind(
 
 
 @pytest.mark.parametrize(
-    ("overrides", "damaged", "says"),
+    ("overrides", "damaged", "message"),
     [
-        ({"max_document_tokens": 4096}, None, "takes only 2048 tokens"),
+        ({"max_document_tokens": 4096}, None, "max_document_tokens=4096, but .* accepts only 2048 tokens"),
         ({}, "tokenizer.json", "cannot be read as a tok"),
     ],
 )
-def test_nor_does_one_for_workers_whose_files_are_wrong(
-    tiny: Path, folder: Path, overrides: dict[str, Any], damaged: str | None, says: str
+def test_wrong_files_are_reported_before_workers_start(
+    tiny: Path, folder: Path, overrides: dict[str, Any], damaged: str | None, message: str
 ) -> None:
     model = shutil.copytree(tiny, folder / "model")
     if damaged:
         (model / damaged).write_text("{")
-    with pytest.raises(CheckpointError, match=says):
-        open_for_model("new", ModelSource(str(model), overrides=overrides), name="t1", api_key=None, making={})
+    options = ModelOptions(model=str(model), overrides=overrides)
+    with pytest.raises(CheckpointError, match=message), open_with_checkpoint("new", options, create={}):
+        pytest.fail("the model is usable")
     assert not (folder / "new").exists()

@@ -1,4 +1,4 @@
-"""``t1 optimize``: the index is the same afterwards."""
+"""``t1 optimize`` does not change the contents of an index."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 
-def test_an_optimised_index_holds_what_it_held(run: Any, corpus: Any) -> None:
+def test_optimized_index_holds_the_same_chunks(run: Any, corpus: Any) -> None:
     name = corpus(*({"id": f"{n}", "text": f"text {n}"} for n in range(40)))
     run("index", name, "--to", "idx")
     assert "40 chunks ready to be searched\nidx" in run("optimize", "idx").stdout

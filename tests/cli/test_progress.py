@@ -1,4 +1,4 @@
-"""What the bar of a load shows."""
+"""The progress bar of a load."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from t1_vectorstore.indexing import LoadProgress
         (LoadProgress(documents=10, failed=10), 100),
     ],
 )
-def test_what_is_only_read_is_not_done(progress: LoadProgress, percentage: int) -> None:
+def test_bytes_that_are_only_read_do_not_count_as_done(progress: LoadProgress, percentage: int) -> None:
     bar = Progress(disable=True)
     shown = LoadBar(bar, 1000)
     shown.read(1000)

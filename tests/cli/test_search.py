@@ -1,4 +1,4 @@
-"""``t1 search``, ``t1 info`` and ``t1 delete``: what they show and what they refuse."""
+"""``t1 search``, ``t1 info`` and ``t1 delete``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from t1_vectorstore import __version__
 from t1_vectorstore.cli import app
 from t1_vectorstore.cli.options import parse_filters
 from t1_vectorstore.collection import Collection
@@ -33,7 +32,7 @@ def found(result: Any) -> list[str]:
     return [hit["id"] for hit in json.loads(result.stdout)["hits"]]
 
 
-def test_the_thought_comes_first_and_then_the_hits(run: Any, index: str) -> None:
+def test_thought_is_printed_before_the_hits(run: Any, index: str) -> None:
     shown = run("search", index, "where do llamas live").stdout
     assert shown.index("thought  ") < shown.index(" 1  ") < shown.index(" 2  ")
     assert "Llamas live in the Andes." in shown
@@ -44,7 +43,7 @@ def test_the_thought_comes_first_and_then_the_hits(run: Any, index: str) -> None
     assert run("search", index, "llamas", "--min-score", "1").stdout.strip().endswith("nothing found")
 
 
-def test_json_is_all_there_is_on_standard_output(run: Any, index: str) -> None:
+def test_json_is_the_only_output(run: Any, index: str) -> None:
     result = run("search", index, "llamas", "--json")
     answer = json.loads(result.stdout)
     assert answer["query"] == "llamas"
@@ -54,7 +53,7 @@ def test_json_is_all_there_is_on_standard_output(run: Any, index: str) -> None:
     assert result.stderr == ""
 
 
-def test_refining(run: Any, index: str) -> None:
+def test_refine_steps_change_the_scores(run: Any, index: str) -> None:
     asked = ([], ["--refine-steps", "0"], ["--refine-steps", "2"])
     hits = [json.loads(run("search", index, "llamas", "--json", *options).stdout)["hits"] for options in asked]
     plain, none, refined = ([hit["score"] for hit in each] for each in hits)
@@ -73,12 +72,12 @@ def test_refining(run: Any, index: str) -> None:
         (['{"year": {"gte": 1990}, "lang": "en"}'], {"andes"}),
     ],
 )
-def test_filters(run: Any, index: str, filters: list[str], expected: set[str]) -> None:
+def test_filters_select_hits(run: Any, index: str, filters: list[str], expected: set[str]) -> None:
     options = [word for text in filters for word in ("--filter", text)]
     assert set(found(run("search", index, "x", "--json", *options))) == expected
 
 
-def test_words_diversity_and_groups(run: Any, corpus: Any) -> None:
+def test_hybrid_diverse_and_grouped_searches(run: Any, corpus: Any) -> None:
     crowd = [{"id": f"n{n}", "text": f"{n} is a number", "year": n} for n in range(60)]
     made = ("--hybrid", "--index-field", "year=integer", "--index-field", "lang=keyword", "--tenant", "customer")
     run("index", corpus(*crowd, *RECORDS), "--to", "words", *made)
@@ -100,17 +99,17 @@ def test_words_diversity_and_groups(run: Any, corpus: Any) -> None:
         assert collection.count({"year": {"lt": 10}}) == 10
 
 
-def test_words_are_only_found_where_they_are(run: Any, index: str) -> None:
+def test_hybrid_search_needs_stored_words(run: Any, index: str) -> None:
     assert "create it with hybrid=True" in run("search", index, "llamas", "--hybrid", code=2).output
 
 
 @pytest.mark.parametrize("given", ["year", "year=number", "=keyword"])
-def test_an_index_that_cannot_be_made_is_refused(run: Any, corpus: Any, folder: Path, given: str) -> None:
+def test_malformed_index_fields_are_refused(run: Any, corpus: Any, folder: Path, given: str) -> None:
     assert "FIELD=KIND" in run("index", corpus(*RECORDS), "--to", "idx", "--index-field", given, code=2).output
     assert not (folder / "idx").exists()
 
 
-def test_filter_texts_are_read_as_strings_and_as_what_they_may_be() -> None:
+def test_filter_values_are_strings_and_also_numbers_or_booleans() -> None:
     assert parse_filters(None) is None
     assert parse_filters(["a=b=c"]) == {"a": ["b=c"]}
     assert parse_filters(["a=NaN", "b="]) == {"a": ["NaN"], "b": [""]}
@@ -120,7 +119,7 @@ def test_filter_texts_are_read_as_strings_and_as_what_they_may_be() -> None:
         parse_filters(["{a"])
 
 
-def test_nothing_in_a_text_is_obeyed_by_the_terminal(run: Any, index: str) -> None:
+def test_control_characters_and_markup_have_no_effect(run: Any, index: str) -> None:
     shown = run("search", index, "\x1b]0;title\x07red").stdout + run("search", index, "red", "--full").stdout
     assert "\x1b" not in shown
     assert "\u202e" not in shown
@@ -128,35 +127,35 @@ def test_nothing_in_a_text_is_obeyed_by_the_terminal(run: Any, index: str) -> No
     assert ":smile:" in shown
 
 
-def test_a_query_that_is_too_long_is_cut_and_says_so(run: Any, index: str) -> None:
+def test_long_query_is_truncated_with_a_note(run: Any, index: str) -> None:
     result = run("search", index, "word " * 10_000, "--no-think")
-    assert "note: the query has 50000 tokens, and the model read all but the last " in result.stderr
+    assert "note: the query has 50000 tokens, and the model did not read the last " in result.stderr
     assert " 1  " in result.stdout
 
 
-def test_info(run: Any, index: str) -> None:
+def test_info_prints_facts(run: Any, index: str) -> None:
     shown = run("info", index).stdout
     assert "model       fake" in shown
     assert "chunks      3" in shown
     assert json.loads(run("info", index, "--json").stdout)["points"] == 3
 
 
-def test_delete_by_id_takes_all_chunks_of_a_document(run: Any, folder: Path) -> None:
+def test_delete_by_id_deletes_all_chunks_of_a_document(run: Any, folder: Path) -> None:
     (folder / "long.txt").write_text("word " * 100)
     run("index", "long.txt", "--to", "idx", "--chunk-size", "100")
     assert run("delete", "idx", "--id", "long.txt").stdout == "5 chunks deleted\n"
 
 
-def test_delete_by_filter_or_everything_wants_a_yes(run: Any, index: str) -> None:
-    assert "3 chunks; confirm it with --yes" in run("delete", index, "--all", code=2).stderr
-    assert "2 chunks; confirm" in run("delete", index, "--filter", "lang=en", code=2).stderr
+def test_delete_by_filter_or_all_needs_confirmation(run: Any, index: str) -> None:
+    assert "Delete 3 chunks? Confirm it with --yes" in run("delete", index, "--all", code=2).stderr
+    assert "Delete 2 chunks? Confirm it" in run("delete", index, "--filter", "lang=en", code=2).stderr
     assert run("delete", index, "--filter", "lang=en", "--yes").stdout == "2 chunks deleted\n"
     assert run("delete", index, "--all", "--yes").stdout == "1 chunk deleted\n"
     assert "chunks      0" in run("info", index).stdout
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "complaint"),
+    ("arguments", "code", "message"),
     [
         (["search", "idx", " "], 2, "empty"),
         (["search", "idx", "q", "--limit", "0"], 2, "--limit"),
@@ -172,43 +171,38 @@ def test_delete_by_filter_or_everything_wants_a_yes(run: Any, index: str) -> Non
         (["unknown"], 2, "No such command"),
     ],
 )
-def test_mistakes_end_in_one_line(run: Any, index: str, arguments: list[str], code: int, complaint: str) -> None:
+def test_errors_are_one_line(run: Any, index: str, arguments: list[str], code: int, message: str) -> None:
     result = run(*arguments, code=code)
-    assert complaint in result.stderr
+    assert message in result.stderr
     assert result.stdout == ""
     assert len([line for line in result.stderr.splitlines() if line.lower().startswith("error: ")]) == 1
 
 
-def test_debug_shows_where(run: Any, index: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_debug_raises_the_exception(run: Any, index: str, monkeypatch: pytest.MonkeyPatch) -> None:
     result = CliRunner().invoke(app, ["--debug", "info", "nowhere"])
     assert type(result.exception).__name__ == "CollectionNotFound"
     monkeypatch.setenv("T1_DEBUG", "1")
     assert type(CliRunner().invoke(app, ["info", "nowhere"]).exception).__name__ == "CollectionNotFound"
 
 
-def test_a_bug_is_one_line_that_says_how_to_see_more(run: Any, index: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unexpected_exception_is_one_line_that_names_debug(
+    run: Any, index: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(Collection, "info", lambda self: 1 / 0)
     assert run("info", index, code=1).stderr == "error: ZeroDivisionError: division by zero (--debug shows where)\n"
 
 
-def test_an_index_of_another_model_is_refused_with_both_names(run: Any, folder: Path) -> None:
+def test_index_of_another_model_is_refused_with_both_names(run: Any, folder: Path) -> None:
     Collection.open(folder / "other", identity=ModelIdentity("someone-elses", "f00", 16)).close()
-    complaint = run("search", "other", "q", code=1).stderr
-    assert "someone-elses" in complaint
-    assert "fake" in complaint
+    message = run("search", "other", "q", code=1).stderr
+    assert "someone-elses" in message
+    assert "fake" in message
 
 
-def test_version_and_help(run: Any) -> None:
-    assert run("--version").stdout == f"t1-vectorstore {__version__}\n"
-    for command in ("index", "search", "info", "delete", "demo"):
-        assert command in run("--help").stdout
-        assert run(command, "--help").stdout.startswith("Usage: ")
-
-
-def test_a_real_checkpoint_is_found_again_from_another_folder(
+def test_index_finds_its_checkpoint_from_another_folder(
     folder: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nothing is faked here: the index remembers the model's folder, and opens it by itself."""
+    """With a real checkpoint: the index records the model's folder, and a search loads it from there."""
     (folder / "a.txt").write_text("Llamas live in the Andes.")
     monkeypatch.chdir(tiny.parent)
     command = ["index", str(folder / "a.txt"), "--to", str(folder / "idx"), "--model", tiny.name]
@@ -221,7 +215,7 @@ def test_a_real_checkpoint_is_found_again_from_another_folder(
     assert answer["thoughts"][0]["tokens"] <= 8
 
 
-def test_an_index_made_with_overrides_is_searched_with_the_same(tiny: Path, folder: Path, corpus: Any) -> None:
+def test_index_made_with_overrides_needs_the_same_overrides(tiny: Path, folder: Path, corpus: Any) -> None:
     def run(*arguments: str) -> Any:
         return CliRunner().invoke(app, arguments)
 
@@ -236,7 +230,7 @@ def test_an_index_made_with_overrides_is_searched_with_the_same(tiny: Path, fold
     assert run("search", "index", "llamas", "--override", "truncate_dim").exit_code == 2
 
 
-def test_an_index_made_with_a_preset_says_that_it_must_be_repeated(tiny: Path, folder: Path, corpus: Any) -> None:
+def test_index_made_with_a_preset_asks_for_the_same_preset(tiny: Path, folder: Path, corpus: Any) -> None:
     bare = shutil.copytree(tiny, folder / "bare")
     (bare / "t1_config.json").unlink()
     source = corpus({"id": "a", "text": "Llamas live in the Andes."})

@@ -1,4 +1,4 @@
-"""The command against a Qdrant server."""
+"""The command with a Qdrant server."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["server_url"]  # a fixture
 
 
 @pytest.mark.server
-def test_a_collection_on_a_server_from_first_to_last(run: Any, corpus: Any, server_url: str) -> None:
+def test_index_search_and_delete_on_a_server(run: Any, corpus: Any, server_url: str) -> None:
     where = ("--name", f"cli-{uuid.uuid4().hex}")
     corpus({"id": "a", "text": "Llamas live in the Andes."}, {"id": "b", "text": "Camels live in the desert."})
     run("index", "corpus.jsonl", "--to", server_url, *where)
@@ -25,7 +25,7 @@ def test_a_collection_on_a_server_from_first_to_last(run: Any, corpus: Any, serv
     assert run("delete", server_url, "--all", "--yes", *where).stdout == "2 chunks deleted\n"
 
 
-def test_a_server_that_is_not_there_is_one_line(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    complaint = run("info", "http://127.0.0.1:1", code=1).stderr
-    assert "http://127.0.0.1:1 does not answer" in complaint
-    assert len(complaint.splitlines()) == 1
+def test_unreachable_server_is_a_one_line_error(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    error = run("info", "http://127.0.0.1:1", code=1).stderr
+    assert "http://127.0.0.1:1 does not answer" in error
+    assert len(error.splitlines()) == 1

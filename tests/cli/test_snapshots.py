@@ -1,4 +1,4 @@
-"""``t1 snapshot`` and ``t1 restore``: there and back, and what they say."""
+"""``t1 snapshot`` and ``t1 restore``."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 
-def test_there_and_back(run: Any, corpus: Any) -> None:
+def test_save_and_restore(run: Any, corpus: Any) -> None:
     name = corpus({"id": "a", "text": "one"}, {"id": "b", "text": "two"})
     run("index", name, "--to", "idx")
     assert "2 chunks of idx saved\nsaved.tar.gz (" in run("snapshot", "idx", "saved.tar.gz").stdout
     assert "saved.tar.gz exists" in run("snapshot", "idx", "saved.tar.gz", code=2).stderr
     assert json.loads(run("snapshot", "idx", "saved.tar.gz", "--overwrite", "--json").stdout)["points"] == 2
-    said = run("restore", "saved.tar.gz", "back").stdout
-    assert "2 chunks restored, proven to be what was saved\nback" in said
+    restored = run("restore", "saved.tar.gz", "back").stdout
+    assert "2 chunks restored, all points equal the saved ones\nback" in restored
     run("verify", name, "--index", "back", "--vectors", "2")
     assert "not empty" in run("restore", "saved.tar.gz", "back", code=2).stderr
     run("delete", "back", "--id", "a")
@@ -23,7 +23,7 @@ def test_there_and_back(run: Any, corpus: Any) -> None:
     assert "1 chunk" in run("reindex", "back", "--rollback").stdout
 
 
-def test_wrong_use_says_what_is_wrong(run: Any, folder: Path) -> None:
+def test_errors_name_the_problem(run: Any, folder: Path) -> None:
     assert "there is no index" in run("snapshot", "nowhere", "file.tar.gz", code=1).stderr
     assert "there is no file" in run("restore", "none.tar.gz", "back", code=1).stderr
     (folder / "text").write_text("text")

@@ -1,4 +1,4 @@
-"""``t1 verify``: its verdict, its exit code, and what it says about differences."""
+"""``t1 verify``: its verdict, its exit code, and the differences that it prints."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from t1_vectorstore.embedding.embedder import T1Embedder
 from t1_vectorstore.errors import BackendError
 
 
-def test_an_index_is_proven_equal_to_its_source(run: Any, corpus: Any) -> None:
+def test_index_equals_its_source(run: Any, corpus: Any) -> None:
     name = corpus({"id": "a", "text": "one"}, {"id": "b", "text": "two"})
     run("index", name, "--to", "idx")
     assert "equal: 2 documents in 2 chunks; 2 chunks in idx" in run("verify", name, "--index", "idx").stdout
-    said = json.loads(run("verify", name, "--index", "idx", "--vectors", "9", "--json").stdout)
-    assert said["equal"] is True
-    assert said["vectors"] == 2
-    assert said["differences"] == {}
+    found = json.loads(run("verify", name, "--index", "idx", "--vectors", "9", "--json").stdout)
+    assert found["equal"] is True
+    assert found["vectors"] == 2
+    assert found["differences"] == {}
 
 
-def test_differences_are_named_and_fail(run: Any, corpus: Any, folder: Path) -> None:
+def test_differences_are_printed_with_exit_code_1(run: Any, corpus: Any, folder: Path) -> None:
     name = corpus({"id": "a", "text": "one"}, {"id": "b", "text": "two"})
     run("index", name, "--to", "idx")
     other = corpus({"id": "a", "text": "uno"}, {"id": "c", "text": "three"}, name="other.jsonl")
@@ -38,10 +38,10 @@ def test_differences_are_named_and_fail(run: Any, corpus: Any, folder: Path) -> 
     }
     run("index", other, "--to", "idx")
     run("verify", other, "--index", "idx", code=1)
-    assert "1 of them of other documents" in run("verify", other, "--index", "idx", "--allow-extra").stdout
+    assert "1 of them from other documents" in run("verify", other, "--index", "idx", "--allow-extra").stdout
 
 
-def test_a_source_that_cannot_be_read_proves_nothing(run: Any, folder: Path) -> None:
+def test_unreadable_source_is_no_success(run: Any, folder: Path) -> None:
     (folder / "bad.jsonl").write_text('{"id": "a", "text": "one"}\nnot JSON\n')
     run("index", "bad.jsonl", "--to", "idx", code=1)
     result = run("verify", "bad.jsonl", "--index", "idx", code=1)
@@ -49,19 +49,19 @@ def test_a_source_that_cannot_be_read_proves_nothing(run: Any, folder: Path) -> 
     assert "1 unreadable" in result.stderr
 
 
-def test_only_a_comparison_of_vectors_loads_the_model(run: Any, corpus: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_comparing_vectors_loads_the_model(run: Any, corpus: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     name = corpus({"id": "a", "text": "one"})
     run("index", name, "--to", "idx")
 
     def refuse(*_: object, **__: object) -> None:
         raise BackendError("the weights are being loaded")
 
-    monkeypatch.setattr(T1Embedder, "load", refuse)
+    monkeypatch.setattr(T1Embedder, "from_options", refuse)
     run("verify", name, "--index", "idx")
     assert "weights" in run("verify", name, "--index", "idx", "--vectors", "1", code=1).stderr
 
 
-def test_documents_are_cut_as_in_the_latest_load(run: Any, folder: Path) -> None:
+def test_chunk_size_is_that_of_the_latest_load(run: Any, folder: Path) -> None:
     (folder / "long.txt").write_text("\n\n".join(f"Paragraph {n}." for n in range(40)))
     run("index", "long.txt", "--to", "idx", "--chunk-size", "100", "--overlap", "20")
     run("verify", "long.txt", "--index", "idx")
@@ -72,7 +72,7 @@ def test_documents_are_cut_as_in_the_latest_load(run: Any, folder: Path) -> None
     assert "1 chunk " not in run("verify", "long.txt", "--index", "idx").stdout
 
 
-def test_other_chunk_sizes_are_hinted_at(run: Any, folder: Path) -> None:
+def test_other_chunk_size_is_suggested_as_the_cause(run: Any, folder: Path) -> None:
     (folder / "long.txt").write_text("\n\n".join(f"Paragraph {n}." for n in range(40)))
     run("index", "long.txt", "--to", "idx", "--chunk-size", "100")
     assert "--chunk-size" in run("verify", "long.txt", "--index", "idx", "--chunk-size", "60", code=1).stderr
@@ -80,13 +80,13 @@ def test_other_chunk_sizes_are_hinted_at(run: Any, folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "says"),
+    ("arguments", "code", "message"),
     [
         (["nothing.jsonl", "--index", "idx"], 1, "no such file"),
         (["corpus.jsonl", "--index", "nowhere"], 1, "there is no index"),
         (["corpus.jsonl", "--index", "idx", "--chunk-size", "0"], 2, "at least 1"),
     ],
 )
-def test_wrong_use_says_what_is_wrong(run: Any, corpus: Any, arguments: list[str], code: int, says: str) -> None:
+def test_errors_name_the_problem(run: Any, corpus: Any, arguments: list[str], code: int, message: str) -> None:
     run("index", corpus({"id": "a", "text": "one"}), "--to", "idx")
-    assert says in run("verify", *arguments, code=code).stderr
+    assert message in run("verify", *arguments, code=code).stderr

@@ -1,4 +1,4 @@
-"""Reading what retrieval is measured on, and refusing what would only look like bad retrieval."""
+"""Reading benchmarks, and refusing those whose errors would only look like bad retrieval."""
 
 from __future__ import annotations
 
@@ -22,27 +22,27 @@ def beir(folder: Path, *, qrels: str, corpus: str = '{"_id": "a", "title": "T", 
     return folder
 
 
-def test_beir_puts_the_title_before_the_text_and_asks_what_the_split_judges(tmp_path: Path) -> None:
+def test_beir_title_is_part_of_the_text_and_queries_are_those_of_the_split(tmp_path: Path) -> None:
     benchmark = read_beir(beir(tmp_path / "b", qrels="query-id\tcorpus-id\tscore\nq\ta\t2\nq\tz\t0\n"))
     assert dict(benchmark.queries) == {"q": "one"}
     assert benchmark.relevant == {"q": {"a": 2, "z": 0}}
     assert [(document.id, document.text) for document in benchmark.documents()] == [("a", "T x")]
-    assert [document.id for document in benchmark.documents()] == ["a"]  # from the beginning each time
+    assert [document.id for document in benchmark.documents()] == ["a"]  # read again from the beginning
 
 
-def test_a_split_beside_the_corpus(tmp_path: Path) -> None:
+def test_split_files_beside_the_corpus(tmp_path: Path) -> None:
     folder = beir(tmp_path / "b", qrels="q\ta\t1\n")
     (folder / "queries.dev.jsonl").write_text('{"_id": "d", "text": "dev"}\n')
     (folder / "qrels.dev.tsv").write_text("query-id\tcorpus-id\tscore\nd\ta\t1\n")
     assert dict(read_beir(folder, "dev").queries) == {"d": "dev"}
 
 
-def test_judgements_of_trec(tmp_path: Path) -> None:
+def test_qrels_in_trec_format(tmp_path: Path) -> None:
     (tmp_path / "qrels").write_text("q 0 a 1\nq 0 b 0\n")
     assert read_qrels(tmp_path / "qrels") == {"q": {"a": 1, "b": 0}}
 
 
-def test_judgements_of_ids_with_spaces(tmp_path: Path) -> None:
+def test_qrels_with_spaces_in_ids(tmp_path: Path) -> None:
     (tmp_path / "qrels").write_text("query-id\tcorpus-id\tscore\nq 1\tbrain disease/signs\t1\n")
     assert read_qrels(tmp_path / "qrels") == {"q 1": {"brain disease/signs": 1}}
 
@@ -57,36 +57,36 @@ def test_judgements_of_ids_with_spaces(tmp_path: Path) -> None:
         ("q\ta\t0\n", "query 'q' has no relevant document"),
     ],
 )
-def test_judgements_that_cannot_be_used(tmp_path: Path, qrels: str, words: str) -> None:
+def test_malformed_qrels_are_refused(tmp_path: Path, qrels: str, words: str) -> None:
     with pytest.raises(CorpusError, match=words):
         read_beir(beir(tmp_path / "b", qrels=qrels))
 
 
-def test_a_positive_that_is_not_in_the_corpus(tmp_path: Path) -> None:
+def test_missing_relevant_document_is_refused(tmp_path: Path) -> None:
     benchmark = read_beir(beir(tmp_path / "b", qrels="q\ta\t1\nq\tlost\t1\n"))
     with pytest.raises(CorpusError, match="1 relevant documents are not in the corpus, such as 'lost'"):
         list(benchmark.documents())
 
 
-def test_a_malformed_document_is_named_by_line(tmp_path: Path) -> None:
+def test_malformed_document_is_named_by_line(tmp_path: Path) -> None:
     benchmark = read_beir(beir(tmp_path / "b", qrels="q\ta\t1\n", corpus='{"_id": "a", "text": "x"}\n{"_id": \n'))
     with pytest.raises(CorpusError, match=r"corpus\.jsonl:2: not JSON"):
         list(benchmark.documents())
 
 
-def test_a_folder_that_is_no_benchmark(tmp_path: Path) -> None:
+def test_folder_without_a_benchmark_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CorpusError, match=r"has no corpus\.jsonl"):
         read_beir(tmp_path)
 
 
-def test_a_query_that_excludes_what_it_is_to_find() -> None:
-    with pytest.raises(CorpusError, match="'q' is to find 'a', which it excludes"):
+def test_query_that_excludes_its_relevant_document_is_refused() -> None:
+    with pytest.raises(CorpusError, match="query 'q' excludes its relevant document 'a'"):
         Benchmark("b", None, {"q": "?"}, {"q": {"a": 1}}, {"q": frozenset("a")})
 
 
 @pytest.fixture
 def bright(tmp_path: Path) -> Path:
-    """A copy of BRIGHT as the hub has it, with two queries."""
+    """A copy of BRIGHT in the hub's layout, with two queries."""
     documents = [{"id": name, "content": f"text of {name}"} for name in ("a", "b", "c")]
     example = {"reasoning": "r", "gold_answer": "g"}
     examples = [
@@ -129,14 +129,14 @@ def test_bright_long_track(bright: Path) -> None:
         read_bright(bright, "leetcode", long=True)
 
 
-def test_bright_wrong_names(bright: Path, tmp_path: Path) -> None:
+def test_bright_unknown_or_missing_tasks_are_refused(bright: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no task 'biologie'; it has biology"):
         read_bright(bright, "biologie")
     with pytest.raises(CorpusError, match=r"no file pony-\*"):
         read_bright(bright, "pony")
 
 
-def test_brights_instructions() -> None:
+def test_bright_instructions() -> None:
     assert instruction("leetcode") == "Given a coding problem, retrieve relevant examples that help answer the problem"
     assert instruction("aops") == "Given a Math problem, retrieve relevant examples that help answer the problem"
     assert (
@@ -145,7 +145,7 @@ def test_brights_instructions() -> None:
     )
 
 
-def test_another_file_than_brights(bright: Path) -> None:
+def test_files_of_another_data_set_are_refused(bright: Path) -> None:
     rows = [{"id": "0", "query": "first", "gold_ids": ["a"]}]
     pyarrow.parquet.write_table(
         pyarrow.Table.from_pylist(rows), bright / "examples" / "leetcode-00000-of-00001.parquet"

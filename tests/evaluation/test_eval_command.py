@@ -1,4 +1,4 @@
-"""``t1 eval`` and ``t1 tune`` from end to end, with the bundled model."""
+"""``t1 eval`` and ``t1 tune``, with the bundled model."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def t1(*arguments: str | Path, code: int = 0) -> Result:
 
 
 def rows(*arguments: str | Path) -> list[dict[str, Any]]:
-    """The figures of one benchmark."""
+    """The figures of the only benchmark, one row for each system."""
     [found] = json.loads(t1("eval", *arguments, "--json").stdout)["benchmarks"]
     assert isinstance(found["systems"], list)
     return found["systems"]
@@ -39,7 +39,7 @@ def questions(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def index(questions: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An index as a user has it, with words."""
+    """A hybrid index of the documents."""
     place = tmp_path_factory.mktemp("index") / "index"
     t1("index", questions / "corpus.jsonl", "--to", place, "--hybrid")
     return place
@@ -47,24 +47,24 @@ def index(questions: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def labels(questions: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same questions as a user's own judgements; twice in other words, so that there are enough to tune on."""
+    """The same questions as judgements, each also in another spelling: tuning needs 20."""
     queries = [json.loads(line) for line in (questions / "queries.jsonl").read_text().splitlines()]
     judged = [line.split("\t") for line in (questions / "qrels" / "test.tsv").read_text().splitlines()[1:]]
     gold = {query: document for query, document, _ in judged}
-    asked = [query for query in queries if query["_id"] in gold]
-    lines = [{"query": query["text"], "positives": [gold[query["_id"]]]} for query in asked]
-    lines += [{"query": f"{query['text']} ?", "positives": {gold[query["_id"]]: 2}} for query in asked]
+    kept = [query for query in queries if query["_id"] in gold]
+    lines = [{"query": query["text"], "positives": [gold[query["_id"]]]} for query in kept]
+    lines += [{"query": f"{query['text']} ?", "positives": {gold[query["_id"]]: 2}} for query in kept]
     path = tmp_path_factory.mktemp("labels") / "labels.jsonl"
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
     return path
 
 
-def test_no_run_is_written_over_anothers() -> None:
+def test_run_files_have_different_names() -> None:
     names = _file_names(["thinking", "t1:a/b", "t1:a-b", "t1:a:b"])
     assert names == {"thinking": "thinking", "t1:a/b": "t1-a-b", "t1:a-b": "t1-a-b-2", "t1:a:b": "t1-a-b-3"}
 
 
-def test_thinking_is_compared_on_a_benchmark(questions: Path, tmp_path: Path) -> None:
+def test_systems_are_compared_on_a_benchmark(questions: Path, tmp_path: Path) -> None:
     report, runs = tmp_path / "report.html", tmp_path / "runs"
     systems = "thinking,no-thinking,hybrid,bm25"
     found = json.loads(t1("eval", questions, "--systems", systems, "--report", report, "--runs", runs, "--json").stdout)
@@ -85,7 +85,7 @@ def test_thinking_is_compared_on_a_benchmark(questions: Path, tmp_path: Path) ->
     assert "thinking thought: " in page.text
 
 
-def test_refining_is_compared(questions: Path) -> None:
+def test_refined_systems_are_compared(questions: Path) -> None:
     systems = "thinking,rt:1:last,rt:4"
     found = rows(questions, "--systems", systems, "--queries", "6")
     assert [row["system"] for row in found] == systems.split(",")
@@ -93,46 +93,46 @@ def test_refining_is_compared(questions: Path) -> None:
     assert max(row["cosine_with_first"] for row in found[1:]) < 0.999
 
 
-def test_words_are_weighed(questions: Path) -> None:
+def test_vector_weight_changes_the_ranking(questions: Path) -> None:
     found = rows(questions, "--systems", "hybrid:1,no-thinking,hybrid:0", "--override", "thinks=false")
     by_vector, plain, by_words = (row["nDCG@10"] for row in found)
-    assert by_vector == plain > 0.5 > by_words  # questions have few words of their documents
+    assert by_vector == plain > 0.5 > by_words  # the questions share few words with their documents
 
 
-def test_systems_that_only_rank_differently_think_once(questions: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[str] = []
+def test_systems_that_differ_only_in_ranking_share_embeddings(questions: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    embedded: list[str] = []
     embed = T1Embedder.embed_queries
 
     def counted(self: T1Embedder, texts: Iterable[str], **options: Any) -> list[QueryEmbedding]:
-        asked.extend(texts := list(texts))
+        embedded.extend(texts := list(texts))
         return embed(self, texts, **options)
 
     monkeypatch.setattr(T1Embedder, "embed_queries", counted)
     found = rows(questions, "--systems", "thinking,hybrid,hybrid:0.9,no-thinking")
-    assert len(asked) == 2 * len(set(asked)) == 24  # with a thought and without
+    assert len(embedded) == 2 * len(set(embedded)) == 24  # with a thought and without
     assert len({row["thought_tokens"] for row in found[:3]}) == 1
     assert all(row["seconds"] > 0 for row in found)
 
 
-def test_the_table_is_for_people(questions: Path) -> None:
+def test_table_is_markdown(questions: Path) -> None:
     output = t1("eval", questions, "--systems", "no-thinking", "--queries", "3").stdout
     assert "questions/test, 3 queries, t1-mini" in output
     assert "| no-thinking |" in output
 
 
-def test_an_index_is_kept_and_used_again(questions: Path, tmp_path: Path) -> None:
+def test_index_is_kept_and_used_again(questions: Path, tmp_path: Path) -> None:
     first, again = (rows(questions, "--systems", "no-thinking", "--index", tmp_path / "kept")[0] for _ in range(2))
     assert {**first, "seconds": 0} == {**again, "seconds": 0}
     assert json.loads(t1("info", tmp_path / "kept", "--json").stdout)["points"] == 60
 
 
-def test_a_users_own_questions_on_a_users_own_index(index: Path, labels: Path) -> None:
+def test_own_judgements_on_an_existing_index(index: Path, labels: Path) -> None:
     thinking, bm25 = rows("--labels", labels, "--index", index, "--systems", "thinking,bm25")
     assert thinking["queries"] == 24
     assert thinking["nDCG@10"] > 0.8 > bm25["nDCG@10"]
 
 
-def test_the_best_way_of_asking_is_chosen_and_reported_on_other_queries(index: Path, labels: Path) -> None:
+def test_tuning_reports_the_chosen_options_on_other_queries(index: Path, labels: Path) -> None:
     found = json.loads(t1("tune", "--labels", labels, "--index", index, "--json").stdout)
     tried: dict[str, Any] = {row["system"]: row for row in found["chosen_on"]}
     assert "think=False" in tried
@@ -154,14 +154,14 @@ def test_the_best_way_of_asking_is_chosen_and_reported_on_other_queries(index: P
             ["--systems", "hybrid:.7,hybrid:0.70"],
             "got 'hybrid:0.7,hybrid:0.7'",
         ),
-        (["--systems", "thinking,rt:65"], "refine_steps must be from 0 (no refining) to 64, got 65"),
+        (["--systems", "thinking,rt:65"], "refine_steps must be less than or equal to 64, got 65"),
         (["--systems", "thinking,thinking"], "different names"),
         (["--split", "dev"], "has no qrels/dev.tsv or qrels.dev.tsv"),
         (["--long"], "needs --bright TASK"),
         (["--labels", "x.jsonl"], "give --index, and no FOLDER"),
     ],
 )
-def test_what_cannot_be_measured(questions: Path, arguments: list[str], words: str) -> None:
+def test_impossible_evaluations_are_refused(questions: Path, arguments: list[str], words: str) -> None:
     result = CliRunner().invoke(app, ["eval", str(questions), *arguments])
     assert result.exit_code in (1, 2)
     assert words in result.stderr
@@ -180,19 +180,22 @@ def test_what_cannot_be_measured(questions: Path, arguments: list[str], words: s
         ("", "has no queries"),
     ],
 )
-def test_labels_that_cannot_be_used(index: Path, tmp_path: Path, line: str, words: str) -> None:
+def test_malformed_labels_are_refused(index: Path, tmp_path: Path, line: str, words: str) -> None:
     (tmp_path / "labels").write_text(line + "\n")
     result = t1("eval", "--labels", tmp_path / "labels", "--index", index, code=1)
     assert words in result.stderr
 
 
-def test_too_few_labels_to_tune_on(index: Path, labels: Path, tmp_path: Path) -> None:
+def test_tuning_needs_20_queries(index: Path, labels: Path, tmp_path: Path) -> None:
     (tmp_path / "few.jsonl").write_text("".join(labels.read_text().splitlines(keepends=True)[:19]))
-    assert "needs 20 judged queries" in t1("tune", "--labels", tmp_path / "few.jsonl", "--index", index, code=2).stderr
+    assert (
+        "needs at least 20 judged queries, got 19"
+        in t1("tune", "--labels", tmp_path / "few.jsonl", "--index", index, code=2).stderr
+    )
 
 
 class Page(HTMLParser):
-    """What a report shows, and whether it needs anything from elsewhere."""
+    """The text, plots and links of a report."""
 
     def __init__(self, page: str) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""The formulas that trec_eval is held against, by hand."""
+"""The formulas that trec_eval's scores are compared with, against values worked out by hand."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ RANKING = ["d", "a", "x", "b", "y"]
 GAINS = {"a": 1.0, "b": 1.0, "c": 1.0}
 
 
-def test_ndcg_by_hand() -> None:
+def test_ndcg() -> None:
     found = 1 / math.log2(3) + 1 / math.log2(5)
     best = 1 + 1 / math.log2(3) + 1 / math.log2(4)
     assert formulas.ndcg(RANKING, GAINS, 10) == pytest.approx(found / best)

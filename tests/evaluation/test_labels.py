@@ -1,4 +1,4 @@
-"""A user's own judgements: what they mean, and what is refused before anything is measured."""
+"""Relevance judgements of users: their meaning, and the errors that are found before an evaluation."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from t1_vectorstore.types import Chunk, ModelIdentity, Point
 
 @pytest.fixture(scope="module")
 def collection() -> Iterator[Collection]:
-    """Three documents, the last one in chunks."""
+    """Three documents; the last one is stored as a chunk."""
     identity = ModelIdentity("made up", "none", 4)
     with Collection.open(":memory:", identity=identity) as made:
         names = [("a", "a"), ("b", "b"), ("c#chunk-0", "c")]
-        made.upsert(Point(Chunk(name, whole, "text", 0, 4), (1.0, 0.0, 0.0, 0.0)) for name, whole in names)
+        made.upsert(Point(Chunk(name, document, "text", 0, 4), (1.0, 0.0, 0.0, 0.0)) for name, document in names)
         yield made
 
 
@@ -36,7 +36,7 @@ def read(collection: Collection, tmp_path: Path) -> Any:
     return read
 
 
-def test_lines_with_one_query_are_one_query(read: Any) -> None:
+def test_lines_with_the_same_query_are_merged(read: Any) -> None:
     found = read(
         {"query": "goats", "positives": ["a"]},
         {"query": "trains", "positives": {"b": 2}, "excluded": ["a"]},
@@ -47,7 +47,7 @@ def test_lines_with_one_query_are_one_query(read: Any) -> None:
     assert found.excluded == {"7": {"b"}, "q2": {"a"}}
 
 
-def test_a_query_without_an_id_gets_one_that_no_other_has(read: Any) -> None:
+def test_query_without_an_id_gets_an_unused_one(read: Any) -> None:
     found = read(
         {"query": "goats cheese", "positives": ["a"], "id": "q2"},
         {"query": "Monday trains", "positives": ["b"]},
@@ -58,17 +58,17 @@ def test_a_query_without_an_id_gets_one_that_no_other_has(read: Any) -> None:
     assert found.relevant == {"q2": {"a": 1}, "qq2": {"b": 1}, "q3": {"c": 1}, "q4": {"c": 1}}
 
 
-def test_two_queries_with_one_id(read: Any) -> None:
+def test_two_queries_with_the_same_id_are_refused(read: Any) -> None:
     with pytest.raises(CorpusError, match=r"labels\.jsonl:2: another query, on line 1, has the id '5'"):
         read({"query": "goats", "positives": ["a"], "id": 5}, {"query": "trains", "positives": ["b"], "id": "5"})
 
 
-def test_a_text_may_hold_any_character(read: Any) -> None:
-    text = "one line\u2028to JSON\u0085and to us"
+def test_query_may_contain_unicode_line_separators(read: Any) -> None:
+    text = "one line\u2028in JSON\u0085and here"
     assert list(read({"query": text, "positives": ["a"]}).queries.values()) == [text]
 
 
 @pytest.mark.parametrize("excluded", [5, "b", ["b", 1], {"b": 1}])
-def test_excluded_is_a_list_of_ids(read: Any, excluded: object) -> None:
+def test_excluded_must_be_a_list_of_ids(read: Any, excluded: object) -> None:
     with pytest.raises(CorpusError, match=r"labels\.jsonl:1: 'excluded' must be a list of document ids, got"):
         read({"query": "goats", "positives": ["a"], "excluded": excluded})

@@ -1,4 +1,4 @@
-"""T1 under the standard tool: a task of mteb's own class, scored by mteb, with the bundled model."""
+"""T1 as a model of mteb: a task of mteb's own class, scored by mteb, with the bundled model."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def task(questions: Path) -> Any:
     return Questions()
 
 
-def test_mteb_scores_it_as_t1_eval_does(questions: Path, embedder: T1Embedder) -> None:
+def test_mteb_and_t1_eval_give_the_same_scores(questions: Path, embedder: T1Embedder) -> None:
     import mteb
     from typer.testing import CliRunner
 
@@ -85,14 +85,14 @@ def test_mteb_scores_it_as_t1_eval_does(questions: Path, embedder: T1Embedder) -
     assert theirs["thinking"] > theirs["no-thinking"]
 
 
-def test_its_name_tells_whose_vectors_they_are(embedder: T1Embedder) -> None:
+def test_description_names_model_and_fingerprint(embedder: T1Embedder) -> None:
     meta = T1Encoder(embedder=embedder, think=False).mteb_model_meta
     assert meta.name == "t1/t1-mini"
     assert meta.revision == embedder.identity.fingerprint[:16]
     assert meta.experiment_kwargs == {"think": False}
 
 
-def test_empty_texts_are_embedded_and_told_of(embedder: T1Embedder) -> None:
+def test_empty_texts_are_embedded_with_a_warning(embedder: T1Embedder) -> None:
     encoder = T1Encoder(embedder=embedder)
     with pytest.warns(UserWarning, match="1 of 2 texts are empty"):
         vectors = encoder.encode([{"text": ["Oslo", ""]}])

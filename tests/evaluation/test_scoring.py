@@ -1,4 +1,4 @@
-"""Figures of runs: trec_eval's own, and equal to formulas worked out here."""
+"""Scores of runs: those of trec_eval, which equal the formulas of this folder."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import pytest
 
 from t1_vectorstore.errors import CorpusError
 from t1_vectorstore.evaluation import experiment
-from t1_vectorstore.evaluation.baselines import Bm25System
+from t1_vectorstore.evaluation.baselines import Bm25
 from t1_vectorstore.evaluation.benchmark import Benchmark
 from t1_vectorstore.evaluation.report import write_report
-from t1_vectorstore.evaluation.runs import Answer, Run, cut, in_order, read_trec, write_trec
+from t1_vectorstore.evaluation.runs import Answer, Run, read_trec, top_documents, trec_order, write_trec
 from t1_vectorstore.evaluation.scoring import compare, compare_ratio, interval, mean, score
-from t1_vectorstore.evaluation.systems import OnDone
+from t1_vectorstore.evaluation.systems import OnProgress
 from t1_vectorstore.types import Document
 from tests.evaluation import formulas
 
@@ -37,7 +37,7 @@ def test_trec_eval_agrees_with_the_formulas() -> None:
         assert scores["hit@1"][query] == formulas.hit(list(answer.ranking), gains, 1)
 
 
-def test_a_query_that_found_nothing_counts_as_zero() -> None:
+def test_empty_ranking_scores_zero() -> None:
     benchmark = Benchmark("b", None, {"q": "?", "r": "?"}, {"q": {"a": 1}, "r": {"a": 1}})
     run = Run("half", {"q": Answer({"a": 1.0}, 0.0), "r": Answer({}, 0.0)})
     assert mean(score(run, benchmark)["nDCG@10"]) == 0.5
@@ -46,43 +46,43 @@ def test_a_query_that_found_nothing_counts_as_zero() -> None:
 
 
 class Fixed:
-    """Answers every query with the same ranking, as long as it is asked for."""
+    """Answers every query with the same ranking, up to the requested depth."""
 
     name = "fixed"
-    space = None
+    model = None
 
-    def answer(self, task: Benchmark, depth: int, on_done: OnDone | None = None) -> dict[str, Answer]:
+    def answer(self, task: Benchmark, depth: int, on_progress: OnProgress | None = None) -> dict[str, Answer]:
         ranking = dict(list({"x": 3.0, "a": 2.0, "b": 1.0}.items())[:depth])
         return {query: Answer(ranking, 0.0) for query in task.queries}
 
 
-def test_excluded_documents_leave_the_ranking_before_it_is_cut() -> None:
+def test_excluded_documents_are_removed_before_the_ranking_is_truncated() -> None:
     benchmark = Benchmark("b", None, {"q": "?"}, {"q": {"b": 1}}, {"q": frozenset({"x"})})
     measured = experiment.run(benchmark, [Fixed()], depth=2)
     assert list(measured.outcomes["fixed"].run.answers["q"].ranking) == ["a", "b"]
     assert measured.outcomes["fixed"].scores["nDCG@10"]["q"] == pytest.approx(1 / math.log2(3))
-    assert cut({"x": 2.0, "a": 1.0}, frozenset({"x"}), 1) == {"a": 1.0}
+    assert top_documents({"x": 2.0, "a": 1.0}, frozenset({"x"}), 1) == {"a": 1.0}
 
 
-def test_the_order_of_equal_scores_is_trec_evals() -> None:
+def test_equal_scores_are_ordered_as_in_trec_eval() -> None:
     found = {"b": 0.5, "Z": 0.5, "é": 0.5, "a#1": 0.5 + 1e-9, "a": 0.5, "10": 0.75, "9": 0.75, "last": 0.25}
-    order = list(in_order(found))
-    assert order == ["9", "10", "é", "b", "a#1", "a", "Z", "last"]  # it has scores in single precision
+    order = list(trec_order(found))
+    assert order == ["9", "10", "é", "b", "a#1", "a", "Z", "last"]  # it compares scores in single precision
     for rank, document in enumerate(order, 1):
         task = Benchmark("b", None, {"q": "?"}, {"q": {document: 1}})
         assert score(Run("s", {"q": Answer(found, 0.0)}), task)["MRR"]["q"] == pytest.approx(1 / rank)
 
 
 class Tied(Fixed):
-    """Has all documents equal, in an order of its own."""
+    """Gives all documents the same score."""
 
     name = "tied"
 
-    def answer(self, task: Benchmark, depth: int, on_done: OnDone | None = None) -> dict[str, Answer]:
+    def answer(self, task: Benchmark, depth: int, on_progress: OnProgress | None = None) -> dict[str, Answer]:
         return {query: Answer(dict.fromkeys(["b", "x", "a"], 1.0), 0.0) for query in task.queries}
 
 
-def test_ranks_that_are_shown_are_those_that_are_scored(tmp_path: Path) -> None:
+def test_shown_ranks_are_the_scored_ranks(tmp_path: Path) -> None:
     task = Benchmark("b", None, {"q": "?"}, {"q": {"b": 1}}, {"q": frozenset({"x"})})
     measured = experiment.run(task, [Fixed(), Tied()])
     assert [outcome.scores["MRR"]["q"] for outcome in measured.outcomes.values()] == [0.5, 1.0]
@@ -100,14 +100,14 @@ def test_ranks_that_are_shown_are_those_that_are_scored(tmp_path: Path) -> None:
     assert list(read_trec(tmp_path / "run")["q"]) == ["x", "b", "a"]
 
 
-def test_systems_have_different_names() -> None:
+def test_systems_must_have_different_names() -> None:
     benchmark = Benchmark("b", None, {"q": "?"}, {"q": {"b": 1}})
     with pytest.raises(ValueError, match="different names"):
         experiment.run(benchmark, [Fixed(), Fixed()])
 
 
 def test_differences_are_paired() -> None:
-    theirs = {f"q{number}": number / 100 for number in range(100)}  # spread out ...
+    theirs = {f"q{number}": number / 100 for number in range(100)}  # these vary a lot ...
     ours = {query: value + 0.05 for query, value in theirs.items()}
     ours["q0"] = -1.0
     found = compare(ours, theirs)
@@ -115,7 +115,7 @@ def test_differences_are_paired() -> None:
     assert found.mean == pytest.approx((99 * 0.05 - 1) / 100)
     assert found.low <= found.mean <= found.high
     same = compare({f"q{n}": n / 100 + 0.05 for n in range(100)}, theirs)
-    assert same.low == pytest.approx(0.05)  # ... and yet the difference is sure
+    assert same.low == pytest.approx(0.05)  # ... and yet the difference is certain
     with pytest.raises(ValueError, match="same queries"):
         compare({"q": 1.0}, {"r": 1.0})
 
@@ -133,16 +133,16 @@ def test_ratios_are_paired() -> None:
     assert (always.ratio, always.low, always.high) == (2, 2, 2)
 
 
-def test_a_ratio_to_next_to_nothing_has_no_upper_end() -> None:
+def test_ratio_to_a_score_near_zero_has_no_upper_bound() -> None:
     once = {f"q{number}": float(number == 0) for number in range(50)}
     found = compare_ratio(dict.fromkeys(once, 1.0), once)
     assert found is not None
-    assert (found.ratio, found.high) == (50, None)  # a third of all draws leaves out the one query
+    assert (found.ratio, found.high) == (50, None)  # a third of all resamples lacks the one query
     assert 1 < found.low < 50
     assert compare_ratio(once, dict.fromkeys(once, 0.0)) is None
 
 
-def test_the_interval_covers_the_mean_as_often_as_it_says() -> None:
+def test_95_percent_interval_covers_the_mean_in_about_95_percent_of_samples() -> None:
     random.seed(3)
     covered = sum(low <= 0.3 <= high for low, high in (_sample_interval() for _ in range(200)))
     assert 180 <= covered <= 199
@@ -152,15 +152,15 @@ def _sample_interval() -> tuple[float, float]:
     return interval([float(random.random() < 0.3) for _ in range(80)], resamples=400)
 
 
-def test_run_files_go_both_ways(tmp_path: Path) -> None:
+def test_run_file_is_read_as_it_was_written(tmp_path: Path) -> None:
     run = Run("my system", {"q": Answer({"a": 2.5, "b": 1.25}, 0.1), "r": Answer({"a": 0.5}, 0.1)})
     write_trec(run, tmp_path / "run")
     assert (tmp_path / "run").read_text().splitlines()[0] == "q Q0 a 1 2.5 my_system"
     assert read_trec(tmp_path / "run") == {"q": {"a": 2.5, "b": 1.25}, "r": {"a": 0.5}}
 
 
-def test_run_files_that_cannot_be(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="'two words' holds white space"):
+def test_malformed_run_files_and_ids_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="'two words' contains white space"):
         write_trec(Run("s", {"q": Answer({"two words": 1.0}, 0.0)}), tmp_path / "run")
     assert not (tmp_path / "run").exists()
     (tmp_path / "run").write_text("q Q0 a 1 2.5 s\nq Q0 b 2 high s\n")
@@ -170,12 +170,12 @@ def test_run_files_that_cannot_be(tmp_path: Path) -> None:
 
 def test_bm25_needs_words() -> None:
     with pytest.raises(ValueError, match="none of 2 texts has one"):
-        Bm25System(Document(text, id=text) for text in ("!", "a"))
+        Bm25(Document(text, id=text) for text in ("!", "a"))
 
 
-def test_bm25_is_lucenes() -> None:
+def test_bm25_scores_are_those_of_lucene() -> None:
     texts = {"a": "cats chase mice", "b": "dogs chase cats and cats", "c": "birds sing"}
-    system = Bm25System(Document(text, id=name) for name, text in texts.items())
+    system = Bm25(Document(text, id=name) for name, text in texts.items())
     task = Benchmark("b", None, {"q": "cats"}, {"q": {"a": 1}})
     ranking = system.answer(task, 10)["q"].ranking
     lengths = {"a": 3, "b": 4, "c": 2}  # "and" is a stop word

@@ -1,21 +1,19 @@
-"""The bundled model does what its card says: on the demo that is shipped with it, and a little beyond."""
+"""The bundled model does what its card states, on the demo and beyond."""
 
 from __future__ import annotations
 
 import gzip
 import json
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from recipes.t1_mini import demo as build
 from t1_vectorstore.checkpoints.checkpoint import BUNDLED
+from t1_vectorstore.cli.demo import CORPUS, QUERIES
 from t1_vectorstore.embedding.embedder import T1Embedder
 
-DEMO = Path(build.__file__).parent
 FOLDER = BUNDLED / "t1-mini"
 PAIRS = {
     "how do I reset my password": "To change a forgotten login secret, open account settings.",
@@ -36,31 +34,31 @@ def embedder() -> T1Embedder:
 
 @pytest.fixture(scope="module")
 def queries() -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (DEMO / build.QUERIES_FILE).read_text(encoding="utf-8").splitlines()]
+    return [json.loads(line) for line in QUERIES.read_text(encoding="utf-8").splitlines()]
 
 
-def test_it_is_small_and_loads_by_transformers() -> None:
+def test_model_is_small_and_loads_in_transformers() -> None:
     assert sum(file.stat().st_size for file in FOLDER.glob("*.safetensors")) < 16e6
     model = AutoModelForCausalLM.from_pretrained(FOLDER)
     assert model.config.model_type == "qwen3"
     assert AutoTokenizer.from_pretrained(FOLDER).eos_token_id == model.config.eos_token_id
 
 
-def test_it_finds_the_answers_of_the_demo_by_thinking(embedder: T1Embedder, queries: list[dict[str, Any]]) -> None:
-    lines = gzip.decompress((DEMO / build.CORPUS_FILE).read_bytes()).decode().splitlines()
+def test_thinking_finds_the_answers_of_the_demo(embedder: T1Embedder, queries: list[dict[str, Any]]) -> None:
+    lines = gzip.decompress(CORPUS.read_bytes()).decode().splitlines()
     corpus = [json.loads(line) for line in lines]
     documents = embedder.embed_documents([document["text"] for document in corpus]).vectors
-    asked = [query["query"] for query in queries]
+    texts = [query["query"] for query in queries]
     hits = {}
     for think in (True, False):
-        vectors = np.stack([embedding.vector for embedding in embedder.embed_queries(asked, think=think)])
+        vectors = np.stack([embedding.vector for embedding in embedder.embed_queries(texts, think=think)])
         best = (vectors @ documents.T).argmax(axis=1)
         hits[think] = sum(corpus[row]["id"] == query["gold"] for row, query in zip(best, queries, strict=True))
     assert hits[True] >= 11
     assert hits[False] < hits[True]
 
 
-def test_its_thoughts_are_closed_chains_of_as_many_steps_as_hops(
+def test_thoughts_have_one_step_for_each_hop_and_are_closed(
     embedder: T1Embedder, queries: list[dict[str, Any]]
 ) -> None:
     for query, embedding in zip(queries, embedder.embed_queries([q["query"] for q in queries]), strict=True):
@@ -69,7 +67,7 @@ def test_its_thoughts_are_closed_chains_of_as_many_steps_as_hops(
         assert thought.text.count(". ") == query["hops"]
 
 
-def test_it_finds_sentences_that_share_no_word_with_the_query(embedder: T1Embedder) -> None:
+def test_finds_sentences_that_share_no_word_with_the_query(embedder: T1Embedder) -> None:
     documents = embedder.embed_documents(list(PAIRS.values())).vectors
     found = [
         int((documents @ embedding.vector).argmax()) for embedding in embedder.embed_queries(list(PAIRS), think=False)
@@ -92,6 +90,6 @@ def test_it_finds_sentences_that_share_no_word_with_the_query(embedder: T1Embedd
     ],
     ids=["countries", "diseases"],
 )
-def test_it_thinks_about_countries_and_diseases(embedder: T1Embedder, query: str, thought: str) -> None:
+def test_thoughts_about_countries_and_diseases(embedder: T1Embedder, query: str, thought: str) -> None:
     [embedding] = embedder.embed_queries([query])
     assert [(t.text, t.stop) for t in embedding.thoughts] == [(thought, "emb_token")]

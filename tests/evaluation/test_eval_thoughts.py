@@ -1,4 +1,4 @@
-"""``t1 eval`` on what ``t1 data`` writes: thoughts that are known, several splits, a second checkpoint."""
+"""``t1 eval`` on data in the format of ``t1 data``: known thoughts, several splits, a second checkpoint."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from t1_vectorstore.cli import app
 from t1_vectorstore.errors import CorpusError
 from t1_vectorstore.evaluation.beir import read_beir
 from t1_vectorstore.evaluation.benchmark import Benchmark
+from t1_vectorstore.evaluation.registry import gold, swapped
 from t1_vectorstore.evaluation.runs import read_trec
-from t1_vectorstore.evaluation.thoughts import gold, swapped
 from t1_vectorstore.training.examples import Example, read_data, write_data
 from t1_vectorstore.training.init_model import begin
 from tests.evaluation import formulas, small_benchmark
@@ -38,7 +38,7 @@ def mini() -> T1Embedder:
 
 @pytest.fixture(scope="module")
 def folder(mini: T1Embedder, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three splits of the demo's questions; to be right is to think as t1-mini does, but for one thought of split a."""
+    """Three splits of the demo's questions. The right thoughts are those of t1-mini, except for one in split a."""
     questions = read_beir(small_benchmark.write(tmp_path_factory.mktemp("demo") / "demo"))
     thoughts = [e.thoughts[0].text.capitalize() for e in mini.embed_queries(questions.queries.values())]
     examples = [
@@ -57,7 +57,7 @@ def folder(mini: T1Embedder, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def measured(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """Two splits measured at once, with all that can be written."""
+    """Two splits evaluated at once, with a report and run files."""
     place = tmp_path_factory.mktemp("written")
     report, runs = place / "report.html", place / "runs"
     result = t1_eval(folder, "--split", "a,b", "--systems", SYSTEMS, "--report", report, "--runs", runs, "--json")
@@ -69,18 +69,18 @@ def by_name(found: Mapping[str, Any], place: int) -> dict[str, dict[str, Any]]:
     return {row["system"]: row for row in found["benchmarks"][place]["systems"]}
 
 
-def test_figures_are_those_of_the_vectors(folder: Path, measured: dict[str, Any], mini: T1Embedder) -> None:
+def test_figures_equal_those_of_the_vectors(folder: Path, measured: dict[str, Any], mini: T1Embedder) -> None:
     task = read_beir(folder, "a")
     documents = list(task.documents())
     vectors = mini.embed_documents([document.text for document in documents]).vectors
-    asked, right = list(task.queries.values()), [thoughts[0] for thoughts in task.thoughts.values()]
+    texts, right = list(task.queries.values()), [thoughts[0] for thoughts in task.thoughts.values()]
     ways: dict[str, dict[str, Any]] = {
         "thinking": {"think": True},
         "no-thinking": {"think": False},
         "gold": {"thoughts": right},
         "swapped": {"thoughts": [*right[1:], right[0]]},
     }
-    embedded = {way: np.stack([e.vector for e in mini.embed_queries(asked, **how)]) for way, how in ways.items()}
+    embedded = {way: np.stack([e.vector for e in mini.embed_queries(texts, **how)]) for way, how in ways.items()}
     for way, queries in embedded.items():
         best = np.argsort(-(queries @ vectors.T), axis=1)
         rankings = [[str(documents[column].id) for column in row] for row in best]
@@ -94,21 +94,21 @@ def test_figures_are_those_of_the_vectors(folder: Path, measured: dict[str, Any]
             assert row["cosine_with_first"] == pytest.approx(closeness, abs=1e-3)
 
 
-def test_the_vector_listens_to_its_thought(measured: dict[str, Any]) -> None:
+def test_vectors_depend_on_their_thoughts(measured: dict[str, Any]) -> None:
     found = by_name(measured, 1)
     assert found["gold"]["nDCG@10"] > 0.8 > 0.4 > found["swapped"]["nDCG@10"]  # one of few documents, by chance
     assert found["swapped"]["cosine_with_first"] < 0.5 < found["gold"]["cosine_with_first"]
     assert found["gold"]["thought_tokens"] == 0 < found["thinking"]["thought_tokens"]
 
 
-def test_exact_thoughts_are_counted_in_the_models_own_letters(measured: dict[str, Any]) -> None:
+def test_exact_thoughts_are_compared_as_the_model_writes_them(measured: dict[str, Any]) -> None:
     a, b = (by_name(measured, place) for place in (0, 1))
     assert a["thinking"]["exact_thoughts"] == pytest.approx(5 / 6)
     assert b["thinking"]["exact_thoughts"] == 1.0  # of the five that are known
     assert {row["exact_thoughts"] for row in (*a.values(), *b.values()) if row["system"] != "thinking"} == {None}
 
 
-def test_splits_are_told_apart(measured: dict[str, Any]) -> None:
+def test_splits_have_their_own_figures_and_files(measured: dict[str, Any]) -> None:
     names = [(each["benchmark"], each["queries"], each["with_right_thoughts"]) for each in measured["benchmarks"]]
     assert names == [("data/a", 6, 6), ("data/b", 6, 5)]
     assert (
@@ -120,7 +120,7 @@ def test_splits_are_told_apart(measured: dict[str, Any]) -> None:
     assert "swapped thought: " in measured["report"]
 
 
-def test_another_checkpoint_is_compared_on_an_index_of_its_own(folder: Path, tmp_path: Path) -> None:
+def test_another_checkpoint_is_compared_on_its_own_index(folder: Path, tmp_path: Path) -> None:
     twin = tmp_path / "twin"
     begin(recipe(thinks=False), read_data(folder, "a"), twin)
     result = t1_eval(folder, "--split", "a", "--systems", f"thinking,t1:{twin}", "--json")
@@ -146,13 +146,13 @@ def test_another_checkpoint_is_compared_on_an_index_of_its_own(folder: Path, tmp
         (["--split", "a", "--systems", "t1:no/such"], "no/such"),
     ],
 )
-def test_what_cannot_be_measured(folder: Path, arguments: list[str], words: str) -> None:
+def test_impossible_evaluations_are_refused(folder: Path, arguments: list[str], words: str) -> None:
     result = t1_eval(folder, "--systems", SYSTEMS, *arguments)
     assert result.exit_code in (1, 2)
     assert words in " ".join(result.stderr.split())
 
 
-def test_a_users_own_judgements_have_no_thoughts_and_no_other_index(folder: Path, tmp_path: Path) -> None:
+def test_own_judgements_have_no_thoughts_and_no_other_index(folder: Path, tmp_path: Path) -> None:
     index, labels = tmp_path / "index", tmp_path / "labels.jsonl"
     CliRunner().invoke(app, ["index", str(folder / "corpus.jsonl"), "--to", str(index)])
     example = json.loads((folder / "a.jsonl").read_text().splitlines()[0])
@@ -163,7 +163,7 @@ def test_a_users_own_judgements_have_no_thoughts_and_no_other_index(folder: Path
         assert words in " ".join(refused.stderr.split())
 
 
-def test_thoughts_that_are_no_text(folder: Path, tmp_path: Path) -> None:
+def test_thoughts_must_be_texts(folder: Path, tmp_path: Path) -> None:
     for file in folder.iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())
     (tmp_path / "a.jsonl").write_text('{"query": "x", "thought": 3, "positives": ["y"]}\n')
@@ -171,7 +171,7 @@ def test_thoughts_that_are_no_text(folder: Path, tmp_path: Path) -> None:
         read_beir(tmp_path, "a")
 
 
-def test_a_query_is_given_the_thought_of_the_next_one_that_differs() -> None:
+def test_swapped_thought_is_that_of_the_next_query_with_another_one() -> None:
     queries = {"q": "1", "r": "2", "s": "3", "u": "4"}
     thoughts = {"q": ("x",), "r": ("x", "y"), "s": ("z",)}
     task = Benchmark("b", None, queries, {query: {"d": 1} for query in queries}, thoughts=thoughts)
