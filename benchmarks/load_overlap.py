@@ -1,10 +1,10 @@
-"""What a load costs over its most expensive part: reading, cutting, looking up and writing hide behind the model.
+"""Compare the time of a load with its most expensive part: reading, splitting and looking up should add little.
 
-In each round, by turns and in this process: the model alone (the chunks are in memory), the upload alone (their vectors
-are, too), a load of the same documents from a JSON Lines file, and a rerun of that load on the unchanged corpus.
+Each round measures, one after the other in this process: the model alone (chunks in memory), the upload alone (vectors
+in memory), a load of the same documents from a JSON Lines file, and a rerun of that load on the unchanged corpus.
 
     python -m benchmarks.load_overlap                            t1-mini, into a folder
-    python -m benchmarks.load_overlap --server                   into the pinned server that the tests use
+    python -m benchmarks.load_overlap --server                   into the pinned server of the tests
     python -m benchmarks.load_overlap --model 46M --to http://127.0.0.1:6333
 """
 
@@ -23,7 +23,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from t1_vectorstore import T1Embedder, demo
+from t1_vectorstore import T1Embedder
+from t1_vectorstore.cli.demo import CORPUS
 from t1_vectorstore.collection import Collection
 from t1_vectorstore.indexing import BATCH_CHUNKS, LoadReport, chunker_for, load
 from t1_vectorstore.readers import read, read_jsonl
@@ -37,9 +38,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--documents", type=int, default=10_000)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--model", default="t1-mini", help="what T1Embedder.load takes, or 46M: random weights")
-    parser.add_argument("--to", help="URL of a server; a new folder each time otherwise")
-    parser.add_argument("--server", action="store_true", help="start the server that the tests use")
+    parser.add_argument("--model", default="t1-mini", help="model for T1Embedder.load, or 46M for random weights")
+    parser.add_argument("--to", help="URL of a server; default: a new folder each time")
+    parser.add_argument("--server", action="store_true", help="start the pinned server of the tests")
     options = parser.parse_args()
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -59,10 +60,10 @@ def main() -> None:
 
 
 class Bench:
-    """One model, one corpus and one place."""
+    """The measurements with one model, one corpus and one location."""
 
     def __init__(self, embedder: T1Embedder, corpus: Path, where: str) -> None:
-        """Cut the corpus and encode it once, which also warms the model up."""
+        """Split the corpus and encode it once, which also warms up the model."""
         self._embedder = embedder
         self._corpus = corpus
         self._where = where
@@ -73,7 +74,7 @@ class Bench:
         self.engine = ""
 
     def round(self) -> dict[str, float]:
-        """Seconds of each."""
+        """Run one round, and return the seconds of each measurement."""
         encode = _seconds(self._encode)
         with self._collection() as collection:
             upload = _seconds(lambda: self._upload(collection))
@@ -92,17 +93,17 @@ class Bench:
         with collection.bulk():
             for batch in _batches(self._points):
                 collection.upsert(batch)
-        _demand(collection.count() == len(self._points), "points are missing")
+        _require(collection.count() == len(self._points), "points are missing")
 
     def _load(self, collection: Collection, *, encoded: int) -> None:
         with collection.bulk():
             report: LoadReport = load(partial(read, self._corpus), self._embedder, collection)
-        _demand(report.complete and report.encoded == encoded, f"not the load that was to be measured: {report}")
-        _demand(collection.count() == len(self.chunks), "points are missing")
+        _require(report.complete and report.encoded == encoded, f"not the load to be measured: {report}")
+        _require(collection.count() == len(self.chunks), "points are missing")
 
     @contextmanager
     def _collection(self) -> Iterator[Collection]:
-        """A new one each time."""
+        """Create a new collection each time."""
         self._made += 1
         place = self._where if self._where.startswith("http") else f"{self._where}/{self._made}"
         name = f"bench-{random.SystemRandom().getrandbits(48):x}"
@@ -112,8 +113,8 @@ class Bench:
 
 
 def write_corpus(file: Path, documents: int) -> Path:
-    """Documents of one to ten sentences of the demonstration's corpus, the same each time."""
-    sentences = [document.text for document in read_jsonl(Path(demo.__file__).parent / "corpus.jsonl.gz")]
+    """Write documents of one to ten sentences from the demo corpus, the same each time."""
+    sentences = [document.text for document in read_jsonl(CORPUS)]
     draw = random.Random(0)
     with file.open("w", encoding="utf-8") as lines:
         for number in range(documents):
@@ -123,7 +124,7 @@ def write_corpus(file: Path, documents: int) -> Path:
 
 
 def table(result: dict[str, Any]) -> str:
-    """The result in Markdown."""
+    """Return the result as Markdown."""
     names = ("encode", "upload", "load", "rerun")
     medians = {name: statistics.median(one[name] for one in result["rounds"]) for name in names}
     title = f"{result['documents']:,} documents ({result['chunks']:,} chunks), {result['model']}, {result['engine']}"
@@ -146,7 +147,7 @@ def table(result: dict[str, Any]) -> str:
 
 
 def _ratios(rounds: Sequence[dict[str, float]]) -> dict[str, float]:
-    """Medians over the rounds, each of which compares what ran next to each other."""
+    """Return the medians of the ratios within each round."""
     return {
         "load": statistics.median(one["load"] / max(one["encode"], one["upload"]) for one in rounds),
         "rerun": statistics.median(one["rerun"] / one["load"] for one in rounds),
@@ -180,9 +181,9 @@ def _seconds(run: Callable[[], object]) -> float:
     return time.perf_counter() - started
 
 
-def _demand(condition: bool, otherwise: str) -> None:
+def _require(condition: bool, message: str) -> None:
     if not condition:
-        raise SystemExit(otherwise)
+        raise SystemExit(message)
 
 
 if __name__ == "__main__":
