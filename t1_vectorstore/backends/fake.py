@@ -111,17 +111,14 @@ class FakeBackend:
 
     def _refined(self, ids: Sequence[int], refining: Refining) -> npt.NDArray[np.float32]:
         passes = np.stack([self._state([*ids, *[_FED_BACK] * step]) for step in range(refining.steps + 1)])
-        state: npt.NDArray[np.float32] = passes.mean(0) if refining.aggregate == "mean" else passes[-1]
-        return state
+        return np.asarray(passes.mean(0) if refining.aggregate == "mean" else passes[-1], np.float32)
 
     def _state(self, ids: Sequence[int]) -> npt.NDArray[np.float32]:
         groups = [tuple(ids[i : i + 4]) for i in range(max(1, len(ids) - 3))]
         content = np.sum([_direction(group, self.dimension) for group in groups], axis=0) / np.sqrt(len(groups))
-        state: npt.NDArray[np.float32] = (content + 0.1 * _direction(tuple(ids), self.dimension)).astype(np.float32)
-        return state
+        return np.asarray(content + 0.1 * _direction(tuple(ids), self.dimension), np.float32)
 
 
 @lru_cache(maxsize=65_536)
 def _direction(group: tuple[int, ...], dimension: int) -> npt.NDArray[np.float64]:
-    direction: npt.NDArray[np.float64] = np.random.default_rng(hash(group) % 2**32).standard_normal(dimension)
-    return direction
+    return np.random.default_rng(hash(group) % 2**32).standard_normal(dimension)

@@ -81,11 +81,11 @@ class LocalBackend:
         batch_tokens: int | None = None,
         threads: int | None = None,
     ) -> None:
-        """Create the backend of a loaded model.
+        """Create the backend of a model on a device.
 
         Args:
-            model: A model on ``device``.
-            device: The model's device.
+            model: The model.
+            device: Its device.
             stop_ids: Tokens that end a thought, the emb token first.
             batch_tokens: Maximum number of tokens in a forward pass. Default: by device type.
             threads: Number of CPU threads. Default: torch's own number.
@@ -106,8 +106,7 @@ class LocalBackend:
 
         def forward(batch: Sequence[int]) -> Vectors:
             with self._running():
-                pooled: Vectors = self.model.encode([prompts[index] for index in batch]).float().cpu().numpy()
-                return pooled
+                return np.asarray(self.model.encode([prompts[index] for index in batch]).float().cpu())
 
         lengths = [len(prompt) for prompt in prompts]
         for batch, pooled in self._batch_budget.run_batches(lengths, forward, padded=self.model.padded):

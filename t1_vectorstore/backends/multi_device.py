@@ -26,6 +26,7 @@ from typing import Any
 
 import numpy as np
 
+from t1_vectorstore.backends.base import Backend
 from t1_vectorstore.backends.batching import batches_by_tokens
 from t1_vectorstore.checkpoints.spec import Decoding, Refining
 from t1_vectorstore.errors import BackendError
@@ -70,7 +71,7 @@ class MultiDeviceBackend:
     refines = True
     max_positions: int | None = None
 
-    def __init__(self, load: Callable[..., Any], devices: Sequence[str]) -> None:
+    def __init__(self, load: Callable[..., Backend], devices: Sequence[str]) -> None:
         """Load the model on all devices at the same time.
 
         Args:
@@ -87,7 +88,7 @@ class MultiDeviceBackend:
         self._workers = others
         try:
             loading = [(worker, worker.submit(_load, load, worker.device)) for worker in others]
-            self._first: Any = load(devices[0])
+            self._first: Backend = load(devices[0])
             for worker, future in loading:
                 worker.result(future)
         except BaseException:
@@ -132,14 +133,12 @@ class MultiDeviceBackend:
     def think(self, prompts: Prompts, decoding: Decoding, **options: Any) -> list[Trajectory]:  # noqa: ANN401
         """Think on the first device; see :meth:`t1_vectorstore.backends.Backend.think`."""
         self._check_open()
-        trajectories: list[Trajectory] = self._first.think(prompts, decoding, **options)
-        return trajectories
+        return self._first.think(prompts, decoding, **options)
 
     def refine(self, prompts: Prompts, refining: Refining) -> Vectors:
         """Refine on the first device; see :meth:`t1_vectorstore.backends.Backend.refine`."""
         self._check_open()
-        states: Vectors = self._first.refine(prompts, refining)
-        return states
+        return self._first.refine(prompts, refining)
 
     def close(self) -> None:
         """Let the processes finish their current shard, then end them. It can be called twice."""
@@ -162,19 +161,18 @@ def _new_process() -> ProcessPoolExecutor:
     return ProcessPoolExecutor(1, spawn, initializer=signal.signal, initargs=(signal.SIGINT, signal.SIG_IGN))
 
 
-_backend: Any = None
+_backend: Backend
 """The backend of a worker process."""
 
 
-def _load(load: Callable[..., Any], device: str) -> None:
+def _load(load: Callable[..., Backend], device: str) -> None:
     global _backend
     threading.Thread(target=_exit_with_parent, daemon=True).start()
     _backend = load(device)
 
 
 def _encode(prompts: Prompts) -> Vectors:
-    states: Vectors = _backend.encode(prompts)
-    return states
+    return _backend.encode(prompts)
 
 
 def _exit_with_parent() -> None:

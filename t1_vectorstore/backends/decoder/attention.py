@@ -2,15 +2,15 @@
 
 Prefill computes whole sequences, documents or prompts; decode steps compute the next input of each thought. The decoder
 calls either one in each layer with the queries ``(n, heads, head_dim)``, and the keys and values
-``(n, 2 * kv_heads, head_dim)``, of all sequences' tokens, which follow each other without gaps. In the last layer there
-may be only one query for each sequence, that of its last token.
+``(n, 2 * kv_heads, head_dim)``, of all sequences' tokens, which follow each other without gaps, and gets the outputs in
+the shape of the queries. In the last layer there may be only one query for each sequence, that of its last token.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import groupby
-from typing import Protocol
+from typing import TypeAlias
 
 import torch
 from torch.nn.functional import scaled_dot_product_attention
@@ -23,14 +23,6 @@ _MIN_QUERIES = {torch.bfloat16: 32, torch.float32: 192}
 
 _MIN_THOUGHTS = 8
 """Number of thoughts from which the same holds for decode steps."""
-
-
-class Attention(Protocol):
-    """Attention in one forward pass."""
-
-    def __call__(self, layer: int, queries: torch.Tensor, keys_values: torch.Tensor) -> torch.Tensor:
-        """Return the output for each query, ``(queries, heads, head_dim)``."""
-        ...
 
 
 class PrefillAttention:
@@ -51,7 +43,7 @@ class PrefillAttention:
         self._cache, self._first_slot = cache, first_slot
 
     def __call__(self, layer: int, queries: torch.Tensor, keys_values: torch.Tensor) -> torch.Tensor:
-        """See :class:`Attention`."""
+        """Return the output for each query in a layer."""
         # 1. Split the tokens into groups of sequences of the same length, which form rectangles.
         tokens = [length * count for length, count in self._groups]
         asked = tokens if len(queries) == sum(tokens) else [count for _, count in self._groups]
@@ -91,7 +83,7 @@ class DecodeAttention:
             self._mask = torch.zeros_like(later, dtype=cache.dtype).masked_fill_(later, float("-inf"))
 
     def __call__(self, layer: int, queries: torch.Tensor, keys_values: torch.Tensor) -> torch.Tensor:
-        """See :class:`Attention`."""
+        """Return the output for each query in a layer."""
         # 1. Store the new keys and values, then read those of the sequences so far, up to the longest one.
         self._cache.write_inputs(layer, self._targets, keys_values)
         keys, values = self._cache.read(layer, self._slots, self._length)
@@ -103,6 +95,9 @@ class DecodeAttention:
             mask = None if mask is None else mask[:, 0]
             return scaled_dot_product_attention(grouped[:, :, :, 0], keys, values, attn_mask=mask).flatten(1, 2)
         return attend(grouped, keys, values, mask, prefix).permute(0, 3, 1, 2, 4).flatten(0, 1).flatten(1, 2)
+
+
+Attention: TypeAlias = PrefillAttention | DecodeAttention
 
 
 def causal_attention(

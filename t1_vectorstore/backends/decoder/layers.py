@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -41,19 +41,17 @@ class _PrepackedLinear(Linear):
     """The same by the operators that torch's own compiler puts into a frozen model. They have no public names."""
 
     def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None) -> None:
-        self._linear: Any = torch.ops.mkldnn._linear_pointwise.default
-        self._linear_add: Any = torch.ops.mkldnn._linear_pointwise.binary
+        self._linear: Callable[..., torch.Tensor] = torch.ops.mkldnn._linear_pointwise.default
+        self._linear_add: Callable[..., torch.Tensor] = torch.ops.mkldnn._linear_pointwise.binary
         self._weight = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), None)
         self._bias = bias
         self(weight.new_zeros(1, weight.shape[1]))  # raises now if this CPU does not support it
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
-        product: torch.Tensor = self._linear(x, self._weight, self._bias, "none", [], "")
-        return product
+        return self._linear(x, self._weight, self._bias, "none", [], "")
 
     def add(self, residual: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
-        total: torch.Tensor = self._linear_add(x, residual, self._weight, self._bias, "add")
-        return total
+        return self._linear_add(x, residual, self._weight, self._bias, "add")
 
 
 def make_linear(weight: torch.Tensor, bias: torch.Tensor | None = None) -> Linear:
@@ -136,11 +134,13 @@ class Rope:
         """Return radians per position, float32 ``(head_dim / 2,)``, by the formulas of transformers."""
         exponents = torch.arange(0, head_dim, 2, dtype=torch.float32) / head_dim
         plain = 1.0 / self.theta**exponents
+        if self.kind == "default":
+            return plain
         if self.kind == "linear":
             return plain / self.parameters["factor"]
-        if self.kind == "llama3":
-            return self._llama3(plain)
-        return self._yarn(plain, head_dim) if self.kind == "yarn" else plain
+        # Low frequencies are divided by the factor, high ones are kept, and those in between are blended.
+        kept = self._kept_llama3(plain) if self.kind == "llama3" else self._kept_yarn(head_dim)
+        return (1 - kept) * plain / self.parameters["factor"] + kept * plain
 
     @property
     def scale(self) -> float:
@@ -150,18 +150,14 @@ class Rope:
         factor = self.parameters["factor"]
         return self.parameters.get("attention_factor", 0.1 * math.log(factor) + 1.0 if factor > 1 else 1.0)
 
-    def _llama3(self, plain: torch.Tensor) -> torch.Tensor:
-        """Divide low frequencies by the factor, keep high ones, and blend those in between."""
-        factor, low, high, length = (
-            self.parameters[key]
-            for key in ("factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings")
-        )
-        turns = length * plain / (2 * math.pi)
-        kept = ((turns - low) / (high - low)).clamp(0, 1)
-        return (1 - kept) * plain / factor + kept * plain
+    def _kept_llama3(self, plain: torch.Tensor) -> torch.Tensor:
+        """Return the share that is kept, which grows with the number of turns over the original length."""
+        low, high = self.parameters["low_freq_factor"], self.parameters["high_freq_factor"]
+        turns = self.parameters["original_max_position_embeddings"] * plain / (2 * math.pi)
+        return ((turns - low) / (high - low)).clamp(0, 1)
 
-    def _yarn(self, plain: torch.Tensor, head_dim: int) -> torch.Tensor:
-        """The same by dimension: between the two that turn ``beta_fast`` and ``beta_slow`` times, blend linearly."""
+    def _kept_yarn(self, head_dim: int) -> torch.Tensor:
+        """Return the share that is kept, which falls linearly between two dimensions."""
         length = self.parameters["original_max_position_embeddings"]
 
         def dimension(turns: float) -> float:
@@ -171,8 +167,7 @@ class Rope:
         first = max(math.floor(dimension(self.parameters.get("beta_fast", 32))), 0)
         last = min(math.ceil(dimension(self.parameters.get("beta_slow", 1))), head_dim - 1)
         ramp = (torch.arange(head_dim // 2, dtype=torch.float32) - first) / max(last - first, 0.001)
-        divided = ramp.clamp(0, 1)
-        return divided * plain / self.parameters["factor"] + (1 - divided) * plain
+        return 1 - ramp.clamp(0, 1)
 
 
 def rotations(frequencies: torch.Tensor, scale: float, positions: torch.Tensor) -> torch.Tensor:

@@ -102,7 +102,7 @@ class Scheduler:
         """Free the slots of complete thoughts, and move the last ones into the gaps; return each one's former slot."""
         thoughts = self._active
         kept = [slot for slot, thought in enumerate(thoughts) if thought.state is None]
-        movable = [slot for slot in kept if slot >= len(kept)]  # as many as there are gaps before them
+        movable = [slot for slot in kept if slot >= len(kept)]  # one for each gap before them
         order = [slot if thoughts[slot].state is None else movable.pop() for slot in range(len(kept))]
         for target, source in enumerate(order):
             if source != target:

@@ -23,18 +23,14 @@ from t1_vectorstore.types import Vector, Vectors
 
 
 class VLLMEngine:
-    """A :class:`~t1_vectorstore.backends.vllm.generation.GenerationEngine` in this process."""
+    """A :class:`~t1_vectorstore.backends.vllm.generation.GenerationEngine` in this process.
+
+    The generator's workers keep states, unless a second engine with the same weights, the pooler, computes the vectors.
+    """
 
     batch_size = 1
 
     def __init__(self, generator: AsyncLLM, pooler: AsyncLLM | None = None, *, stop_ids: Sequence[int]) -> None:
-        """Take started engines.
-
-        Args:
-            generator: Engine whose workers keep states, unless there is a pooler.
-            pooler: Second engine with the same weights, for vectors.
-            stop_ids: Tokens that end a thought.
-        """
         self._generator, self._pooler = generator, pooler
         self._stop_ids = list(stop_ids)
         self._states = _KeptStates(generator)
@@ -130,11 +126,11 @@ class _KeptStates:
         self._fetching: asyncio.Task[None] | None = None
 
     async def fetch(self, request_id: str) -> Vector:
-        self._waiting[request_id] = future = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[Vector] = asyncio.get_running_loop().create_future()
+        self._waiting[request_id] = future
         if self._fetching is None or self._fetching.done():
             self._fetching = asyncio.ensure_future(self._fetch_waiting())
-        state: Vector = await future
-        return state
+        return await future
 
     def discard(self, request_id: str) -> None:
         """Let the next call discard the state of an aborted request."""
@@ -171,8 +167,7 @@ class _KeptStates:
 async def call_workers(engine: AsyncLLM, method: str, *arguments: Any) -> list[list[Any]]:  # noqa: ANN401
     """Return the answers of all replicas' workers; ``AsyncLLM.collective_rpc`` returns only the first replica's."""
     call = engine.engine_core.call_utility_all_async
-    answers: list[list[Any]] = await call("collective_rpc", method, None, arguments, None)
-    return answers
+    return list(await call("collective_rpc", method, None, arguments, None))
 
 
 @contextmanager

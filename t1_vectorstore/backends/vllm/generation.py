@@ -91,14 +91,7 @@ class EngineBackend:
         stop_ids: Sequence[int],
         max_positions: int | None = None,
     ) -> None:
-        """Create the backend of a started engine.
-
-        Args:
-            engine: The engine.
-            loop: The event loop on which it was started.
-            stop_ids: Tokens that end a thought, the emb token first.
-            max_positions: Longest sequence that the engine accepts, in tokens, emb token included.
-        """
+        """Create the backend of an engine that was started on an event loop; the emb token is the first stop token."""
         self._engine, self._loop = engine, loop
         self._stop_ids = tuple(stop_ids)
         self.max_positions = max_positions
@@ -128,11 +121,7 @@ class EngineBackend:
         samples: int = 1,
         on_tokens: OnTokens | None = None,
     ) -> list[Trajectory]:
-        """See :meth:`t1_vectorstore.backends.Backend.think`; ``on_tokens`` is called from another thread.
-
-        Raises:
-            ValueError: There are refine steps.
-        """
+        """See :meth:`t1_vectorstore.backends.Backend.think`; ``on_tokens`` is called from another thread."""
         refuse_refining(refining)
 
         async def think(job: tuple[int, Sequence[int]]) -> list[Trajectory]:
@@ -153,11 +142,7 @@ class EngineBackend:
         return list(itertools.chain(*self._loop.run(map_concurrently(think, jobs, self._engine.in_flight))))
 
     def refine(self, prompts: Sequence[Sequence[int]], refining: Refining) -> Vectors:
-        """Encode the prompts; an engine accepts only tokens, so it cannot refine.
-
-        Raises:
-            ValueError: There are refine steps.
-        """
+        """Encode the prompts. An engine accepts only tokens, so refine steps are an error."""
         refuse_refining(refining)
         return self.encode(prompts)
 
@@ -204,11 +189,7 @@ class _GrowingThought:
             self._on_tokens(self._index, self.ids[before:])
 
     def stop_reason(self, late: bool) -> StopReason:
-        """Return why the thought ended, once all tokens have arrived.
-
-        Raises:
-            BackendError: There is no reason.
-        """
+        """Return why the thought ended, once all tokens have arrived."""
         if self._stop is not None:
             return self._stop
         if late:
