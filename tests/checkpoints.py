@@ -1,4 +1,4 @@
-"""Small real checkpoints, made on the spot: random weights, a byte tokenizer, a specification."""
+"""Create small real checkpoints: random weights, a byte tokenizer, and a specification."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ def save_checkpoint(
     all_random: bool = False,
     **options: Any,
 ) -> Path:
-    """Save a random model of a family.
+    """Save a model with random weights.
 
     Args:
-        folder: where to.
-        model_type: a family that transformers knows.
-        spec: written beside the weights.
-        closes: how much the emb token's output row is scaled up: with more, more thoughts are closed by the model.
-        seed: of the weights.
-        hidden: length of the hidden states.
-        layers: how many.
-        shard_size: of a file of weights.
-        all_random: also the norms and the biases, which transformers makes all ones and zeros.
-        options: fields of the model's configuration; a ``head_dim`` of ``None`` is left out.
+        folder: Folder to write.
+        model_type: Model family, by its name in transformers.
+        spec: The specification.
+        closes: Factor of the emb token's logits. With a larger one the model closes more thoughts itself.
+        seed: Seed of the weights.
+        hidden: Length of the hidden states.
+        layers: Number of layers.
+        shard_size: Maximum size of a file of weights.
+        all_random: Whether norms and biases are random as well, which transformers sets to ones and zeros.
+        options: Fields of the model's configuration. A ``head_dim`` of ``None`` is left out.
     """
     torch.manual_seed(seed)
     tokenizer = byte_tokenizer()

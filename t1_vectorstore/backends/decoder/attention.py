@@ -46,10 +46,10 @@ class PrefillAttention:
         """Return the output for each query in a layer."""
         # 1. Split the tokens into groups of sequences of the same length, which form rectangles.
         tokens = [length * count for length, count in self._groups]
-        asked = tokens if len(queries) == sum(tokens) else [count for _, count in self._groups]
+        query_counts = tokens if len(queries) == sum(tokens) else [count for _, count in self._groups]
         prefix = None if self._cache is None else self._cache.prefix(layer)
         slot, outputs = self._first_slot, []
-        parts = zip(torch.split(queries, asked), torch.split(keys_values, tokens), self._groups, strict=True)
+        parts = zip(torch.split(queries, query_counts), torch.split(keys_values, tokens), self._groups, strict=True)
         for q, kv, (_, count) in parts:
             q, kv = q.view(count, -1, *q.shape[1:]), kv.view(count, -1, *kv.shape[1:])
             # 2. Store the keys and values, so that decode steps can read them.

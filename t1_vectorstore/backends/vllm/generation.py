@@ -31,7 +31,7 @@ class ThoughtRequest:
     Attributes:
         prompt: Token ids.
         decoding: Budget and sampling.
-        number: Number of the request. That for the vectors has the same, so that both go to one replica.
+        number: Number of the request. The request for the vectors has the same one, so both go to the same replica.
         samples: Number of thoughts.
         streamed: Whether to yield tokens before the last one is generated.
     """
