@@ -6,10 +6,11 @@ import json
 import shlex
 import statistics
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -123,26 +124,20 @@ def _side_by_side(thinking: Answer, plain: Answer, gold: str) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), width=WIDTH, header_style="bold")
     for title, answer in (("thinking", thinking), ("without", plain)):
         table.add_column(styled(f"{title}, {answer.result.timings.total * 1000:.0f} ms"), ratio=1, no_wrap=True)
-    for place in range(SHOWN):
-        table.add_row(_hit(thinking, place, gold), _hit(plain, place, gold))
-    if max(thinking.rank or SEARCHED, plain.rank or SEARCHED) > SHOWN:
-        table.add_row(_miss(thinking, gold), _miss(plain, gold))
+    for row in zip_longest(_cells(thinking, gold), _cells(plain, gold), fillvalue=""):
+        table.add_row(*row)
     return table
 
 
-def _hit(answer: Answer, place: int, gold: str) -> Text:
-    if place >= len(answer.result.hits):
-        return styled("")
-    hit = answer.result.hits[place]
-    mark, style = ("✓", "green") if hit.id == gold else (" ", "")
-    return styled(f"{mark} {hit.score:.2f} {one_line(hit.id)}", style)
-
-
-def _miss(answer: Answer, gold: str) -> Text:
-    """Where the right document is, if it is not among the printed hits."""
+def _cells(answer: Answer, gold: str) -> Iterator[Text]:
+    """Yield the printed hits and, if the right document is not among them, where it is."""
+    for hit in answer.result.hits[:SHOWN]:
+        mark, style = ("✓", "green") if hit.id == gold else (" ", "")
+        yield styled(f"{mark} {hit.score:.2f} {one_line(hit.id)}", style)
     if answer.rank is None:
-        return styled(f"✗ missed {gold}", "red")
-    return styled("" if answer.rank <= SHOWN else f"✗ at {answer.rank}: {gold}", "yellow")
+        yield styled(f"✗ missed {gold}", "red")
+    elif answer.rank > SHOWN:
+        yield styled(f"✗ at {answer.rank}: {gold}", "yellow")
 
 
 def _print_totals(console: Console, answers: Sequence[tuple[Answer, Answer]]) -> None:

@@ -27,11 +27,7 @@ class EvalFiles:
     def check(self, tasks: Sequence[Benchmark]) -> None:
         """Create the folders, and check that the files can be written and that run files can hold all ids.
 
-        Of a user's own index, only the ids of judged documents are checked.
-
-        Raises:
-            ValueError: A path that cannot be written, or an id that no run file can hold.
-            CorpusError: The documents cannot be read.
+        In a user's own index, only the ids of judged documents are checked.
         """
         from t1_vectorstore.evaluation.runs import check_ids
 

@@ -95,19 +95,20 @@ def evaluate(
         Checkpoint.from_options(options.model_copy(update={"model": other}))
     files = EvalFiles(report, runs)
     with ExitStack() as stack:
-        if labels is not None:
-            if folder is not None or index is None:
-                raise ValueError("--labels are judgements on an existing index: give --index, and no FOLDER")
-            if others:
-                raise ValueError("t1:... indexes the documents of a benchmark, and --labels has none: leave t1:... out")
-            store = stack.enter_context(open_store(index, options, name=name, api_key=api_key))
-            tasks = _first(queries, [read_labels(labels, store.collection)])
-            _check_thoughts(tasks, names)
-            files.check(tasks)
+        if labels is None:
+            tasks = _read_benchmarks(folder, split, bright, long)
+        elif folder is not None or index is None:
+            raise ValueError("--labels are judgements on an existing index: give --index, and no FOLDER")
+        elif others:
+            raise ValueError("t1:... indexes the documents of a benchmark, and --labels has none: leave t1:... out")
         else:
-            tasks = _first(queries, _read_benchmarks(folder, split, bright, long))
-            _check_thoughts(tasks, names)
-            files.check(tasks)
+            store = stack.enter_context(open_store(index, options, name=name, api_key=api_key))
+            tasks = [read_labels(labels, store.collection)]
+        if queries is not None:
+            tasks = [task.first(queries) for task in tasks]
+        _check_thoughts(tasks, names)
+        files.check(tasks)
+        if labels is None:
             if tasks[0].instruction is not None:
                 overrides = {"query_instruction": tasks[0].instruction, **(options.overrides or {})}
                 options = options.model_copy(update={"overrides": overrides})
@@ -138,12 +139,7 @@ def evaluate(
 
 
 def _read_benchmarks(folder: Path | None, split: str, bright: str | None, long: bool) -> list[Benchmark]:
-    """Read the benchmark, once for each split.
-
-    Raises:
-        CorpusError: A file is missing or malformed.
-        ValueError: Options that contradict each other, or no folder.
-    """
+    """Read the benchmark, once for each split, after checking that the options fit together."""
     from t1_vectorstore.evaluation.beir import read_beir
     from t1_vectorstore.evaluation.bright import read_bright
 
@@ -162,10 +158,6 @@ def _read_benchmarks(folder: Path | None, split: str, bright: str | None, long: 
     for task in tasks[1:]:  # the first task's documents are read, and so checked, when they are indexed
         deque(task.documents(), maxlen=0)
     return tasks
-
-
-def _first(count: int | None, tasks: list[Benchmark]) -> list[Benchmark]:
-    return tasks if count is None else [task.first(count) for task in tasks]
 
 
 def _check_thoughts(tasks: Sequence[Benchmark], names: Sequence[str]) -> None:
@@ -188,12 +180,7 @@ def _temporary_folder(stack: ExitStack) -> str:
 
 
 def _refuse_other_documents(benchmark: Benchmark, collection: Collection) -> None:
-    """Refuse an index with documents that the benchmark does not have: T1 would rank them, and the baselines would not.
-
-    Raises:
-        ValueError: The index holds other documents, such as those of another benchmark.
-        CorpusError: The documents cannot be read.
-    """
+    """Refuse an index with documents that the benchmark does not have: T1 would rank them, the baselines would not."""
     points = collection.count()
     if not points:
         return

@@ -18,12 +18,7 @@ if TYPE_CHECKING:
     from t1_vectorstore.collection import Collection
     from t1_vectorstore.types import Indexing, LoadRecord
 
-_INDEXING_STATES = {
-    "green": "done",
-    "yellow": "under way",
-    "grey": "waiting for the next change",
-    "red": "failed",
-}
+_INDEXING_STATES = {"green": "done", "yellow": "under way", "grey": "waiting for the next change", "red": "failed"}
 
 
 def info(where: Where, name: Name = "t1", api_key: ApiKey = None, json: Json = False) -> None:
@@ -106,11 +101,7 @@ def delete(
 
 
 def confirm(action: str, yes: bool) -> None:
-    """Ask whether to go on, unless ``yes`` is given.
-
-    Raises:
-        ValueError: Nobody can answer, since standard input is no terminal.
-    """
+    """Ask whether to go on, unless ``yes`` is given. Without a terminal, nobody can answer, and that is a mistake."""
     if yes:
         return
     if not sys.stdin.isatty():

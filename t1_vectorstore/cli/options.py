@@ -112,7 +112,7 @@ class StorageFlags:
         storage = {name: value for name, value in given.items() if value is not None}
         return {
             "hybrid": self.hybrid,
-            "indexes": parse_indexes(self.index_field),
+            "indexes": _parse_indexes(self.index_field),
             "tenant": self.tenant,
             "storage": Storage(**storage) if storage else None,
         }
@@ -241,7 +241,7 @@ def takes_flags(command: Callable[..., None]) -> Callable[..., None]:
     return with_flags
 
 
-def parse_indexes(given: Sequence[str] | None) -> dict[str, IndexKind] | None:
+def _parse_indexes(given: Sequence[str] | None) -> dict[str, IndexKind] | None:
     """Parse ``FIELD=KIND`` for each metadata field to index; ``None`` if there is none."""
     indexes: dict[str, Any] = {}
     for text in given or ():

@@ -33,21 +33,9 @@ def open_with_checkpoint(
 ) -> Iterator[tuple[Collection | None, ModelOptions, Checkpoint]]:
     """Open a collection and read its model's checkpoint, without the weights.
 
-    Args:
-        where: Folder or URL.
-        options: The model; without a name it is the one that the collection records.
-        name: Name of the collection.
-        api_key: Qdrant API key.
-        create: Options of a collection that may be created; an existing one must have been created with them.
-
-    Yields:
-        The collection (``None`` if it does not exist and may be created), the options with the model's name, and its
-        checkpoint.
-
-    Raises:
-        CollectionNotFound: There is no such collection, and it may not be created.
-        CollectionMismatch: The collection holds another model's vectors, or was created with other options.
-        CheckpointError: There is no such model, or its files are not usable.
+    Without a name in ``options``, the model is the one that the collection records. ``create`` holds the options of a
+    collection that may be created: then the collection is ``None`` if it does not exist, and an existing one must have
+    been created with these options. The options are returned with the model's name.
     """
     from t1_vectorstore.checkpoints.checkpoint import Checkpoint
     from t1_vectorstore.collection import Collection

@@ -115,11 +115,7 @@ def join(
 
 
 def empty_folder(out: Path) -> Path:
-    """Return ``out`` if it is empty or does not exist: other files in it would be read as splits of the new data.
-
-    Raises:
-        ValueError: A file, or a folder with files.
-    """
+    """Return ``out`` after refusing a folder with files, which would be read as splits of the new data."""
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ValueError(f"{out} is not an empty folder: give another one, or remove it")
     return out
