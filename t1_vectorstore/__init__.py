@@ -1,6 +1,6 @@
-"""T1 (Thought 1): a retrieval model that thinks before it embeds, over Qdrant.
+"""T1 (Thought 1): a retrieval model that thinks before it embeds, with Qdrant as its vector store.
 
-Nothing heavy is imported here: neither torch nor qdrant_client. Names load on first use.
+Each name is imported on first use, so that importing the package loads neither torch nor qdrant_client.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-_HOME = {
+_MODULES = {
     "CheckpointSpec": "checkpoints.spec",
     "Document": "types",
     "Hit": "types",
@@ -41,9 +41,9 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - PEP 562
-    if name not in _HOME:
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
 
 
 def __dir__() -> list[str]:

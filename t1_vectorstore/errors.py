@@ -1,21 +1,21 @@
-"""The whole error family, in one place.
+"""All exceptions of the package.
 
     T1Error                       anything this package could not do, with the reason and the remedy
     ├── MissingExtraError         an optional dependency is not installed (also an ImportError)
-    ├── CheckpointError           a checkpoint folder or id that is not a usable T1
+    ├── CheckpointError           a checkpoint folder or id is not a usable T1 model
     ├── BackendError              the model failed while running
-    ├── StoreError                the vector store could not do it
-    │   ├── CollectionNotFound    nothing to open at that location
-    │   ├── CollectionMismatch    the collection was made by another model, dimension or distance
+    ├── StoreError                the vector store failed
+    │   ├── CollectionNotFound    there is no collection at that location
+    │   ├── CollectionMismatch    the collection was made for another model, dimension or distance
     │   ├── CollectionLocked      another process has the embedded index open
     │   ├── StoreUnavailable      the server did not answer, or the disk is full or read-only
-    │   ├── WriteRefused          the server does not take a point, which is named
-    │   └── WriteNotVerified      the engine's answer does not prove that everything was stored
-    ├── CorpusError               a source file that cannot be read as documents (file and line)
-    └── TrainingFailed            a training run that cannot go on
+    │   ├── WriteRefused          the server refused a point, which the message names
+    │   └── WriteNotVerified      it is not certain that everything was stored
+    ├── CorpusError               a source file cannot be read as documents (file and line)
+    └── TrainingFailed            a training run cannot continue
 
-Caller mistakes are not in this tree: a wrong value is a ``ValueError`` and a wrong type a ``TypeError``, raised
-before any expensive or destructive work. Two of them have names of their own because callers want to catch them:
+Mistakes of the caller are not in this tree: a wrong value is a ``ValueError`` and a wrong type a ``TypeError``, raised
+before any expensive or destructive work. Two of them have their own classes, because callers want to catch them:
 ``InvalidText`` and ``TextTooLong``.
 """
 
@@ -26,25 +26,25 @@ from collections.abc import Sequence
 
 
 class T1Error(Exception):
-    """Anything this package could not do; the message says what was wrong and what to do."""
+    """Base class: the message says what was wrong and what to do."""
 
 
 class MissingExtraError(T1Error, ImportError):
-    """An optional dependency is needed and not installed."""
+    """An optional dependency is not installed; the message has the pip command."""
 
     def __init__(self, extra: str, needed_for: str) -> None:
-        """Name the extra and what it is needed for; the message carries the pip line."""
+        """Name the extra of this package, and the feature that needs it."""
         super().__init__(f"{needed_for} needs the {extra!r} extra: pip install 't1-vectorstore[{extra}]'")
         self.extra = extra
         self.needed_for = needed_for
 
     def __reduce__(self) -> tuple[type[MissingExtraError], tuple[str, str]]:
-        """Pickle by the two arguments, not by the message."""
+        """Pickle the two arguments, not the message."""
         return type(self), (self.extra, self.needed_for)
 
 
 class CheckpointError(T1Error):
-    """A checkpoint folder or id that is not a usable T1."""
+    """A checkpoint folder or id is not a usable T1 model."""
 
 
 class BackendError(T1Error):
@@ -52,7 +52,7 @@ class BackendError(T1Error):
 
 
 class StoreError(T1Error):
-    """The vector store could not do what was asked."""
+    """The vector store failed."""
 
 
 class CollectionNotFound(StoreError):
@@ -60,7 +60,7 @@ class CollectionNotFound(StoreError):
 
 
 class CollectionMismatch(StoreError):
-    """The collection was made by another model, dimension or distance; the message names both."""
+    """The collection was made for another model, dimension or distance; the message names both."""
 
 
 class CollectionLocked(StoreError):
@@ -71,30 +71,28 @@ class StoreUnavailable(StoreError):
     """The server did not answer, or the disk is full or read-only."""
 
 
-class WriteRefused(StoreError):
-    """The server does not take what it was given; ``ids`` are the points it is about, if it is about some."""
+class _WriteError(StoreError):
+    """A write failed. ``ids`` names the points concerned, if they are known."""
 
     def __init__(self, message: str, ids: Sequence[str] = ()) -> None:
-        """Say what is refused, and why."""
         super().__init__(message)
         self.ids = list(ids)
 
 
-class WriteNotVerified(StoreError):
-    """The engine's answer does not prove that everything was stored; ``ids`` are the points in doubt, if known."""
+class WriteRefused(_WriteError):
+    """The server refused a request; ``ids`` names the refused points, if it was about points."""
 
-    def __init__(self, message: str, ids: Sequence[str] = ()) -> None:
-        """Say what is in doubt."""
-        super().__init__(message)
-        self.ids = list(ids)
+
+class WriteNotVerified(_WriteError):
+    """The engine's answer does not prove that everything was stored; ``ids`` names the points in doubt, if known."""
 
 
 class CorpusError(T1Error):
-    """A source file that cannot be read as documents; the message has the file and the line."""
+    """A source file cannot be read as documents; the message has the file and the line."""
 
 
 class TrainingFailed(T1Error):
-    """A run that cannot go on: its loss is not a number any more, or its folder belongs to another run."""
+    """A training run cannot continue: its loss is not a finite number, or its folder belongs to another run."""
 
 
 class InvalidText(ValueError):
@@ -110,7 +108,7 @@ class TruncationWarning(UserWarning):
 
 
 def external_stacklevel() -> int:
-    """The ``stacklevel`` with which a warning issued by the caller points at the first frame outside this package."""
+    """Return the ``stacklevel`` of a warning that points at the first frame outside this package."""
     frame, level = sys._getframe(1), 1
     while frame.f_back is not None and str(frame.f_globals.get("__name__", "")).startswith("t1_vectorstore"):
         frame, level = frame.f_back, level + 1

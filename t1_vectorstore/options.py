@@ -6,23 +6,35 @@
     CollectionOptions    how a collection is opened or created
     Storage              how a collection stores its points
 
-A function that takes such options is decorated with ``takes_options``: callers pass them as keyword arguments, the
+A function that takes such options is decorated with ``takes_options``: callers pass them as keyword arguments, and the
 function receives one validated, frozen object. The adapters for LangChain and LlamaIndex inherit the fields.
 """
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import wraps
-from inspect import Parameter, Signature, signature
+from inspect import Parameter, Signature, get_annotations, iscoroutinefunction, signature
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Annotated, Any, Concatenate, Literal, ParamSpec, Protocol, TypeAlias, TypeVar, overload
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, Strict, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    SkipValidation,
+    Strict,
+    ValidationError,
+    model_validator,
+)
 from typing_extensions import Self
 
 from t1_vectorstore.errors import InvalidText
@@ -54,28 +66,34 @@ def _builtin(value: object) -> object:
     return float(value) if isinstance(value, Real) else value
 
 
+def _secret(value: str | SecretStr | None) -> SecretStr | None:
+    """Hide a string in representations."""
+    return SecretStr(value) if isinstance(value, str) else value
+
+
 Integer = Annotated[int, Strict(), BeforeValidator(_builtin)]
 Number = Annotated[float, Strict(), BeforeValidator(_builtin)]
 Flag = Annotated[bool, Strict()]
+Text = Annotated[str, Strict()]
+Texts = Annotated[Sequence[str], SkipValidation()]  # checked by the function that embeds them
+_BUILTIN_NAMES = {"Integer": "int", "Number": "float", "Flag": "bool", "Text": "str", "Texts": "Sequence[str]"}
 
 
 class Options(BaseModel):
-    """Base class of all options: frozen, and without unknown fields."""
+    """Base class of all options: frozen, without unknown fields, and with errors of one line.
+
+    Raises:
+        TypeError: An unknown option, or a value of the wrong type.
+        ValueError: A value that the option does not accept.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    @classmethod
-    def check(cls, **given: Any) -> Self:  # noqa: ANN401 - validated here
-        """Create the options, with errors of one line.
-
-        Raises:
-            TypeError: An unknown option, or a value of the wrong type.
-            ValueError: A value that the option does not accept.
-        """
+    def __init__(self, **given: Any) -> None:  # noqa: ANN401 - validated here
         try:
-            return cls(**given)
+            super().__init__(**given)
         except ValidationError as error:
-            raise plain_error(error, cls) from None
+            raise _plain_error(error, given, type(self)) from None
 
 
 def set_options(options: BaseModel, kind: type[BaseModel]) -> dict[str, Any]:
@@ -83,23 +101,29 @@ def set_options(options: BaseModel, kind: type[BaseModel]) -> dict[str, Any]:
     return {name: getattr(options, name) for name in kind.model_fields if name in options.model_fields_set}
 
 
-def plain_error(error: ValidationError, model: type[BaseModel]) -> TypeError | ValueError:
+def _plain_error(error: ValidationError, given: Mapping[str, Any], model: type[BaseModel]) -> TypeError | ValueError:
     """Convert pydantic's error into one sentence about the first problem: the option, its value, what is accepted."""
     problem = error.errors(include_url=False)[0]
-    kind, value = problem["type"], problem["input"]
-    name = ".".join(map(str, problem["loc"]))
-    if kind == "extra_forbidden":
-        known = sorted(model.model_fields)
-        close = get_close_matches(name, known, 1)
-        hint = f"did you mean {close[0]!r}? " if close else ""
-        return TypeError(f"unknown option {name!r}; {hint}The options are {', '.join(known)}")
+    kind, message = problem["type"], problem["msg"]
     if kind == "value_error":  # raised by a validator of this package, whose message is complete
         return ValueError(str(problem["ctx"]["error"]))
+    option, *rest = map(str, problem["loc"])
+    nested = isinstance(given.get(option), Mapping | list | tuple)  # else the rest names a member of a union
+    name = ".".join([option, *rest]) if nested else option
+    if kind == "extra_forbidden":
+        known = sorted(field.alias or name for name, field in model.model_fields.items())
+        close = get_close_matches(name, known, 1)
+        hint = f"; did you mean {close[0]!r}?" if close else "."
+        return TypeError(f"unknown option {name!r}{hint} The options are {', '.join(known)}")
+    if kind == "missing":
+        return TypeError(f"{name} is required")
+    value = repr(problem["input"]).replace("\n", " ")[:200]
     if kind == "string_unicode":
-        return InvalidText(f"{name} {value!r:.200} has a lone surrogate, which UTF-8 cannot encode")
-    message = problem["msg"].removeprefix("Input ").replace("should", "must")
-    failure = TypeError if kind.endswith("_type") else ValueError
-    return failure(f"{name} {message}, got {value!r:.200}")
+        return InvalidText(f"{name} {value} has a lone surrogate, which UTF-8 cannot encode")
+    _, should, accepted = message.partition("should ")
+    message = f"{name} must {accepted}, got {value}" if should else f"{name}: {message}, got {value}"
+    wrong_type = kind.endswith("_type") or (kind == "literal_error" and not isinstance(problem["input"], str))
+    return TypeError(message) if wrong_type else ValueError(message)
 
 
 P = ParamSpec("P")
@@ -111,6 +135,8 @@ M_co = TypeVar("M_co", bound=Options, covariant=True)
 
 
 class _TakesOptions(Protocol[P, M_co]):
+    @overload
+    def __call__(self, function: Callable[[S, M_co], R], /) -> Callable[Concatenate[S, P], R]: ...
     @overload
     def __call__(self, function: Callable[[S, A, M_co], R], /) -> Callable[Concatenate[S, A, P], R]: ...
     @overload
@@ -124,33 +150,41 @@ def takes_options(options: Callable[P, M_co]) -> _TakesOptions[P, M_co]:
     """
     model: Any = options
 
-    def decorate(function: Callable[..., R]) -> Callable[..., R]:
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
         *own, last = signature(function).parameters.values()
         names = {parameter.name for parameter in own}
 
+        def keywords(args: tuple[Any, ...], given: dict[str, Any]) -> dict[str, Any]:
+            if len(args) > len(own):
+                raise TypeError(f"{function.__qualname__} takes its options by keyword, got {args[len(own) :]!r}")
+            direct = {name: given.pop(name) for name in names & given.keys()}
+            return {**direct, last.name: model(**given)}
+
         @wraps(function)
-        def with_keywords(*args: Any, **given: Any) -> R:  # noqa: ANN401
-            direct = {name: given.pop(name) for name in list(given) if name in names}
-            return function(*args, **direct, **{last.name: model.check(**given)})
+        def with_keywords(*args: Any, **given: Any) -> Any:  # noqa: ANN401
+            return function(*args, **keywords(args, given))
+
+        @wraps(function)
+        async def awaitable(*args: Any, **given: Any) -> Any:  # noqa: ANN401
+            return await function(*args, **keywords(args, given))
 
         fields = [
             Parameter(name, Parameter.KEYWORD_ONLY, default=field.get_default(), annotation=_annotation(model, name))
             for name, field in model.model_fields.items()
         ]
-        with_keywords.__signature__ = Signature([*own, *fields])  # type: ignore[attr-defined] # for help() and editors
-        return with_keywords
+        decorated: Callable[..., Any] = awaitable if iscoroutinefunction(function) else with_keywords
+        decorated.__signature__ = Signature([*own, *fields])  # type: ignore[attr-defined] # for help() and editors
+        return decorated
 
     return decorate
 
 
 def _annotation(model: type[Options], name: str) -> str:
     """Return a field's annotation as it is written in the class, with the names of built-in types."""
-    written = next(
-        kind.__annotations__[name] for kind in model.__mro__ if name in kind.__dict__.get("__annotations__", {})
-    )
-    for alias, builtin in (("Integer", "int"), ("Number", "float"), ("Flag", "bool")):
-        written = written.replace(alias, builtin)
-    return str(written)
+    written = next(str(found[name]) for kind in model.__mro__ if name in (found := get_annotations(kind)))
+    for alias, builtin in _BUILTIN_NAMES.items():
+        written = re.sub(rf"\b{alias}\b", builtin, written)
+    return written
 
 
 class LoadingOptions(Options):
@@ -160,7 +194,7 @@ class LoadingOptions(Options):
     """Hub id whose preset describes a checkpoint folder without a ``t1_config.json``."""
     revision: str | None = None
     """Branch, tag or commit of a hub id."""
-    token: SecretStr | None = Field(default=None, exclude=True)
+    token: Annotated[str | SecretStr | None, AfterValidator(_secret)] = Field(default=None, exclude=True)
     """Hub access token. Default: the one that the hub's own client finds, such as ``HF_TOKEN``."""
     overrides: dict[str, Any] | None = None
     """Fields of the checkpoint's specification to change, such as ``{"truncate_dim": 256}``."""
@@ -195,7 +229,8 @@ class LoadingOptions(Options):
                 raise ValueError(f"devices must name each device, such as ['cuda:0', 'cuda:1'], got {self.devices!r}")
         if self.backend == "transformers":
             if self.engine_options:
-                raise ValueError(f"engine_options={self.engine_options} are for the backends 'vllm' and 'remote'")
+                names = sorted(self.engine_options)  # not their values, which may be secret
+                raise ValueError(f"engine_options {names} are for the backends 'vllm' and 'remote'")
             return self
         for name in ("device", "devices", "batch_tokens", "threads"):
             if (value := getattr(self, name)) not in (None, "auto"):
@@ -238,17 +273,28 @@ class ThinkingOptions(Options):
     """How the hidden states of these passes become the vector: ``mean`` or ``last``."""
 
 
-class EmbedQueryOptions(ThinkingOptions):
-    """How one query is embedded."""
+class TruncationOptions(Options):
+    """What to do with long texts."""
 
     truncation: Truncation | None = None
-    """What to do with a query longer than the model's limit. Default: the embedder's policy."""
+    """What to do with a text longer than the model's limit. Default: the embedder's policy."""
+
+
+class EmbedDocumentsOptions(TruncationOptions):
+    """How documents are embedded."""
+
+    on_done: Callable[[int], None] | None = None
+    """Called with the number of texts that were embedded since the last call."""
+
+
+class EmbedQueryOptions(TruncationOptions, ThinkingOptions):
+    """How one query is embedded."""
 
 
 class EmbedQueriesOptions(EmbedQueryOptions):
     """How several queries are embedded."""
 
-    thoughts: Sequence[str] | None = None
+    thoughts: Texts | None = None
     """One thought for each query, used instead of generated ones."""
 
 
@@ -291,16 +337,16 @@ class RankingOptions(Options):
             raise ValueError(f"a diverse search chooses from at most {MAX_CANDIDATES} candidates, got {most}")
         if self.vector_weight is not None and self.fusion != "rrf":
             raise ValueError(
-                f"vector_weight={self.vector_weight!r} weights ranks, and fusion={self.fusion!r} adds scores; leave one "
-                "of them out"
+                f"vector_weight={self.vector_weight!r} weights ranks, and fusion={self.fusion!r} adds scores; "
+                "leave one of them out"
             )
         return self
 
 
-class VectorSearchOptions(PageOptions, RankingOptions):
+class VectorSearchOptions(RankingOptions, PageOptions):
     """The options of ``Collection.search``, which takes a vector."""
 
-    text: Annotated[str, Strict()] | None = None
+    text: Text | None = None
     """Also search for the words of this text, in a hybrid collection. A text without words changes nothing."""
 
     @model_validator(mode="after")
@@ -313,7 +359,7 @@ class VectorSearchOptions(PageOptions, RankingOptions):
         return self
 
 
-class QueryOptions(RankingOptions, EmbedQueryOptions):
+class QueryOptions(EmbedQueryOptions, RankingOptions):
     """How a query in words is answered."""
 
     hybrid: Flag | None = None
@@ -322,7 +368,7 @@ class QueryOptions(RankingOptions, EmbedQueryOptions):
     """Search for the words of the thoughts as well as for those of the query."""
 
 
-class SearchOptions(PageOptions, QueryOptions):
+class SearchOptions(QueryOptions, PageOptions):
     """The options of ``T1VectorStore.search``."""
 
 
@@ -347,7 +393,7 @@ class Storage(Options):
     """Number of servers that hold each shard."""
     write_consistency: Integer | None = Field(default=None, ge=1)
     """Number of replicas that must have a write before it is acknowledged."""
-    shard_keys: tuple[Annotated[str, Strict(), Field(min_length=1)], ...] = ()
+    shard_keys: tuple[Annotated[Text, Field(min_length=1)], ...] = ()
     """Names of custom shards. A writer chooses one with ``Collection.open(shard_key=)``."""
 
     @model_validator(mode="after")
@@ -393,7 +439,7 @@ class CollectionOptions(Options):
     ``content_key`` to ``storage`` are fixed at creation; ``None`` accepts what an existing collection has.
     """
 
-    name: Annotated[str, Strict()] = Field(default="t1", min_length=1)
+    name: Text = Field(default="t1", min_length=1)
     """Name of the collection."""
     create: Flag = True
     """Create the collection if it does not exist."""
@@ -411,8 +457,8 @@ class CollectionOptions(Options):
     """Metadata fields to index for filters, such as ``{"year": "integer"}``; a value of another kind is not found. The
     embedded engine and servers build them at creation; ``:memory:`` needs none."""
     tenant: str | None = None
-    """Metadata field that names the tenant of a point. Its index keeps each tenant's points together; searches are still
-    restricted by their ``filter``."""
+    """Metadata field that names the tenant of a point. Its index keeps each tenant's points together; searches still
+    need a ``filter``."""
     storage: Storage | None = None
     """How the points are stored: on disk, quantised, on how many servers. Default: the engine's choice."""
     shard_key: str | None = None
@@ -421,7 +467,7 @@ class CollectionOptions(Options):
     """API key of the Qdrant server."""
     timeout: Number = Field(default=30.0, gt=0)
     """Seconds that one call to a server may take."""
-    grpc_port: Integer | None = None
-    """The server's gRPC port. Default: the port after the one in the URL. REST is used if gRPC is not reachable there."""
+    grpc_port: Integer | None = Field(default=None, ge=1, le=65_535)
+    """The server's gRPC port. Default: the port after the one in the URL. Without gRPC there, REST is used."""
     retry: Retry = Retry()
     """How transient errors of a server are retried."""

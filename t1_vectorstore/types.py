@@ -1,4 +1,4 @@
-"""The records that travel between the rooms. Frozen, and free of heavy imports."""
+"""Public data classes: frozen, and free of heavy imports."""
 
 from __future__ import annotations
 
@@ -16,66 +16,64 @@ if TYPE_CHECKING:
     from qdrant_client.models import Filter
 
     FilterLike: TypeAlias = "Mapping[str, Any] | AllOf | AnyOf | NoneOf | IdIn | Filter"
-    """A condition on metadata; see :mod:`t1_vectorstore.collection.filters`."""
+    """Condition on the metadata; see :mod:`t1_vectorstore.collection.filters`."""
 
     Vectors: TypeAlias = "npt.NDArray[np.float32]"
-    """float32, shape ``(n, dimension)``, rows in the order of the texts, length 1 unless the checkpoint says no."""
+    """float32, shape ``(n, dimension)``: one row for each text, in order, of length 1 if the checkpoint normalises."""
     Vector: TypeAlias = "npt.NDArray[np.float32]"
     """float32, shape ``(dimension,)``."""
 else:  # numpy and qdrant_client are slow to import and only needed for type checking here
     Vectors = Vector = FilterLike = Any
 
 Role: TypeAlias = Literal["query", "document"]
-"""Which of T1's two asymmetric paths a text takes."""
+"""Which of T1's two paths a text takes."""
 
 BackendName: TypeAlias = Literal["transformers", "vllm", "remote"]
 """What runs the model: torch in this process, vLLM in this process, or two vLLM servers."""
 
 Truncation: TypeAlias = Literal["raise", "warn", "allow"]
-"""What happens to a text longer than the checkpoint's limit. Whatever the policy, the result says what was cut."""
+"""What to do with a text longer than the checkpoint's limit. Results list the truncated texts under each policy."""
 
 Fusion: TypeAlias = Literal["rrf", "dbsf"]
-"""How two rankings become one: by the ranks (reciprocal rank fusion), or by the distribution of the scores."""
+"""How two rankings are combined: by ranks (reciprocal rank fusion), or by the distribution of the scores."""
 
 IndexKind: TypeAlias = Literal["keyword", "integer", "float", "bool", "datetime", "text"]
-"""What an index takes a metadata field for."""
-
-_FLOAT = re.compile(r"\d[.e]")
-_EXACT_DIGITS, _EXACT_POWER = 2**53, 22  # within both, one correctly rounded operation gives the nearest float
-_LARGEST_POWER = 308
+"""Type of an indexed metadata field."""
 
 StopReason: TypeAlias = Literal["emb_token", "end_token", "budget", "deadline", "given"]
-"""Why a thought ended: the model closed it with its emb token, ended its turn without one, or met a limit; or it is not
-the model's own, but was given."""
+"""Why a thought ended: the model generated its emb token or another end token, a limit was reached, or the caller gave
+the thought."""
 
 OnTokens: TypeAlias = Callable[[int, Sequence[int]], None]
-"""Called with the index of a thought in the call, and the tokens by which it has grown."""
+"""Called with the index of a thought in the call, and its new tokens."""
+
+_FLOAT = re.compile(r"\d[.e]")
 
 
 @dataclass(frozen=True, slots=True)
 class AllOf:
-    """All of several filters hold; with none of them, nothing is restricted."""
+    """Matches if all filters match; without filters, everything does."""
 
     filters: Sequence[FilterLike | None]
 
 
 @dataclass(frozen=True, slots=True)
 class AnyOf:
-    """At least one of several filters holds; with none of them, nothing matches."""
+    """Matches if at least one filter matches; without filters, nothing does."""
 
     filters: Sequence[FilterLike | None]
 
 
 @dataclass(frozen=True, slots=True)
 class NoneOf:
-    """Not one of several filters holds."""
+    """Matches if no filter matches."""
 
     filters: Sequence[FilterLike | None]
 
 
 @dataclass(frozen=True, slots=True)
 class IdIn:
-    """The point is one of these, by the ids that its user gave."""
+    """Matches points by id."""
 
     ids: Sequence[str]
 
@@ -85,9 +83,9 @@ class Document:
     """One text of a corpus.
 
     Attributes:
-        text: what is embedded and returned.
-        id: any string; ``None`` means the hash of the text.
-        metadata: JSON-compatible values, filterable in the store.
+        text: The text, which is embedded and returned.
+        id: Any string; ``None`` stands for the hash of the text.
+        metadata: JSON values; searches can filter by them.
     """
 
     text: str
@@ -97,16 +95,16 @@ class Document:
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """A piece of a document, the unit that is embedded and stored.
+    """A part of a document: the unit that is embedded and stored.
 
     Attributes:
-        id: stable and unique in a collection; equal to ``document_id`` when the document is a single chunk.
-        document_id: the document it was cut from.
-        text: exactly ``document.text[start:end]``.
-        start: offset of the first character in the document.
-        end: offset after the last character.
-        index: position among the document's chunks, from 0.
-        metadata: the document's.
+        id: Stable and unique in a collection; equal to ``document_id`` if the document is a single chunk.
+        document_id: Id of the document.
+        text: Exactly ``document.text[start:end]``.
+        start: Offset of the first character in the document.
+        end: Offset after the last character.
+        index: Position among the document's chunks, from 0.
+        metadata: The document's metadata.
     """
 
     id: str
@@ -119,10 +117,10 @@ class Chunk:
 
     @property
     def content_hash(self) -> str:
-        """SHA-256 (hex) of text, metadata and, beyond a document's beginning, of where in it the text stands.
+        """SHA-256 (hex) of the text, the metadata and, unless it is 0, the offset in the document.
 
-        Unchanged means that encoding and writing again would change nothing. What is read back has the hash of what was
-        written, though engines do not keep every float: see ``floats.py``.
+        If it is unchanged, encoding and writing the chunk again would change nothing. A stored chunk has the same hash
+        as before, although Qdrant changes some floats: see :func:`json_roundtrip`.
         """
         metadata = json.dumps(dict(self.metadata), sort_keys=True, allow_nan=False)
         if _FLOAT.search(metadata):
@@ -135,7 +133,7 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """A chunk and its vector, as a store takes them."""
+    """A chunk and its vector."""
 
     chunk: Chunk
     vector: Vector
@@ -143,12 +141,12 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class ModelIdentity:
-    """Whose vectors a collection holds.
+    """The model whose vectors a collection holds.
 
     Attributes:
-        model: the checkpoint's name, for people.
-        fingerprint: changes whenever the checkpoint's vectors would.
-        dimension: length of a vector.
+        model: Name of the checkpoint, for people.
+        fingerprint: Hash that changes whenever the checkpoint's document vectors would.
+        dimension: Length of a vector.
     """
 
     model: str
@@ -158,7 +156,13 @@ class ModelIdentity:
 
 @dataclass(frozen=True, slots=True)
 class Truncated:
-    """A text that did not fit: its position in the call, and how many of its tokens were left out of how many."""
+    """A text that was longer than the limit.
+
+    Attributes:
+        index: Position of the text in the call.
+        dropped_tokens: Number of tokens that were left out at its end.
+        total_tokens: Number of tokens of the whole text.
+    """
 
     index: int
     dropped_tokens: int
@@ -167,13 +171,13 @@ class Truncated:
 
 @dataclass(frozen=True, slots=True)
 class DocumentEmbeddings:
-    """What the document path returns.
+    """The vectors of documents.
 
     Attributes:
         vectors: float32 ``(n, dimension)``, in the order of the texts.
-        tokens: prompt tokens that were prefilled, over all texts.
-        seconds: wall time of tokenising and encoding.
-        truncated: the texts that were cut, in order.
+        tokens: Number of prompt tokens of all texts.
+        seconds: Wall time of tokenising and encoding.
+        truncated: The truncated texts, in order.
     """
 
     vectors: Vectors
@@ -184,14 +188,14 @@ class DocumentEmbeddings:
 
 @dataclass(frozen=True, slots=True)
 class Trajectory:
-    """What a backend's ``think`` returns for one prompt, in the model's own terms.
+    """One thought in tokens, as a backend generates it.
 
     Attributes:
-        ids: the generated tokens, the closing token not among them.
-        stop: why generation ended.
-        state: float32 ``(hidden,)``, the hidden state at the emb token that closes prompt and thought.
-        closing: the token that the model closed its thought with; ``None`` where it was cut, or the backend does not
-            tell.
+        ids: The generated tokens, without the closing token.
+        stop: Why generation ended.
+        state: float32 ``(hidden,)``, the hidden state at the emb token after prompt and thought.
+        closing: The token with which the model closed the thought; ``None`` if a limit ended it, or if the backend does
+            not report it.
     """
 
     ids: Sequence[int]
@@ -202,12 +206,12 @@ class Trajectory:
 
 @dataclass(frozen=True, slots=True)
 class Thought:
-    """A reasoning trajectory and how it ended.
+    """A thought about a query, and how it ended.
 
     Attributes:
-        text: the trajectory, without the closing token.
-        tokens: how many tokens were generated for it, the closing token not counted.
-        stop: why it ended; ``budget`` and ``deadline`` mean that it was cut.
+        text: The thought, without the closing token.
+        tokens: Number of its tokens, without the closing token.
+        stop: Why it ended.
     """
 
     text: str
@@ -216,20 +220,20 @@ class Thought:
 
     @property
     def cut(self) -> bool:
-        """Whether the thought was ended by a limit rather than by the model."""
+        """Whether a limit ended the thought, and not the model."""
         return self.stop in ("budget", "deadline")
 
 
 @dataclass(frozen=True, slots=True)
 class QueryEmbedding:
-    """What the query path returns for one query.
+    """The vector of a query, and the thoughts behind it.
 
     Attributes:
-        query: the text that was asked.
+        query: The query.
         vector: float32 ``(dimension,)``.
-        thoughts: the reasoning behind the vector; empty when thinking was off.
-        seconds: wall time of the call that made it, shared by all queries of a batch.
-        truncated: set when the query did not fit.
+        thoughts: The thoughts behind the vector; empty without thinking.
+        seconds: Wall time of the call, shared by all queries of a batch.
+        truncated: Set if the query was longer than the limit.
     """
 
     query: str
@@ -244,14 +248,14 @@ class Hit:
     """One search result.
 
     Attributes:
-        id: the chunk's id, as the user gave it.
-        score: cosine similarity to the query's vector, higher is closer. That is what it is and what a threshold is
-            compared with on every path; where terms or diversity decide the order, it does not fall from hit to hit.
-        text: the stored text.
-        metadata: the stored metadata.
-        document_id: the document the chunk was cut from.
-        start: character offset of the chunk in its document.
-        end: character offset after the chunk.
+        id: Id of the chunk.
+        score: Cosine similarity to the query's vector; higher is closer. It is so in every kind of search, and a
+            threshold applies to it. If words or diversity decide the order, it does not fall from hit to hit.
+        text: The stored text.
+        metadata: The stored metadata.
+        document_id: Id of the chunk's document.
+        start: Character offset of the chunk in its document.
+        end: Character offset after the chunk.
     """
 
     id: str
@@ -265,15 +269,15 @@ class Hit:
 
 @dataclass(frozen=True, slots=True)
 class Indexing:
-    """What a server's optimizer is doing.
+    """State of a server's optimizer.
 
     Attributes:
-        status: ``green`` all is done; ``yellow`` it is at work; ``grey`` work is waiting for the next change; ``red``
-            it has failed.
-        indexed: vectors in the graph. Small segments are searched without one, so this may stay below ``points``.
-        points: how many there are, about.
-        deferred: a bulk load is under way, or was cut off: nothing is indexed until indexing is restored.
-        error: the optimizer's own words, when it has failed.
+        status: ``green``: finished; ``yellow``: running; ``grey``: waiting for the next change; ``red``: failed.
+        indexed: Number of vectors in the graph. Small segments are searched without a graph, so this may stay below
+            ``points``.
+        points: Approximate number of points.
+        deferred: Whether indexing is deferred, because a bulk load is running or was interrupted.
+        error: The optimizer's message if it failed.
     """
 
     status: Literal["green", "yellow", "grey", "red"]
@@ -285,13 +289,13 @@ class Indexing:
 
 @dataclass(frozen=True, slots=True)
 class LoadRecord:
-    """How documents were cut, so that a rerun and a verification need not be told, and whether the load ended.
+    """Record of a load: how it cut documents, which reruns and verifications need, and whether it finished.
 
     Attributes:
-        chunk_size: characters of a chunk at most.
-        overlap: characters that a chunk repeats of the one before.
-        began: when, ISO 8601 in UTC; to the microsecond, and so the load's name, too.
-        finished: false while it is under way, and after it was cut off. What it could not store is not told here.
+        chunk_size: Maximum length of a chunk in characters.
+        overlap: Number of characters that a chunk repeats from the one before.
+        began: Start time, ISO 8601 in UTC. With its microseconds it also identifies the load.
+        finished: Whether the load ran to its end. Single documents may have failed nevertheless.
     """
 
     chunk_size: int
@@ -300,12 +304,12 @@ class LoadRecord:
     finished: bool
 
     def to_json(self) -> dict[str, Any]:
-        """A JSON object."""
+        """Return a JSON object."""
         return asdict(self)
 
     @classmethod
     def from_json(cls, record: object) -> LoadRecord | None:
-        """Read what ``to_json`` wrote; ``None`` for anything else, since nothing depends on it that cannot be said."""
+        """Read the output of ``to_json``; return ``None`` for anything else, since the record is not essential."""
         if not isinstance(record, Mapping):
             return None
         try:
@@ -317,17 +321,17 @@ class LoadRecord:
 
 @dataclass(frozen=True, slots=True)
 class CollectionInfo:
-    """What a collection is and how large.
+    """Description of a collection.
 
     Attributes:
-        name: the collection's name.
-        engine: what keeps it: ``embedded``, ``memory`` or ``server``.
-        location: where it is, as it was opened.
-        identity: the model whose vectors it holds.
-        points: how many points there are.
-        disk_bytes: bytes used on disk, where known.
-        indexing: what a server's optimizer is doing; the other engines have none.
-        load: what is remembered of the latest load, if one was noted.
+        name: Name of the collection.
+        engine: What stores it: ``embedded``, ``memory`` or ``server``.
+        location: Where it is, as it was opened.
+        identity: The model whose vectors it holds.
+        points: Number of points.
+        disk_bytes: Bytes used on disk, if known.
+        indexing: State of a server's optimizer; the other engines have none.
+        load: Record of the latest load, if there is one.
     """
 
     name: str
@@ -342,20 +346,20 @@ class CollectionInfo:
 
 @dataclass(frozen=True, slots=True)
 class Timings:
-    """Seconds of wall time: thinking and embedding the query, searching, and all of it."""
+    """Wall time in seconds of embedding the query, with its thought, and of searching."""
 
     embed: float
     search: float
 
     @property
     def total(self) -> float:
-        """Embedding and searching together."""
+        """Sum of both."""
         return self.embed + self.search
 
 
 @dataclass(frozen=True, slots=True)
 class SearchResult:
-    """The answer to one query: it remembers the question, the thoughts and what they cost."""
+    """The hits of one query, with its thoughts and timings."""
 
     query: str
     hits: Sequence[Hit]
@@ -365,21 +369,28 @@ class SearchResult:
 
 
 def json_roundtrip(number: float) -> float:
-    """The value of a finite float after any number of round trips through Qdrant's JSON.
+    """Return the value to which repeated round trips through Qdrant's JSON converge.
 
     Qdrant, embedded or as a server, parses JSON numbers with serde_json's fast algorithm, which can miss the nearest
     float by one unit in the last place: 116.32650514309171 is read back as 116.3265051430917. A hash that must be equal
-    before and after storage is computed from the value that repeated round trips converge to. Where they cycle between
-    values, this is the smallest of the cycle.
+    before and after storage is computed from the value that repeated round trips converge to. If they cycle between
+    values, it is the smallest of the cycle.
+
+    Args:
+        number: A finite float.
     """
     path = [number]
-    while (read := _read_back(path[-1])) not in path:
+    while (read := _serde_parse(path[-1])) not in path:
         path.append(read)
     return min(path[path.index(read) :])
 
 
-def _read_back(number: float) -> float:
-    """The float that serde_json 1.0 (without ``float_roundtrip``) parses from ``repr(number)``; its ``f64_from_parts``."""
+_EXACT_DIGITS, _EXACT_POWER = 2**53, 22  # within both, one correctly rounded operation gives the nearest float
+_LARGEST_POWER = 308
+
+
+def _serde_parse(number: float) -> float:
+    """Parse ``repr(number)`` as serde_json 1.0 does without ``float_roundtrip``, in its ``f64_from_parts``."""
     sign, digits, power = Decimal(repr(number)).as_tuple()
     whole = int("".join(map(str, digits)))
     if not isinstance(power, int) or (whole <= _EXACT_DIGITS and abs(power) <= _EXACT_POWER):

@@ -10,19 +10,25 @@ from typing import Any
 
 from t1_vectorstore.collection import Collection
 from t1_vectorstore.embedding.embedder import T1Embedder
-from t1_vectorstore.embedding.thinking import merge_options
 from t1_vectorstore.errors import CollectionMismatch
 from t1_vectorstore.indexing import LoadOptions, LoadReport, Reader, load
-from t1_vectorstore.options import CollectionOptions, SearchOptions, VectorSearchOptions, set_options, takes_options
+from t1_vectorstore.options import (
+    CollectionOptions,
+    EmbedQueryOptions,
+    SearchOptions,
+    VectorSearchOptions,
+    set_options,
+    takes_options,
+)
 from t1_vectorstore.types import Document, FilterLike, Hit, QueryEmbedding, SearchResult, Timings
 
 
 class T1VectorStore:
-    """Documents in; thoughts and hits out. Thread-safe.
+    """Stores documents and searches them with T1. Thread-safe.
 
     Attributes:
         embedder: The model.
-        collection: The points. Use it directly for whatever needs no model.
+        collection: The stored points. Use it directly for everything that needs no model.
     """
 
     def __init__(self, embedder: T1Embedder, collection: Collection) -> None:
@@ -75,9 +81,10 @@ class T1VectorStore:
         """
         return load(documents, self.embedder, self.collection, **set_options(options, LoadOptions))
 
-    async def aadd(self, documents: Iterable[Document] | Reader, **options: Any) -> LoadReport:  # noqa: ANN401
+    @takes_options(LoadOptions)
+    async def aadd(self, documents: Iterable[Document] | Reader, options: LoadOptions) -> LoadReport:
         """``add`` in a thread, which also reads ``documents`` and calls ``on_progress``."""
-        return await asyncio.to_thread(self.add, documents, **options)
+        return await asyncio.to_thread(self.add, documents, **set_options(options, LoadOptions))
 
     @takes_options(SearchOptions)
     def search(self, query: str, options: SearchOptions) -> SearchResult:
@@ -94,31 +101,31 @@ class T1VectorStore:
             BackendError: The model failed.
             StoreError: The collection failed.
         """
-        search = self._check(query, options)
+        checked = self._check_search(query, options)
         started = time.perf_counter()
         embedding = self._embed(query, options)
         embedded = time.perf_counter()
-        hits = self.collection.search(embedding.vector, **_with_thought_terms(search, embedding, options))
+        hits = self.collection.search(embedding.vector, **_with_thought_terms(checked, embedding, options))
         return _result(embedding, hits, started, embedded)
 
     @takes_options(SearchOptions)
     async def asearch(self, query: str, options: SearchOptions) -> SearchResult:
         """``search`` without blocking the event loop: the model runs in a thread, a server is awaited."""
-        search = self._check(query, options)
+        checked = self._check_search(query, options)
         started = time.perf_counter()
         embedding = await asyncio.to_thread(self._embed, query, options)
         embedded = time.perf_counter()
-        hits = await self.collection.asearch(embedding.vector, **_with_thought_terms(search, embedding, options))
+        hits = await self.collection.asearch(embedding.vector, **_with_thought_terms(checked, embedding, options))
         return _result(embedding, hits, started, embedded)
 
     def delete(self, document_ids: Iterable[str] | None = None, *, filter: FilterLike | None = None) -> int:
         """Delete documents with all their chunks, by id or by a filter on their metadata.
 
         Returns:
-            Number of points that were deleted.
+            Number of deleted points.
 
         Raises:
-            ValueError: Neither ids nor a filter, or an empty filter: nothing is ever deleted by accident.
+            ValueError: Neither ids nor a filter, both, or a filter that matches everything.
         """
         if document_ids is None or filter is not None:
             return self.collection.delete(document_ids, filter=filter)
@@ -147,23 +154,22 @@ class T1VectorStore:
     def __repr__(self) -> str:
         return f"T1VectorStore({self.collection!r}, model={self.embedder.identity.model!r})"
 
-    def _check(self, query: str, options: SearchOptions) -> VectorSearchOptions:
+    def _check_search(self, query: str, options: SearchOptions) -> VectorSearchOptions:
         """Translate the options for the collection, and refuse whatever it would refuse, before the model runs."""
         by_words = self.collection.hybrid if options.hybrid is None else options.hybrid
         given = set_options(options, VectorSearchOptions)
         return self.collection.check_search(text=query if by_words else None, **given)
 
     def _embed(self, query: str, options: SearchOptions) -> QueryEmbedding:
-        thinking = dict(merge_options(options))
-        return self.embedder.embed_query(query, truncation=options.truncation, **thinking)
+        return self.embedder.embed_query(query, **set_options(options, EmbedQueryOptions))
 
 
 def _with_thought_terms(
-    search: VectorSearchOptions, embedding: QueryEmbedding, options: SearchOptions
+    checked: VectorSearchOptions, embedding: QueryEmbedding, options: SearchOptions
 ) -> dict[str, Any]:
-    """Return the collection's search options; in a hybrid search, the words of the thoughts are searched for, too."""
-    given = set_options(search, VectorSearchOptions)
-    if search.text is not None and options.thought_terms:
+    """Return the collection's search options; a hybrid search also uses the words of the thoughts."""
+    given = set_options(checked, VectorSearchOptions)
+    if checked.text is not None and options.thought_terms:
         given["text"] = "\n".join([embedding.query, *(thought.text for thought in embedding.thoughts)])
     return given
 

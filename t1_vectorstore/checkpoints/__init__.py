@@ -1,0 +1,1 @@
+"""Checkpoints: find them on this machine or on the hub, read their specification, compute their fingerprint."""

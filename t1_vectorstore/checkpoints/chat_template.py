@@ -14,12 +14,12 @@ from t1_vectorstore.errors import CheckpointError, MissingExtraError
 
 @dataclass(frozen=True)
 class ChatTemplate:
-    """Jinja source and the special tokens it may name.
+    """A Jinja template and the special tokens that it may use.
 
     Attributes:
-        source: the template.
-        special_tokens: ``bos_token``, ``eos_token`` and the like, as strings.
-        file: where it was read, for errors.
+        source: The template.
+        special_tokens: Special tokens by variable name, such as ``bos_token`` and ``eos_token``.
+        file: The file that the template was read from, for error messages.
     """
 
     source: str
@@ -28,30 +28,30 @@ class ChatTemplate:
 
     @classmethod
     def read(cls, folder: Path) -> ChatTemplate | None:
-        """The template of a checkpoint folder; ``None`` where it has none.
+        """Read the template of a checkpoint folder; return ``None`` if it has none.
 
         Raises:
-            CheckpointError: a file that cannot be read.
+            CheckpointError: A file cannot be read.
         """
-        settings, file = _settings(folder / "tokenizer_config.json"), folder / "chat_template.jinja"
-        source: Any = settings.get("chat_template")
+        config_file, file = folder / "tokenizer_config.json", folder / "chat_template.jinja"
+        config = read_json_object(config_file) if config_file.is_file() else {}
         if file.is_file():
-            source = file.read_text(encoding="utf-8")
+            source: Any = file.read_text(encoding="utf-8")
         else:
-            file = folder / "tokenizer_config.json"
+            file, source = config_file, config.get("chat_template")
         if isinstance(source, list):  # several named templates
             source = next((entry["template"] for entry in source if entry.get("name") == "default"), None)
         if not isinstance(source, str):
             return None
-        tokens = {name: value for name, value in settings.items() if name.endswith("_token")}
+        tokens = {name: value for name, value in config.items() if name.endswith("_token")}
         texts = {name: value.get("content") if isinstance(value, dict) else value for name, value in tokens.items()}
         return cls(source, {name: text for name, text in texts.items() if isinstance(text, str)}, file)
 
     def render(self, messages: Sequence[Message]) -> str:
-        """The messages as one string, up to where the model's answer begins.
+        """Render messages as one string, up to where the model's answer begins.
 
         Raises:
-            CheckpointError: the template refuses them.
+            CheckpointError: The template cannot render them.
             MissingExtraError: transformers is not installed.
         """
         try:
@@ -62,19 +62,22 @@ class ChatTemplate:
         given: dict[str, Any] = {"chat_template": self.source, "add_generation_prompt": True, **self.special_tokens}
         try:
             rendered: Any = render_jinja_template([conversation], **given)
-        except Exception as error:  # whatever a template does wrong is the checkpoint's fault
+        except Exception as error:  # a template can raise anything
             raise CheckpointError(f"the chat template in {self.file} cannot render the prompt: {error}") from error
         texts, _ = rendered
         return str(texts[0])
 
 
-def _settings(file: Path) -> dict[str, Any]:
-    if not file.is_file():
-        return {}
+def read_json_object(file: Path) -> dict[str, Any]:
+    """Read a checkpoint's configuration file.
+
+    Raises:
+        CheckpointError: It cannot be read, or is not a JSON object.
+    """
     try:
-        settings = json.loads(file.read_text(encoding="utf-8"))
+        read = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{file} cannot be read: {error}") from error
-    if not isinstance(settings, dict):
-        raise CheckpointError(f"{file} is no JSON object but a {type(settings).__name__}")
-    return settings
+    if not isinstance(read, dict):
+        raise CheckpointError(f"{file} must be a JSON object, got a {type(read).__name__}")
+    return read

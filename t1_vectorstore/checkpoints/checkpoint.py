@@ -1,7 +1,7 @@
-"""Find a T1 checkpoint on this machine or on the hub, and say which it is.
+"""Find T1 checkpoints on this machine or on the hub, and identify them.
 
-A checkpoint is a folder of weights, a tokenizer and a specification. The specification lies beside the weights as
-``t1_config.json``, or is a preset of :mod:`t1_vectorstore.checkpoints.presets` for a model that was published without one.
+A checkpoint is a folder with weights, a tokenizer and a specification. The specification is a file beside the weights,
+``t1_config.json``, or a preset from :mod:`t1_vectorstore.checkpoints.presets` for models published without that file.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 
-from t1_vectorstore.checkpoints.chat_template import ChatTemplate
+from t1_vectorstore.checkpoints.chat_template import ChatTemplate, read_json_object
 from t1_vectorstore.checkpoints.fingerprint import file_digest
 from t1_vectorstore.checkpoints.presets import PRESETS
 from t1_vectorstore.checkpoints.spec import PROMPTS, CheckpointSpec, one_line
@@ -32,11 +32,11 @@ class Checkpoint:
     """A checkpoint on this machine.
 
     Attributes:
-        name: how the user called it: ``t1-mini``, a folder, or a hub id.
-        path: the folder with weights, tokenizer and configuration.
-        spec: its specification, the user's overrides applied.
-        remote_code: whether its own Python code takes part.
-        known_fingerprint: that of the documents' role, where it was told; the weights are then not needed here.
+        name: The name that the user gave: ``t1-mini``, a folder, or a hub id.
+        path: The folder with weights, tokenizer and configuration.
+        spec: Its specification, with the user's overrides.
+        remote_code: Whether Python code that comes with it is run.
+        known_fingerprint: Its fingerprint for documents, if the user stated it. The weights need not be here then.
     """
 
     name: str
@@ -47,16 +47,16 @@ class Checkpoint:
 
     @classmethod
     def load(cls, model: str | Path, **options: Any) -> Checkpoint:  # noqa: ANN401 - checked by pydantic
-        """Find a model's checkpoint; ``options`` are the other fields of ``ModelOptions``. See ``from_options``."""
-        return cls.from_options(ModelOptions.check(model=model, **options))
+        """Find a checkpoint; ``options`` are the other fields of ``ModelOptions``. See :meth:`from_options`."""
+        return cls.from_options(ModelOptions(model=model, **options))
 
     @classmethod
     def from_options(cls, options: ModelOptions) -> Checkpoint:
-        """Find a checkpoint's folder and its specification; hub ids are downloaded to the hub's cache.
+        """Find a checkpoint's folder and its specification; a model on the hub is downloaded to the hub's cache.
 
         Raises:
-            CheckpointError: Nothing usable under that name; the message says where it was looked for.
-            ValueError: An override that does not fit.
+            CheckpointError: There is no usable checkpoint under that name.
+            ValueError: An override of an unknown field, or with a value that the field does not accept.
         """
         name, known = str(options.model), options.known_fingerprint
         path = _find(name, options, weights=known is None)
@@ -66,18 +66,11 @@ class Checkpoint:
     @cached_property
     def config(self) -> dict[str, Any]:
         """The model's own ``config.json``."""
-        file = self.path / "config.json"
-        try:
-            config: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise CheckpointError(f"{file} cannot be read: {error}. A checkpoint folder has a config.json.") from error
-        if not isinstance(config, dict):
-            raise CheckpointError(f"{file} is no JSON object but a {type(config).__name__}")
-        return config
+        return read_json_object(self.path / "config.json")
 
     @cached_property
     def chat_template(self) -> ChatTemplate | None:
-        """The checkpoint's own chat template; ``None`` where it has none."""
+        """The checkpoint's own chat template; ``None`` if it has none."""
         return ChatTemplate.read(self.path)
 
     @cached_property
@@ -87,26 +80,26 @@ class Checkpoint:
 
     @cached_property
     def layers(self) -> int:
-        """How many layers the model has."""
+        """Number of layers of the model."""
         return self._size("num_hidden_layers")
 
     def _size(self, name: str) -> int:
         size = self.config.get("text_config", self.config).get(name)
         if not isinstance(size, int):
             raise CheckpointError(
-                f"{self.path / 'config.json'} states no {name}: not a causal language model, or one of a family that "
-                "gives it another name"
+                f"{self.path / 'config.json'} has no {name}: it is not a causal language model, or its family uses "
+                "another name"
             )
         return size
 
     @cached_property
     def max_positions(self) -> int | None:
-        """The longest sequence the model was made for, in tokens; ``None`` where its configuration does not say."""
+        """Longest sequence that the model was made for, in tokens; ``None`` if its configuration does not state it."""
         positions = self.config.get("text_config", self.config).get("max_position_embeddings")
         return int(positions) if positions else None
 
     def check_lengths(self, max_positions: int | None) -> None:
-        """Check the specification's own limits before a long load, in the middle of which they would fail.
+        """Check the specification's own limits, which would otherwise fail in the middle of a long load.
 
         Args:
             max_positions: Longest sequence that the model accepts, in tokens; ``None`` if unknown.
@@ -135,17 +128,17 @@ class Checkpoint:
         """
         wanted = self.spec.truncate_dim
         if wanted is not None and wanted > self.hidden_size:
-            raise ValueError(f"truncate_dim={wanted} is more than {self.name!r} has: {self.hidden_size}")
+            raise ValueError(f"truncate_dim={wanted}, but {self.name!r} has only {self.hidden_size} dimensions")
         return wanted or self.hidden_size
 
     def fingerprint(self, *, role: Role) -> str:
-        """Sixteen hex digits that change whenever the role's vectors would.
+        """Return sixteen hex digits that change whenever the vectors of a role would change.
 
-        ``document`` covers weights, tokenizer, document prompt, pooling and dimension: a collection is bound to it.
-        ``query`` adds prompts, limits and decoding of queries: a thought is cached under it. A chat template counts
-        where a prompt is given as messages, and the checkpoint's own code where it runs. Rounding is no part of
-        identity: a collection indexed in bfloat16 may be searched in float32. Weight files above 64 MiB are sampled
-        (see :func:`t1_vectorstore.checkpoints.fingerprint.file_digest`).
+        The fingerprint of ``document`` covers weights, tokenizer, document prompt, pooling and dimension. A collection
+        is bound to it. The one of ``query`` also covers prompts, limits and decoding of queries, for caches of
+        thoughts. The chat template is included if a prompt is given as messages, and the checkpoint's own code if it is
+        run. The number type is not: a collection indexed in bfloat16 may be searched in float32. Weight files above
+        64 MiB are sampled (see :func:`t1_vectorstore.checkpoints.fingerprint.file_digest`).
         """
         fields = self.spec.identity_fields(role) | {"truncate_dim": self.dimension}
         if self.chat_template and any(isinstance(fields.get(prompt), list) for prompt in PROMPTS):
@@ -156,7 +149,7 @@ class Checkpoint:
 
     @cached_property
     def identity(self) -> ModelIdentity:
-        """What a collection remembers of the model that filled it."""
+        """What a collection records of this model."""
         return ModelIdentity(self.name, self.known_fingerprint or self.fingerprint(role="document"), self.dimension)
 
     @cached_property
@@ -185,19 +178,19 @@ def _find(name: str, options: ModelOptions, *, weights: bool) -> Path:
     if name.count("/") != 1 or name.startswith((".", "/", "~")):
         known = sorted(folder.name for folder in BUNDLED.iterdir() if folder.is_dir()) if BUNDLED.is_dir() else []
         raise CheckpointError(
-            f"no checkpoint {name!r}: it is no folder, no hub id (owner/name) and none of the bundled {known}"
+            f"no checkpoint {name!r}: it is not a folder, a hub id (owner/name) or one of the bundled models {known}"
         )
     from huggingface_hub import snapshot_download
 
     patterns = ["*.json", "*.jinja", "tokenizer.model", "*.txt"] + ["*.safetensors"] * weights
     patterns += ["*.py"] * options.remote_code
-    token = options.token.get_secret_value() if options.token else None
+    token = options.token.get_secret_value() if isinstance(options.token, SecretStr) else None
     try:
         return Path(snapshot_download(name, revision=options.revision, token=token, allow_patterns=patterns))
-    except Exception as error:  # the hub raises its own, httpx's and OSError; each means the same to the user
+    except Exception as error:  # the hub raises its own errors, httpx's and OSError
         raise CheckpointError(
-            f"cannot get {name!r} from the hub and it is no local folder: {error}. Without a network, pass a folder, "
-            "or use the bundled 't1-mini'."
+            f"{name!r} is not a local folder and cannot be downloaded from the hub: {error}. Without a network, pass a "
+            "folder, or use the bundled 't1-mini'."
         ) from error
 
 
@@ -205,14 +198,14 @@ def _read_spec(path: Path, preset: str, *, required: bool) -> CheckpointSpec:
     file = path / SPEC_FILE
     if required or (not file.is_file() and preset in PRESETS):
         if preset not in PRESETS:
-            raise CheckpointError(f"no preset {preset!r}; there are {sorted(PRESETS)}")
+            raise CheckpointError(f"no preset {preset!r}; the presets are {sorted(PRESETS)}")
         return PRESETS[preset]
     try:
         return CheckpointSpec.model_validate_json(file.read_bytes())
     except FileNotFoundError:
         raise CheckpointError(
             f"{path} has no {SPEC_FILE}, so its prompts and its emb token are unknown. Write one (see CheckpointSpec), "
-            f"or name the preset it follows, one of {sorted(PRESETS)}."
+            f"or name a preset that describes it: {', '.join(sorted(PRESETS))}."
         ) from None
     except ValidationError as error:
         raise CheckpointError(f"{file} is not a specification: {one_line(error)}") from error

@@ -1,4 +1,4 @@
-"""Telling files apart without reading all of them: a 4B checkpoint is identified in a fraction of a second."""
+"""Hashes of a checkpoint's files; large ones are sampled, so that a 4B model takes a fraction of a second."""
 
 from __future__ import annotations
 
@@ -10,18 +10,20 @@ from typing import BinaryIO
 
 from t1_vectorstore.errors import CheckpointError
 
-_WHOLE = 64 * 2**20  # bytes; files up to this size are read
-_BLOCKS, _BLOCK = 16, 4096  # of each tensor of a larger one; a norm's weights fit into them
+_WHOLE = 64 * 2**20
+"""Files up to this size, in bytes, are hashed as a whole."""
+_BLOCKS, _BLOCK = 16, 4096
+"""Number and size in bytes of the samples of a tensor in a larger file. The weights of a norm are hashed as a whole."""
 
 
 def file_digest(file: Path) -> bytes:
-    """SHA-256 of a file; of a safetensors file above 64 MiB, of its header and of samples of every tensor.
+    """Return the SHA-256 of a file; for a safetensors file above 64 MiB, of its header and of samples of each tensor.
 
-    Any training changes samples in many tensors. A change to a few rows of one large matrix, made by hand, can lie
+    Any training changes samples of many tensors. A change by hand to a few rows of a large matrix can go unnoticed
     between the samples.
 
     Raises:
-        CheckpointError: the file cannot be read.
+        CheckpointError: The file cannot be read.
     """
     try:
         size = file.stat().st_size
@@ -31,22 +33,22 @@ def file_digest(file: Path) -> bytes:
             length = int.from_bytes(stream.read(8), "little")
             header = stream.read(length)
             digest = hashlib.sha256(str(size).encode() + header)
-            for start, end in _tensors(header, 8 + length):
-                for block in _sampled(stream, start, end):
+            for start, end in _tensor_ranges(header, 8 + length):
+                for block in _samples(stream, start, end):
                     digest.update(block)
             return digest.digest()
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{file} cannot be read: {error}") from error
 
 
-def _tensors(header: bytes, first: int) -> list[tuple[int, int]]:
-    """Where each tensor begins and ends in the file, in order."""
+def _tensor_ranges(header: bytes, first: int) -> list[tuple[int, int]]:
+    """Return start and end of each tensor in the file, in order."""
     entries = json.loads(header)
     return sorted((first + a, first + b) for a, b in (e["data_offsets"] for k, e in entries.items() if k[:2] != "__"))
 
 
-def _sampled(stream: BinaryIO, start: int, end: int) -> Iterator[bytes]:
-    """The whole of a small tensor; of a larger one blocks at even distances, the first and the last among them."""
+def _samples(stream: BinaryIO, start: int, end: int) -> Iterator[bytes]:
+    """Read a small tensor as a whole, and of a larger one evenly spaced blocks, with the first and the last one."""
     if end - start <= _BLOCKS * _BLOCK:
         stream.seek(start)
         yield stream.read(end - start)

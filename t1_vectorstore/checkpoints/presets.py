@@ -1,13 +1,13 @@
 """Specifications of published checkpoints that come without a ``t1_config.json``.
 
-``unverified`` lists the fields that are defaults of ours because no source of the checkpoint states them.
+``unverified`` lists the fields whose values are this project's, because no source on the checkpoint states them.
 """
 
 from __future__ import annotations
 
 from t1_vectorstore.checkpoints.spec import CheckpointSpec, Decoding, Message
 
-_UNTOLD = (
+_UNVERIFIED = (
     "emb_source",
     "thought_end",
     "query_prompt",
@@ -23,9 +23,10 @@ _UNTOLD = (
 
 
 def _thinking(max_document_tokens: int) -> CheckpointSpec:
-    """A T1 on a Qwen chat model.
+    """Return the specification of a T1 on a Qwen chat model.
 
-    Its paper (arXiv:2603.17387) tells the paths, the token and the last layer; prompts, limits and decoding are ours.
+    Its paper (arXiv:2603.17387) states the two paths, the emb token and the last layer; prompts, limits and decoding
+    are this project's.
     """
     return CheckpointSpec(
         emb_source="generated",
@@ -41,12 +42,12 @@ def _thinking(max_document_tokens: int) -> CheckpointSpec:
         max_query_tokens=2048,
         max_document_tokens=max_document_tokens,
         decoding=Decoding(max_tokens=512),
-        unverified=_UNTOLD,
+        unverified=_UNVERIFIED,
     )
 
 
 _QWEN3_EMBEDDING = CheckpointSpec(
-    # Model card of Qwen3-Embedding: instructed queries, plain documents, last-token pooling at the end-of-text token.
+    # Model card of Qwen3-Embedding: instructions for queries only, last-token pooling at the end-of-text token.
     emb_token="<|endoftext|>",
     thinks=False,
     query_prompt="Instruct: {instruction}\nQuery:{text}",

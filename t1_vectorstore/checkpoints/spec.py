@@ -1,4 +1,4 @@
-"""Everything that differs between T1 checkpoints, as data."""
+"""The specification of a checkpoint: everything that differs between T1 checkpoints, as data."""
 
 from __future__ import annotations
 
@@ -11,133 +11,131 @@ from t1_vectorstore.options import MAX_REFINE_STEPS, Aggregation
 from t1_vectorstore.types import Role
 
 
-class Decoding(BaseModel):
-    """How thoughts are decoded. Every default is ours: no source of T1 tells its decoding settings."""
-
+class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Decoding(_Frozen):
+    """How thoughts are decoded. The defaults are this project's: no source on T1 states its decoding settings."""
 
     max_tokens: int = Field(default=512, ge=0)
-    """Budget of a thought in tokens, the closing token not counted."""
+    """Budget: maximum length of a thought in tokens, without the closing token."""
     temperature: float = Field(default=0.0, ge=0.0)
-    """0 is greedy: the same query always has the same vector."""
+    """Sampling temperature. 0 is greedy decoding: a query always has the same vector."""
     top_p: float = Field(default=1.0, gt=0.0, le=1.0)
+    """Sample from the most probable tokens with this total probability."""
     top_k: int = Field(default=0, ge=0)
-    """0 keeps all tokens."""
+    """Sample from this number of most probable tokens; 0 keeps all."""
     seed: int = 0
-    """Sampling draws from this seed and the row's prompt, so a batch's composition changes nothing."""
+    """Random seed. It is combined with the prompt, so that a thought does not depend on the rest of its batch."""
 
 
-class Refining(BaseModel):
-    """Refine Thought (RT): after its emb token a query passes through the model again, in hidden space, without text.
+class Refining(_Frozen):
+    """Refine Thought (RT): a query passes through the model again after its emb token, in hidden space, without text.
 
-    Our reading of arXiv:2511.13726: each step is one decode step, whose input is the hidden state of the step before
-    in place of a token's embedding, at the next position. What exactly is fed back and how the states are aggregated
-    are defaults of ours: fed back is the last layer's state after the final norm, as in arXiv:2412.06769.
+    An interpretation of arXiv:2511.13726: each step is one decode step, whose input is the hidden state of the step
+    before in place of a token's embedding, at the next position. The paper leaves open what exactly is fed back and how
+    the states are aggregated, so both are defaults of this project. Fed back is the last layer's state after the final
+    norm, as in arXiv:2412.06769.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     steps: int = Field(default=0, ge=0, le=MAX_REFINE_STEPS, strict=True)
-    """0 is the plain vector."""
+    """Number of steps; 0 turns refining off."""
     aggregate: Aggregation = "mean"
-    """Of the ``steps + 1`` states, as the checkpoint pools them, before they are cut and scaled to length 1."""
+    """How the ``steps + 1`` states become one, after pooling and before truncation and normalisation."""
 
 
 NO_REFINING = Refining()
 
 
-class Message(BaseModel):
-    """One message of a prompt in the checkpoint's own chat template."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+class Message(_Frozen):
+    """One message of a prompt that is rendered by the checkpoint's chat template."""
 
     role: Literal["system", "user", "assistant"]
     content: str
 
 
 PromptTemplate = str | tuple[Message, ...]
-"""A string with ``{text}`` (and perhaps ``{instruction}``), or chat messages with the same placeholders."""
+"""A string with ``{text}`` and, optionally, ``{instruction}``; or chat messages with the same placeholders."""
 
 PROMPTS = ("query_prompt", "query_prompt_no_think", "document_prompt")
 """The fields of a specification that are prompt templates."""
 
 
-class CheckpointSpec(BaseModel):
+class CheckpointSpec(_Frozen):
     """Everything that differs between T1 checkpoints.
 
-    The special tokens in a prompt template are tokens; those in a user's text are only text. A document's prompt and
-    an unthinking query's prompt are closed with the emb token by the prompt room, so no template contains it.
+    Special tokens in a prompt template are tokens; in a user's text they are ordinary characters. No template contains
+    the emb token: it is appended to the prompts of documents, and of queries without a thought.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     emb_token: str = "<emb_token>"
-    """The token whose hidden state is the vector."""
+    """Token whose hidden state is the vector."""
     thinks: bool = True
-    """Whether the checkpoint generates thoughts at all."""
+    """Whether the checkpoint generates thoughts."""
     emb_source: Literal["generated", "appended"] = "generated"
-    """Whether the model closes its thought with the emb token, or ends it otherwise and the token is appended."""
+    """Whether the model ends its thought with the emb token, or with another token, after which it is appended."""
     thought_end: tuple[str, ...] = ()
-    """Other tokens that end a thought, such as the end of a chat turn; the emb token takes their place."""
+    """Other tokens that end a thought, such as the end of a chat turn. The emb token replaces them."""
     query_prompt: PromptTemplate = "{text}"
-    """Up to where the thought begins."""
+    """Prompt of a query, up to the start of the thought."""
     query_prompt_no_think: PromptTemplate | None = None
-    """The prompt of a query that is not thought about; without it the thinking prompt, closed at once."""
+    """Prompt of a query without a thought. Default: ``query_prompt``."""
     document_prompt: PromptTemplate = "{text}"
+    """Prompt of a document."""
     query_instruction: str = ""
+    """Replaces ``{instruction}`` in prompts of queries."""
     document_instruction: str = ""
+    """Replaces ``{instruction}`` in prompts of documents."""
     tasks: Mapping[str, str] = Field(default_factory=dict)
     """Query instructions by task name."""
     pooling_layer: int = -1
-    """Which of the model's hidden states is the vector; -1 is the last, after the final norm."""
+    """Index of the hidden states that are pooled; -1 is the last layer, after the final norm."""
     normalize: bool = True
     """Whether vectors are scaled to length 1."""
     truncate_dim: int | None = Field(default=None, ge=1)
-    """Keep only the first so many dimensions (before normalising)."""
+    """Number of leading dimensions to keep, before vectors are normalised. Default: all."""
     max_query_tokens: int = Field(default=512, ge=8)
-    """Limit of a query's whole prompt in tokens; the thought comes on top."""
+    """Maximum length of a query's whole prompt in tokens, without the thought."""
     max_document_tokens: int = Field(default=512, ge=8)
-    """Limit of a document's whole prompt in tokens, the emb token included."""
+    """Maximum length of a document's whole prompt in tokens, with the emb token."""
     decoding: Decoding = Decoding()
+    """How thoughts are decoded."""
     refining: Refining = NO_REFINING
-    """Of queries, after their thought or without one; documents are never refined."""
+    """How queries are refined, with or without a thought. Documents are never refined."""
     unverified: tuple[str, ...] = ()
-    """The fields whose values are defaults of ours that no source of this checkpoint states."""
+    """Fields whose values are defaults of this project, because no source on the checkpoint states them."""
 
     @field_validator(*PROMPTS)
     @classmethod
-    def _has_one_text(cls, template: PromptTemplate | None) -> PromptTemplate | None:
+    def _check_placeholder(cls, template: PromptTemplate | None) -> PromptTemplate | None:
         if template is not None:
             whole = template if isinstance(template, str) else "".join(message.content for message in template)
             if whole.count("{text}") != 1:
-                raise ValueError(f"a prompt template holds {{text}} exactly once, this one does not: {template!r}")
+                raise ValueError(f"a prompt template must contain {{text}} exactly once, got {template!r}")
         return template
 
     @model_validator(mode="after")
-    def _is_coherent(self) -> CheckpointSpec:
-        unknown = sorted(set(self.unverified) - set(type(self).model_fields))
-        if unknown:
-            raise ValueError(f"unverified names no fields of a specification: {unknown}")
+    def _check_coherence(self) -> CheckpointSpec:
+        if unknown := sorted(set(self.unverified) - set(type(self).model_fields)):
+            raise ValueError(f"unverified names fields that a specification does not have: {unknown}")
         for prompt in PROMPTS:
             if self.emb_token in str(getattr(self, prompt)):
-                raise ValueError(f"{prompt} contains {self.emb_token!r}: it is put at the end of every prompt anyway")
+                raise ValueError(f"{prompt} contains {self.emb_token!r}, which is appended to prompts; leave it out")
         if self.thinks and self.emb_source == "appended" and not self.thought_end:
             raise ValueError("emb_source='appended' needs thought_end: the tokens with which the model ends a thought")
         return self
 
     def with_overrides(self, overrides: Mapping[str, Any]) -> CheckpointSpec:
-        """A copy with some fields changed; ``decoding`` and ``refining`` may be given in part.
+        """Return a copy with some fields changed; ``decoding`` and ``refining`` may be given in part.
+
+        Fields that are overridden are removed from ``unverified``.
 
         Raises:
-            TypeError: something other than a mapping.
-            ValueError: an unknown field, or a value the field does not take.
+            ValueError: An unknown field, or a value that the field does not accept.
         """
-        if not isinstance(overrides, Mapping):
-            raise TypeError(f"overrides is a mapping such as {{'truncate_dim': 256}}, got {overrides!r}")
-        told = tuple(
-            name for name in self.unverified if name not in overrides
-        )  # what a user says is no default of ours
-        values = self.model_dump() | {"unverified": told} | dict(overrides)
+        unverified = tuple(name for name in self.unverified if name not in overrides)
+        values = self.model_dump() | {"unverified": unverified} | dict(overrides)
         for part in ("decoding", "refining"):
             if isinstance(overrides.get(part), Mapping):
                 values[part] = getattr(self, part).model_dump() | dict(overrides[part])
@@ -169,7 +167,7 @@ class CheckpointSpec(BaseModel):
             )
 
     def identity_fields(self, role: Role) -> dict[str, Any]:
-        """The fields that decide the vectors of one role; a query's include its document side's frame."""
+        """Return the fields that affect the vectors of a role; all but ``unverified`` for queries."""
         values: dict[str, Any] = self.model_dump(mode="json", exclude={"unverified"})
         if role == "query":
             return values
@@ -178,10 +176,10 @@ class CheckpointSpec(BaseModel):
 
 
 def one_line(error: ValidationError) -> str:
-    """What is wrong with which field, without pydantic's line breaks."""
+    """Return pydantic's messages in one line."""
     return "; ".join(
         f"{'.'.join(map(str, item['loc'])) or 'specification'}: {item['msg']}"
-        # Where a field is missing, pydantic's input is all the others, a key to a server among them.
+        # The input of a missing field is the whole object, which may contain an API key.
         + ("" if item["type"] == "missing" else f" (got {item['input']!r:.100})")
         for item in error.errors()
     )

@@ -1,0 +1,1 @@
+"""The embedder: prompts, thoughts, and vectors of queries and documents."""

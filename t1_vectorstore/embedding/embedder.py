@@ -1,11 +1,11 @@
-"""The core: text in, vectors and thoughts out, by T1's two asymmetric paths."""
+"""``T1Embedder``: texts in; vectors and thoughts out, by T1's two paths for queries and documents."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, get_args
+from typing import overload
 
 import numpy as np
 from typing_extensions import Self
@@ -18,18 +18,24 @@ from t1_vectorstore.embedding.prompts import Prompter, check_texts, check_trunca
 from t1_vectorstore.embedding.query import PreparedQueries
 from t1_vectorstore.options import (
     DEFAULT_MODEL,
+    EmbedDocumentsOptions,
     EmbedQueriesOptions,
     EmbedQueryOptions,
+    LoadingOptions,
     ModelOptions,
+    set_options,
     takes_options,
 )
 from t1_vectorstore.types import DocumentEmbeddings, ModelIdentity, QueryEmbedding, Truncation
 
 
 class T1Embedder:
-    """Embeds documents with one prefill each, and queries after thinking about them.
+    """Embeds documents in one forward pass, and queries after thinking about them. Thread-safe.
 
-    Safe to share between threads: the same text gives the same vector whoever asks, in whatever batch.
+    A text has the same vector in every batch and from every thread.
+
+    Attributes:
+        identity: What a collection records of this model.
     """
 
     def __init__(
@@ -41,60 +47,72 @@ class T1Embedder:
         truncation: Truncation = "warn",
         max_positions: int | None = None,
     ) -> None:
-        """Join parts made elsewhere; :meth:`load` makes them from a checkpoint's name.
+        """Combine parts that exist already. Call :meth:`load` instead to create them from a checkpoint.
 
         Raises:
-            ValueError: an unknown truncation policy.
+            ValueError: An unknown truncation policy.
         """
-        self._truncation = _check_policy(truncation)
+        self._truncation: Truncation = LoadingOptions(truncation=truncation).truncation
         self._prompter = prompter
         self._backend = backend
         self._max_positions = max_positions
         self.identity = identity
-        """What a collection remembers of this model."""
 
+    # Type checkers see the options in these two forms: with the model as a keyword, and with the model first.
+    @overload
     @classmethod
-    def load(cls, model: str | Path = DEFAULT_MODEL, **options: Any) -> T1Embedder:  # noqa: ANN401 - checked by pydantic
-        """Load a checkpoint, and start what runs it.
+    @takes_options(ModelOptions)
+    def load(cls, options: ModelOptions) -> T1Embedder: ...
+    @overload
+    @classmethod
+    @takes_options(LoadingOptions)
+    def load(cls, model: str | Path, options: LoadingOptions) -> T1Embedder: ...
+    @classmethod  # type: ignore[misc] # its types are in the overloads
+    @takes_options(LoadingOptions)  # type: ignore[arg-type]
+    def load(cls, model: str | Path = DEFAULT_MODEL, *, options: LoadingOptions) -> T1Embedder:
+        """Load a checkpoint, and start the backend that runs it.
 
         Args:
             model: ``t1-mini`` (bundled), a checkpoint folder, or a hub id such as ``ForwardAILabs/MRE-T1``.
-            options: The fields of :class:`~t1_vectorstore.options.LoadingOptions`, such as ``device="cuda"``.
+            options: Keyword arguments, the fields of :class:`~t1_vectorstore.options.LoadingOptions`.
 
         Raises:
-            CheckpointError: Nothing usable under that name, or not with this backend.
-            BackendError: The servers cannot be reached, or have another model.
+            CheckpointError: There is no usable checkpoint under that name, or this backend cannot run it.
+            BackendError: The servers cannot be reached, or run another model.
             MissingExtraError: A package that the backend needs is not installed.
             ValueError: A value that an option does not accept, or a device that this machine does not have. Nothing has
                 been downloaded then.
             TypeError: An unknown option, or a value of the wrong type.
         """
-        return cls.from_options(ModelOptions.check(model=model, **options))
+        return cls.from_options(ModelOptions(model=model, **set_options(options, LoadingOptions)))
 
     @classmethod
     def from_options(cls, options: ModelOptions, checkpoint: Checkpoint | None = None) -> T1Embedder:
-        """Load the model that the options describe, from its checkpoint if that was found already; see :meth:`load`."""
+        """Load a model; see :meth:`load`.
+
+        Args:
+            options: The model, and how it is run.
+            checkpoint: The model's checkpoint, if it has been found already.
+        """
         check_backend(options)
         checkpoint = checkpoint or Checkpoint.from_options(options)
         checkpoint.check_lengths(checkpoint.max_positions)
         prompter = Prompter.load(checkpoint)
-        identity = (
-            checkpoint.identity
-        )  # reads the weights' digest, so that a damaged folder fails before torch is loaded
+        identity = checkpoint.identity  # hashes the weights, so that a damaged file fails before torch is imported
         backend = load_backend(options, checkpoint, stop_ids=prompter.stop_ids)
         max_positions = backend.max_positions or checkpoint.max_positions
         return cls(prompter, backend, identity, truncation=options.truncation, max_positions=max_positions)
 
     @classmethod
     def fake(cls, dimension: int = 64, *, truncation: Truncation = "warn") -> T1Embedder:
-        """An embedder without a model: deterministic, instant, no proof of quality. For tests of what is around it."""
+        """Return an embedder without a model, for tests: deterministic and instant, with meaningless vectors."""
         from t1_vectorstore.backends.fake import SPEC, FakeBackend, byte_tokenizer, identity
 
         prompter = Prompter(byte_tokenizer(), SPEC)
         return cls(prompter, FakeBackend(dimension), identity(dimension), truncation=truncation)
 
     def close(self) -> None:
-        """End the engine of a server, or the processes of several devices; a single local model has nothing to end."""
+        """Stop the servers' client or the processes of several devices; a single local model needs no closing."""
         self._backend.close()
 
     def __enter__(self) -> Self:
@@ -105,7 +123,7 @@ class T1Embedder:
 
     @property
     def spec(self) -> CheckpointSpec:
-        """The checkpoint's specification, overrides applied."""
+        """The checkpoint's specification, with the overrides."""
         return self._prompter.spec
 
     @property
@@ -115,51 +133,44 @@ class T1Embedder:
 
     @property
     def refines(self) -> bool:
-        """Whether queries can be refined here: not by the backends that take only tokens."""
+        """Whether the backend can refine queries; those that accept only tokens cannot."""
         return self._backend.refines
 
     def excess_tokens(self, text: str) -> int:
-        """How many tokens at the end of a document would be left out; 0 where all of it is read. Runs no model."""
+        """Return the number of tokens that would be left out at the end of a document. Does not run the model."""
         return self._prompter.excess_tokens(text)
 
-    def embed_documents(
-        self,
-        texts: Iterable[str],
-        *,
-        truncation: Truncation | None = None,
-        on_done: Callable[[int], None] | None = None,
-    ) -> DocumentEmbeddings:
-        """Embed documents with one prefill each.
+    @takes_options(EmbedDocumentsOptions)
+    def embed_documents(self, texts: Iterable[str], options: EmbedDocumentsOptions) -> DocumentEmbeddings:
+        """Embed documents, each in one forward pass.
 
         Args:
-            texts: the documents; none may be empty.
-            truncation: another policy than the embedder's.
-            on_done: told how many texts were finished since the last time.
+            texts: The documents; none may be empty.
+            options: Keyword arguments, the fields of :class:`~t1_vectorstore.options.EmbedDocumentsOptions`.
 
         Returns:
-            Vectors in the order of the texts, with what they cost and what was cut.
+            Vectors in the order of the texts, with the number of tokens, the time and the truncated texts.
 
         Raises:
-            InvalidText: a text that is empty or not encodable.
-            TextTooLong: a text over ``max_document_tokens`` under the ``raise`` policy.
-            BackendError: the model failed.
+            InvalidText: A text that is empty or not encodable.
+            TextTooLong: A text over ``max_document_tokens`` under the ``raise`` policy.
+            BackendError: The model failed.
         """
         started = time.perf_counter()
         texts = check_texts(texts, "document")
         prompts = self._prompter.documents(texts)
-        cuts = check_truncation(prompts, "document", _check_policy(truncation or self._truncation), self.spec)
+        truncated = check_truncation(prompts, "document", options.truncation or self._truncation, self.spec)
         if not prompts:
             return DocumentEmbeddings(np.empty((0, self.dimension), np.float32), 0, 0.0)
-        states = self._backend.encode([prompt.ids for prompt in prompts], on_done=on_done)
+        states = self._backend.encode([prompt.ids for prompt in prompts], on_done=options.on_done)
         tokens = sum(len(prompt.ids) for prompt in prompts)
-        return DocumentEmbeddings(to_vectors(states, self.spec), tokens, time.perf_counter() - started, cuts)
+        return DocumentEmbeddings(to_vectors(states, self.spec), tokens, time.perf_counter() - started, truncated)
 
     @takes_options(EmbedQueryOptions)
     def embed_query(self, text: str, options: EmbedQueryOptions) -> QueryEmbedding:
         """Think about a query, then embed it; see :meth:`embed_queries`."""
-        if not isinstance(text, str):
-            raise TypeError(f"expected one query, got {type(text).__name__}; embed_queries takes a list")
-        [embedding] = self._embed_queries([text], EmbedQueriesOptions.model_construct(**dict(options)))
+        started = time.perf_counter()
+        [embedding] = self._prepare_one(text, options).embed(self._backend, self._prompter, started)
         return embedding
 
     @takes_options(EmbedQueriesOptions)
@@ -168,9 +179,9 @@ class T1Embedder:
 
         Args:
             texts: The queries; none may be empty.
-            options: Keyword arguments, the fields of :class:`~t1_vectorstore.options.EmbedQueriesOptions`. A thought cut
-                by ``budget`` or by ``deadline``, which is for the whole call, still gives a vector; ``Thought.stop``
-                says so.
+            options: Keyword arguments, the fields of :class:`~t1_vectorstore.options.EmbedQueriesOptions`. A thought
+                that ``budget`` or ``deadline`` ended still gives a vector; see ``Thought.stop``. The deadline is for
+                the whole call.
 
         Returns:
             One embedding for each query, in order.
@@ -182,7 +193,8 @@ class T1Embedder:
             ValueError: Options that contradict each other, the checkpoint or the backend.
             BackendError: The model failed.
         """
-        return self._embed_queries(texts, options)
+        started = time.perf_counter()
+        return self._prepare(texts, options).embed(self._backend, self._prompter, started)
 
     @takes_options(EmbedQueryOptions)
     def stream_query(self, text: str, options: EmbedQueryOptions) -> Iterator[str | QueryEmbedding]:
@@ -192,35 +204,29 @@ class T1Embedder:
 
         Args:
             text: The query.
-            options: Keyword arguments, the fields of :class:`~t1_vectorstore.options.EmbedQueryOptions`; one sample only.
+            options: Keyword arguments, the fields of :class:`~t1_vectorstore.options.EmbedQueryOptions`.
 
         Yields:
             Pieces of the thought's text, then the embedding. The pieces together are ``Thought.text``.
 
         Raises:
-            ValueError: Several samples. This and whatever :meth:`embed_queries` refuses is raised before anything runs.
+            ValueError: Several samples. This, and everything that :meth:`embed_queries` refuses, is raised before the
+                first item is requested.
             BackendError: The model failed.
         """
-        if not isinstance(text, str):
-            raise TypeError(f"expected one query, got {type(text).__name__}; it is streamed on its own")
-        query = self._prepare([text], EmbedQueriesOptions.model_construct(**dict(options)))
+        query = self._prepare_one(text, options)
         if (samples := query.plan.samples) > 1:
             raise ValueError(f"{samples=} thoughts are generated at the same time, and only one can be streamed")
         return query.stream(self._backend, self._prompter)
 
-    def _embed_queries(self, texts: Iterable[str], options: EmbedQueriesOptions) -> list[QueryEmbedding]:
-        started = time.perf_counter()
-        return self._prepare(texts, options).embed(self._backend, self._prompter, started)
+    def as_thought(self, text: str) -> str:
+        """Return a text as the model would write it in a thought, such as in lower case; for comparing thoughts."""
+        return self._prompter.thought_text(self._prompter.thought_ids(text))
+
+    def _prepare_one(self, text: str, options: EmbedQueryOptions) -> PreparedQueries:
+        if not isinstance(text, str):
+            raise TypeError(f"expected one query, got {type(text).__name__}; embed_queries takes several")
+        return self._prepare([text], EmbedQueriesOptions.model_construct(**dict(options)))
 
     def _prepare(self, texts: Iterable[str], options: EmbedQueriesOptions) -> PreparedQueries:
         return PreparedQueries.prepare(self._prompter, texts, options, self._max_positions, self._truncation)
-
-    def as_thought(self, text: str) -> str:
-        """The text as the model would write it in a thought, such as in lower case; for comparing thoughts."""
-        return self._prompter.thought_text(self._prompter.thought_ids(text))
-
-
-def _check_policy(policy: Truncation) -> Truncation:
-    if policy not in get_args(Truncation):
-        raise ValueError(f"truncation must be one of {', '.join(get_args(Truncation))}, got {policy!r}")
-    return policy

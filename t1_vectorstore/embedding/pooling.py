@@ -1,4 +1,4 @@
-"""From hidden states to vectors, the same way for every backend."""
+"""Turns hidden states into vectors, in the same way for every backend."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from t1_vectorstore.types import Vectors
 
 
 def to_vectors(states: Vectors, spec: CheckpointSpec) -> Vectors:
-    """Cut hidden states ``(n, hidden)`` to the wanted dimension, then scale each row to length 1 if the spec says so.
+    """Truncate hidden states ``(n, hidden)`` to ``truncate_dim``, then normalise each row if the specification says so.
 
     Raises:
-        BackendError: a state that is not finite, or all zero where it must be scaled.
+        BackendError: A state that is not finite, or that is zero and must be normalised.
     """
     vectors = np.ascontiguousarray(states[:, : spec.truncate_dim], dtype=np.float32)
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
@@ -21,6 +21,6 @@ def to_vectors(states: Vectors, spec: CheckpointSpec) -> Vectors:
     if bad.size:
         raise BackendError(
             f"the model gave no usable vector for row {bad[0]} (norm {lengths[bad[0], 0]}); in float16 or bfloat16 try "
-            "dtype='float32', else the weights are damaged"
+            "dtype='float32'; otherwise the weights are damaged"
         )
     return vectors / lengths if spec.normalize else vectors

@@ -1,7 +1,7 @@
-"""The only place where prompts become token ids, and where thoughts become text again.
+"""Prompts of texts as token ids, and the text of thoughts.
 
-Text is only ever text: special tokens are read from a prompt's template, never from what a user wrote. A document
-that contains ``<emb_token>`` or ``<|im_end|>`` is tokenised as those characters.
+Special tokens are read from the templates of prompts only, never from a user's text: a document that contains
+``<emb_token>`` or ``<|im_end|>`` is tokenised as those characters.
 """
 
 from __future__ import annotations
@@ -31,15 +31,18 @@ from t1_vectorstore.types import Role, Truncated, Truncation
 
 TEXT, INSTRUCTION = "{text}", "{instruction}"
 
+_NO_LONGER_IN_ASCII = {"NFC", "NFD", "NFKC", "NFKD", "Lowercase", "StripAccents", "BertNormalizer"}
+"""Normalizers that never make an ASCII text longer."""
+
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
     """A prompt in token ids.
 
     Attributes:
-        ids: the whole prompt; a document's and an unthinking query's end with the emb token.
-        text_tokens: how many tokens the text has, those left out included.
-        dropped: how many tokens at the end of the text were left out so that the prompt fits.
+        ids: The whole prompt. It ends with the emb token, unless a thought follows.
+        text_tokens: Number of tokens of the text, with those that were left out.
+        dropped: Number of tokens left out at the end of the text, so that the prompt fits.
     """
 
     ids: list[int]
@@ -48,14 +51,11 @@ class Prompt:
 
 
 def check_texts(texts: Iterable[str], what: str) -> list[str]:
-    """Refuse what no model can embed, before any work is done.
-
-    Returns:
-        The texts as a list: a generator can be read only once.
+    """Refuse texts that no model can embed, and return the others as a list.
 
     Raises:
-        TypeError: a single string in place of several, or an item that is no string.
-        InvalidText: a text that is empty or white space, or has a lone surrogate and so is not encodable as UTF-8.
+        TypeError: A single string instead of several, or an item that is not a string.
+        InvalidText: A text that is empty or white space, or has a lone surrogate and so cannot be encoded as UTF-8.
     """
     if isinstance(texts, str | bytes):
         raise TypeError(f"expected several {what} texts, got one {type(texts).__name__}; wrap it in a list")
@@ -69,8 +69,8 @@ def check_texts(texts: Iterable[str], what: str) -> list[str]:
             text.encode("utf-8")
         except UnicodeEncodeError as error:
             raise InvalidText(
-                f"{what} text {index} has a lone surrogate {text[error.start]!r} at character {error.start}, which is "
-                "no character. Repair it with text.encode('utf-16', 'surrogatepass').decode('utf-16', 'replace')."
+                f"{what} text {index} has a lone surrogate {text[error.start]!r} at position {error.start}, which is "
+                "not a character. Repair it with text.encode('utf-16', 'surrogatepass').decode('utf-16', 'replace')."
             ) from None
     return checked
 
@@ -78,10 +78,10 @@ def check_texts(texts: Iterable[str], what: str) -> list[str]:
 def check_truncation(
     prompts: Sequence[Prompt], role: Role, policy: Truncation, spec: CheckpointSpec
 ) -> list[Truncated]:
-    """Apply the truncation policy, and return the texts that were cut, in order.
+    """Apply the truncation policy, and return the truncated texts, in order.
 
     Raises:
-        TextTooLong: A text was cut, and the policy is ``raise``.
+        TextTooLong: A text was truncated, and the policy is ``raise``.
     """
     cuts = [Truncated(i, prompt.dropped, prompt.text_tokens) for i, prompt in enumerate(prompts) if prompt.dropped]
     if cuts and policy != "allow":
@@ -97,26 +97,23 @@ def check_truncation(
     return cuts
 
 
-_KEEPING = {"NFC", "NFD", "NFKC", "NFKD", "Lowercase", "StripAccents", "BertNormalizer"}
-
-
 class Prompter:
-    """Builds the prompts of one checkpoint; cheap to call, safe to share between threads."""
+    """Builds the prompts of one checkpoint. Fast to call and thread-safe."""
 
     def __init__(self, tokenizer: Tokenizer, spec: CheckpointSpec, *, chat: ChatTemplate | None = None) -> None:
         """Prepare the templates.
 
         Args:
-            tokenizer: the checkpoint's; it is copied, not changed.
-            spec: the checkpoint's specification.
-            chat: the checkpoint's chat template, needed when a prompt is given as messages.
+            tokenizer: The checkpoint's tokenizer; it is copied, not changed.
+            spec: The checkpoint's specification.
+            chat: The checkpoint's chat template, which prompts given as messages need.
 
         Raises:
-            CheckpointError: the tokenizer lacks the emb token or a thought-ending token, or splits it.
+            CheckpointError: The emb token or a token that ends thoughts is not a single token of the tokenizer.
         """
         definition: dict[str, Any] = json.loads(tokenizer.to_str())
         self._special: dict[str, int] = {token["content"]: token["id"] for token in definition["added_tokens"]}
-        # Without added tokens the copy has no way to read one out of a text; templates are split at them beforehand.
+        # Without its added tokens, the copy cannot recognise them in a text; templates are split at them beforehand.
         definition |= {"added_tokens": [], "post_processor": None, "truncation": None, "padding": None}
         self._plain: Tokenizer = Tokenizer.from_str(json.dumps(definition))
         self._special_ids = frozenset(self._special.values())
@@ -128,52 +125,53 @@ class Prompter:
         no_think = spec.query_prompt if spec.query_prompt_no_think is None else spec.query_prompt_no_think
         self._query_no_think = self._parse(no_think, spec.max_query_tokens, close=True)
         self._document = self._parse(spec.document_prompt, spec.max_document_tokens, close=True)
-        self._most_bytes = self._document.room(spec.document_instruction) - 1 if _a_byte_each(definition) else -1
+        spare = self._document.spare_tokens(spec.document_instruction)
+        self._fitting_bytes = spare - 1 if _no_token_below_a_byte(definition) else -1
         self._normalizers = _normalizers(definition)
 
     @classmethod
     def load(cls, checkpoint: Checkpoint) -> Prompter:
-        """Read a checkpoint's tokenizer and, if there is one, its chat template."""
+        """Read a checkpoint's tokenizer and its chat template, if it has one."""
         file = checkpoint.path / "tokenizer.json"
         try:
             tokenizer: Tokenizer = Tokenizer.from_file(str(file))
         except Exception as error:  # the library raises bare Exception
             raise CheckpointError(
-                f"{file} cannot be read as a tokenizer: {error}. Make one with "
+                f"{file} cannot be read as a tokenizer: {error}. Create it with "
                 "transformers.AutoTokenizer.from_pretrained(...).save_pretrained(...)."
             ) from error
         return cls(tokenizer, checkpoint.spec, chat=checkpoint.chat_template)
 
     def documents(self, texts: Sequence[str]) -> list[Prompt]:
-        """Instruction, text and emb token of each document, in order."""
+        """Build the prompt of each document, in order."""
         return self._document.fill(texts, self.spec.document_instruction)
 
     def surely_fits(self, text: str) -> bool:
-        """Whether a document is short enough to be read whole, as far as that can be told without tokenising it.
+        """Return whether a document certainly fits, without tokenising it; ``False`` if that is uncertain.
 
-        A byte-level tokenizer, or one of word pieces, makes no more tokens than there are bytes, if it does not make
-        more bytes of the text first: none of ``_KEEPING`` does so with ASCII, nor NFC with what is in that form.
+        Byte-level and WordPiece tokenizers make at most one token of each byte of the normalised text. The normalised
+        text has no more bytes than the text, if that is ASCII or already in the normal form NFC.
         """
-        if len(text) > self._most_bytes or len(text.encode()) > self._most_bytes:
+        if len(text) > self._fitting_bytes or len(text.encode()) > self._fitting_bytes:
             return False
         if text.isascii():
-            return self._normalizers <= _KEEPING
+            return self._normalizers <= _NO_LONGER_IN_ASCII
         return self._normalizers <= {"NFC"} and unicodedata.is_normalized("NFC", text)
 
     def excess_tokens(self, text: str) -> int:
-        """How many tokens at the end of a document would be left out."""
+        """Return the number of tokens that would be left out at the end of a document."""
         return 0 if self.surely_fits(text) else self.documents([text])[0].dropped
 
     def queries(self, texts: Sequence[str], *, think: bool, task: str | None = None) -> list[Prompt]:
-        """The prompt of each query, in order: up to where its thought begins, or closed with the emb token.
+        """Build the prompt of each query, in order.
 
         Args:
-            texts: the queries.
-            think: which of the two prompts.
-            task: which of the specification's task instructions to use in place of the default one.
+            texts: The queries.
+            think: Whether a thought follows the prompt; otherwise the prompt ends with the emb token.
+            task: Name of the task instruction to use instead of the default one.
 
         Raises:
-            ValueError: the specification has no such task.
+            ValueError: The specification has no such task.
         """
         instruction = self.spec.query_instruction
         if task is not None:
@@ -183,16 +181,16 @@ class Prompter:
         return (self._query if think else self._query_no_think).fill(texts, instruction)
 
     def thought_ids(self, thought: str) -> list[int]:
-        """A thought as the model would have generated it: plain tokens and the closing emb token."""
+        """Return a thought in token ids as the model would generate it, with the emb token at its end."""
         return [*self.encode([thought])[0].ids, self.emb_id]
 
     def thought_text(self, ids: Sequence[int]) -> str:
-        """The text of generated tokens; special tokens among them are left out."""
+        """Return the text of generated tokens, without special tokens."""
         text: str = self._plain.decode([token for token in ids if token not in self._special_ids])
         return text.strip()
 
     def thought_decoder(self) -> Callable[[Sequence[int]], str]:
-        """What makes text of generated tokens as they come, each time what there is to add; special tokens left out."""
+        """Return a function that takes generated tokens as they arrive, and returns the text that they add."""
         decoding = DecodeStream()
 
         def decode(ids: Sequence[int]) -> str:
@@ -202,13 +200,11 @@ class Prompter:
         return decode
 
     def encode(self, texts: Sequence[str]) -> list[Encoding]:
-        """Tokenise as plain characters, whatever is written in the texts."""
+        """Tokenise texts as ordinary characters, including the names of special tokens in them."""
         encodings: list[Encoding] = self._plain.encode_batch(list(texts), add_special_tokens=False)
         for text, encoding in zip(texts, encodings, strict=True):
             if not self._special_ids.isdisjoint(encoding.ids):
-                raise InvalidText(
-                    f"this tokenizer has no plain characters for a special token that is written in {text!r:.80}"
-                )
+                raise InvalidText(f"this tokenizer cannot read a special token as ordinary characters: {text!r:.80}")
         return encodings
 
     def _token_id(self, token: str) -> int:
@@ -217,7 +213,7 @@ class Prompter:
             raise CheckpointError(
                 f"the tokenizer has no token {token!r} (it would be split into "
                 f"{self._plain.encode(token, add_special_tokens=False).tokens}). A T1 checkpoint has it as one added "
-                "token with a trained embedding; a plain language model has to be trained to become a T1."
+                "token with a trained embedding; a plain language model must be trained to become a T1."
             )
         return token_id
 
@@ -231,7 +227,7 @@ class Prompter:
     def _render(self, messages: Sequence[Message]) -> str:
         if self._chat is None:
             raise CheckpointError(
-                "the prompt is given as chat messages and the checkpoint has no chat template "
+                "the prompt is given as chat messages, and the checkpoint has no chat template "
                 "(chat_template.jinja or tokenizer_config.json); write the prompt as a string instead"
             )
         text = self._chat.render(messages)
@@ -244,30 +240,30 @@ class Prompter:
 
 
 class _Template:
-    """A prompt as special token ids and strings, one of which holds the text."""
+    """A prompt template: a sequence of token ids and strings, one of which contains the placeholder of the text."""
 
     def __init__(self, prompter: Prompter, pieces: Sequence[str | int], limit: int) -> None:
         self._prompter = prompter
         self._pieces = pieces
         self._limit = limit
 
-    def room(self, instruction: str) -> int:
-        """Tokens of the limit that are left for a text, if each byte of what stands next to it were one."""
-        before, left, right, after = self._around(instruction)
+    def spare_tokens(self, instruction: str) -> int:
+        """Return how many tokens certainly remain for the text, if each byte next to it becomes a token."""
+        before, left, right, after = self._surroundings(instruction)
         return self._limit - len(before) - len(left.encode()) - len(right.encode()) - len(after)
 
     def fill(self, texts: Sequence[str], instruction: str) -> list[Prompt]:
-        before, left, right, after = self._around(instruction)
+        before, left, right, after = self._surroundings(instruction)
         encodings = self._prompter.encode([f"{left}{text}{right}" for text in texts])
         return [
             self._fit(before, encoding, after, len(left), len(left) + len(text))
             for text, encoding in zip(texts, encodings, strict=True)
         ]
 
-    def _around(self, instruction: str) -> tuple[list[int], str, str, list[int]]:
-        """Tokens, then characters, before the text; and those after it.
+    def _surroundings(self, instruction: str) -> tuple[list[int], str, str, list[int]]:
+        """Return the tokens before the text, the characters on either side of it, and the tokens after it.
 
-        The text and the characters next to it are tokenised in one go: word boundaries fall as they did in training.
+        The text is tokenised together with the characters next to it, so that words are split as in training.
         """
         at = next(i for i, piece in enumerate(self._pieces) if isinstance(piece, str) and TEXT in piece)
         before, after = self._ids(self._pieces[:at], instruction), self._ids(self._pieces[at + 1 :], instruction)
@@ -282,6 +278,7 @@ class _Template:
         return ids
 
     def _fit(self, before: list[int], encoding: Encoding, after: list[int], start: int, end: int) -> Prompt:
+        """Build a prompt. Tokens in excess of the limit are left out at the end of the text, which is ``start:end``."""
         ids = encoding.ids
         inside = [index for index, (a, b) in enumerate(encoding.offsets) if a < end and b > start]
         first, last = (inside[0], inside[-1] + 1) if inside else (len(ids), len(ids))
@@ -295,13 +292,13 @@ class _Template:
         return Prompt([*before, *ids[: last - dropped], *ids[last:], *after], last - first, dropped)
 
 
-def _a_byte_each(tokenizer: Mapping[str, Any]) -> bool:
-    """Whether each token but one, a space before the text, stands for at least one byte of what is tokenised."""
+def _no_token_below_a_byte(tokenizer: Mapping[str, Any]) -> bool:
+    """Return whether each token stands for a byte or more of the text, except for one space before it."""
     kind = tokenizer["model"]["type"]
     return kind == "WordPiece" or (kind == "BPE" and '"ByteLevel"' in json.dumps(tokenizer.get("pre_tokenizer")))
 
 
 def _normalizers(tokenizer: Mapping[str, Any]) -> set[str]:
-    """The types of all steps that change a text before it is tokenised."""
+    """Return the types of all steps that change a text before it is tokenised."""
     found = tokenizer.get("normalizer") or {"type": "Sequence", "normalizers": []}
     return {step["type"] for step in found.get("normalizers", [found])}

@@ -27,7 +27,7 @@ from t1_vectorstore.types import OnTokens, QueryEmbedding, Thought, Truncated, T
 
 @dataclass(frozen=True)
 class PreparedQueries:
-    """Queries whose options and lengths have been checked; only the model remains to be run.
+    """Queries with their options and lengths checked, for which only the model has to be run.
 
     Attributes:
         texts: The queries.
@@ -66,7 +66,7 @@ class PreparedQueries:
             TextTooLong: A query over the limit under the ``raise`` policy, or one too long with its given thought.
             ValueError: Options that contradict each other or the checkpoint.
         """
-        plan = plan_thinking(prompter.spec, options, max_positions=max_positions)
+        plan = plan_thinking(prompter.spec, options, max_positions)
         texts = check_texts(texts, "query")
         thoughts = options.thoughts
         if thoughts is not None:

@@ -1,4 +1,4 @@
-"""Decides how a call's queries are thought about and refined: plain Python, without the model."""
+"""Decides how the queries of a call are thought about and refined, before the model runs."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ class ThinkingPlan:
 
 
 def merge_options(*levels: ThinkingOptions) -> ThinkingOptions:
-    """Merge the thinking options of several levels: of each option the first value that is not ``None``.
+    """Merge the thinking options of several levels: the first value that is not ``None`` is taken.
 
-    A level that turns thinking off also drops the limits on thoughts that the later levels set; one that turns refining
-    off drops how they refine.
+    A level that turns thinking off also discards the limits on thoughts that later levels set. A level that turns
+    refining off discards their way to combine refined states.
 
     Args:
         levels: From the nearest to the furthest, such as call, retriever, model.
@@ -47,15 +47,13 @@ def merge_options(*levels: ThinkingOptions) -> ThinkingOptions:
     return ThinkingOptions.model_construct(**merged)
 
 
-def plan_thinking(
-    spec: CheckpointSpec, options: ThinkingOptions = ThinkingOptions(), *, max_positions: int | None = None
-) -> ThinkingPlan:
-    """Fill in what a call left open from the checkpoint's defaults.
+def plan_thinking(spec: CheckpointSpec, options: ThinkingOptions, max_positions: int | None) -> ThinkingPlan:
+    """Combine the options of a call with the checkpoint's defaults.
 
     Args:
         spec: The checkpoint's specification.
         options: The options of the call.
-        max_positions: Longest sequence that the model accepts, in tokens.
+        max_positions: Longest sequence that the model accepts, in tokens; ``None`` if unknown.
 
     Raises:
         ValueError: Options that contradict each other or the checkpoint, or more tokens than the model accepts.
@@ -81,11 +79,13 @@ def plan_refining(options: ThinkingOptions, default: Refining = NO_REFINING) -> 
     """Combine the refining options of a call with the checkpoint's.
 
     Raises:
-        ValueError: A way to combine states, but no steps that make any.
+        ValueError: ``refine`` without refine steps.
     """
     steps = default.steps if options.refine_steps is None else options.refine_steps
     if options.refine is not None and not steps:
-        raise ValueError(f"refine={options.refine!r} combines the states of refine steps, and refine_steps is 0")
+        raise ValueError(
+            f"refine={options.refine!r} combines the states of refine steps, and refine_steps is 0; raise it"
+        )
     return Refining(steps=steps, aggregate=options.refine or default.aggregate)
 
 
@@ -124,6 +124,6 @@ def check_sequence_lengths(sequences: Sequence[Sequence[int]], refining: Refinin
     for index, sequence in enumerate(sequences):
         if max_positions is not None and len(sequence) + refining.steps > max_positions:
             raise TextTooLong(
-                f"query {index} and its given thought are {len(sequence)} tokens, {refining.steps} refine steps follow, "
-                f"and the model accepts {max_positions}; shorten the thought"
+                f"query {index} and its given thought are {len(sequence)} tokens, followed by {refining.steps} refine "
+                f"steps, but the model accepts only {max_positions}; shorten the thought"
             )

@@ -1,4 +1,4 @@
-"""What a checkpoint is, what identifies it, and how a bad one is refused."""
+"""Checkpoints: fingerprints, specifications and presets, and errors for unusable ones."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from t1_vectorstore.embedding.prompts import Prompter
 from t1_vectorstore.errors import CheckpointError
 
 
-def test_document_fingerprint_changes_with_what_documents_depend_on(tiny: Path, tmp_path: Path) -> None:
+def test_the_document_fingerprint_covers_whatever_affects_document_vectors(tiny: Path, tmp_path: Path) -> None:
     plain = Checkpoint.load(tiny)
     assert plain.fingerprint(role="document") == Checkpoint.load(tiny).fingerprint(role="document")
     for overrides in [
@@ -50,19 +50,19 @@ def test_large_weights_are_sampled(tiny: Path, tmp_path: Path, monkeypatch: pyte
     sampled = Checkpoint.load(tiny).fingerprint(role="document")
     assert sampled == Checkpoint.load(tiny).fingerprint(role="document")
     weights = load_file(tiny / "model.safetensors")
-    for name in weights:  # a change to any one tensor is seen, the smallest norm included
+    for name in weights:  # a change to any tensor changes the fingerprint, even to the smallest norm
         copy = shutil.copytree(tiny, tmp_path / name)
         save_file({**weights, name: weights[name] + 1}, copy / "model.safetensors", metadata={"format": "pt"})
         assert Checkpoint.load(copy).fingerprint(role="document") != sampled, name
 
 
-def test_emb_token_missing_or_split(tiny: Path) -> None:
+def test_a_tokenizer_without_the_emb_token_is_refused(tiny: Path) -> None:
     tokenizer = Tokenizer.from_file(str(tiny / "tokenizer.json"))
     with pytest.raises(CheckpointError, match=r"no token '<vec>' \(it would be split into \['<', 'v', 'e', 'c', '>'\]"):
         Prompter(tokenizer, CheckpointSpec(emb_token="<vec>"))
 
 
-def test_a_checkpoints_own_code_does_not_run(tiny: Path, tmp_path: Path) -> None:
+def test_a_checkpoints_own_code_is_not_run_by_default(tiny: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(tiny, tmp_path / "with-code")
     config = json.loads((folder / "config.json").read_text())
     config |= {"model_type": "evil", "auto_map": {"AutoConfig": "evil.Config", "AutoModelForCausalLM": "evil.Model"}}
@@ -80,7 +80,7 @@ def test_pickled_weights_are_not_loaded(tiny: Path, tmp_path: Path) -> None:
         T1Embedder.load(folder)
 
 
-def test_tokenizer_and_weights_of_different_models(tiny: Path, tmp_path: Path) -> None:
+def test_a_tokenizer_with_more_tokens_than_the_weights_is_refused(tiny: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(tiny, tmp_path / "mixed")
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
     tokenizer.add_special_tokens(["<vec>"])
@@ -89,7 +89,7 @@ def test_tokenizer_and_weights_of_different_models(tiny: Path, tmp_path: Path) -
         T1Embedder.load(folder, overrides={"emb_token": "<vec>"})
 
 
-def test_folders_that_are_no_checkpoint(tiny: Path, tmp_path: Path) -> None:
+def test_incomplete_folders_and_unknown_names_are_refused(tiny: Path, tmp_path: Path) -> None:
     for missing, message in [
         (SPEC_FILE, f"has no {SPEC_FILE}"),
         ("config.json", "config.json cannot be read"),
@@ -101,17 +101,17 @@ def test_folders_that_are_no_checkpoint(tiny: Path, tmp_path: Path) -> None:
         with pytest.raises(CheckpointError, match=message):
             T1Embedder.load(folder)
     (folder := shutil.copytree(tiny, tmp_path / "list")).joinpath("config.json").write_text("[]")
-    with pytest.raises(CheckpointError, match="no JSON object but a list"):
+    with pytest.raises(CheckpointError, match=r"config.json must be a JSON object, got a list"):
         T1Embedder.load(folder)
     with pytest.raises(CheckpointError, match="name is empty"):
         T1Embedder.load("")
-    with pytest.raises(CheckpointError, match="none of the bundled"):
+    with pytest.raises(CheckpointError, match=r"not a folder, .* or one of the bundled models \['t1-mini'\]"):
         T1Embedder.load("t2-maxi")
-    with pytest.raises(CheckpointError, match="no preset 'nobody/nothing'"):
+    with pytest.raises(CheckpointError, match="no preset 'nobody/nothing'; the presets are"):
         T1Embedder.load(tiny, preset="nobody/nothing")
 
 
-def test_damaged_weights(tiny: Path, tmp_path: Path) -> None:
+def test_truncated_weights_are_refused(tiny: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(tiny, tmp_path / "damaged")
     weights = (folder / "model.safetensors").read_bytes()
     (folder / "model.safetensors").write_bytes(weights[: len(weights) // 2])
@@ -119,7 +119,7 @@ def test_damaged_weights(tiny: Path, tmp_path: Path) -> None:
         T1Embedder.load(folder)
 
 
-def test_weights_that_are_not_all_there(tiny: Path, tmp_path: Path) -> None:
+def test_missing_weights_are_refused(tiny: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(tiny, tmp_path / "partial")
     weights = load_file(folder / "model.safetensors")
     del weights["model.layers.1.mlp.up_proj.weight"]
@@ -136,32 +136,35 @@ def test_weights_that_are_not_all_there(tiny: Path, tmp_path: Path) -> None:
         ('{"query_prompt": "no placeholder"}', "exactly once"),
         ('{"max_document_tokens": 1}', "greater than or equal to 8"),
         ('{"emb_source": "appended"}', "needs thought_end"),
-        ('{"unverified": ["mood"]}', "unverified names no fields"),
-        ('{"document_prompt": "{text}<emb_token>"}', "put at the end of every prompt anyway"),
+        ('{"unverified": ["mood"]}', r"unverified names fields that .* does not have: \['mood'\]"),
+        (
+            '{"document_prompt": "{text}<emb_token>"}',
+            "contains '<emb_token>', which is appended to prompts; leave it out",
+        ),
     ],
 )
-def test_bad_specifications(tiny: Path, tmp_path: Path, text: str, message: str) -> None:
+def test_invalid_specifications_are_refused(tiny: Path, tmp_path: Path, text: str, message: str) -> None:
     folder = shutil.copytree(tiny, tmp_path / "copy")
     (folder / SPEC_FILE).write_text(text)
     with pytest.raises(CheckpointError, match=message):
         Checkpoint.load(folder)
 
 
-def test_bad_overrides(tiny: Path) -> None:
-    with pytest.raises(TypeError, match="overrides is a mapping"):
-        Checkpoint.load(tiny, overrides=[("truncate_dim", 3)])  # type: ignore[arg-type]
+def test_invalid_overrides_are_refused(tiny: Path) -> None:
+    with pytest.raises(TypeError, match=r"overrides must be a valid dictionary, got \[\('truncate_dim', 3\)\]"):
+        Checkpoint.load(tiny, overrides=[("truncate_dim", 3)])
     with pytest.raises(ValueError, match="emb_tokn"):
         Checkpoint.load(tiny, overrides={"emb_tokn": "x"})
-    with pytest.raises(ValueError, match=r"truncate_dim=9999 is more than .* has: 64"):
+    with pytest.raises(ValueError, match=r"truncate_dim=9999, but .* has only 64 dimensions"):
         T1Embedder.load(tiny, overrides={"truncate_dim": 9999})
     with pytest.raises(ValueError, match="pooling_layer=7"):
         T1Embedder.load(tiny, overrides={"pooling_layer": 7})
-    with pytest.raises(CheckpointError, match="takes only 2048 tokens"):
+    with pytest.raises(CheckpointError, match=r"max_document_tokens=4096, but .* accepts only 2048 tokens"):
         T1Embedder.load(tiny, overrides={"max_document_tokens": 4096})
     assert Checkpoint.load(tiny, overrides={"decoding": {"seed": 3}}).spec.decoding == Decoding(max_tokens=64, seed=3)
 
 
-def test_chat_template(tiny: Path, tmp_path: Path) -> None:
+def test_prompts_given_as_messages_use_the_chat_template(tiny: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(tiny, tmp_path / "chat")
     spec = json.loads((folder / SPEC_FILE).read_text())
     spec |= {
@@ -198,7 +201,7 @@ def test_chat_template(tiny: Path, tmp_path: Path) -> None:
     assert other.ids[-2:] == [3, prompter.emb_id]
 
 
-def test_chat_templates_name_special_tokens_and_count_for_the_fingerprint(tiny: Path, tmp_path: Path) -> None:
+def test_chat_templates_may_use_special_tokens_and_change_the_fingerprint(tiny: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(tiny, tmp_path / "chat")
     (folder / "tokenizer_config.json").write_text(json.dumps({"bos_token": {"content": "<query>"}}))
     overrides = {"document_prompt": [{"role": "user", "content": "{text}"}]}
@@ -211,13 +214,13 @@ def test_chat_templates_name_special_tokens_and_count_for_the_fingerprint(tiny: 
         fingerprints.add(checkpoint.fingerprint(role="document"))
     assert len(fingerprints) == 2
     plain = {Checkpoint.load(folder).fingerprint(role="document"), Checkpoint.load(tiny).fingerprint(role="document")}
-    assert len(plain) == 1  # no prompt of it is rendered by the template
+    assert len(plain) == 1  # no prompt uses the template
     (folder / "tokenizer_config.json").write_text("{")
     with pytest.raises(CheckpointError, match=r"tokenizer_config.json cannot be read"):
         Checkpoint.load(folder).fingerprint(role="document")
 
 
-def test_a_checkpoints_own_code_counts_where_it_runs(tiny: Path, tmp_path: Path) -> None:
+def test_a_checkpoints_own_code_changes_the_fingerprint_if_it_is_run(tiny: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(tiny, tmp_path / "code")
     found = []
     for code in ("one = 1", "one = 2"):
@@ -227,18 +230,18 @@ def test_a_checkpoints_own_code_counts_where_it_runs(tiny: Path, tmp_path: Path)
     assert found[0][1] == found[1][1]
 
 
-def test_keeping_all_dimensions_changes_nothing(tiny: Path) -> None:
+def test_the_fingerprint_does_not_change_if_all_dimensions_are_kept(tiny: Path) -> None:
     whole = Checkpoint.load(tiny, overrides={"truncate_dim": 64})
     assert whole.fingerprint(role="document") == Checkpoint.load(tiny).fingerprint(role="document")
 
 
-def test_what_a_user_says_is_no_default_of_ours() -> None:
+def test_overridden_fields_are_not_unverified() -> None:
     spec = PRESETS["ForwardAILabs/MRE-T1"].with_overrides({"max_query_tokens": 100})
     assert "max_query_tokens" not in spec.unverified
     assert "query_prompt" in spec.unverified
 
 
-def test_presets_say_what_they_do_not_know(tiny: Path) -> None:
+def test_presets_list_their_unverified_fields(tiny: Path) -> None:
     assert set(PRESETS) >= {"ForwardAILabs/MRE-T1", "CITech/CRE-T1-SFT-preview-1202", "Qwen/Qwen3-Embedding-0.6B"}
     assert {"query_prompt", "emb_source", "decoding"} <= set(PRESETS["ForwardAILabs/MRE-T1"].unverified)
     assert PRESETS["Qwen/Qwen3-Embedding-4B"].unverified == ()
@@ -247,8 +250,11 @@ def test_presets_say_what_they_do_not_know(tiny: Path) -> None:
     assert described.spec.query_prompt == "Instruct: {instruction}\nQuery:{text}"
 
 
-def test_nothing_is_fetched_without_a_network(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hub_id_without_a_network_is_refused_with_advice(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    with pytest.raises(CheckpointError, match="Without a network, pass a folder"):
+    with pytest.raises(
+        CheckpointError,
+        match=r"'ForwardAILabs/MRE-T1' is not a local folder .* Without a network, pass a folder",
+    ):
         T1Embedder.load("ForwardAILabs/MRE-T1")

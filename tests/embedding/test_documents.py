@@ -1,4 +1,4 @@
-"""The document path: order, independence of the batch, truncation, and text that is only text."""
+"""Embedding documents: order, batches, truncation, and special tokens in texts."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ def test_batches_equal_one_by_one_and_plain_transformers(tmp_path: Path, family:
     prompts = [prompt.ids for prompt in embedder._prompter.documents(TEXTS)]
     assert cosines(together.vectors, plain_states(folder, prompts)).min() >= 0.9999
     assert together.tokens == sum(map(len, prompts))
-    # Order: vectors of different texts differ, so that a swapped row could not have passed.
+    # Different texts have different vectors, so swapped rows would have been noticed.
     distinct = len(set(TEXTS))
     assert len(np.unique(together.vectors.round(4), axis=0)) == distinct
 
 
-def test_vectors_have_length_one_and_can_be_shortened(tiny: Path) -> None:
+def test_vectors_are_normalised_and_can_be_truncated(tiny: Path) -> None:
     whole = T1Embedder.load(tiny).embed_documents(TEXTS).vectors
     short = T1Embedder.load(tiny, overrides={"truncate_dim": 16}).embed_documents(TEXTS).vectors
     assert whole.dtype == short.dtype == np.float32
@@ -51,24 +51,24 @@ def test_vectors_have_length_one_and_can_be_shortened(tiny: Path) -> None:
     assert not np.allclose(np.linalg.norm(raw, axis=1), 1, atol=0.1)
 
 
-def test_bfloat16_is_close(tiny: Path) -> None:
+def test_bfloat16_gives_nearly_the_same_vectors(tiny: Path) -> None:
     vectors = {d: T1Embedder.load(tiny, dtype=d).embed_documents(TEXTS).vectors for d in ("float32", "bfloat16")}
     assert cosines(vectors["float32"], vectors["bfloat16"]).min() >= 0.99
 
 
-def test_no_documents(tiny: Path) -> None:
+def test_empty_lists(tiny: Path) -> None:
     embedder = T1Embedder.load(tiny)
     assert embedder.embed_documents([]).vectors.shape == (0, embedder.dimension)
     assert embedder.embed_queries([]) == []
 
 
-def test_generators_are_read_once(tiny: Path) -> None:
+def test_generators_are_accepted(tiny: Path) -> None:
     embedder = T1Embedder.load(tiny)
     assert embedder.embed_documents(text for text in TEXTS[:5]).vectors.shape == (5, embedder.dimension)
     assert len(embedder.embed_queries((text for text in TEXTS[:3]), budget=1)) == 3
 
 
-def test_sixteen_threads_get_what_one_gets(tiny: Path) -> None:
+def test_sixteen_threads_get_the_same_vectors_as_one(tiny: Path) -> None:
     embedder = T1Embedder.load(tiny, dtype="float32")
     documents = embedder.embed_documents(TEXTS).vectors
     queries = [embedder.embed_query(text[:40], budget=5).vector for text in TEXTS[:16]]
@@ -90,10 +90,10 @@ def test_sixteen_threads_get_what_one_gets(tiny: Path) -> None:
         assert float(results[index][1] @ queries[index]) >= 0.9999
 
 
-class TestTextIsOnlyText:
+class TestSpecialTokensInTexts:
     HOSTILE = "<emb_token><think></think><|im_end|><pad><query>"
 
-    def test_special_tokens_stay_characters(self, tiny: Path) -> None:
+    def test_they_are_tokenised_as_characters(self, tiny: Path) -> None:
         prompter = T1Embedder.load(tiny)._prompter
         for prompt in (*prompter.documents([self.HOSTILE]), *prompter.queries([self.HOSTILE], think=False)):
             assert prompt.ids.count(prompter.emb_id) == 1
@@ -107,7 +107,7 @@ class TestTextIsOnlyText:
         assert ids.count(prompter.emb_id) == 1
         assert prompter.thought_text(ids) == f"a {self.HOSTILE} b"
 
-    def test_instructions_are_text_too(self, tiny: Path) -> None:
+    def test_they_are_characters_in_instructions_too(self, tiny: Path) -> None:
         overrides = {"document_prompt": "<document>{instruction}{text}", "document_instruction": "{text}<emb_token>"}
         prompter = T1Embedder.load(tiny, overrides=overrides)._prompter
         [prompt] = prompter.documents(["x"])
@@ -118,7 +118,7 @@ class TestTextIsOnlyText:
 class TestTruncation:
     LONG = "long " * 1000
 
-    def test_says_what_was_cut(self, tiny: Path) -> None:
+    def test_truncated_texts_are_reported(self, tiny: Path) -> None:
         embedder = T1Embedder.load(tiny)
         with pytest.warns(TruncationWarning, match=r"1 of 3 document texts are over the limit of 512 tokens"):
             result = embedder.embed_documents(["short", self.LONG, "short"])
@@ -141,12 +141,17 @@ class TestTruncation:
             result = embedder.embed_query(self.LONG, truncation="allow", budget=2)
         assert result.truncated is not None
         assert result.truncated.dropped_tokens == 5000 - 510
-        with pytest.raises(ValueError, match="truncation must be"):
-            T1Embedder.load(tiny, truncation="maybe")  # type: ignore[arg-type]
+        message = "truncation must be 'raise', 'warn' or 'allow', got 'maybe'"
+        for call in (embedder.embed_documents, embedder.embed_queries):
+            with pytest.raises(ValueError, match=message):
+                call(["x"], truncation="maybe")  # type: ignore[arg-type]
+        for make in (lambda: T1Embedder.load(tiny, truncation="maybe"), lambda: T1Embedder.fake(truncation="maybe")):  # type: ignore[arg-type]
+            with pytest.raises(ValueError, match=message):
+                make()
 
 
 @pytest.mark.parametrize("text", ["", " \n\t", "\ud800 alone", "fine \udfff"])
-def test_texts_no_model_can_embed(tiny: Path, text: str) -> None:
+def test_texts_that_no_model_can_embed_are_refused(tiny: Path, text: str) -> None:
     embedder = T1Embedder.load(tiny)
     with pytest.raises(InvalidText, match="document text 1"):
         embedder.embed_documents(["good", text])
@@ -154,35 +159,35 @@ def test_texts_no_model_can_embed(tiny: Path, text: str) -> None:
         embedder.embed_query(text)
 
 
-def test_wrong_types(tiny: Path) -> None:
+def test_texts_of_wrong_types_are_refused(tiny: Path) -> None:
     embedder = T1Embedder.load(tiny)
     with pytest.raises(TypeError, match="wrap it in a list"):
         embedder.embed_documents("one string")
     with pytest.raises(TypeError, match="document text 0 is None"):
         embedder.embed_documents([None])  # type: ignore[list-item]
-    with pytest.raises(TypeError, match="embed_queries takes a list"):
+    with pytest.raises(TypeError, match="expected one query, got list; embed_queries takes several"):
         embedder.embed_query(["a"])  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
     "text", ["a\x00b", "😀👩‍👩‍👧‍👦🇫🇷", "ﬁ ① Å", "𐍈𒀀", "العربية עברית हिन्दी 中文 日本語 한국어 ไทย"]
 )
-def test_any_characters(tiny: Path, text: str) -> None:
+def test_unusual_characters_can_be_embedded(tiny: Path, text: str) -> None:
     embedder = T1Embedder.load(tiny)
     assert np.isfinite(embedder.embed_documents([text]).vectors).all()
     assert np.isfinite(embedder.embed_query(text, budget=3).vector).all()
 
 
-def test_a_megabyte_of_text(tiny: Path) -> None:
+def test_a_megabyte_of_text_is_truncated(tiny: Path) -> None:
     with pytest.warns(TruncationWarning):
         result = T1Embedder.load(tiny).embed_documents(["word " * 200_000])
     assert result.truncated[0].total_tokens == 1_000_000
 
 
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
-def test_a_forked_process_computes_too(tiny: Path) -> None:
+def test_a_forked_process_can_embed(tiny: Path) -> None:
     embedder = T1Embedder.load(tiny, dtype="float32", threads=2)
-    expected = embedder.embed_documents(["a text " * 50] * 20).vectors  # torch's threads are there now
+    expected = embedder.embed_documents(["a text " * 50] * 20).vectors  # torch has started its threads
     child = os.fork()
     if child == 0:
         signal.alarm(60)

@@ -1,4 +1,4 @@
-"""Queries embedded with thoughts that the model did not think itself."""
+"""Queries embedded with given thoughts instead of generated ones."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def mini() -> T1Embedder:
     return T1Embedder.load("t1-mini", dtype="float32")
 
 
-def test_a_models_own_thought_given_back_gives_its_own_vector(mini: T1Embedder) -> None:
+def test_a_generated_thought_that_is_given_back_gives_the_same_vector(mini: T1Embedder) -> None:
     own = mini.embed_queries(QUERIES)
     given = mini.embed_queries(QUERIES, thoughts=[embedding.thoughts[0].text for embedding in own])
     for thought, again in zip(own, given, strict=True):
@@ -27,7 +27,7 @@ def test_a_models_own_thought_given_back_gives_its_own_vector(mini: T1Embedder) 
         assert (again.thoughts[0].tokens, again.thoughts[0].stop) == (thought.thoughts[0].tokens, "given")
 
 
-def test_the_vector_follows_the_thought_it_is_given(mini: T1Embedder) -> None:
+def test_the_vector_depends_on_the_given_thought(mini: T1Embedder) -> None:
     own = mini.embed_queries(QUERIES)
     swapped = mini.embed_queries(QUERIES, thoughts=[embedding.thoughts[0].text for embedding in reversed(own)])
     closeness = np.stack([e.vector for e in swapped]) @ np.stack([e.vector for e in own]).T
@@ -35,30 +35,32 @@ def test_the_vector_follows_the_thought_it_is_given(mini: T1Embedder) -> None:
     assert closeness[1, 0] > closeness[1, 1]
 
 
-def test_a_given_thought_is_refined_as_a_generated_one(mini: T1Embedder) -> None:
+def test_given_and_generated_thoughts_are_refined_alike(mini: T1Embedder) -> None:
     [own] = mini.embed_queries(QUERIES[:1], refine_steps=2)
     [given] = mini.embed_queries(QUERIES[:1], refine_steps=2, thoughts=[own.thoughts[0].text])
     assert given.vector == pytest.approx(own.vector, abs=1e-4)
 
 
-def test_a_thought_in_the_models_own_letters(mini: T1Embedder) -> None:
+def test_a_text_as_the_model_would_write_it(mini: T1Embedder) -> None:
     assert mini.as_thought("Côte d'Ivoire: Exports.") == "cote d ' ivoire: exports."
 
 
 @pytest.mark.parametrize(
-    ("options", "error", "words"),
+    ("options", "error", "message"),
     [
         ({"thoughts": ["one"]}, ValueError, "2 queries need a thought each, got 1"),
         ({"thoughts": "ab"}, TypeError, "expected several thought texts, got one str"),
         ({"thoughts": ["one", " "]}, InvalidText, "thought text 1 is empty"),
         ({"thoughts": ["a", "b"], "think": False}, ValueError, "thinking is off; leave one of the two out"),
-        ({"thoughts": ["a", "b"], "budget": 3}, ValueError, "budget=3 and deadline=None limit what is generated"),
-        ({"thoughts": ["a", "b"], "deadline": 3.0}, ValueError, "deadline=3.0 limit what is generated"),
-        ({"thoughts": ["a", "of oslo " * 2000]}, TextTooLong, "query 1 and the thought given for it are .* shorten"),
+        ({"thoughts": ["a", "b"], "budget": 3}, ValueError, "budget=3 and deadline=None limit generated thoughts"),
+        ({"thoughts": ["a", "b"], "deadline": 3.0}, ValueError, "deadline=3.0 limit generated thoughts"),
+        ({"thoughts": ["a", "of oslo " * 2000]}, TextTooLong, "query 1 and its given thought are .* shorten"),
     ],
 )
-def test_what_cannot_be_given(mini: T1Embedder, options: dict[str, Any], error: type[Exception], words: str) -> None:
-    with pytest.raises(error, match=words):
+def test_unusable_thoughts_are_refused(
+    mini: T1Embedder, options: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
         mini.embed_queries(QUERIES, **options)
 
 

@@ -1,4 +1,4 @@
-"""The vector out of the generation's own cache is the vector of prompt, thought and emb token read from scratch."""
+"""The vector from the cache of generation equals that of encoding prompt, thought and emb token from scratch."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from t1_vectorstore.types import Trajectory
 from tests.checkpoints import save_checkpoint
 
 
-@pytest.fixture(params=["lean", "transformers"], autouse=True)
+@pytest.fixture(params=["own", "transformers"], autouse=True)
 def path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Everything here holds of the fast path and of its reference."""
+    """Run each test with this package's decoder and with transformers."""
     if request.param == "transformers":
         monkeypatch.setattr("t1_vectorstore.backends.local.decoder_config", lambda *_: None)
     return str(request.param)
@@ -31,7 +31,7 @@ QUERIES = [f"query number {i} " * (i % 5 + 1) for i in range(12)]
 
 
 def plain_states(folder: Path, prompts: Sequence[Sequence[int]], layer: int = -1) -> np.ndarray:
-    """The slow path: transformers as it comes, one sequence at a time, no cache."""
+    """Encode with plain transformers, one sequence at a time, without a cache."""
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     with torch.no_grad():
         states = [
@@ -54,21 +54,21 @@ def think(folder: Path, queries: Sequence[str], budget: int, **options: object) 
 
 @pytest.mark.parametrize("count", [1, len(QUERIES)])
 @pytest.mark.parametrize("budget", [0, 1, 20])
-def test_vector_equals_encoding_again(tiny: Path, count: int, budget: int) -> None:
+def test_the_vector_equals_that_of_encoding_again(tiny: Path, count: int, budget: int) -> None:
     prompts, thoughts, emb_id = think(tiny, QUERIES[:count], budget)
     whole = [[*prompt, *thought.ids, emb_id] for prompt, thought in zip(prompts, thoughts, strict=True)]
     states = np.stack([thought.state for thought in thoughts])
     assert cosines(states, plain_states(tiny, whole)).min() >= 0.9999
 
 
-def test_the_batch_above_mixes_finished_and_cut_rows(tiny: Path) -> None:
+def test_the_batch_above_mixes_finished_thoughts_with_those_over_the_budget(tiny: Path) -> None:
     _, thoughts, _ = think(tiny, QUERIES, 20)
     assert {thought.stop for thought in thoughts} == {"emb_token", "budget"}
     assert all(len(thought.ids) == 20 for thought in thoughts if thought.stop == "budget")
     assert all(len(thought.ids) <= 20 for thought in thoughts if thought.stop == "emb_token")
 
 
-def test_empty_thought_closed_by_the_model(tmp_path: Path) -> None:
+def test_thoughts_that_the_model_closes_at_once(tmp_path: Path) -> None:
     folder = save_checkpoint(tmp_path, closes=1.5, model_type="llama")
     prompts, thoughts, emb_id = think(folder, QUERIES, 20)
     empty = [at for at, thought in enumerate(thoughts) if not thought.ids]
@@ -78,7 +78,7 @@ def test_empty_thought_closed_by_the_model(tmp_path: Path) -> None:
     assert cosines(states, plain_states(folder, [[*prompts[at], emb_id] for at in empty])).min() >= 0.9999
 
 
-def test_same_tokens_as_generate(tiny: Path) -> None:
+def test_thoughts_have_the_same_tokens_as_with_generate(tiny: Path) -> None:
     prompts, thoughts, emb_id = think(tiny, QUERIES, 20)
     model = AutoModelForCausalLM.from_pretrained(tiny, dtype=torch.float32)
     for prompt, thought in zip(prompts, thoughts, strict=True):
@@ -93,10 +93,10 @@ def test_same_tokens_as_generate(tiny: Path) -> None:
         assert list(thought.ids) == [token for token in generated if token != emb_id]
 
 
-def test_one_decode_step_after_the_thought(tiny: Path, path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_at_most_one_decode_step_follows_the_thought(tiny: Path, path: str, monkeypatch: pytest.MonkeyPatch) -> None:
     embedder = T1Embedder.load(tiny, dtype="float32")
     steps = []
-    kind = Decoder if path == "lean" else type(embedder._backend.model._decoder)  # type: ignore[attr-defined]
+    kind = Decoder if path == "own" else type(embedder._backend.model._decoder)  # type: ignore[attr-defined]
     forward = kind.__call__
     monkeypatch.setattr(kind, "__call__", lambda *args, **kwargs: steps.append(1) or forward(*args, **kwargs))
     [thought] = embedder.embed_query(QUERIES[0], budget=7).thoughts
@@ -105,7 +105,7 @@ def test_one_decode_step_after_the_thought(tiny: Path, path: str, monkeypatch: p
     assert len(steps) == 1 + thought.tokens + (path == "transformers")
 
 
-def test_another_pooling_layer(tiny: Path) -> None:
+def test_pooling_of_another_layer(tiny: Path) -> None:
     prompts, thoughts, emb_id = think(tiny, QUERIES[:3], 5, pooling_layer=1)
     whole = [[*prompt, *thought.ids, emb_id] for prompt, thought in zip(prompts, thoughts, strict=True)]
     states = np.stack([thought.state for thought in thoughts])
@@ -116,7 +116,7 @@ def test_another_pooling_layer(tiny: Path) -> None:
     assert cosines(states, encoded).min() >= 0.9999
 
 
-def test_a_deadline_closes_thoughts_as_they_stand(tiny: Path) -> None:
+def test_a_deadline_closes_thoughts_early(tiny: Path) -> None:
     embedder = T1Embedder.load(tiny, dtype="float32")
     result = embedder.embed_query("what is left", deadline=1e-9)
     assert result.thoughts[0].stop == "deadline"
@@ -125,7 +125,7 @@ def test_a_deadline_closes_thoughts_as_they_stand(tiny: Path) -> None:
     assert float(result.vector @ same.vector) >= 0.9999
 
 
-def test_sampling_depends_on_seed_and_query_only(tiny: Path) -> None:
+def test_sampling_depends_only_on_seed_and_query(tiny: Path) -> None:
     sampled = {"decoding": {"temperature": 1.0, "top_p": 0.9, "top_k": 40, "max_tokens": 20}}
     embedder = T1Embedder.load(tiny, dtype="float32", overrides=sampled)
     together = embedder.embed_queries(QUERIES)
@@ -138,23 +138,23 @@ def test_sampling_depends_on_seed_and_query_only(tiny: Path) -> None:
 def test_end_of_turn_is_replaced_by_the_emb_token(tiny: Path) -> None:
     spec = {"emb_source": "appended", "thought_end": ["<emb_token>"], "decoding": Decoding(max_tokens=20)}
     folder_thoughts = think(tiny, QUERIES, 20)[1]
-    # The same token read as an end of turn ends the same thoughts at the same place.
+    # The emb token as the end of a turn ends the same thoughts at the same token.
     embedder = T1Embedder.load(tiny, dtype="float32", overrides=spec)
     assert [r.thoughts[0].tokens for r in embedder.embed_queries(QUERIES)] == [len(t.ids) for t in folder_thoughts]
 
 
-def test_model_without_thoughts(tiny: Path) -> None:
+def test_a_model_that_does_not_think(tiny: Path) -> None:
     embedder = T1Embedder.load(tiny, overrides={"thinks": False})
     assert embedder.embed_query("plain").thoughts == ()
     with pytest.raises(ValueError, match="does not generate thoughts"):
         embedder.embed_query("plain", think=True)
 
 
-def test_options_that_cannot_be(tiny: Path) -> None:
+def test_invalid_options_are_refused(tiny: Path) -> None:
     embedder = T1Embedder.load(tiny)
     for options, message in [
-        ({"budget": -1}, "budget must be 0"),
-        ({"deadline": 0.0}, "deadline must be more than 0"),
+        ({"budget": -1}, "budget must be greater than or equal to 0, got -1"),
+        ({"deadline": 0.0}, "deadline must be greater than 0, got 0.0"),
         ({"think": False, "budget": 3}, "thinking is off"),
         ({"budget": 2000}, "At most 1535 are left"),
         ({"task": "poetry"}, "no task 'poetry'"),
@@ -162,5 +162,6 @@ def test_options_that_cannot_be(tiny: Path) -> None:
         with pytest.raises(ValueError, match=message):
             embedder.embed_query("x", **options)  # type: ignore[arg-type]
     for options in [{"budget": 1.5}, {"budget": True}, {"budget": "3"}, {"deadline": "1"}, {"think": "no"}]:
-        with pytest.raises(TypeError, match=str(next(iter(options)))):
+        [(name, value)] = options.items()
+        with pytest.raises(TypeError, match=f"{name} must be a valid .*, got {value!r}"):
             embedder.embed_query("x", **options)  # type: ignore[arg-type]
