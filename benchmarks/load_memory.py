@@ -1,9 +1,9 @@
-"""How the memory of a load grows with the corpus: ten times the documents should not take more of it.
+"""How the memory of a load grows with the corpus: ten times the documents should not need more.
 
-Each load runs in a child process with the fake model, from a generator, so that the load itself is what is measured.
-Where it goes: ``nowhere`` is a collection that keeps only ids and hashes, in a temporary file, so that nothing of an
-engine is counted; ``server`` is the pinned server that the tests use, whose memory is its own; ``folder`` is the
-embedded engine, whose own index lies in this process and grows with it.
+Each load runs in a child process with the fake model and generated documents, so that only the load itself is measured.
+``nowhere`` is a collection that keeps only ids and hashes, in a temporary file, so that no engine's memory is included;
+``server`` is the pinned server of the tests, whose memory is not in this process; ``folder`` is the embedded engine,
+whose index is in this process and grows with the corpus.
 
     python -m benchmarks.load_memory [--small 20000 --large 200000] [--into nowhere server folder]
 """
@@ -25,7 +25,7 @@ PLACES = ("nowhere", "server", "folder")
 
 
 def main() -> None:
-    """Measure, and print a table and JSON; or be one of the children."""
+    """Measure, and print a table and JSON; with ``--child``, run one load."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--small", type=int, default=20_000)
     parser.add_argument("--large", type=int, default=200_000)
@@ -40,28 +40,28 @@ def main() -> None:
 
 
 def child(where: str, documents: int) -> None:
-    """One load; prints the peak of this process's memory in bytes, before the load and after it."""
+    """Run one load, and print the peak memory of this process in bytes, before and after it."""
     from t1_vectorstore import T1Embedder
     from t1_vectorstore.collection import Collection
     from t1_vectorstore.indexing import load
 
     embedder = T1Embedder.fake(384)
-    with Forgetful(embedder.identity) as warm:  # all is imported, and what the fake model caches is cached
-        load(_documents(2_000), embedder, warm)  # type: ignore[arg-type]
+    with HashesOnly(embedder.identity) as warm_up:  # imports the modules, and fills the caches of the fake model
+        load(_documents(2_000), embedder, warm_up)  # type: ignore[arg-type]
     if where == "nowhere":
-        collection: Any = Forgetful(embedder.identity)
+        collection: Any = HashesOnly(embedder.identity)
     else:
         collection = Collection.open(where, name=f"memory-{documents}", identity=embedder.identity)
     before = _peak()
     with collection:
         report = load(_documents(documents), embedder, collection)
         if not (report.complete and report.verified == documents):
-            raise SystemExit(f"not the load that was to be measured: {report}")
+            raise SystemExit(f"not the load to be measured: {report}")
     sys.stdout.write(json.dumps({"before": before, "peak": _peak(), "seconds": report.seconds}))
 
 
 def table(results: list[dict[str, Any]]) -> str:
-    """The results in Markdown."""
+    """Return the results as Markdown."""
     lines = ["| into | documents | peak, MiB | ratio | target |", "|---|---|---|---|---|"]
     for result in results:
         first = result["loads"][0]["peak"]
@@ -74,45 +74,45 @@ def table(results: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-class Forgetful:
-    """What a load needs of a collection, in constant memory: ids are looked up in a file of hashes."""
+class HashesOnly:
+    """The methods of a collection that a load calls, in constant memory: only ids and hashes are kept."""
 
     location, name = "nowhere", "nowhere"
 
     def __init__(self, identity: object) -> None:
-        import sqlite3
+        from t1_vectorstore.indexing.id_table import IdTable
 
         self.identity = identity
-        self._hashes = sqlite3.connect("", isolation_level=None, check_same_thread=False)
-        self._hashes.execute("PRAGMA journal_mode = OFF")
-        self._hashes.execute("CREATE TABLE hashes (id TEXT PRIMARY KEY, hash TEXT) WITHOUT ROWID")
-        self._hashes.execute("BEGIN")
+        self._hashes = IdTable()
+
+    def check_model(self, identity: object) -> None:
+        """Accept every model."""
 
     def check(self, chunk: object) -> None:
-        """Everything can be stored."""
+        """Accept every chunk."""
 
     def point_states(self, ids: Iterable[str]) -> dict[str, Any]:
-        """As of a collection."""
-        from t1_vectorstore.collection.collection import PointState
+        """Return ids and hashes, like a collection."""
+        from t1_vectorstore.collection import PointState
 
         return {name: PointState(name, content_hash) for name, content_hash in self.content_hashes(ids).items()}
 
     def chunks_of_documents(self, document_ids: Iterable[str], **_: object) -> None:
-        """No index by document."""
+        """Return None, like a collection without an index on document ids."""
 
     def content_hashes(self, ids: Iterable[str]) -> dict[str, str]:
-        """As of a collection."""
-        asked = list(ids)
-        marks = ",".join("?" * len(asked))
-        return dict(self._hashes.execute(f"SELECT id, hash FROM hashes WHERE id IN ({marks})", asked))  # noqa: S608
+        """Return the hashes of the ids that exist, like a collection."""
+        found = {name: self._hashes.get(name) for name in ids}
+        return {name: content_hash.hex() for name, content_hash in found.items() if content_hash is not None}
 
     def write(self, points: Iterable[Any]) -> int:
-        """As of a collection."""
-        rows = [(point.chunk.id, point.chunk.content_hash) for point in points]
-        self._hashes.executemany("REPLACE INTO hashes VALUES (?, ?)", rows)
-        return len(rows)
+        """Keep ids and hashes, and return the number of points, like a collection."""
+        chunks = [point.chunk for point in points]
+        for chunk in chunks:
+            self._hashes[chunk.id] = bytes.fromhex(chunk.content_hash)
+        return len(chunks)
 
-    def __enter__(self) -> Forgetful:
+    def __enter__(self) -> HashesOnly:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -138,14 +138,14 @@ def _measure(place: str, sizes: list[int]) -> dict[str, Any]:
 
 
 def _documents(count: int) -> Iterator[Any]:
-    """A thousand different texts: the fake model remembers what it has seen."""
+    """Yield documents with a thousand different texts, since the fake model caches what it has seen."""
     from t1_vectorstore import Document
 
     return (Document(f"{n % 1000} words of a text", id=f"document-{n}", metadata={"n": n}) for n in range(count))
 
 
 def _peak() -> int:
-    """The most memory this process has had resident, in bytes."""
+    """Return the peak resident memory of this process in bytes."""
     import resource
 
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

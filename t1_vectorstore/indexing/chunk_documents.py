@@ -37,11 +37,6 @@ class PendingChunk:
     content_hash: str
     source: SourceDocument
 
-    @property
-    def is_last(self) -> bool:
-        """Whether it is its document's last chunk."""
-        return self.chunk.index == self.source.chunk_count - 1
-
 
 def chunker_for(model: T1Embedder | Prompter, *, size: int = DEFAULT_SIZE, overlap: int = 0) -> Chunker:
     """Return a chunker for at most ``size`` characters, and never more tokens than the model reads."""

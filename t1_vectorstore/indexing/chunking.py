@@ -63,9 +63,7 @@ class Chunker:
         if self.size < 1:
             raise ValueError(f"chunk size must be at least 1, got {self.size!r}")
         if not 0 <= self.overlap <= self.size // 2:
-            raise ValueError(
-                f"overlap must be between 0 and half of the chunk size ({self.size // 2}), got {self.overlap!r}"
-            )
+            raise ValueError(f"overlap must be between 0 and {self.size // 2}, half of the size, got {self.overlap!r}")
 
     def split(self, document: Document) -> list[Chunk]:
         """Return the chunks of a document, in the order of the text; at least one.
@@ -147,9 +145,7 @@ def _check(text: str) -> None:
     try:
         text.encode()
     except UnicodeEncodeError as error:
-        raise InvalidText(
-            f"the text has a lone surrogate {text[error.start]!r} at character {error.start}, which UTF-8 cannot encode"
-        ) from None
+        raise InvalidText(f"the text has a lone surrogate {text[error.start]!r} at character {error.start}") from None
 
 
 def _next_word(text: str, position: int) -> int:

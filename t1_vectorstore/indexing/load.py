@@ -25,7 +25,7 @@ A separate journal could only agree with the collection, or be wrong.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, closing
 from functools import partial
 from pathlib import Path
@@ -35,14 +35,13 @@ from pydantic import Field
 
 from t1_vectorstore.collection import Collection
 from t1_vectorstore.embedding.embedder import T1Embedder
-from t1_vectorstore.errors import CollectionMismatch, CorpusError
+from t1_vectorstore.errors import CorpusError
 from t1_vectorstore.indexing.chunk_documents import PendingChunk, chunk_document, chunker_for
 from t1_vectorstore.indexing.chunking import Chunker
-from t1_vectorstore.indexing.counters import LoadCounters
 from t1_vectorstore.indexing.dead_letters import DeadLetters
 from t1_vectorstore.indexing.pipeline import Pipeline
 from t1_vectorstore.indexing.pruning import EMPTY_SOURCE, delete_unseen
-from t1_vectorstore.indexing.report import MAX_REPORTED, LoadProgress, LoadReport
+from t1_vectorstore.indexing.report import MAX_REPORTED, LoadCounters, LoadProgress, LoadReport
 from t1_vectorstore.indexing.seen_ids import SeenIds
 from t1_vectorstore.indexing.steps import MAX_BATCHES, BatchSteps, LoadBatch
 from t1_vectorstore.indexing.written_chunks import WrittenChunks
@@ -54,6 +53,8 @@ BATCH_CHUNKS = 256
 
 _BATCH_CHARACTERS = 2**22
 """Characters at which a batch ends as well, so that long chunks do not fill the memory."""
+
+_Split: TypeAlias = Callable[[Document], list[PendingChunk]]
 
 Reader: TypeAlias = Callable[..., Iterable[Document]]
 """Function that takes ``on_error=``, a function for each ``CorpusError``, and returns documents. The readers of
@@ -113,11 +114,7 @@ def load(
         BackendError: The model failed. Chunks stored before are kept, and a rerun continues from there.
         StoreError: The collection failed. Chunks stored before are kept, and a rerun continues from there.
     """
-    if collection.identity.fingerprint != embedder.identity.fingerprint:
-        raise CollectionMismatch(
-            f"{collection.location} holds vectors of model {collection.identity.model!r}, and the embedder is "
-            f"{embedder.identity.model!r}; load that model, or another collection"
-        )
+    collection.check_model(embedder.identity)
     if isinstance(documents, Document) or not (isinstance(documents, Iterable) or callable(documents)):
         raise TypeError(f"expected several documents, got {type(documents).__name__}; wrap a single one in a list")
     with ExitStack() as stack:
@@ -125,11 +122,20 @@ def load(
         dead_letters = None if file is None else stack.enter_context(closing(DeadLetters(file)))
         counters = LoadCounters(dead_letters, options.max_reported, options.on_progress)
         seen, written = stack.enter_context(closing(SeenIds())), stack.enter_context(closing(WrittenChunks()))
+        steps = BatchSteps(embedder, collection, seen, counters, written)
+        split = partial(chunk_document, chunker=options.chunker or chunker_for(embedder), collection=collection)
+
+        def skip_unreadable(error: CorpusError) -> None:
+            counters.count_unreadable(error)
+            counters.report_progress()
+
         try:
-            steps = BatchSteps(embedder, collection, seen, counters, written)
-            split = partial(chunk_document, chunker=options.chunker or chunker_for(embedder), collection=collection)
-            run = _Load(steps, split, seen, counters, options.batch_chunks)
-            run.read(documents if isinstance(documents, Iterable) else documents(on_error=run.skip_unreadable))
+            source = documents if isinstance(documents, Iterable) else documents(on_error=skip_unreadable)
+            with Pipeline([steps.look_up, steps.encode, steps.write], depth=MAX_BATCHES) as pipeline:
+                steps.check_stopped = pipeline.check_stopped
+                for batch in _batches(pipeline.watch(source), split, seen, counters, options.batch_chunks):
+                    pipeline.submit(batch, counters.report_progress)
+                pipeline.wait(0, counters.report_progress)
             written.verify(collection, counters)
             not_pruned = _prune(options.prune, seen, collection, counters)
         finally:
@@ -137,66 +143,41 @@ def load(
         return counters.report(not_pruned)
 
 
-class _Load:
-    """The calling thread's part of a load: it reads the source and collects batches."""
+def _batches(
+    documents: Iterable[Document], split: _Split, seen: SeenIds, counters: LoadCounters, batch_chunks: int
+) -> Iterator[LoadBatch]:
+    """Read and split the documents, and yield their new chunks in batches."""
+    batch: list[PendingChunk] = []
+    characters = 0
+    for document in documents:
+        for pending in _new_chunks(document, split, seen, counters):
+            batch.append(pending)
+            characters += len(pending.chunk.text)
+            if len(batch) >= batch_chunks or characters >= _BATCH_CHARACTERS:
+                yield LoadBatch(batch)
+                batch, characters = [], 0
+        counters.report_progress()
+    if batch:
+        yield LoadBatch(batch)
 
-    def __init__(
-        self,
-        steps: BatchSteps,
-        split: Callable[[Document], list[PendingChunk]],
-        seen: SeenIds,
-        counters: LoadCounters,
-        batch_chunks: int,
-    ) -> None:
-        self._split = split
-        self._seen = seen
-        self._counters = counters
-        self._batch_chunks = batch_chunks
-        self._batch: list[PendingChunk] = []
-        self._characters = 0
-        self._pipeline: Pipeline[LoadBatch] = Pipeline([steps.look_up, steps.encode, steps.write], depth=MAX_BATCHES)
-        steps.check_stopped = self._pipeline.check_stopped
 
-    def read(self, documents: Iterable[Document]) -> None:
-        """Load all documents."""
-        with self._pipeline:
-            for document in documents:
-                self._pipeline.raise_error()
-                self._add(document)
-                self._counters.report_progress()
-            self._submit_batch()
-            self._pipeline.wait(0, self._counters.report_progress)
-
-    def skip_unreadable(self, error: CorpusError) -> None:
-        """Count an item of the source that could not be read as a document."""
-        self._counters.count_unreadable(error)
-        self._counters.report_progress()
-
-    def _add(self, document: Document) -> None:
-        if not isinstance(document, Document):
-            raise TypeError(f"a load takes Documents, got {type(document).__name__}; write Document(text=...)")
-        self._counters.count(documents=1)
-        try:
-            chunks = self._split(document)
-            is_new = self._seen.add(chunks)
-        except (ValueError, TypeError) as error:
-            self._seen.add_failed(document.id)
-            self._counters.count_failure(str(document.id), str(error), document)
-            return
-        if not is_new:
-            self._counters.count(repeated=1)
-            return
-        self._counters.count(chunks=len(chunks))
-        for pending in chunks:
-            self._batch.append(pending)
-            self._characters += len(pending.chunk.text)
-            if len(self._batch) >= self._batch_chunks or self._characters >= _BATCH_CHARACTERS:
-                self._submit_batch()
-
-    def _submit_batch(self) -> None:
-        if self._batch:
-            batch, self._batch, self._characters = LoadBatch(self._batch), [], 0
-            self._pipeline.submit(batch, self._counters.report_progress)
+def _new_chunks(document: Document, split: _Split, seen: SeenIds, counters: LoadCounters) -> list[PendingChunk]:
+    """Split a document; return no chunks if it cannot be stored, or equals an earlier document of this load."""
+    if not isinstance(document, Document):
+        raise TypeError(f"a load takes Documents, got {type(document).__name__}; write Document(text=...)")
+    counters.count(documents=1)
+    try:
+        chunks = split(document)
+        is_new = seen.add(chunks)
+    except (ValueError, TypeError) as error:
+        seen.add_failed(document.id)
+        counters.count_failure(str(document.id), str(error), document)
+        return []
+    if not is_new:
+        counters.count(repeated=1)
+        return []
+    counters.count(chunks=len(chunks))
+    return chunks
 
 
 def _prune(wanted: bool | FilterLike, seen: SeenIds, collection: Collection, counters: LoadCounters) -> str:

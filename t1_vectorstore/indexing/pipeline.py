@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Generic, TypeVar
 
 from typing_extensions import Self
 
 _Work = TypeVar("_Work")
+_Item = TypeVar("_Item")
 _POLL_SECONDS = 0.1
 
 
@@ -50,14 +51,15 @@ class Pipeline(Generic[_Work]):
         while len(self._in_progress) > limit:
             done, _ = wait([self._in_progress[0]], timeout=_POLL_SECONDS)
             meanwhile()
-            self.raise_error()
+            self._raise_error()
             if done:
                 self._in_progress.popleft().result()
 
-    def raise_error(self) -> None:
-        """Raise the first exception of a step, if there was one."""
-        if self._error is not None:
-            raise self._error
+    def watch(self, items: Iterable[_Item]) -> Iterator[_Item]:
+        """Yield the items, and raise the exception of a step as soon as there is one."""
+        for item in items:
+            self._raise_error()
+            yield item
 
     def check_stopped(self) -> None:
         """Raise ``Stopped`` if the pipeline was stopped. A long step calls this now and then."""
@@ -71,6 +73,10 @@ class Pipeline(Generic[_Work]):
         self._stopped.set()
         for _step, executor in self._steps:
             executor.shutdown(wait=True, cancel_futures=True)
+
+    def _raise_error(self) -> None:
+        if self._error is not None:
+            raise self._error
 
     def _run(self, step: Callable[[_Work], None], work: _Work, previous: Future[None] | None) -> None:
         if previous is not None:

@@ -15,8 +15,7 @@ from t1_vectorstore.engines.ids import PointId, point_id
 from t1_vectorstore.errors import WriteRefused
 from t1_vectorstore.indexing.chunk_documents import PendingChunk, SourceDocument
 from t1_vectorstore.indexing.chunking import chunk_id
-from t1_vectorstore.indexing.counters import LoadCounters
-from t1_vectorstore.indexing.report import TruncatedChunk
+from t1_vectorstore.indexing.report import LoadCounters, TruncatedChunk
 from t1_vectorstore.indexing.seen_ids import SeenIds
 from t1_vectorstore.indexing.written_chunks import WrittenChunks
 from t1_vectorstore.types import Chunk, Point, Vector
@@ -43,32 +42,28 @@ class LoadBatch:
     embedded: list[_Embedded] = field(default_factory=list)
 
 
+@dataclass(slots=True)
 class BatchSteps:
-    """The steps of one load. Each runs in its own thread, on one batch at a time, in order."""
+    """The steps of one load. Each runs in its own thread, on one batch at a time, in order.
 
-    def __init__(
-        self,
-        embedder: T1Embedder,
-        collection: Collection,
-        seen: SeenIds,
-        counters: LoadCounters,
-        written: WrittenChunks,
-    ) -> None:
-        self._embedder = embedder
-        self._collection = collection
-        self._seen = seen
-        self._counters = counters
-        self._written = written
-        self._in_progress: deque[dict[PointId, str]] = deque(maxlen=MAX_BATCHES)
-        """Chunk ids of the last batches, by point; they may not be written when the next batch is looked up."""
-        self.check_stopped: Callable[[], None] = lambda: None
-        """Called between two forward passes of the model; raises to end the step."""
+    Attributes:
+        check_stopped: Called between two forward passes of the model; raises to end the step.
+        in_progress: Chunk ids of the last batches, by point; they may not be written when the next batch is looked up.
+    """
+
+    embedder: T1Embedder
+    collection: Collection
+    seen: SeenIds
+    counters: LoadCounters
+    written: WrittenChunks
+    check_stopped: Callable[[], None] = lambda: None
+    in_progress: deque[dict[PointId, str]] = field(default_factory=lambda: deque(maxlen=MAX_BATCHES))
 
     def look_up(self, batch: LoadBatch) -> None:
         """Keep the chunks that are not stored yet, and the documents with stored chunks of an earlier version."""
         ids = [pending.chunk.id for pending in batch.chunks]
-        stored = self._collection.point_states(ids)
-        self._in_progress.append({})
+        stored = self.collection.point_states(ids)
+        self.in_progress.append({})
         fresh = []
         for pending in batch.chunks:
             state = stored.get(pending.chunk.id)
@@ -77,17 +72,18 @@ class BatchSteps:
             elif state is None or state.content_hash != pending.content_hash:
                 fresh.append(pending)
             else:
-                self._counters.count(unchanged=1)
-        batch.outdated = self._outdated([pending.source for pending in batch.chunks if pending.is_last], ids)
+                self.counters.count(unchanged=1)
+        last_chunks = [pending for pending in batch.chunks if pending.chunk.index == pending.source.chunk_count - 1]
+        batch.outdated = self._outdated([pending.source for pending in last_chunks], ids)
         batch.chunks = fresh
 
     def _other_id(self, chunk_id: str, state: PointState | None) -> str | None:
         """Return another chunk id with the same point: one that is stored, or of a batch that is not written yet."""
         point = point_id(chunk_id)
-        same_point_ids = [ids[point] for ids in self._in_progress if point in ids]
+        same_point_ids = [ids[point] for ids in self.in_progress if point in ids]
         if state is not None:
             same_point_ids.append(state.id)
-        self._in_progress[-1].setdefault(point, chunk_id)
+        self.in_progress[-1].setdefault(point, chunk_id)
         return next((other for other in same_point_ids if other != chunk_id), None)
 
     def _outdated(self, sources: Sequence[SourceDocument], ids: Sequence[str]) -> list[SourceDocument]:
@@ -95,13 +91,13 @@ class BatchSteps:
         if not sources:
             return []
         by_name = {source.id: source for source in sources}
-        found = self._collection.chunks_of_documents(by_name, except_ids=ids)
+        found = self.collection.chunks_of_documents(by_name, except_ids=ids)
         if found is not None:
             names = {chunk.document_id for chunk in found}
             return [source for source in sources if source.id in names and _leftovers(source, found)]
         # Without an index on document ids, ask for the first two ids that such chunks can have.
         probes = {leftover: source for source in sources for leftover in islice(_leftover_ids(source), 2)}
-        outdated = [probes[leftover] for leftover in self._collection.content_hashes(probes)]
+        outdated = [probes[leftover] for leftover in self.collection.content_hashes(probes)]
         return list({source.id: source for source in outdated}.values())
 
     def encode(self, batch: LoadBatch) -> None:
@@ -122,7 +118,7 @@ class BatchSteps:
         if not chunks:
             return []
         try:
-            embeddings = self._embedder.embed_documents(
+            embeddings = self.embedder.embed_documents(
                 [pending.chunk.text for pending in chunks], truncation="allow", on_done=self._count_encoded
             )
         except (ValueError, TypeError) as error:
@@ -130,17 +126,17 @@ class BatchSteps:
                 return [embedded for half in _halves(chunks) for embedded in self._embed(half)]
             self._refuse(chunks[0].source, error)
             return []
-        self._counters.count_truncated(
+        self.counters.count_truncated(
             [
                 TruncatedChunk(chunks[text.index].chunk.id, text.dropped_tokens, text.total_tokens)
                 for text in embeddings.truncated
             ]
         )
-        self._counters.count(tokens=embeddings.tokens)
+        self.counters.count(tokens=embeddings.tokens)
         return list(zip(chunks, embeddings.vectors, strict=True))
 
     def _count_encoded(self, count: int) -> None:
-        self._counters.count(encoded=count)
+        self.counters.count(encoded=count)
         self.check_stopped()
 
     def _store(self, embedded: Sequence[_Embedded]) -> None:
@@ -153,7 +149,7 @@ class BatchSteps:
         if not embedded:
             return
         try:
-            stored = self._collection.write([Point(pending.chunk, vector) for pending, vector in embedded])
+            stored = self.collection.write([Point(pending.chunk, vector) for pending, vector in embedded])
         except WriteRefused as error:
             if not error.ids:
                 raise
@@ -168,14 +164,14 @@ class BatchSteps:
             else:
                 self._refuse(embedded[0][0].source, error)
         else:
-            self._written.add(pending for pending, _ in embedded)
-            self._counters.count(stored=stored)
+            self.written.add(pending for pending, _ in embedded)
+            self.counters.count(stored=stored)
 
     def _delete_leftovers(self, source: SourceDocument) -> None:
         """Delete the chunks of an earlier version, last first: a rerun then finds those that an interruption leaves."""
-        found = self._collection.chunks_of_documents([source.id])
+        found = self.collection.chunks_of_documents([source.id])
         leftovers = self._probe_leftovers(source) if found is None else _leftovers(source, found)
-        self._counters.count(removed=self._collection.delete(reversed(leftovers)))
+        self.counters.count(removed=self.collection.delete(reversed(leftovers)))
 
     def _probe_leftovers(self, source: SourceDocument) -> list[str]:
         """Find the chunks of an earlier version by their ids, up to the first gap."""
@@ -183,7 +179,7 @@ class BatchSteps:
         ids = _leftover_ids(source)
         while True:
             probes = list(islice(ids, _PROBE_IDS))
-            found = self._collection.get(probes)
+            found = self.collection.get(probes)
             leftovers += [probe for probe in probes if probe in found and found[probe].document_id == source.id]
             if probes[-1] not in found:
                 return leftovers
@@ -191,8 +187,8 @@ class BatchSteps:
     def _refuse(self, source: SourceDocument, error: Exception) -> None:
         if not source.refused:
             source.refused = True
-            self._seen.mark_failed(source.id)  # pruning then keeps the chunks of its earlier version
-            self._counters.count_failure(source.id, str(error), source.document)
+            self.seen.mark_failed(source.id)  # pruning then keeps the chunks of its earlier version
+            self.counters.count_failure(source.id, str(error), source.document)
 
 
 def _leftovers(source: SourceDocument, stored: Iterable[Chunk]) -> list[str]:

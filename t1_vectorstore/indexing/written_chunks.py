@@ -9,7 +9,7 @@ from tempfile import SpooledTemporaryFile
 from t1_vectorstore.collection import Collection
 from t1_vectorstore.collection.writer import BATCH_POINTS, batched
 from t1_vectorstore.indexing.chunk_documents import PendingChunk
-from t1_vectorstore.indexing.counters import LoadCounters
+from t1_vectorstore.indexing.report import LoadCounters
 
 _MAX_MEMORY = 2**20  # in bytes; a longer list is kept on disk
 

@@ -144,8 +144,8 @@ def name_to_move(old: Collection, alias: str | None = None, *, api_key: str | No
     name = old.name if alias is None else alias
     if name in collections:
         raise ValueError(
-            f"{name!r} at {old.location} is a collection, and an alias cannot have the name of one; choose an alias to "
-            "search by from now on (alias=, --alias), and open that in your programs"
+            f"{name!r} at {old.location} is a collection, and an alias cannot have the name of one; choose an alias "
+            "(alias=, --alias), and open that in your programs"
         )
     current = aliases.get(old.name, old.name)
     if aliases.get(name, current) != current:
@@ -157,8 +157,8 @@ def _sync(
     old: Collection, new: Collection, model: T1Embedder | None, on_progress: Callable[[SyncPass], None] | None
 ) -> list[SyncPass]:
     """Run passes until one finds no difference."""
-    passes = [sync_once(old, new, model, on_progress=on_progress)]
-    while passes[-1].changes:
+    passes: list[SyncPass] = []
+    while not passes or passes[-1].changes:
         if len(passes) == MAX_PASSES:
             raise StoreError(
                 f"{old.location} is written to faster than the new build catches up: {passes[-1].changes} chunks "

@@ -111,9 +111,7 @@ class ServerTarget:
     def _current_and_previous(self) -> tuple[str, str]:
         current = self._admin.aliases().get(self._alias)
         if current is None:
-            raise StoreError(
-                f"{self._alias!r} at {self._admin.url} is not an alias, so nothing was reindexed behind it"
-            )
+            raise StoreError(f"{self._alias!r} at {self._admin.url} is not an alias: nothing was reindexed")
         return current, str(self._admin.metadata(current).get(REPLACES, ""))
 
 

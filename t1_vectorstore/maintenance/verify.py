@@ -19,7 +19,6 @@ from t1_vectorstore.collection.audit import StoredPoint, stored_points
 from t1_vectorstore.collection.writer import batched
 from t1_vectorstore.embedding.embedder import T1Embedder
 from t1_vectorstore.engines.ids import point_id
-from t1_vectorstore.errors import CollectionMismatch
 from t1_vectorstore.indexing.chunking import Chunker, document_id
 from t1_vectorstore.indexing.id_table import IdTable
 from t1_vectorstore.types import Chunk, Document
@@ -45,12 +44,7 @@ DIFFERENCE_KINDS: Mapping[DifferenceKind, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One difference.
-
-    Attributes:
-        id: Id of the chunk; of the document, if it is ``refused``.
-        reason: What differs.
-    """
+    """One difference: the id of a chunk (of a document, if it is ``refused``), and what differs."""
 
     id: str
     reason: str
@@ -120,7 +114,14 @@ def verify(
         CollectionMismatch: The embedder's model is not the collection's.
         StoreError: The collection cannot be read.
     """
-    _check(collection, embedder, vectors, least_cosine)
+    if vectors < 0:
+        raise ValueError(f"vectors must be at least 0, got {vectors!r}")
+    if not -1 <= least_cosine <= 1:
+        raise ValueError(f"least_cosine must be between -1 and 1, got {least_cosine!r}")
+    if vectors and embedder is None:
+        raise ValueError(f"comparing {vectors} vectors needs the model that made them: pass its embedder")
+    if embedder:
+        collection.check_model(embedder.identity)
     found = _Found()
     with closing(_ExpectedChunks()) as expected:
         read = _read_source(documents, chunker, expected, found)
@@ -135,19 +136,6 @@ def verify(
     lowest = min(cosines.values(), default=None)
     differences = {kind: found[kind] for kind in DIFFERENCE_KINDS if kind in found}
     return Verification(read, chunks, points, len(cosines), lowest, allowed, differences)
-
-
-def _check(collection: Collection, embedder: T1Embedder | None, vectors: int, least_cosine: float) -> None:
-    if vectors < 0:
-        raise ValueError(f"vectors must be at least 0, got {vectors!r}")
-    if not -1 <= least_cosine <= 1:
-        raise ValueError(f"least_cosine must be between -1 and 1, got {least_cosine!r}")
-    if vectors and embedder is None:
-        raise ValueError(f"comparing {vectors} vectors needs the model that made them: pass its embedder")
-    if embedder and collection.identity.fingerprint != embedder.identity.fingerprint:
-        raise CollectionMismatch(
-            f"{collection.location} holds vectors of {collection.identity}, and the embedder is {embedder.identity}"
-        )
 
 
 class _ExpectedChunks:
@@ -231,12 +219,7 @@ def _read_source(documents: Iterable[Document], chunker: Chunker, expected: _Exp
 
 
 def _compare_points(
-    collection: Collection,
-    expected: _ExpectedChunks,
-    found: _Found,
-    sample_size: int,
-    seed: int,
-    allow_extra: bool,
+    collection: Collection, expected: _ExpectedChunks, found: _Found, sample_size: int, seed: int, allow_extra: bool
 ) -> tuple[list[str], int, int]:
     """Compare every point; return a sample of the equal ones, the number of all points, and of the allowed ones."""
     generator = random.Random(seed)

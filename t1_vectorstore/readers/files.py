@@ -164,9 +164,7 @@ def check(paths: Iterable[str | Path]) -> None:
         known = (*_DOCUMENT_SUFFIXES, *RECORD_READERS)
         if not path.is_dir() and content_suffix(path) not in known:
             suffix = content_suffix(path) or "a file without a suffix"
-            raise CorpusError(
-                f"{path}: no reader for {suffix!r}; known: {', '.join(known)}; all but .parquet also with .gz"
-            )
+            raise CorpusError(f"{path}: no reader for {suffix!r}; known: {', '.join(known)}; all but .parquet also .gz")
         for file in _files_to_read(path):
             extra, modules = _EXTRAS.get(content_suffix(file), ("", ()))
             if any(find_spec(module) is None for module in modules):

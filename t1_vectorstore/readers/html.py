@@ -16,13 +16,7 @@ from t1_vectorstore.readers.lines import OnError, raise_error, read_bytes
 from t1_vectorstore.types import Document
 
 _INVISIBLE = ("head", "script", "style", "template", "noscript", "nav")
-_INLINE = [
-    "a",
-    "b",
-    "strong",
-    "i",
-    "em",
-]  # their text is kept, but not their Markdown signs, which are noise to a model
+_INLINE = ["a", "b", "strong", "i", "em"]  # only their text is kept: their Markdown signs are noise to a model
 
 # Browsers read some labels as other encodings (https://encoding.spec.whatwg.org): pages labelled Latin-1 are
 # Windows-1252, and a page whose label can be read as ASCII is not UTF-16.
@@ -88,9 +82,7 @@ def _title_and_text(data: bytes, path: Path) -> tuple[str, str]:
     except (LxmlError, ValueError) as error:
         raise CorpusError(f"{path}: cannot be read as HTML: {error}") from error
     if not text:
-        raise CorpusError(
-            f"{path}: a page without text; if scripts create the text, save the page from a browser after they ran"
-        )
+        raise CorpusError(f"{path}: a page without text; if scripts create it, save the page from a browser")
     return title, text
 
 

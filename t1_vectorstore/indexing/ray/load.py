@@ -61,9 +61,7 @@ def load_on_ray(
     Chunker(options.chunk_size, options.overlap)  # refuses invalid sizes
     with collection() as opened:
         if opened.engine != "server":
-            raise ValueError(
-                f"{opened.location} can be open in one process only; several workers need the URL of a Qdrant server"
-            )
+            raise ValueError(f"{opened.location} can be open in one process only; give the URL of a Qdrant server")
     task = Task(embedder, collection, options.model_copy(update={"on_progress": None}))
     started = time.perf_counter()
     with ExitStack() as stack:
