@@ -1,4 +1,4 @@
-"""How many ids a load reads back, and what it finds with so few of them."""
+"""A load reads few ids back, and still finds lost chunks, clashing ids and outdated chunks."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.indexing.loads import LONG, both_engines, content, run
 
 @pytest.fixture
 def reads(collection: Collection, monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
-    """The number of ids read from the engine, and of rows that its filters found."""
+    """Count the ids read from the engine, and the rows that its filters found."""
     counted: Counter[str] = Counter()
     read, page = collection._engine.read, collection._engine.page
 
@@ -36,12 +36,12 @@ def reads(collection: Collection, monkeypatch: pytest.MonkeyPatch) -> Counter[st
     return counted
 
 
-# One read looks a new chunk up, and one verifies it. The engine in memory has no index by document, so there two more
-# look for chunks of a longer version of each document.
+# One read looks a new chunk up, and one verifies it. The engine in memory has no index on document ids, so two more
+# reads look for outdated chunks of each document.
 @pytest.mark.parametrize(
     ("collection", "new", "again"), [("embedded", 2, 1), ("memory", 4, 3)], indirect=["collection"]
 )
-def test_ids_read_for_each_document(
+def test_number_of_ids_read_for_each_document(
     embedder: T1Embedder, collection: Collection, reads: Counter[str], new: int, again: int
 ) -> None:
     documents = [Document(f"text {n}", f"d{n}") for n in range(1000)]
@@ -58,10 +58,10 @@ def test_a_chunk_that_was_not_kept_is_not_verified(
 ) -> None:
     write = collection._engine.write
 
-    def forgetful(rows: Any) -> None:
+    def lossy_write(rows: Any) -> None:
         write([row for row in rows if row.payload["t1"]["id"] != "7"])
 
-    monkeypatch.setattr(collection._engine, "write", forgetful)
+    monkeypatch.setattr(collection._engine, "write", lossy_write)
     report = run([Document(f"text {n}", str(n)) for n in range(20)], embedder, collection)
     assert (report.verified, report.complete) == (19, False)
     assert [failure.id for failure in report.failures] == ["7"]
@@ -69,8 +69,10 @@ def test_a_chunk_that_was_not_kept_is_not_verified(
 
 @both_engines
 @pytest.mark.parametrize("between", [0, 1, 3, 40])
-def test_of_two_ids_of_one_point_the_first_is_kept(embedder: T1Embedder, collection: Collection, between: int) -> None:
-    """They may be in one batch, in two that are both under way, or far apart."""
+def test_the_first_of_two_ids_with_the_same_point_is_stored(
+    embedder: T1Embedder, collection: Collection, between: int
+) -> None:
+    """The ids may be in one batch, in two batches in progress, or far apart."""
     others = [Document(f"other {n}", f"other {n}") for n in range(between)]
     documents = [Document("first", "a"), *others, Document("second", str(point_id("a")))]
     report = run(documents, embedder, collection, batch_chunks=1 if between else 2)
@@ -81,7 +83,9 @@ def test_of_two_ids_of_one_point_the_first_is_kept(embedder: T1Embedder, collect
 
 
 @both_engines
-def test_an_id_of_a_stored_point_is_refused_before_it_is_encoded(embedder: T1Embedder, collection: Collection) -> None:
+def test_an_id_with_the_point_of_a_stored_one_is_refused_before_encoding(
+    embedder: T1Embedder, collection: Collection
+) -> None:
     run([Document("first", "a")], embedder, collection)
     report = run([Document("second", str(point_id("a"))), Document("third", "b")], embedder, collection)
     assert [failure.id for failure in report.failures] == [str(point_id("a"))]
@@ -91,7 +95,7 @@ def test_an_id_of_a_stored_point_is_refused_before_it_is_encoded(embedder: T1Emb
 
 @pytest.mark.parametrize("collection", ["embedded"], indirect=True)
 @pytest.mark.parametrize("indexed", [True, False])
-def test_chunks_of_a_longer_version_are_found_with_an_index_by_document_and_without(
+def test_outdated_chunks_are_found_with_and_without_an_index_on_document_ids(
     embedder: T1Embedder, collection: Collection, reads: Counter[str], indexed: bool
 ) -> None:
     collection._engine.schema = replace(collection.schema, by_document=indexed)
