@@ -1,1 +1,1 @@
-"""Training recipes: data builders, losses and one file per stage."""
+"""Training of T1 models: data formats, losses, rewards, and one module per kind of stage."""

@@ -1,39 +1,36 @@
-"""What each step trains on: drawn anew from the seed and the step's number, so that a run can be continued anywhere."""
+"""The batch of each training step, a function of the seed and the step number: a run can continue at any step."""
 
 from __future__ import annotations
 
 import random
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from t1_vectorstore.training.batching import Batch, Encoder, make_batch
 from t1_vectorstore.training.configs import Contrastive, Stage
 from t1_vectorstore.training.examples import Example, TrainingData
+from t1_vectorstore.training.packing import PackedSequences, PromptEncoder, TokenSequence, pack
 from t1_vectorstore.types import Vectors
 
-SKIPS = 3
+MAX_SKIPS = 3
+"""Largest number of position gaps in a sequence."""
 
 
-class Draw:
-    """Draws examples: so many of all of them, or so many of each part."""
+class ExampleSampler:
+    """Samples a number of examples for each step, from all examples or from each part of the data."""
 
     def __init__(
         self, examples: Sequence[Example], counts: int | Mapping[str, int], seed: int, *, what: str = "examples"
     ) -> None:
-        """Group the examples by part.
-
-        Args:
-            examples: To draw from.
-            counts: How many.
-            seed: Of the draws.
-            what: The examples are, for messages.
+        """Group the examples by part; ``counts`` is the number per step, in total or for each part.
 
         Raises:
-            ValueError: There is no example, or none of a part that is asked for.
+            ValueError: There are no examples, called ``what`` in the message, or none of a part in ``counts``.
         """
         self._seed = seed
         parts: dict[str | None, list[Example]] = defaultdict(list)
@@ -44,55 +41,125 @@ class Draw:
         if isinstance(counts, int):
             self._pools = [(list(examples), counts)]
         else:
-            if unknown := sorted(set(counts) - {part for part in parts if part}):
-                known = ", ".join(sorted(part for part in parts if part)) or "none"
-                raise ValueError(f"the data has no part {unknown[0]!r} of {what}; its parts of them are: {known}")
+            known = sorted(part for part in parts if part)
+            if unknown := sorted(set(counts) - set(known)):
+                names = ", ".join(known) or "none"
+                raise ValueError(f"the data has no part {unknown[0]!r} of {what}; the parts are: {names}")
             self._pools = [(parts[part], count) for part, count in counts.items()]
 
     def __call__(self, step: int) -> tuple[list[Example], random.Random]:
-        """Return the step's examples, and the generator for its other choices."""
+        """Return a step's examples, and the random generator for the step's other choices."""
         rng = random.Random(f"{self._seed}/{step}")
         return [rng.choice(pool) for pool, count in self._pools for _ in range(count)], rng
 
-    def all(self, steps: int) -> list[Example]:
-        """Return each example that is drawn in any of the first steps, once."""
+    def distinct(self, steps: int) -> list[Example]:
+        """Return every example of the first ``steps`` steps once."""
         return list({id(example): example for step in range(steps) for example in self(step)[0]}.values())
 
 
-class Steps(torch.utils.data.Dataset[Batch]):
-    """Item *i* is the batch of step *i* of one process; deterministic in the seed and *i*.
+@dataclass(frozen=True)
+class TrainingBatch:
+    """One training step of one process: Q queries and D documents.
 
-    With several processes each takes items of its own, so there are as many items as steps times processes.
+    Attributes:
+        passes: Queries, then documents; each item is packed for one forward pass.
+        queries: Number of queries, Q.
+        positives: Index of each query's positive among the documents (Q,).
+        documents: Number of each document in the corpus (D,), the same in all processes.
+        relevant: Corpus numbers of all relevant documents of each query (Q, P), padded with -1.
+        teacher: Teacher's cosines (Q, D).
+    """
+
+    passes: tuple[PackedSequences, ...]
+    queries: int
+    positives: Tensor
+    documents: Tensor
+    relevant: Tensor
+    teacher: Tensor | None = None
+
+    def to(self, device: torch.device | str, **_: object) -> TrainingBatch:
+        """Copy to another device."""
+        tensors: dict[str, Any] = {
+            name: value.to(device) for name, value in vars(self).items() if isinstance(value, Tensor)
+        }
+        return replace(self, passes=tuple(packed.to(device) for packed in self.passes), **tensors)
+
+
+def make_batch(
+    queries: Sequence[TokenSequence],
+    targets: Sequence[int],
+    relevant: Sequence[Sequence[int]],
+    documents: Mapping[int, TokenSequence],
+    *,
+    pass_size: int | None = None,
+    teacher: Tensor | None = None,
+) -> TrainingBatch:
+    """Assemble a batch.
+
+    Args:
+        queries: Encoded queries.
+        targets: Corpus number of each query's positive.
+        relevant: Corpus numbers of all relevant documents of each query.
+        documents: Encoded documents by corpus number: every target, and further negatives.
+        pass_size: Number of sequences per forward pass; all by default.
+        teacher: Teacher's cosines (Q, D).
+    """
+    rows = {number: row for row, number in enumerate(documents)}
+    sequences = [*queries, *documents.values()]
+    pass_size = pass_size or len(sequences)
+    width = max(len(numbers) for numbers in relevant)
+    return TrainingBatch(
+        tuple(pack(sequences[start : start + pass_size]) for start in range(0, len(sequences), pass_size)),
+        len(queries),
+        torch.tensor([rows[number] for number in targets]),
+        torch.tensor(list(documents)),
+        torch.tensor([[*numbers, *[-1] * (width - len(numbers))] for numbers in relevant]),
+        teacher,
+    )
+
+
+class TeacherScores:
+    """A teacher's embeddings of the documents and queries of a stage."""
+
+    def __init__(self, documents: Vectors, numbers: Sequence[int], queries: Vectors, texts: Sequence[str]) -> None:
+        """Store unit vectors (n, dim) of the documents with these corpus numbers and the queries with these texts."""
+        self._documents, self._queries = documents, queries
+        self._document_rows = {number: row for row, number in enumerate(numbers)}
+        self._query_rows = {text: row for row, text in enumerate(texts)}
+
+    def __call__(self, examples: Sequence[Example], documents: Sequence[int]) -> Tensor:
+        """Return the cosines (Q, D) of queries and documents; the rows of queries that the teacher skips are NaN."""
+        cosines = np.full((len(examples), len(documents)), np.nan, np.float32)
+        taught = [row for row, example in enumerate(examples) if example.query in self._query_rows]
+        queries = self._queries[[self._query_rows[examples[row].query] for row in taught]]
+        cosines[taught] = queries @ self._documents[[self._document_rows[number] for number in documents]].T
+        return torch.from_numpy(cosines)
+
+
+class TrainingBatches(torch.utils.data.Dataset[TrainingBatch]):
+    """The batches of a stage. Item *i* depends on the seed and *i* only.
+
+    Each process trains on items of its own, so there are ``steps * processes`` items.
     """
 
     def __init__(
         self,
         data: TrainingData,
-        encoder: Encoder,
+        encoder: PromptEncoder,
         stage: Stage,
         *,
         thinks: bool,
         seed: int,
         processes: int = 1,
         counts: int | Mapping[str, int] | None = None,
-        teacher: Teacher | None = None,
+        teacher: TeacherScores | None = None,
     ) -> None:
-        """Make ready to draw.
-
-        Args:
-            data: The corpus and the examples.
-            encoder: Of the model's prompts.
-            stage: How many of what.
-            thinks: False leaves all thoughts out.
-            seed: Of the run.
-            processes: That train together.
-            counts: In place of the stage's ``queries``.
-            teacher: Whose cosines are handed through.
+        """Prepare the sampler. ``thinks=False`` leaves out all thoughts; ``counts`` replaces the stage's ``queries``.
 
         Raises:
-            ValueError: There is no example of a part that is asked for.
+            ValueError: There are no examples of a part in ``counts``.
         """
-        self._draw = Draw(data.examples, stage.queries if counts is None else counts, seed)
+        self._sample = ExampleSampler(data.examples, stage.queries if counts is None else counts, seed)
         self._texts = list(data.documents.values())
         self._numbers = {name: number for number, name in enumerate(data.documents)}
         self._encoder, self._stage, self._thinks, self._teacher = encoder, stage, thinks, teacher
@@ -101,69 +168,42 @@ class Steps(torch.utils.data.Dataset[Batch]):
     def __len__(self) -> int:
         return self._length
 
-    def __getitem__(self, index: int) -> Batch:
+    def __getitem__(self, index: int) -> TrainingBatch:
+        # The order of the random choices is fixed: another order would change every trained model.
         stage = self._stage
-        examples, rng = self._draw(index)
+        examples, rng = self._sample(index)
+        # 1. Which queries think, and which of their relevant documents is the positive.
         share = stage.think_share if self._thinks else 0.0
         thoughts = [example.thought if rng.random() < share else None for example in examples]
         targets = [self._numbers[rng.choice(example.positives)] for example in examples]
+        # 2. The documents: every positive, and hard negatives of some queries.
         numbers = dict.fromkeys(targets)
         for example in examples:
             if example.negatives and rng.random() < stage.negatives_share:
                 chosen = rng.sample(example.negatives, min(stage.negatives, len(example.negatives)))
                 numbers.update(dict.fromkeys(self._numbers[name] for name in chosen))
         documents = dict(zip(numbers, self._encoder.documents([self._texts[n] for n in numbers]), strict=True))
-        asked = [leave_words_out(example.query, stage.word_dropout, rng) for example in examples]
-        queries = self._encoder.queries(asked, thoughts)
+        # 3. The queries, with word dropout and position gaps.
+        texts = [drop_words(example.query, stage.word_dropout, rng) for example in examples]
+        queries = self._encoder.queries(texts, thoughts)
         if stage.skip:
-            queries = [replace(tokens, skips=_skips(len(tokens.ids), stage.skip, rng)) for tokens in queries]
+            queries = [replace(query, skips=_position_gaps(len(query.ids), stage.skip, rng)) for query in queries]
         return make_batch(
             queries,
             targets,
             [[self._numbers[name] for name in example.positives] for example in examples],
             documents,
-            at_once=stage.at_once if isinstance(stage, Contrastive) else None,
+            pass_size=stage.at_once if isinstance(stage, Contrastive) else None,
             teacher=self._teacher(examples, list(numbers)) if self._teacher else None,
         )
 
 
-def leave_words_out(text: str, share: float, rng: random.Random) -> str:
-    """The text without a share of its words; the whole of it where none would be left."""
+def drop_words(text: str, share: float, rng: random.Random) -> str:
+    """Leave out a random share of the words of a text. Return the whole text if no word would be left."""
     if not share:
         return text
     return " ".join(word for word in text.split() if rng.random() >= share) or text
 
 
-def _skips(length: int, most: int, rng: random.Random) -> tuple[tuple[int, int], ...]:
-    """Draw up to three places where positions are left out."""
-    return tuple((rng.randrange(length), rng.randint(1, most)) for _ in range(rng.randint(0, SKIPS)))
-
-
-class Teacher:
-    """A teacher's vectors of the documents and queries that a stage meets."""
-
-    def __init__(self, documents: Vectors, numbers: Sequence[int], queries: Vectors, texts: Sequence[str]) -> None:
-        """Keep (n, dim) unit vectors of the documents with these numbers, and of the queries with these texts."""
-        self._documents, self._queries = documents, queries
-        self._document_rows = {number: row for row, number in enumerate(numbers)}
-        self._rows = {text: row for row, text in enumerate(texts)}
-
-    def __call__(self, examples: Sequence[Example], documents: Sequence[int]) -> torch.Tensor:
-        """Cosines (Q, D) of the examples' queries and the documents with these numbers; NaN where it is not asked."""
-        cosines = np.full((len(examples), len(documents)), np.nan, np.float32)
-        taught = [at for at, example in enumerate(examples) if example.query in self._rows]
-        queries = self._queries[[self._rows[examples[at].query] for at in taught]]
-        found = self._documents[[self._document_rows[number] for number in documents]]
-        cosines[taught] = queries @ found.T
-        return torch.from_numpy(cosines)
-
-
-def with_negatives(data: TrainingData, negatives: Mapping[str, Sequence[str]]) -> TrainingData:
-    """The same data with other negatives, by query; a query that has none there keeps its own."""
-    examples = tuple(
-        replace(e, negatives=tuple(n for n in negatives[e.query] if n not in e.positives))
-        if negatives.get(e.query)
-        else e
-        for e in data.examples
-    )
-    return TrainingData(data.documents, examples)
+def _position_gaps(length: int, max_size: int, rng: random.Random) -> tuple[tuple[int, int], ...]:
+    return tuple((rng.randrange(length), rng.randint(1, max_size)) for _ in range(rng.randint(0, MAX_SKIPS)))

@@ -1,4 +1,4 @@
-"""What would stop a run later on, found before its first step: an hour of training is not to end at a typo."""
+"""Checks that run before the first step, so that a mistake in the recipe or the data does not end a long run."""
 
 from __future__ import annotations
 
@@ -7,74 +7,64 @@ from pathlib import Path
 
 from t1_vectorstore.checkpoints.checkpoint import Checkpoint
 from t1_vectorstore.embedding.prompts import Prompter
+from t1_vectorstore.training.batches import ExampleSampler
 from t1_vectorstore.training.configs import Grpo, Recipe
-from t1_vectorstore.training.examples import Example, TrainingData, thoughtful
+from t1_vectorstore.training.examples import Example, TrainingData
+from t1_vectorstore.training.packing import PromptEncoder
+from t1_vectorstore.training.supervised import probe_examples
 
 
 def check_data(recipe: Recipe, data: TrainingData, source: Path) -> None:
-    """Find what any stage lacks in the data.
+    """Check that the data has what every stage needs.
 
     Raises:
-        CorpusError: A split to be probed is missing or malformed.
-        ValueError: A part is missing, or has no thoughts where they are needed; documents to be found are left out.
+        CorpusError: A probed split is missing or malformed.
+        ValueError: A part is missing, or lacks thoughts that a stage needs; or the index lacks relevant documents.
     """
-    from t1_vectorstore.training.batches import Draw
-    from t1_vectorstore.training.supervised import probe_examples
-
     for stage in recipe.stages:
-        Draw(data.examples, stage.queries, recipe.seed)
+        ExampleSampler(data.examples, stage.queries, recipe.seed)
         if recipe.thinks:
             probe_examples(stage, source, data)
         if isinstance(stage, Grpo):
             if stage.replay:
-                Draw(thoughtful(data).examples, stage.replay_queries, recipe.seed, what="examples with a thought")
-            asked = drawn_from(data.examples, stage.queries)
-            wanted = (name for example in asked for name in example.positives)
+                thoughts = data.with_thoughts().examples
+                ExampleSampler(thoughts, stage.replay_queries, recipe.seed, what="examples with a thought")
+            wanted = (name for e in _used_examples(data.examples, stage.queries) for name in e.positives)
             if outside := next((name for name in wanted if not name.startswith(stage.within)), None):
-                raise ValueError(
-                    f"within={stage.within!r} leaves out {outside!r}, which a query of the stage should find"
-                )
+                raise ValueError(f"within={stage.within!r} excludes {outside!r}, a positive of a query of the stage")
 
 
 def check_model(recipe: Recipe, data: TrainingData, start: Path) -> None:
-    """Find what does not fit the checkpoint that the recipe begins with.
+    """Check that the thoughts and the reward suit the initial checkpoint.
 
     Raises:
-        TrainingFailed: A thought is longer than the model may think.
-        ValueError: A reward for short thoughts that none can get.
+        TrainingFailed: A thought exceeds the thought budget.
+        ValueError: The length penalty would never apply.
     """
-    from t1_vectorstore.training.batching import Encoder
-
     if not recipe.thinks:
         return
-    encoder = Encoder(Prompter.load(Checkpoint.load(start)))
+    encoder = PromptEncoder(Prompter.load(Checkpoint.load(start)))
     budget = encoder.prompter.spec.decoding.max_tokens
     for stage in recipe.stages:
         if isinstance(stage, Grpo) and stage.reward.length and budget <= stage.reward.free_tokens:
             raise ValueError(
-                f"free_tokens={stage.reward.free_tokens} leaves nothing of the budget of {budget} tokens for a thought "
-                "to penalise"
+                f"free_tokens={stage.reward.free_tokens} leaves nothing to penalise: it must be below the thought "
+                f"budget of {budget} tokens"
             )
-    seen: set[str] = set()
-    for example in _trained(recipe, data.examples):
-        thought = example.thought
-        # A token stands for one byte at least: most thoughts need not be cut into tokens to see that they fit.
-        if thought is None or thought in seen or len(thought.encode()) <= budget:
+    checked: set[str] = set()
+    for stage in recipe.stages:
+        if isinstance(stage, Grpo) and not stage.replay:
             continue
-        seen.add(thought)
-        encoder.thought(thought)
+        counts = stage.replay_queries if isinstance(stage, Grpo) else stage.queries
+        for example in _used_examples(data.examples, counts):
+            thought = example.thought
+            # A token is at least one byte, so a thought with few bytes fits without being tokenized.
+            if thought is not None and thought not in checked and len(thought.encode()) > budget:
+                checked.add(thought)
+                encoder.thought(thought)
 
 
-def drawn_from(examples: Sequence[Example], counts: int | Mapping[str, int]) -> Iterator[Example]:
-    """The examples that a stage with these counts may draw."""
+def _used_examples(examples: Sequence[Example], counts: int | Mapping[str, int]) -> Iterator[Example]:
+    """Return the examples that a stage with these counts may sample."""
     parts = None if isinstance(counts, int) else {part for part, count in counts.items() if count}
     return (example for example in examples if parts is None or example.part in parts)
-
-
-def _trained(recipe: Recipe, examples: Sequence[Example]) -> Iterator[Example]:
-    """The examples whose thoughts are trained on by any stage; some of them more than once."""
-    for stage in recipe.stages:
-        if not isinstance(stage, Grpo):
-            yield from drawn_from(examples, stage.queries)
-        elif stage.replay:
-            yield from drawn_from(examples, stage.replay_queries)

@@ -1,4 +1,4 @@
-"""The model that a recipe begins with: made from scratch, or a checkpoint."""
+"""The initial model of a recipe: a new one, or a checkpoint."""
 
 from __future__ import annotations
 
@@ -11,69 +11,76 @@ import torch
 
 from t1_vectorstore.checkpoints.checkpoint import Checkpoint
 from t1_vectorstore.errors import CheckpointError
-from t1_vectorstore.training import model as models
-from t1_vectorstore.training.configs import NewModel, OldModel, Recipe
+from t1_vectorstore.training.configs import NewModel, PretrainedModel, Recipe
 from t1_vectorstore.training.examples import TrainingData
-from t1_vectorstore.training.tokenizer import cut_wordpieces, specification, train_tokenizer
+from t1_vectorstore.training.model import load_checkpoint, save_checkpoint
+from t1_vectorstore.training.tokenizer import new_spec, prune_wordpieces, train_tokenizer
 
 log = logging.getLogger(__name__)
-FEW = 40_000
-"""Examples that the vocabulary is made from."""
-EVEN = 0.2
-"""Weight of the norms of queries and keys with which random ones attend to everything about equally."""
+VOCABULARY_EXAMPLES = 40_000
+"""Approximate number of examples that the vocabulary is made from."""
+UNIFORM_NORM = 0.2
+"""Weight of the query and key norms with which random projections attend to all positions about equally."""
 
 
-def begin(recipe: Recipe, data: TrainingData, folder: Path) -> None:
-    """Write the checkpoint that the first stage trains on.
+def write_initial_model(recipe: Recipe, data: TrainingData, folder: Path) -> None:
+    """Write the checkpoint that the first stage starts from.
 
     Raises:
-        CheckpointError: A checkpoint that cannot be trained on.
+        CheckpointError: The recipe's checkpoint cannot be trained.
         ValueError: Sizes or word pieces that do not fit together.
     """
-    if isinstance(recipe.model, OldModel):
-        model, tokenizer, spec = models.load(Checkpoint.load(recipe.model.path).path)
-        if recipe.model.decoding is not None:
-            spec = spec.model_copy(update={"decoding": recipe.model.decoding})
-        if not recipe.thinks and spec.thinks:
-            plain = spec.query_prompt if spec.query_prompt_no_think is None else spec.query_prompt_no_think
-            spec = spec.model_copy(update={"thinks": False, "query_prompt": plain})
-        if recipe.thinks and not spec.thinks:
-            raise CheckpointError(f"{recipe.model.path} does not think: set thinks: false, or begin with another model")
-        models.save(model, tokenizer, spec, folder)
+    if isinstance(recipe.model, PretrainedModel):
+        _copy_pretrained(recipe.model, recipe.thinks, folder)
         return
     new = recipe.model
     if new.hidden % new.heads or new.heads % new.key_value_heads:
-        raise ValueError(f"hidden={new.hidden} must be a multiple of heads={new.heads}, and those of key_value_heads")
+        raise ValueError(
+            f"hidden={new.hidden} must be a multiple of heads={new.heads}, and heads of "
+            f"key_value_heads={new.key_value_heads}"
+        )
     if new.begin_as_mean and new.heads != new.key_value_heads:
         raise ValueError(
-            f"begin_as_mean needs as many key_value_heads as heads={new.heads}, got {new.key_value_heads}: "
-            "fewer cannot hand on a whole embedding"
+            f"begin_as_mean needs as many key_value_heads as heads={new.heads}, got {new.key_value_heads}: with fewer, "
+            "attention cannot pass on a whole embedding"
         )
     torch.manual_seed(recipe.seed)
     if new.wordpieces is None:
-        tokenizer = train_tokenizer(_texts(data), new.vocabulary)
+        tokenizer = train_tokenizer(_vocabulary_texts(data), new.vocabulary)
         model = _qwen3(new, tokenizer)
     else:
-        tokenizer, old = cut_wordpieces(new.wordpieces, _texts(data), new.vocabulary)
+        tokenizer, source_ids = prune_wordpieces(new.wordpieces, _vocabulary_texts(data), new.vocabulary)
         model = _qwen3(new, tokenizer)
-        _take_embeddings(model, new.wordpieces, old)
+        _copy_embeddings(model, new.wordpieces, source_ids)
     if new.begin_as_mean:
-        _begin_as_mean(model)
-    log.info("a new model of %d parameters, %d tokens", model.num_parameters(), len(tokenizer))
-    models.save(model, tokenizer, specification(thinks=recipe.thinks, thought_tokens=new.thought_tokens), folder)
+        _init_mean_pooling(model)
+    log.info("created a model with %d parameters and %d tokens", model.num_parameters(), len(tokenizer))
+    save_checkpoint(model, tokenizer, new_spec(thinks=recipe.thinks, thought_tokens=new.thought_tokens), folder)
 
 
-def _texts(data: TrainingData) -> Iterator[str]:
-    """What the vocabulary is made from: every document, and examples evenly taken from the whole file."""
+def _copy_pretrained(pretrained: PretrainedModel, thinks: bool, folder: Path) -> None:
+    model, tokenizer, spec = load_checkpoint(Checkpoint.load(pretrained.path).path)
+    if pretrained.decoding is not None:
+        spec = spec.model_copy(update={"decoding": pretrained.decoding})
+    if thinks and not spec.thinks:
+        raise CheckpointError(f"{pretrained.path} does not think: set thinks: false, or start from another model")
+    if spec.thinks and not thinks:
+        prompt = spec.query_prompt if spec.query_prompt_no_think is None else spec.query_prompt_no_think
+        spec = spec.model_copy(update={"thinks": False, "query_prompt": prompt})
+    save_checkpoint(model, tokenizer, spec, folder)
+
+
+def _vocabulary_texts(data: TrainingData) -> Iterator[str]:
+    """Yield every document, and examples from the whole file at even intervals."""
     yield from data.documents.values()
-    for example in data.examples[:: max(1, len(data.examples) // FEW)]:
+    for example in data.examples[:: max(1, len(data.examples) // VOCABULARY_EXAMPLES)]:
         yield example.query
         if example.thought:
             yield example.thought
 
 
 def _qwen3(new: NewModel, tokenizer: Any) -> Any:  # noqa: ANN401 - transformers'
-    """Initialise a Qwen3 model with tied embeddings, in float32."""
+    """Create a Qwen3 model with tied embeddings, in float32."""
     from transformers import Qwen3Config, Qwen3ForCausalLM
 
     config = Qwen3Config(
@@ -93,35 +100,36 @@ def _qwen3(new: NewModel, tokenizer: Any) -> Any:  # noqa: ANN401 - transformers
     return Qwen3ForCausalLM(config)  # type: ignore[no-untyped-call]
 
 
-def _take_embeddings(model: Any, folder: Path, old: list[int | None]) -> None:  # noqa: ANN401 - transformers'
+def _copy_embeddings(model: Any, folder: Path, source_ids: list[int | None]) -> None:  # noqa: ANN401 - transformers'
+    """Copy another model's embeddings, projected on their principal components if the model has fewer dimensions."""
     from safetensors.torch import load_file
 
     file = folder / "model.safetensors"
     tensors = load_file(file) if file.is_file() else {}
-    found = next((t for name, t in tensors.items() if name.endswith("embeddings.word_embeddings.weight")), None)
-    if found is None:
-        raise ValueError(f"{file} has no word embeddings, as the file of all-MiniLM-L6-v2 has")
+    source = next((t for name, t in tensors.items() if name.endswith("embeddings.word_embeddings.weight")), None)
+    if source is None:
+        raise ValueError(f"{file} has no word embeddings: use a BERT-like model such as all-MiniLM-L6-v2")
     weight = model.get_input_embeddings().weight
-    have, want = found.shape[1], weight.shape[1]
+    have, want = source.shape[1], weight.shape[1]
     if have < want:
         raise ValueError(f"the embeddings of {folder} have {have} dimensions: set hidden to {have} or less")
-    rows = [row for row, number in enumerate(old) if number is not None]
-    taken = found[[number for number in old if number is not None]].float()
+    rows = [row for row, number in enumerate(source_ids) if number is not None]
+    vectors = source[[number for number in source_ids if number is not None]].float()
     if have > want:
-        centred = taken - taken.mean(0)
-        taken = centred @ torch.linalg.eigh(centred.T @ centred).eigenvectors[:, -want:]
+        centred = vectors - vectors.mean(0)
+        vectors = centred @ torch.linalg.eigh(centred.T @ centred).eigenvectors[:, -want:]
     with torch.no_grad():
-        weight[rows] = taken
+        weight[rows] = vectors
 
 
-def _begin_as_mean(model: Any) -> None:  # noqa: ANN401 - transformers'
-    """Let the last layer's attention hand on the mean of what came before, and all else add nothing."""
+def _init_mean_pooling(model: Any) -> None:  # noqa: ANN401 - transformers'
+    """Make the last layer's attention average the tokens before it, and everything else add nothing."""
     *_, last = layers = model.get_decoder().layers
     with torch.no_grad():
         for layer in layers:
             layer.self_attn.o_proj.weight.zero_()
             layer.mlp.down_proj.weight.zero_()
-        for even in (last.self_attn.q_norm, last.self_attn.k_norm):
-            even.weight.fill_(EVEN)
+        for norm in (last.self_attn.q_norm, last.self_attn.k_norm):
+            norm.weight.fill_(UNIFORM_NORM)
         torch.nn.init.eye_(last.self_attn.v_proj.weight)
         torch.nn.init.eye_(last.self_attn.o_proj.weight)

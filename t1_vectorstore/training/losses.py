@@ -1,6 +1,6 @@
 """The losses of stages 1 and 2 as pure functions of tensors.
 
-Shapes: Q queries, D documents, N predicted tokens, V vocabulary. Vectors are L2-normalised by the caller.
+Shapes: Q queries, D documents, N predicted tokens, V vocabulary entries. Callers L2-normalise the vectors.
 """
 
 from __future__ import annotations
@@ -10,34 +10,49 @@ from torch.nn import functional
 
 
 def language_model_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Mean cross-entropy in nats of the next tokens; zero, with gradients of zero, if there are none.
+    """Return the mean cross-entropy of the next tokens, in nats; without tokens a zero that has gradients.
 
     Args:
-        logits: (N, V), the prediction *of* each label, not at it.
-        labels: (N,), token ids.
+        logits: Predictions (N, V) of the labels: row *i* is computed at the token before label *i*.
+        labels: Token ids (N,).
     """
     if labels.numel() == 0:
         return logits.float().sum()
     return functional.cross_entropy(logits.float(), labels)
 
 
+def ignored_documents(relevant: Tensor, documents: Tensor, positives: Tensor) -> Tensor:
+    """Return which documents are not negatives of a query, because they are relevant but not its positive.
+
+    Args:
+        relevant: Corpus numbers of each query's relevant documents (Q, P), padded with -1.
+        documents: Corpus number of each document (D,).
+        positives: Index of each query's positive among the documents (Q,).
+
+    Returns:
+        Boolean tensor (Q, D).
+    """
+    ignored = (relevant[:, :, None] == documents).any(1)
+    return ignored.scatter_(1, positives[:, None], False)
+
+
 def info_nce(
     queries: Tensor, documents: Tensor, positives: Tensor, temperature: float, ignored: Tensor | None = None
 ) -> Tensor:
-    """Mean cross-entropy of picking each query's positive among all documents.
+    """Return the mean cross-entropy of choosing each query's positive among all documents.
 
     Args:
-        queries: (Q, dim).
-        documents: (D, dim), each document once, so that no positive is its own negative.
-        positives: (Q,), row of the positive in ``documents``.
-        temperature: Divides the cosines; above zero.
-        ignored: (Q, D), true where a document is no negative of a query: another right one.
+        queries: Query vectors (Q, dim).
+        documents: Vectors of distinct documents (D, dim).
+        positives: Index of each query's positive in ``documents`` (Q,).
+        temperature: Divisor of the cosines, above zero.
+        ignored: True where a document is not a negative of a query (Q, D).
 
     Raises:
         ValueError: ``temperature`` is not positive.
     """
     if temperature <= 0:
-        raise ValueError(f"temperature must be positive, got {temperature!r}: 0.05 is usual")
+        raise ValueError(f"temperature must be positive, got {temperature!r}: 0.05 is a usual value")
     scores = queries.float() @ documents.float().T / temperature
     if ignored is not None:
         scores = scores.masked_fill(ignored, float("-inf"))
@@ -47,34 +62,32 @@ def info_nce(
 def triplet_margin(
     queries: Tensor, documents: Tensor, positives: Tensor, margin: float, ignored: Tensor | None = None
 ) -> Tensor:
-    """Mean of how far each query's hardest negative comes within ``margin`` (in cosine) of its positive.
+    """Return the mean triplet loss with each query's hardest negative; ``margin`` is a difference of cosines.
 
-    Args: as for :func:`info_nce`; zero if there is one document only.
+    The arguments are those of :func:`info_nce`. A single document gives zero.
     """
     if documents.shape[0] < 2:
         return queries.new_zeros(())
     scores = queries.float() @ documents.float().T
-    own = scores.gather(1, positives[:, None])[:, 0]
-    others = scores.scatter(1, positives[:, None], float("-inf"))
+    positive = scores.gather(1, positives[:, None])[:, 0]
+    negatives = scores.scatter(1, positives[:, None], float("-inf"))
     if ignored is not None:
-        others = others.masked_fill(ignored, float("-inf"))
-    return functional.relu(margin - own + others.amax(dim=1)).mean()
+        negatives = negatives.masked_fill(ignored, float("-inf"))
+    return functional.relu(margin - positive + negatives.amax(dim=1)).mean()
 
 
 def distillation(queries: Tensor, documents: Tensor, teacher: Tensor, temperature: float) -> Tensor:
-    """Mean Kullback-Leibler divergence of a query's distribution over the documents from its teacher's.
+    """Return the mean KL divergence of each query's distribution over the documents from the teacher's.
 
     Args:
-        queries: (Q, dim).
-        documents: (D, dim).
-        teacher: (Q, D), the teacher's cosines; rows of NaN are left out.
-        temperature: Divides both sides' cosines; above zero.
+        queries: Query vectors (Q, dim).
+        documents: Document vectors (D, dim).
+        teacher: Teacher's cosines (Q, D); rows of NaN are left out.
+        temperature: Divisor of both sides' cosines, above zero.
     """
     taught = teacher[:, 0].isfinite()
     if not taught.any():
         return queries.new_zeros(())
-    queries, teacher = queries[taught], teacher[taught]
-    own = (queries.float() @ documents.float().T / temperature).log_softmax(-1)
-    return functional.kl_div(
-        own, (teacher.float() / temperature).log_softmax(-1), log_target=True, reduction="batchmean"
-    )
+    scores = (queries[taught].float() @ documents.float().T / temperature).log_softmax(-1)
+    target = (teacher[taught].float() / temperature).log_softmax(-1)
+    return functional.kl_div(scores, target, log_target=True, reduction="batchmean")

@@ -1,118 +1,229 @@
-"""Stages 1 and 2: from a checkpoint to a checkpoint, on examples."""
+"""Stages 1 and 2 on transformers' Trainer: supervised training on examples, from a checkpoint to a checkpoint."""
 
 from __future__ import annotations
 
-import logging
+import math
+from collections import defaultdict
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+from transformers import Trainer, TrainingArguments
 
 from t1_vectorstore.embedding.prompts import Prompter
-from t1_vectorstore.training import model as models
-from t1_vectorstore.training import trainer_options
-from t1_vectorstore.training.batches import Draw, Steps, Teacher, with_negatives
-from t1_vectorstore.training.batching import Encoder, Packed, pack
+from t1_vectorstore.errors import TrainingFailed
+from t1_vectorstore.training import losses, mining
+from t1_vectorstore.training.batches import ExampleSampler, TeacherScores, TrainingBatch, TrainingBatches
 from t1_vectorstore.training.configs import Contrastive, Sft, Stage
+from t1_vectorstore.training.distributed import gather_documents, is_main_process, process_count
 from t1_vectorstore.training.examples import Example, TrainingData, read_split
-from t1_vectorstore.training.trainer import Probes, T1Trainer
+from t1_vectorstore.training.model import T1ForTraining, load_checkpoint, save_checkpoint
+from t1_vectorstore.training.packing import PackedSequences, PromptEncoder, pack
+from t1_vectorstore.training.trainer import ThoughtProbes, check_memory, lora_config, run_trainer, training_arguments
 
-log = logging.getLogger(__name__)
+WEIGHTS_FILE = "trained.pt"
 
 
 def train(stage: Sft | Contrastive, start: Path, data: TrainingData, source: Path, out: Path, seed: int) -> None:
-    """Train, and write the model to ``out/model``.
+    """Train a stage and write the model to ``out/model``.
 
     Args:
-        stage: What to do.
-        start: The checkpoint to begin with.
-        data: The corpus and the training examples.
-        source: The folder of the data, for the splits that are probed.
-        out: Folder of the stage; what it holds of an earlier run is continued.
-        seed: Of the run.
+        stage: Configuration of the stage.
+        start: Checkpoint to start from.
+        data: Corpus and training examples.
+        source: Data folder, for the probed splits.
+        out: Folder of the stage; an interrupted run in it is continued.
+        seed: Seed of the run.
 
     Raises:
-        TrainingFailed: The run cannot go on.
-        CheckpointError, CorpusError, ValueError: What it is to begin with does not fit.
+        TrainingFailed: The training cannot continue.
+        CheckpointError, CorpusError, ValueError: The checkpoint or the data cannot be used.
     """
-    from transformers import TrainingArguments
-
     # 1. The model.
-    language_model, tokenizer, spec = models.load(start)
-    encoder = Encoder(Prompter(tokenizer.backend_tokenizer, spec))
+    language_model, tokenizer, spec = load_checkpoint(start)
+    encoder = PromptEncoder(Prompter(tokenizer.backend_tokenizer, spec))
     if stage.gradient_checkpointing:
         language_model.gradient_checkpointing_enable({"use_reentrant": False})
     if stage.lora is not None:
         from peft import get_peft_model
 
         language_model.enable_input_require_grads()
-        language_model = get_peft_model(language_model, trainer_options.adapters(stage.lora, encoder.prompter.emb_id))
-    model = models.T1ForTraining(language_model, spec.truncate_dim)
-    trainer_options.check_memory(model)
+        language_model = get_peft_model(language_model, lora_config(stage.lora, encoder.prompter.emb_id))
+    model = T1ForTraining(language_model, spec.truncate_dim)
+    check_memory(model)
 
-    # 2. What each step sees.
+    # 2. The batches, with hard negatives and a teacher if the stage has them.
+    processes = process_count()
     teacher = None
-    processes = trainer_options.several_processes()
     if stage.teacher or isinstance(stage, Contrastive):
-        drawn = Draw(data.examples, stage.queries, seed).all(stage.steps * processes)
-        data, teacher = _harder(stage, start, data, drawn, out)
-    steps = Steps(data, encoder, stage, thinks=spec.thinks, seed=seed, processes=processes, teacher=teacher)
+        sampled = ExampleSampler(data.examples, stage.queries, seed).distinct(stage.steps * processes)
+        data, teacher = _add_negatives_and_teacher(stage, start, data, sampled, out)
+    batches = TrainingBatches(data, encoder, stage, thinks=spec.thinks, seed=seed, processes=processes, teacher=teacher)
 
-    # 3. Train, from the last checkpoint if there is one.
-    trainer = T1Trainer(
+    # 3. The training, from the last checkpoint if there is one.
+    trainer = SupervisedTrainer(
         stage=stage,
         model=model,
-        args=TrainingArguments(per_device_train_batch_size=1, **trainer_options.arguments(stage, out, seed)),
-        train_dataset=steps,
+        args=TrainingArguments(per_device_train_batch_size=1, **training_arguments(stage, out, seed)),
+        train_dataset=batches,
     )
     probes = probe_packs(stage, source, data, encoder) if spec.thinks else {}
-    trainer.add_callback(Probes(model, probes, stage.probe_every, trainer))
-    trainer_options.run(trainer, out)
+    trainer.add_callback(ThoughtProbes(model, probes, stage.probe_every, trainer))
+    run_trainer(trainer, stage, out)
 
-    # 4. Write the model.
-    if trainer_options.is_first():
-        models.save(merged(model.language_model), tokenizer, spec, out / "model")
-
-
-def merged(language_model: Any) -> Any:  # noqa: ANN401 - transformers'
-    """The model with its adapters, if it has some, worked into its weights."""
-    return language_model.merge_and_unload() if hasattr(language_model, "peft_config") else language_model
+    # 4. The trained model.
+    if is_main_process():
+        save_checkpoint(model.language_model, tokenizer, spec, out / "model")
 
 
 def probe_examples(stage: Stage, source: Path, data: TrainingData) -> dict[str, list[Example]]:
-    """The first examples of each probed split that have a thought.
+    """Return the first examples with thoughts of each probed split.
 
     Raises:
         CorpusError: A split is missing or malformed.
         ValueError: A split has no thoughts.
     """
-    found = {}
+    probes = {}
     for name in stage.probes:
         examples = [e for e in read_split(source, name, data.documents) if e.thought is not None][: stage.probe_queries]
         if not examples:
-            raise ValueError(f"the split {name!r} has no thoughts to probe: leave it out of probes")
-        found[name] = examples
-    return found
+            raise ValueError(f"the split {name!r} has no thoughts to probe: remove it from probes")
+        probes[name] = examples
+    return probes
 
 
-def probe_packs(stage: Stage, source: Path, data: TrainingData, encoder: Encoder) -> dict[str, Packed]:
-    """The same, packed; raises as :func:`probe_examples`."""
+def probe_packs(stage: Stage, source: Path, data: TrainingData, encoder: PromptEncoder) -> dict[str, PackedSequences]:
+    """Return the examples of :func:`probe_examples`, packed."""
     return {
         name: pack(encoder.queries([e.query for e in examples], [e.thought for e in examples]))
         for name, examples in probe_examples(stage, source, data).items()
     }
 
 
-def _harder(
-    stage: Sft | Contrastive, start: Path, data: TrainingData, drawn: Sequence[Example], out: Path
-) -> tuple[TrainingData, Teacher | None]:
-    """Mine negatives and read the teacher; both are kept in ``out``, so that a continued run has the same ones."""
-    from t1_vectorstore.training import mining
-
-    asked = TrainingData(data.documents, tuple(drawn))
+def _add_negatives_and_teacher(
+    stage: Sft | Contrastive, start: Path, data: TrainingData, sampled: Sequence[Example], out: Path
+) -> tuple[TrainingData, TeacherScores | None]:
+    """Mine hard negatives and embed with the teacher. Both results are kept in ``out`` for a continued run."""
+    used = TrainingData(data.documents, tuple(sampled))
     if isinstance(stage, Contrastive) and stage.mining is not None:
-        negatives = mining.mined(stage.mining, start, asked, out / mining.FILE)
-        data, asked = with_negatives(data, negatives), with_negatives(asked, negatives)
-    teacher = (
-        mining.read_teacher(stage.teacher, asked, stage.teacher_parts, out / mining.TEACHER) if stage.teacher else None
-    )
-    return data, teacher
+        negatives = mining.mine_negatives(stage.mining, start, used, out / mining.NEGATIVES_FILE)
+        data, used = data.with_negatives(negatives), used.with_negatives(negatives)
+    if not stage.teacher:
+        return data, None
+    return data, mining.embed_with_teacher(stage.teacher, used, stage.teacher_parts, out / mining.TEACHER_FILE)
+
+
+class SupervisedTrainer(Trainer):
+    """Trains a :class:`T1ForTraining` with the losses of stages 1 and 2."""
+
+    def __init__(self, *, stage: Sft | Contrastive, **options: Any) -> None:  # noqa: ANN401 - transformers'
+        """Create a trainer for a stage; the other arguments are those of transformers' Trainer."""
+        self.stage = stage
+        self._terms: dict[str, list[float]] = defaultdict(list)
+        super().__init__(data_collator=_single_item, **options)
+
+    def training_step(
+        self, model: torch.nn.Module, inputs: dict[str, Any], num_items_in_batch: Tensor | int | None = None
+    ) -> Tensor:
+        """Run one forward and backward pass, or several with cached gradients."""
+        batch = inputs["batch"].to(self.args.device)
+        model.train()
+        with self.compute_loss_context_manager():
+            loss = self._single_pass(model, batch) if len(batch.passes) == 1 else self._cached_passes(model, batch)
+        return loss.detach()
+
+    def _single_pass(self, model: torch.nn.Module, batch: TrainingBatch) -> Tensor:
+        [packed] = batch.passes
+        vectors, logits = model(packed)
+        lm = losses.language_model_loss(logits, packed.labels)
+        loss = self._check_finite(self._contrastive_loss(vectors, batch) + self.stage.lm_weight * lm, lm)
+        self.accelerator.backward(loss)
+        return loss
+
+    def _cached_passes(self, model: torch.nn.Module, batch: TrainingBatch) -> Tensor:
+        """Cache gradients (GradCache, arXiv:2101.06983): a large batch with the memory of a single pass.
+
+        The gradients equal those of one pass over the whole batch, because no parameter changes between the two
+        rounds and nothing in them is random.
+        """
+        # 1. All vectors without gradients, and the gradient of the loss with respect to them.
+        with torch.no_grad():
+            vectors = torch.cat([model(packed)[0] for packed in batch.passes])
+        vectors.requires_grad_()
+        contrastive = self._contrastive_loss(vectors, batch)
+        [gradients] = torch.autograd.grad(contrastive, vectors)
+        # 2. Each pass again, with the gradients of its vectors.
+        labels = sum(len(packed.predicted) for packed in batch.passes)
+        lm, start = vectors.new_zeros(()), 0
+        for number, packed in enumerate(batch.passes, 1):
+            rows = slice(start, start := start + len(packed.ends))
+            last = number == len(batch.passes)
+            with self.accelerator.no_sync(model) if not last else nullcontext():
+                again, logits = model(packed)
+                share = losses.language_model_loss(logits, packed.labels) * len(packed.predicted) / max(1, labels)
+                self.accelerator.backward((again * gradients[rows]).sum() + self.stage.lm_weight * share)
+            lm = lm + share.detach()
+        return self._check_finite(contrastive.detach() + self.stage.lm_weight * lm, lm)
+
+    def _contrastive_loss(self, vectors: Tensor, batch: TrainingBatch) -> Tensor:
+        """Return the weighted losses on vectors, with the documents of all processes as negatives."""
+        stage = self.stage
+        queries, own = vectors[: batch.queries], vectors[batch.queries :]
+        documents, numbers, first = gather_documents(own, batch.documents)
+        positives = batch.positives + first
+        ignored = losses.ignored_documents(batch.relevant, numbers, positives)
+        nce = losses.info_nce(queries, documents, positives, stage.temperature, ignored)
+        triplet = losses.triplet_margin(queries, documents, positives, stage.margin, ignored)
+        self._record(nce=nce, triplet=triplet)
+        loss = stage.info_nce_weight * nce + stage.triplet_weight * triplet
+        if batch.teacher is not None:
+            distillation = losses.distillation(queries, own, batch.teacher, stage.temperature)
+            self._record(distillation=distillation)
+            loss = loss + stage.teacher_weight * distillation
+        return loss
+
+    def _check_finite(self, loss: Tensor, lm: Tensor) -> Tensor:
+        self._record(lm=lm)
+        if not math.isfinite(value := loss.item()):
+            raise TrainingFailed(f"the loss is {value} at step {self.state.global_step}: lower the learning rate")
+        return loss
+
+    def _record(self, **values: Tensor) -> None:
+        for name, value in values.items():
+            self._terms[name].append(value.item())
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Log the metrics, with the mean of each loss term since the last report."""
+        if "loss" in logs:
+            logs |= {name: math.fsum(values) / len(values) for name, values in self._terms.items()}
+            self._terms.clear()
+        super().log(logs, start_time)
+
+    def _get_train_sampler(self, *_: Any) -> torch.utils.data.Sampler[int]:  # noqa: ANN401 - transformers'
+        """Keep the order: the number of a step determines its batch."""
+        return torch.utils.data.SequentialSampler(cast(TrainingBatches, self.train_dataset))
+
+    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:  # noqa: ANN401 - transformers'
+        """Save the trainable parameters; tied weights are saved once."""
+        folder = Path(output_dir or str(self.args.output_dir))
+        folder.mkdir(parents=True, exist_ok=True)
+        parameters = self.accelerator.unwrap_model(self.model).named_parameters()
+        torch.save({name: p.detach().cpu() for name, p in parameters if p.requires_grad}, folder / WEIGHTS_FILE)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:  # noqa: ANN401
+        state = torch.load(Path(resume_from_checkpoint) / WEIGHTS_FILE, map_location="cpu", weights_only=True)
+        parameters = dict(self.accelerator.unwrap_model(model or self.model).named_parameters())
+        if missing := sorted(name for name, p in parameters.items() if p.requires_grad and name not in state):
+            raise TrainingFailed(f"{resume_from_checkpoint} belongs to another run: it lacks the weights {missing[:2]}")
+        with torch.no_grad():
+            for name, value in state.items():
+                parameters[name].copy_(value)
+
+
+def _single_item(items: list[TrainingBatch]) -> dict[str, TrainingBatch]:
+    """Return the only item, which is a whole batch, in a mapping as the Trainer expects."""
+    [batch] = items
+    return {"batch": batch}

@@ -1,173 +1,155 @@
-"""Stages 1 and 2 on transformers' Trainer: what a step computes, what is logged, what stops a run."""
+"""What all stages share on top of transformers' Trainer: arguments, checkpoints, memory check, probes and logging."""
 
 from __future__ import annotations
 
-import math
-from collections import defaultdict
-from contextlib import nullcontext
+import logging
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
-from torch import Tensor
-from transformers import Trainer, TrainerCallback
+from transformers import PrinterCallback, ProgressCallback, Trainer, TrainerCallback
 
 from t1_vectorstore.errors import TrainingFailed
-from t1_vectorstore.training import losses
-from t1_vectorstore.training.batches import Steps
-from t1_vectorstore.training.batching import Batch, Packed
-from t1_vectorstore.training.configs import Contrastive, Sft
-from t1_vectorstore.training.distributed import gather
+from t1_vectorstore.training.configs import Lora, Stage
 from t1_vectorstore.training.model import T1ForTraining
 from t1_vectorstore.training.optimizers import make_optimizer
+from t1_vectorstore.training.packing import PackedSequences
 
-WEIGHTS = "trained.pt"
-
-
-class T1Trainer(Trainer):
-    """Trains a :class:`T1ForTraining` by the losses of a stage."""
-
-    def __init__(self, *, stage: Sft | Contrastive, **options: Any) -> None:  # noqa: ANN401 - transformers'
-        """Take a stage beside what transformers' Trainer takes."""
-        self.stage = stage
-        self._parts: dict[str, list[float]] = defaultdict(list)
-        collator: Any = _only
-        super().__init__(data_collator=collator, **options)
-
-    def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:  # noqa: ANN401 - transformers'
-        """The stage's optimizer."""
-        if self.optimizer is None:
-            trained: Any = self.model if model is None else model
-            self.optimizer = make_optimizer(trained, self.stage)
-        return self.optimizer
-
-    def training_step(  # type: ignore[override] # a step is a Batch, and no mapping
-        self, model: torch.nn.Module, inputs: Batch, num_items_in_batch: Tensor | int | None = None
-    ) -> Tensor:
-        """One forward and backward pass, or with several packs those of gradient caching."""
-        batch = inputs.to(self.args.device)
-        model.train()
-        with self.compute_loss_context_manager():
-            loss = self._whole(model, batch) if len(batch.passes) == 1 else self._cached(model, batch)
-        return loss.detach()
-
-    def _whole(self, model: torch.nn.Module, batch: Batch) -> Tensor:
-        [packed] = batch.passes
-        vectors, logits = model(packed)
-        lm = losses.language_model_loss(logits, packed.labels)
-        loss = self._checked(self._contrastive(vectors, batch) + self.stage.lm_weight * lm, lm)
-        self.accelerator.backward(loss)
-        return loss
-
-    def _cached(self, model: torch.nn.Module, batch: Batch) -> Tensor:
-        """Gradient caching (arXiv:2101.06983): the loss of all vectors, then each pack with its vectors' gradients.
-
-        The gradients are those of one pass over everything, since no parameter changes and nothing is random between
-        the two passes; the memory is that of one pack.
-        """
-        with torch.no_grad():
-            vectors = torch.cat([model(packed)[0] for packed in batch.passes])
-        vectors.requires_grad_()
-        contrastive = self._contrastive(vectors, batch)
-        [gradients] = torch.autograd.grad(contrastive, vectors)
-        labels = sum(len(packed.predicted) for packed in batch.passes)
-        lm, start = vectors.new_zeros(()), 0
-        for number, packed in enumerate(batch.passes, 1):
-            rows = slice(start, start := start + len(packed.ends))
-            last = number == len(batch.passes)
-            with self.accelerator.no_sync(model) if not last else nullcontext():
-                again, logits = model(packed)
-                share = losses.language_model_loss(logits, packed.labels) * len(packed.predicted) / max(1, labels)
-                self.accelerator.backward((again * gradients[rows]).sum() + self.stage.lm_weight * share)
-            lm = lm + share.detach()
-        return self._checked(contrastive.detach() + self.stage.lm_weight * lm, lm)
-
-    def _contrastive(self, vectors: Tensor, batch: Batch) -> Tensor:
-        """The losses on vectors, against the documents of all processes."""
-        stage = self.stage
-        queries, own = vectors[: batch.queries], vectors[batch.queries :]
-        documents, numbers, first = gather(own, batch.documents)
-        positives = batch.positives + first
-        ignored = (batch.relevant[:, :, None] == numbers).any(1)
-        ignored.scatter_(1, positives[:, None], False)
-        nce = losses.info_nce(queries, documents, positives, stage.temperature, ignored)
-        triplet = losses.triplet_margin(queries, documents, positives, stage.margin, ignored)
-        self._note(nce=nce, triplet=triplet)
-        loss = stage.info_nce_weight * nce + stage.triplet_weight * triplet
-        if batch.teacher is not None:
-            distilled = losses.distillation(queries, own, batch.teacher, stage.temperature)
-            self._note(distillation=distilled)
-            loss = loss + stage.teacher_weight * distilled
-        return loss
-
-    def _checked(self, loss: Tensor, lm: Tensor) -> Tensor:
-        self._note(lm=lm)
-        if not math.isfinite(value := loss.item()):
-            raise TrainingFailed(f"the loss is {value} at step {self.state.global_step}: lower the learning rate")
-        return loss
-
-    def _note(self, **values: Tensor) -> None:
-        for name, value in values.items():
-            self._parts[name].append(value.item())
-
-    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Add the means of the losses since the last time."""
-        if "loss" in logs:
-            logs |= {name: math.fsum(values) / len(values) for name, values in self._parts.items()}
-            self._parts.clear()
-        super().log(logs, start_time)
-
-    def _get_num_items_in_batch(self, *_: Any) -> None:  # noqa: ANN401 - transformers'
-        """A step is one batch, whose losses are means."""
-
-    def floating_point_ops(self, *_: Any) -> int:  # noqa: ANN401 - transformers'
-        """Not counted."""
-        return 0
-
-    def _get_train_sampler(self, *_: Any) -> torch.utils.data.Sampler[int]:  # noqa: ANN401 - transformers'
-        """In order: what a step draws is decided by its number."""
-        return torch.utils.data.SequentialSampler(cast(Steps, self.train_dataset))
-
-    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:  # noqa: ANN401 - transformers'
-        """Only what is trained, and what is shared between two places once."""
-        folder = Path(output_dir or str(self.args.output_dir))
-        folder.mkdir(parents=True, exist_ok=True)
-        torch.save(trained_weights(self.accelerator.unwrap_model(self.model)), folder / WEIGHTS)
-
-    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:  # noqa: ANN401
-        state = torch.load(Path(resume_from_checkpoint) / WEIGHTS, map_location="cpu", weights_only=True)
-        own = dict(self.accelerator.unwrap_model(model or self.model).named_parameters())
-        if missing := sorted(name for name, p in own.items() if p.requires_grad and name not in state):
-            raise TrainingFailed(f"{resume_from_checkpoint} lacks the weights {missing[:2]}: it is of another run")
-        with torch.no_grad():
-            for name, value in state.items():
-                own[name].copy_(value)
+log = logging.getLogger(__name__)
+STATE_FILE = "trainer_state.json"
+LOGGED = (
+    "loss",
+    "lm",
+    "nce",
+    "triplet",
+    "distill",
+    "replay",
+    "reward",
+    "exact",
+    "thoughts/",
+    "kl",
+    "grad",
+    "learning_rate",
+)
+"""Prefixes of the metrics that are logged as text; TensorBoard gets all of them."""
 
 
-def trained_weights(model: torch.nn.Module) -> dict[str, Tensor]:
-    """The parameters that are trained, by name."""
-    return {name: p.detach().cpu() for name, p in model.named_parameters() if p.requires_grad}
+def training_arguments(stage: Stage, folder: Path, seed: int) -> dict[str, Any]:
+    """Return the arguments of ``transformers.TrainingArguments``, or of a subclass, that all stages share."""
+    return {
+        "output_dir": str(folder),
+        "max_steps": stage.steps,
+        "learning_rate": stage.learning_rate,
+        "lr_scheduler_type": "cosine",
+        "warmup_steps": stage.warmup_steps,
+        "weight_decay": stage.weight_decay,
+        "max_grad_norm": stage.clip,
+        "bf16": stage.precision == "bf16",
+        "use_cpu": not torch.cuda.is_available(),
+        "gradient_checkpointing": False,  # enabled on the model itself: the Trainer sees only its wrapper
+        "seed": seed,
+        "logging_steps": stage.log_every,
+        "logging_first_step": True,
+        "report_to": "tensorboard",
+        "save_strategy": "steps",
+        "save_steps": stage.save_every,
+        "save_total_limit": 2,
+        "remove_unused_columns": False,
+        "ddp_find_unused_parameters": False,
+        "average_tokens_across_devices": False,
+        "disable_tqdm": True,
+    }
 
 
-class Probes(TrainerCallback):
-    """Counts exact thoughts on held-out splits, every so many steps and at the end."""
+def lora_config(lora: Lora, emb_id: int | None = None) -> Any:  # noqa: ANN401 - peft's
+    """Return peft's configuration of the adapters. With ``emb_id``, the emb token's embedding is trained too."""
+    from peft import LoraConfig
 
-    def __init__(self, model: T1ForTraining, splits: dict[str, Packed], every: int, trainer: Trainer) -> None:
-        """Probe ``model`` on packs of queries with their thoughts, by the name of their split."""
+    return LoraConfig(
+        r=lora.rank,
+        lora_alpha=lora.alpha,
+        target_modules=lora.targets if isinstance(lora.targets, str) else list(lora.targets),
+        trainable_token_indices=None if emb_id is None else [emb_id],
+        task_type="CAUSAL_LM",
+    )
+
+
+def check_memory(model: torch.nn.Module) -> None:
+    """Check that weights, gradients and optimizer states fit into memory.
+
+    Raises:
+        TrainingFailed: They do not fit.
+    """
+    import psutil
+
+    weights = sum(p.numel() for p in model.parameters())
+    trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    needed = 4 * weights + 12 * trainable  # float32; a gradient and AdamW's two moments
+    if torch.cuda.is_available():
+        free = torch.cuda.mem_get_info()[0]
+    else:
+        free = psutil.virtual_memory().available + 4 * weights  # the weights are already in memory
+    if needed > free:
+        raise TrainingFailed(
+            f"training needs {needed / 2**30:.1f} GiB for weights, gradients and optimizer alone, but only "
+            f"{free / 2**30:.1f} GiB are free: train adapters with lora: {{}}, or use a smaller model"
+        )
+
+
+def run_trainer(trainer: Any, stage: Stage, folder: Path) -> None:  # noqa: ANN401 - TRL's has no types
+    """Train to the last step, from the folder's last checkpoint if there is one.
+
+    Raises:
+        TrainingFailed: The loss is not finite, a step does not fit into memory, or the trainer stops the run.
+    """
+    trainer.optimizer = make_optimizer(trainer.model, stage)
+    trainer.remove_callback(PrinterCallback)
+    trainer.remove_callback(ProgressCallback)
+    trainer.add_callback(LogReporter())
+    if checkpoint := _last_checkpoint(folder):
+        log.info("continuing from %s", checkpoint)
+    try:
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    except (MemoryError, RuntimeError) as error:
+        gpu = isinstance(error, torch.OutOfMemoryError)
+        if gpu or isinstance(error, MemoryError) or "allocate memory" in str(error):
+            raise TrainingFailed(
+                f"a step does not fit into {'GPU ' if gpu else ''}memory: lower queries (or at_once), set "
+                "gradient_checkpointing: true, or train adapters with lora: {}"
+            ) from error
+        raise
+
+
+def _last_checkpoint(folder: Path) -> Path | None:
+    """Return the last complete checkpoint: the Trainer writes its state file last."""
+    found = [path for path in folder.glob("checkpoint-*") if (path / STATE_FILE).is_file()]
+    return max(found, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
+
+
+class ThoughtProbes(TrainerCallback):
+    """Logs the share of exact thoughts on held-out splits, at intervals and at the end."""
+
+    def __init__(self, model: T1ForTraining, splits: dict[str, PackedSequences], every: int, trainer: Trainer) -> None:
+        """Measure packed queries with thoughts, by the name of their split, every ``every`` steps."""
         self._model, self._splits, self._every, self._trainer = model, splits, every, trainer
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ANN401 - transformers'
-        """Probe, if it is time."""
+        """Measure the splits if this step is due."""
         if self._splits and (state.global_step % self._every == 0 or state.global_step == state.max_steps):
             device = args.device
             with torch.autocast(device.type, torch.bfloat16, enabled=args.bf16):
                 exact = {f"exact/{n}": self._model.exact_thoughts(p.to(device)) for n, p in self._splits.items()}
-            due = control.should_log
+            should_log = control.should_log
             self._trainer.log(exact)
-            control.should_log = due  # a report clears it, and that of the losses may still be to come
+            control.should_log = should_log  # log() clears it, and the losses of this step may not be logged yet
 
 
-def _only(items: list[Batch]) -> Batch:
-    """An item of the dataset is a whole step."""
-    [batch] = items
-    return batch
+class LogReporter(TrainerCallback):
+    """Writes the Trainer's metrics to ``logging``, one line for each report."""
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:  # noqa: ANN401
+        """Write a line."""
+        if state.is_world_process_zero:
+            metrics = {n: v for n, v in logs.items() if isinstance(v, int | float) and n.startswith(LOGGED)}
+            if metrics:
+                log.info("step %d: %s", state.global_step, ", ".join(f"{k} {v:.4g}" for k, v in metrics.items()))

@@ -20,7 +20,7 @@ from t1_vectorstore.evaluation.benchmark import Benchmark
 from t1_vectorstore.evaluation.registry import gold, swapped
 from t1_vectorstore.evaluation.runs import read_trec
 from t1_vectorstore.training.examples import Example, read_data, write_data
-from t1_vectorstore.training.init_model import begin
+from t1_vectorstore.training.init_model import write_initial_model
 from tests.evaluation import formulas, small_benchmark
 from tests.training.small_recipes import recipe
 
@@ -122,7 +122,7 @@ def test_splits_have_their_own_figures_and_files(measured: dict[str, Any]) -> No
 
 def test_another_checkpoint_is_compared_on_its_own_index(folder: Path, tmp_path: Path) -> None:
     twin = tmp_path / "twin"
-    begin(recipe(thinks=False), read_data(folder, "a"), twin)
+    write_initial_model(recipe(thinks=False), read_data(folder, "a"), twin)
     result = t1_eval(folder, "--split", "a", "--systems", f"thinking,t1:{twin}", "--json")
     assert result.exit_code == 0, result.output
     thinking, static = json.loads(result.stdout)["benchmarks"][0]["systems"]

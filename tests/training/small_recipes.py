@@ -1,4 +1,4 @@
-"""Recipes of models with a few thousand parameters, and data for them."""
+"""Recipes for models with a few thousand parameters."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SFT = {
 
 
 def recipe(*stages: dict[str, Any], thinks: bool = True, seed: int = 0, **model: Any) -> Recipe:
-    """A recipe with these stages, stage 1 by default."""
+    """Return a recipe with these stages; by default one of stage 1."""
     return Recipe.model_validate(
         {"model": model or MODEL, "thinks": thinks, "seed": seed, "stages": list(stages) or [SFT]}
     )

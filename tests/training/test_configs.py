@@ -1,4 +1,4 @@
-"""Recipes: those of the package, and what is wrong with others."""
+"""Reading recipes, bundled and of t1-mini, and the errors of invalid ones."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from t1_vectorstore.training.batches import Draw
-from t1_vectorstore.training.configs import RECIPES, Grpo, OldModel, read_recipe
+from recipes import t1_mini
+from t1_vectorstore.training.batches import ExampleSampler
+from t1_vectorstore.training.configs import RECIPES, Grpo, PretrainedModel, read_recipe
 from t1_vectorstore.training.examples import read_data
 
 pytest.importorskip("yaml")
@@ -19,35 +20,43 @@ stages:
 """
 
 
-@pytest.mark.parametrize("name", sorted(path.stem for path in RECIPES.glob("*.yaml")))
-def test_the_packages_recipes_are_valid(name: str) -> None:
-    recipe = read_recipe(name)
+BUNDLED, T1_MINI = (sorted(folder.glob("*.yaml")) for folder in (RECIPES, Path(t1_mini.__file__).parent))
+
+
+@pytest.mark.parametrize("path", [*BUNDLED, *T1_MINI], ids=lambda path: path.stem)
+def test_recipes_are_valid(path: Path) -> None:
+    recipe = read_recipe(path)
     assert recipe.stages
-    assert recipe == read_recipe(RECIPES / f"{name}.yaml")
-    assert read_recipe(name, seed=7) == recipe.model_copy(update={"seed": 7})
+    assert read_recipe(path, seed=7) == recipe.model_copy(update={"seed": 7})
+
+
+@pytest.mark.parametrize("path", BUNDLED, ids=lambda path: path.stem)
+def test_bundled_recipes_are_read_by_name(path: Path) -> None:
+    assert read_recipe(path.stem) == read_recipe(path)
+    assert read_recipe(path.stem, seed=7) == read_recipe(path, seed=7)
 
 
 @pytest.mark.parametrize(
     "name", ["t1-mini-quick", "t1-mini-quick-static", "control-continued-sft", "control-static-rl-pairs"]
 )
-def test_the_factbooks_recipes_ask_for_parts_that_it_has(name: str, chains: Path) -> None:
+def test_recipes_for_the_factbook_use_parts_of_its_data(name: str, chains: Path) -> None:
     data = read_data(chains)
-    for stage in read_recipe(name).stages:
+    for stage in read_recipe(Path(t1_mini.__file__).with_name(f"{name}.yaml")).stages:
         for counts in (stage.queries, *([stage.replay_queries] if isinstance(stage, Grpo) else [])):
-            Draw(data.examples, counts, 0)
+            ExampleSampler(data.examples, counts, 0)
 
 
-def test_what_is_not_given_has_its_default(tmp_path: Path) -> None:
+def test_missing_fields_have_their_defaults(tmp_path: Path) -> None:
     (tmp_path / "r.yaml").write_text(GOOD)
     recipe = read_recipe(tmp_path / "r.yaml")
     assert (recipe.seed, recipe.thinks) == (0, True)
-    assert not isinstance(recipe.model, OldModel)
+    assert not isinstance(recipe.model, PretrainedModel)
     [stage] = recipe.stages
     assert (stage.lm_weight, stage.info_nce_weight, stage.triplet_weight) == (1.0, 1.0, 2.0)
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         (GOOD + "colour: red\n", "colour: Extra inputs"),
         (GOOD + "seed: -1\n", "seed: Input should be greater"),
@@ -58,21 +67,24 @@ def test_what_is_not_given_has_its_default(tmp_path: Path) -> None:
         (GOOD.replace("sft", "dpo"), "'sft', 'contrastive', 'grpo'"),
         (GOOD.replace("steps: 3", "steps: 3, queries: {a: 0}"), "queries must be"),
         ("model: {hidden: 32}\nstages: []\n", "stages: "),
-        (GOOD.replace("sft", "grpo") + "thinks: false\n", "no thoughts for the stage 'grpo'"),
+        (GOOD.replace("sft", "grpo") + "thinks: false\n", "the stage 'grpo' needs thoughts: remove the stage"),
         (GOOD.replace("sft", "grpo").replace("steps: 3", "steps: 3, save_every: 7"), "multiple of refresh_every=50"),
-        (GOOD.replace("steps: 3", "steps: 3, queries: {a: 1}, teacher_parts: [b]"), "teacher_parts names 'b'"),
-        ("- just\n- a list\n", "holds no recipe"),
+        (
+            GOOD.replace("steps: 3", "steps: 3, queries: {a: 1}, teacher_parts: [b]"),
+            "teacher_parts contains 'b', which is not a part in queries",
+        ),
+        ("- just\n- a list\n", "is not a recipe: it needs the fields model and stages"),
         ("model: {hidden: 32\n", "is not YAML"),
     ],
 )
-def test_a_recipe_that_does_not_fit_is_refused(tmp_path: Path, text: str, said: str) -> None:
+def test_an_invalid_recipe_is_refused(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "r.yaml").write_text(text)
     with pytest.raises(ValueError, match=r"r\.yaml") as caught:
         read_recipe(tmp_path / "r.yaml")
-    assert said in str(caught.value)
+    assert message in str(caught.value)
     assert "at least 1 item" not in str(caught.value) or "stages: []" in text
 
 
-def test_a_recipe_that_is_not_there_names_those_that_are() -> None:
-    with pytest.raises(FileNotFoundError, match="t1-mini, "):
+def test_the_error_of_an_unknown_recipe_lists_the_bundled_ones() -> None:
+    with pytest.raises(FileNotFoundError, match=r"no recipe 'nothing': .* a bundled recipe: lora-4b"):
         read_recipe("nothing")

@@ -1,4 +1,4 @@
-"""The format of training data, and what is wrong with it."""
+"""Reading and writing training data, and the errors of malformed data."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ EXAMPLE = Example("where do llamas live", "mountains", ("a",), ("b",), "animals"
 
 @pytest.fixture
 def line(tmp_path: Path) -> Callable[[str], Path]:
-    """Writes data whose second training line is the given one."""
+    """Writes data whose second training line is the one passed."""
 
     def write(text: str) -> Path:
         write_data(tmp_path, DOCUMENTS, {"train": [EXAMPLE]})
@@ -30,7 +30,7 @@ def line(tmp_path: Path) -> Callable[[str], Path]:
     return write
 
 
-def test_what_is_written_is_read_and_repeated_examples_are_left_out(tmp_path: Path) -> None:
+def test_written_data_is_read_back_without_repeated_examples(tmp_path: Path) -> None:
     counts = write_data(tmp_path, DOCUMENTS, {"train": [EXAMPLE, EXAMPLE], "dev": [Example("desert", None, ("b",))]})
     assert counts == {"corpus": 2, "train": 1, "dev": 1}
     data = read_data(tmp_path)
@@ -38,7 +38,7 @@ def test_what_is_written_is_read_and_repeated_examples_are_left_out(tmp_path: Pa
     assert data.examples == (EXAMPLE,)
 
 
-def test_a_split_is_a_benchmark_for_t1_eval(tmp_path: Path) -> None:
+def test_a_split_can_be_read_as_a_benchmark(tmp_path: Path) -> None:
     twice = [Example("dry", "sand", ("b",)), Example("dry", "heat", ("b", "a")), Example("high", None, ("a",))]
     write_data(tmp_path, DOCUMENTS, {"dev": twice})
     benchmark = read_beir(tmp_path, "dev")
@@ -47,7 +47,7 @@ def test_a_split_is_a_benchmark_for_t1_eval(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("{", "Invalid JSON"),
         ("[]", "line: "),
@@ -57,18 +57,21 @@ def test_a_split_is_a_benchmark_for_t1_eval(tmp_path: Path) -> None:
         (json.dumps({"query": "q", "thought": None, "positives": []}), "positives: "),
         (json.dumps({"query": "q", "thought": None, "positives": ["a"], "extra": 1}), "extra: "),
         (json.dumps({"query": "q", "thought": None, "positives": ["z"]}), "no document 'z'"),
-        (json.dumps({"query": "q", "thought": None, "positives": ["a"], "negatives": ["a"]}), "'a' is a positive and"),
+        (
+            json.dumps({"query": "q", "thought": None, "positives": ["a"], "negatives": ["a"]}),
+            "'a' is both a positive and a",
+        ),
         (json.dumps({"query": EXAMPLE.query, "thought": EXAMPLE.thought, "positives": ["a"]}), "repeats line 1"),
     ],
 )
-def test_a_bad_line_is_named(line: Callable[[str], Path], text: str, said: str) -> None:
+def test_the_error_of_a_malformed_line_names_it(line: Callable[[str], Path], text: str, message: str) -> None:
     with pytest.raises(CorpusError, match=r"train\.jsonl:2: ") as caught:
         read_data(line(text))
-    assert said in str(caught.value)
+    assert message in str(caught.value)
     assert " at line " not in str(caught.value)
 
 
-def test_bytes_that_are_not_utf8_are_named(line: Callable[[str], Path]) -> None:
+def test_the_error_of_invalid_utf8_names_the_line(line: Callable[[str], Path]) -> None:
     folder = line("")
     with (folder / "train.jsonl").open("ab") as file:
         file.write(b'{"query": "\xff"}\n')
@@ -76,14 +79,14 @@ def test_bytes_that_are_not_utf8_are_named(line: Callable[[str], Path]) -> None:
         read_data(folder)
 
 
-def test_an_empty_split_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+def test_an_empty_split_is_refused_and_nothing_is_written(tmp_path: Path) -> None:
     with pytest.raises(CorpusError, match="no examples for dev"):
         write_data(tmp_path / "new", DOCUMENTS, {"train": [EXAMPLE], "dev": []})
     assert not (tmp_path / "new").exists()
 
 
 def test_missing_and_empty_splits_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(CorpusError, match="no folder"):
+    with pytest.raises(CorpusError, match="nowhere is not a folder: create training data with t1 data"):
         read_data(tmp_path / "nowhere")
     write_data(tmp_path, DOCUMENTS, {})
     with pytest.raises(CorpusError, match=r"has no train\.jsonl"):
@@ -94,16 +97,16 @@ def test_missing_and_empty_splits_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("line", "said"),
+    ("line", "message"),
     [
-        ('{"_id": "a", "text": "again"}', "a document before it has the id 'a' too"),
+        ('{"_id": "a", "text": "again"}', "an earlier document has the same id 'a'"),
         ('{"_id": "new", "text": " "}', "the document has no text"),
-        ('{"text": "of whom"}', "the document has no id"),
+        ('{"text": "text"}', "the document has no id"),
     ],
 )
-def test_a_bad_document_is_named_by_its_line(tmp_path: Path, line: str, said: str) -> None:
+def test_the_error_of_a_malformed_document_names_its_line(tmp_path: Path, line: str, message: str) -> None:
     write_data(tmp_path, DOCUMENTS, {"train": [EXAMPLE]})
     with (tmp_path / "corpus.jsonl").open("a") as file:
         file.write(f"\n{line}\n")
-    with pytest.raises(CorpusError, match=re.escape(f"corpus.jsonl:{len(DOCUMENTS) + 2}: {said}")):
+    with pytest.raises(CorpusError, match=re.escape(f"corpus.jsonl:{len(DOCUMENTS) + 2}: {message}")):
         read_data(tmp_path)

@@ -1,4 +1,4 @@
-"""The model as it is trained against the same model run plainly."""
+"""The model in training compared with the same model run by transformers, and new models."""
 
 from __future__ import annotations
 
@@ -14,14 +14,13 @@ from t1_vectorstore.checkpoints.checkpoint import Checkpoint
 from t1_vectorstore.embedding.embedder import T1Embedder
 from t1_vectorstore.embedding.prompts import Prompter
 from t1_vectorstore.errors import CheckpointError, TrainingFailed
-from t1_vectorstore.training import model as models
-from t1_vectorstore.training.batches import Steps, leave_words_out
-from t1_vectorstore.training.batching import Encoder, Packed, Tokens, make_batch, pack
+from t1_vectorstore.training.batches import TrainingBatches, drop_words, make_batch
 from t1_vectorstore.training.configs import Sft
 from t1_vectorstore.training.examples import read_data
-from t1_vectorstore.training.init_model import begin
-from t1_vectorstore.training.model import T1ForTraining
+from t1_vectorstore.training.init_model import write_initial_model
+from t1_vectorstore.training.model import T1ForTraining, load_checkpoint
 from t1_vectorstore.training.optimizers import make_optimizer
+from t1_vectorstore.training.packing import PackedSequences, PromptEncoder, TokenSequence, pack
 from tests.checkpoints import save_checkpoint
 from tests.training.small_recipes import MODEL, SFT, recipe
 
@@ -31,11 +30,11 @@ TEXTS = ["short", "a rather longer text about farms and ships", "mid sized text"
 
 
 @pytest.mark.parametrize("family", ["qwen3", "qwen2", "llama"])
-def test_packed_sequences_give_the_vectors_and_logits_of_single_ones(family: str, tmp_path: Path) -> None:
+def test_packed_sequences_have_the_vectors_and_logits_of_single_ones(family: str, tmp_path: Path) -> None:
     folder = save_checkpoint(tmp_path, model_type=family)
-    encoder = Encoder(Prompter.load(Checkpoint.load(folder)))
+    encoder = PromptEncoder(Prompter.load(Checkpoint.load(folder)))
     sequences = [*encoder.documents(TEXTS), *encoder.queries(TEXTS, ["thought one", None, "another thought"])]
-    model, _, _ = models.load(folder)
+    model, _, _ = load_checkpoint(folder)
     wrapped, packed = T1ForTraining(model), pack(sequences)
     plain = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     with torch.no_grad():
@@ -45,17 +44,17 @@ def test_packed_sequences_give_the_vectors_and_logits_of_single_ones(family: str
             output = plain(input_ids=torch.tensor([sequence.ids]), output_hidden_states=True)
             assert torch.cosine_similarity(output.hidden_states[-1][0, -1], vector, dim=0) > 0.99999
             expected += [output.logits[0, at - 1] for at in range(sequence.predict_from, len(sequence.ids))]
-        whole = model(input_ids=packed.ids[:, :8]).logits  # unpacked passes of the same model stay what they were
+        whole = model(input_ids=packed.ids[:, :8]).logits  # passes without packing are unchanged
         assert torch.allclose(whole, plain(input_ids=packed.ids[:, :8]).logits, atol=1e-4)
     order = np.argsort(packed.owners.numpy(), kind="stable")
     assert torch.allclose(logits[order], torch.stack(expected), atol=1e-3)
 
 
-def test_a_batch_keeps_documents_apart_from_queries(tmp_path: Path) -> None:
-    encoder = Encoder(Prompter.load(Checkpoint.load(save_checkpoint(tmp_path))))
+def test_a_batch_numbers_its_documents(tmp_path: Path) -> None:
+    encoder = PromptEncoder(Prompter.load(Checkpoint.load(save_checkpoint(tmp_path))))
     documents = dict(zip((7, 3, 9), encoder.documents(TEXTS), strict=True))
     queries = encoder.queries(["a", "b"], [None, "t"])
-    batch = make_batch(queries, [3, 7], [[3], [7, 9]], documents, at_once=2)
+    batch = make_batch(queries, [3, 7], [[3], [7, 9]], documents, pass_size=2)
     assert [len(packed.ends) for packed in batch.passes] == [2, 2, 1]
     assert batch.positives.tolist() == [1, 0]
     assert batch.documents.tolist() == [7, 3, 9]
@@ -64,12 +63,12 @@ def test_a_batch_keeps_documents_apart_from_queries(tmp_path: Path) -> None:
 
 def test_a_thought_over_the_budget_is_refused(tmp_path: Path) -> None:
     checkpoint = Checkpoint.load(save_checkpoint(tmp_path), overrides={"decoding": {"max_tokens": 4}})
-    with pytest.raises(TrainingFailed, match="the model may think 4"):
-        Encoder(Prompter.load(checkpoint)).queries(["q"], ["a thought of many bytes"])
+    with pytest.raises(TrainingFailed, match="more than the thought budget of 4: raise thought_tokens"):
+        PromptEncoder(Prompter.load(checkpoint)).queries(["q"], ["a thought of many bytes"])
 
 
-def test_a_new_model_is_a_checkpoint(chains: Path, tmp_path: Path) -> None:
-    begin(recipe(), read_data(chains), tmp_path)
+def test_a_new_model_is_a_usable_checkpoint(chains: Path, tmp_path: Path) -> None:
+    write_initial_model(recipe(), read_data(chains), tmp_path)
     model = AutoModelForCausalLM.from_pretrained(tmp_path)
     tokenizer = AutoTokenizer.from_pretrained(tmp_path)
     assert model.dtype == torch.bfloat16
@@ -80,46 +79,48 @@ def test_a_new_model_is_a_checkpoint(chains: Path, tmp_path: Path) -> None:
     assert T1Embedder.load(tmp_path).embed_query("where", budget=4).vector.shape == (32,)
 
 
-def test_positions_are_left_out_where_the_sequence_says(chains: Path, tmp_path: Path) -> None:
-    packed = pack([Tokens([5, 6, 7, 8, 9], 3, skips=((2, 10), (4, 1), (2, 5))), Tokens([5, 6], 2)])
+def test_positions_are_skipped_in_queries_only(chains: Path, tmp_path: Path) -> None:
+    packed = pack([TokenSequence([5, 6, 7, 8, 9], 3, skips=((2, 10), (4, 1), (2, 5))), TokenSequence([5, 6], 2)])
     assert packed.positions.tolist() == [[0, 1, 2, 3, 0, 1, 17, 18, 20, 21, 22, 23]]
-    begin(recipe(), read_data(chains), tmp_path)
-    encoder = Encoder(Prompter.load(Checkpoint.load(tmp_path)))
+    write_initial_model(recipe(), read_data(chains), tmp_path)
+    encoder = PromptEncoder(Prompter.load(Checkpoint.load(tmp_path)))
     plain, skipping = (
-        Steps(read_data(chains), encoder, Sft.model_validate(SFT | {"skip": skip}), thinks=True, seed=0)[0]
+        TrainingBatches(read_data(chains), encoder, Sft.model_validate(SFT | {"skip": skip}), thinks=True, seed=0)[0]
         for skip in (0, 20)
     )
     [before], [after] = plain.passes, skipping.passes
     assert torch.equal(before.ids, after.ids)
     moved = after.positions - before.positions
     assert 20 < moved.max() <= 60
-    assert moved[0, after.ends[skipping.queries :]].eq(0).all()  # documents are as they are served
+    assert moved[0, after.ends[skipping.queries :]].eq(0).all()  # documents have no gaps
 
 
-def test_words_of_queries_are_left_out(chains: Path, tmp_path: Path) -> None:
-    begin(recipe(), read_data(chains), tmp_path)
-    encoder = Encoder(Prompter.load(Checkpoint.load(tmp_path)))
+def test_word_dropout_leaves_thoughts_whole(chains: Path, tmp_path: Path) -> None:
+    write_initial_model(recipe(), read_data(chains), tmp_path)
+    encoder = PromptEncoder(Prompter.load(Checkpoint.load(tmp_path)))
     data = read_data(chains)
 
-    def first(share: float) -> Packed:
+    def first(share: float) -> PackedSequences:
         stage = Sft.model_validate(SFT | {"word_dropout": share})
-        return Steps(data, encoder, stage, thinks=True, seed=0)[0].passes[0]
+        return TrainingBatches(data, encoder, stage, thinks=True, seed=0)[0].passes[0]
 
     before, after = first(0.0), first(0.5)
     assert torch.equal(after.ids, first(0.5).ids)
     assert after.ids.numel() < before.ids.numel()
-    assert sorted(after.labels.tolist()) == sorted(before.labels.tolist())  # thoughts are whole
+    assert sorted(after.labels.tolist()) == sorted(before.labels.tolist())
 
 
-def test_some_word_is_left() -> None:
+def test_word_dropout_keeps_at_least_one_word() -> None:
     rng = random.Random(0)
-    texts = {leave_words_out("what is  there", 0.6, rng) for _ in range(200)}
+    texts = {drop_words("what is  there", 0.6, rng) for _ in range(200)}
     assert texts == {"what is  there", "what", "is", "there", "what is", "what there", "is there", "what is there"}
 
 
 @needs_minilm
-def test_a_new_model_may_begin_with_the_embeddings_of_another(chains: Path, tmp_path: Path) -> None:
-    begin(recipe(**MODEL | {"hidden": 384, "wordpieces": MINILM, "vocabulary": 3000}), read_data(chains), tmp_path)
+def test_a_new_model_can_start_from_the_embeddings_of_another(chains: Path, tmp_path: Path) -> None:
+    write_initial_model(
+        recipe(**MODEL | {"hidden": 384, "wordpieces": MINILM, "vocabulary": 3000}), read_data(chains), tmp_path
+    )
     new = AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.float32).get_input_embeddings().weight
     from safetensors.torch import load_file
 
@@ -127,7 +128,7 @@ def test_a_new_model_may_begin_with_the_embeddings_of_another(chains: Path, tmp_
     old_rows = next(tensor for name, tensor in old.items() if name.endswith("word_embeddings.weight"))
     prompter = Prompter.load(Checkpoint.load(tmp_path))
     [encoding] = prompter.encode(["Which wares does <query> sell to foreigners?"])
-    assert min(encoding.ids) > 4  # a special token that was written is only text
+    assert min(encoding.ids) > 4  # a special token in a text is only text
     source = AutoTokenizer.from_pretrained(MINILM)
     for token, number in zip(encoding.tokens, encoding.ids, strict=True):
         assert torch.allclose(new[number], old_rows[source.convert_tokens_to_ids(token)], atol=2e-3)
@@ -139,7 +140,9 @@ def test_fewer_dimensions_keep_the_principal_components(chains: Path, tmp_path: 
     weights = {}
     for hidden in (384, 128):
         folder = tmp_path / str(hidden)
-        begin(recipe(**MODEL | {"hidden": hidden, "wordpieces": MINILM, "vocabulary": 3000}), read_data(chains), folder)
+        write_initial_model(
+            recipe(**MODEL | {"hidden": hidden, "wordpieces": MINILM, "vocabulary": 3000}), read_data(chains), folder
+        )
         model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
         rows = model.get_input_embeddings().weight.detach()[5:]  # after the special tokens
         weights[hidden] = rows - rows.mean(0)
@@ -147,9 +150,9 @@ def test_fewer_dimensions_keep_the_principal_components(chains: Path, tmp_path: 
     assert torch.corrcoef(torch.stack([whole, kept]))[0, 1] > 0.9
 
 
-def test_vectors_may_begin_as_the_mean_of_the_embeddings(chains: Path, tmp_path: Path) -> None:
+def test_initial_vectors_can_be_the_mean_of_the_embeddings(chains: Path, tmp_path: Path) -> None:
     size = {"hidden": 64, "layers": 3, "key_value_heads": 2, "begin_as_mean": True}
-    begin(recipe(**MODEL | size), read_data(chains), tmp_path)
+    write_initial_model(recipe(**MODEL | size), read_data(chains), tmp_path)
     embedder = T1Embedder.load(tmp_path, dtype="float32")
     texts = [document for _, document in zip(range(20), read_data(chains).documents.values(), strict=False)]
     vectors = torch.from_numpy(embedder.embed_documents(texts).vectors)
@@ -161,38 +164,40 @@ def test_vectors_may_begin_as_the_mean_of_the_embeddings(chains: Path, tmp_path:
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         ({"hidden": 30, "heads": 4}, "hidden=30"),
         ({"begin_as_mean": True}, "as many key_value_heads as heads=2, got 1"),
         pytest.param({"hidden": 512, "wordpieces": MINILM, "vocabulary": 3000}, "hidden to 384", marks=needs_minilm),
-        pytest.param({"wordpieces": MINILM}, "no room", marks=needs_minilm),
-        ({"wordpieces": "/nowhere"}, "no WordPiece"),
+        pytest.param({"wordpieces": MINILM}, "cannot hold the", marks=needs_minilm),
+        ({"wordpieces": "/nowhere"}, "has no WordPiece tokenizer.json"),
     ],
 )
-def test_sizes_that_do_not_fit_are_refused(chains: Path, tmp_path: Path, changes: dict[str, object], said: str) -> None:
-    with pytest.raises(ValueError, match=said):
-        begin(recipe(**MODEL | changes), read_data(chains), tmp_path)
+def test_sizes_that_do_not_fit_are_refused(
+    chains: Path, tmp_path: Path, changes: dict[str, object], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        write_initial_model(recipe(**MODEL | changes), read_data(chains), tmp_path)
 
 
-def test_a_checkpoint_without_the_token_is_refused(tmp_path: Path) -> None:
+def test_a_checkpoint_without_the_emb_token_is_refused(tmp_path: Path) -> None:
     folder = save_checkpoint(tmp_path)
     (folder / "t1_config.json").write_text('{"emb_token": "<vector>"}')
     with pytest.raises(CheckpointError, match="t1 add-token"):
-        models.load(folder)
+        load_checkpoint(folder)
 
 
-def test_a_checkpoint_that_pools_elsewhere_is_refused(tmp_path: Path) -> None:
+def test_a_checkpoint_that_pools_another_layer_is_refused(tmp_path: Path) -> None:
     folder = save_checkpoint(tmp_path)
     (folder / "t1_config.json").write_text('{"pooling_layer": 1}')
-    with pytest.raises(CheckpointError, match="last layer"):
-        models.load(folder)
+    with pytest.raises(CheckpointError, match=r"pooling_layer=-1 \(the last layer\)"):
+        load_checkpoint(folder)
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])
-def test_embeddings_may_learn_at_a_rate_of_their_own(chains: Path, tmp_path: Path, optimizer: str) -> None:
-    begin(recipe(), read_data(chains), tmp_path)
-    model = models.T1ForTraining(models.load(tmp_path)[0])
+def test_embeddings_can_have_their_own_learning_rate(chains: Path, tmp_path: Path, optimizer: str) -> None:
+    write_initial_model(recipe(), read_data(chains), tmp_path)
+    model = T1ForTraining(load_checkpoint(tmp_path)[0])
     words = model.language_model.get_input_embeddings().weight
     for own in (None, 3e-4):
         made = make_optimizer(model, Sft.model_validate(SFT | {"optimizer": optimizer, "embedding_rate": own}))

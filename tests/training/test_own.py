@@ -1,4 +1,4 @@
-"""Training data of a user's own documents, written by a chat model that a stub stands for."""
+"""Training data from a user's own documents; a stub replaces the chat model."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ENDPOINT = own.Endpoint("http://stub/v1/", "writer", "key")
 
 
 class Writer:
-    """A chat model that asks about the first passage it is shown, and counts its calls."""
+    """A chat model that writes queries about the first passage of a call, and keeps the calls."""
 
     def __init__(self, answer: str | None = None, fails_at: int | None = None) -> None:
         self.calls: list[dict[str, Any]] = []
@@ -65,48 +65,48 @@ def write_corpus(path: Path, count: int) -> Path:
     return path
 
 
-def test_what_can_be_used_is_kept_once(corpus: Path, tmp_path: Path) -> None:
+def test_usable_queries_are_kept_once(corpus: Path, tmp_path: Path) -> None:
     writer = Writer()
     counts = writer.build(corpus, tmp_path / "out", calls=12)
-    assert counts == {"corpus": 12, "train": 10, "dev": 2, "refused": 60, own.ASTRAY: 24, own.STALE: 0}
+    assert counts == {"corpus": 12, "train": 10, "dev": 2, "refused": 60, own.MISLEADING: 24, own.STALE: 0}
     example = read_data(tmp_path / "out").examples[0]
     assert example.thought == f"it is name{example.positives[0][1:]}."
     herd = int(example.positives[0][1:]) // 3
     assert (
         sum(int(name[1:]) // 3 == herd for name in example.negatives) == 2
-    )  # what shares a rare word is shown with it
+    )  # documents that share a rare word are shown together
 
 
-def test_an_interrupted_run_goes_on_and_pays_nothing_twice(corpus: Path, tmp_path: Path) -> None:
+def test_an_interrupted_run_continues_without_repeating_calls(corpus: Path, tmp_path: Path) -> None:
     writer = Writer(fails_at=5)
     with pytest.raises(T1Error, match=r"503.*run the same command again"):
         writer.build(corpus, tmp_path / "out", calls=12, at_once=1)
     assert len(writer.calls) == 5
-    with (tmp_path / "out" / own.ANSWERS).open("a") as file:
-        file.write('{"shown": ["d')  # cut off by a kill
+    with (tmp_path / "out" / own.ANSWERS_FILE).open("a") as file:
+        file.write('{"shown": ["d')  # an incomplete line, as after a kill
     again = Writer()
     assert again.build(corpus, tmp_path / "out", calls=12)["train"] == 10
     assert len(again.calls) == 7
     assert Writer(fails_at=0).build(corpus, tmp_path / "out", calls=12)["train"] == 10
 
 
-def test_the_budget_is_kept(corpus: Path, tmp_path: Path) -> None:
+def test_no_more_calls_than_the_budget_are_made(corpus: Path, tmp_path: Path) -> None:
     writer = Writer()
     writer.build(corpus, tmp_path / "out", calls=3)
     assert len(writer.calls) == 3
 
 
-def test_answers_to_another_seeds_choices_count_against_the_budget(corpus: Path, tmp_path: Path) -> None:
+def test_answers_for_another_seed_count_against_the_budget(corpus: Path, tmp_path: Path) -> None:
     Writer().build(corpus, tmp_path / "out", calls=4)
     again = Writer()
     again.build(corpus, tmp_path / "out", calls=4, seed=5)
     assert again.calls == []
     again.build(corpus, tmp_path / "out", calls=7, seed=5)
     assert len(again.calls) == 3
-    assert len((tmp_path / "out" / own.ANSWERS).read_text().splitlines()) == 7
+    assert len((tmp_path / "out" / own.ANSWERS_FILE).read_text().splitlines()) == 7
 
 
-def test_one_failed_call_loses_no_answer_of_the_others(corpus: Path, tmp_path: Path) -> None:
+def test_a_failed_call_loses_no_answer_of_concurrent_ones(corpus: Path, tmp_path: Path) -> None:
     only, others = Writer(), Writer()
     only.build(corpus, tmp_path / "only", calls=1)
     under_way, turn = threading.Barrier(4), threading.Lock()
@@ -127,17 +127,17 @@ def test_one_failed_call_loses_no_answer_of_the_others(corpus: Path, tmp_path: P
 
 
 @pytest.mark.parametrize("mark", ["\u2028", "\u2029", "\x85", "\r"])
-def test_an_answer_may_hold_any_line_end(corpus: Path, tmp_path: Path, mark: str) -> None:
+def test_an_answer_can_contain_any_line_end(corpus: Path, tmp_path: Path, mark: str) -> None:
     query = {"query": "whereabouts of it", "thought": "it is name0.", "positives": ["d0"]}
     writer = Writer(f"Here{mark}you are:{json.dumps({'queries': [query]})}")
     counts = writer.build(corpus, tmp_path / "out", calls=12)
-    kept = (tmp_path / "out" / own.ANSWERS).read_bytes()
+    kept = (tmp_path / "out" / own.ANSWERS_FILE).read_bytes()
     assert writer.build(corpus, tmp_path / "out", calls=12) == counts
     assert len(writer.calls) == 12
-    assert (tmp_path / "out" / own.ANSWERS).read_bytes() == kept
+    assert (tmp_path / "out" / own.ANSWERS_FILE).read_bytes() == kept
 
 
-def test_half_a_surrogate_pair_loses_no_answer(corpus: Path, tmp_path: Path) -> None:
+def test_an_answer_with_a_lone_surrogate_is_kept(corpus: Path, tmp_path: Path) -> None:
     query = {"query": "whereabouts of it", "thought": "it is name0.", "positives": ["d0"]}
     text = json.dumps(json.dumps({"queries": [query]}) + "HALF").replace("HALF", "\\ud83d")
 
@@ -148,8 +148,8 @@ def test_half_a_surrogate_pair_loses_no_answer(corpus: Path, tmp_path: Path) -> 
     assert counts["train"] == 1
 
 
-def test_the_last_answer_is_cut_off_within_a_character_or_has_lost_its_line_end(corpus: Path, tmp_path: Path) -> None:
-    file = tmp_path / "out" / own.ANSWERS
+def test_an_incomplete_last_line_is_removed_and_a_missing_line_end_is_added(corpus: Path, tmp_path: Path) -> None:
+    file = tmp_path / "out" / own.ANSWERS_FILE
     Writer().build(corpus, tmp_path / "out", calls=3)
     whole = file.read_bytes()
     for left, calls in ((whole[:-1], 0), (whole + '{"shown": ["é'.encode()[:-1], 0), (whole[:-2], 1)):
@@ -160,35 +160,35 @@ def test_the_last_answer_is_cut_off_within_a_character_or_has_lost_its_line_end(
         assert file.read_bytes() == whole
 
 
-def test_a_line_that_is_no_answer_is_named_and_nothing_is_changed(corpus: Path, tmp_path: Path) -> None:
-    file = tmp_path / "out" / own.ANSWERS
+def test_the_error_of_an_invalid_line_names_it_and_the_file_is_unchanged(corpus: Path, tmp_path: Path) -> None:
+    file = tmp_path / "out" / own.ANSWERS_FILE
     Writer().build(corpus, tmp_path / "out", calls=2)
     wrong = file.read_text() + '{"shown": 3, "answer": "it"}\n{"sho'
     file.write_text(wrong)
-    with pytest.raises(CorpusError, match=r"answers\.jsonl:3: no answer of an earlier run: remove the line"):
+    with pytest.raises(CorpusError, match=r"answers\.jsonl:3: not an answer of an earlier run: remove the line"):
         Writer(fails_at=0).build(corpus, tmp_path / "out", calls=9)
     assert file.read_text() == wrong
 
 
-def test_answers_about_documents_that_are_gone_are_skipped_and_counted(tmp_path: Path) -> None:
+def test_answers_about_removed_documents_are_skipped_and_counted(tmp_path: Path) -> None:
     Writer().build(write_corpus(tmp_path / "corpus.jsonl", 12), tmp_path / "out", calls=12)
     again = Writer()
     counts = again.build(write_corpus(tmp_path / "corpus.jsonl", 9), tmp_path / "out", calls=12)
     assert again.calls == []
-    answers = [json.loads(line)["shown"] for line in (tmp_path / "out" / own.ANSWERS).read_text().splitlines()]
+    answers = [json.loads(line)["shown"] for line in (tmp_path / "out" / own.ANSWERS_FILE).read_text().splitlines()]
     lost = [shown for shown in answers if {"d9", "d10", "d11"} & set(shown)]
     assert counts[own.STALE] == len(lost) > 0
     assert counts["train"] + counts["dev"] == 12 - len(lost) > 0
     (tmp_path / "others.jsonl").write_text('{"id": "a", "text": "one"}\n{"id": "b", "text": "two"}\n')
     with pytest.raises(
-        T1Error, match=r"of 0 queries.*12 more answers are about documents that .* no longer has, or has"
+        T1Error, match=r"the 0 queries.*12 more answers are about documents that .* no longer has, or has"
     ):
         again.build(tmp_path / "others.jsonl", tmp_path / "out", calls=12)
 
 
-def test_a_document_that_reads_otherwise_is_asked_about_again(corpus: Path, tmp_path: Path) -> None:
+def test_changed_documents_are_asked_about_again(corpus: Path, tmp_path: Path) -> None:
     Writer().build(corpus, tmp_path / "out", calls=12)
-    file = tmp_path / "out" / own.ANSWERS
+    file = tmp_path / "out" / own.ANSWERS_FILE
     about = [line for line in file.read_text().splitlines() if "d3" in json.loads(line)["shown"]]
     corpus.write_text(corpus.read_text().replace("name3", "name3 of late"))
     again = Writer()
@@ -197,11 +197,11 @@ def test_a_document_that_reads_otherwise_is_asked_about_again(corpus: Path, tmp_
     assert all("name3 of late" in call["messages"][0]["content"] for call in again.calls)
     assert counts["train"] + counts["dev"] == 12
     old = [{k: v for k, v in json.loads(line).items() if k != "digest"} for line in file.read_text().splitlines()]
-    file.write_text("".join(json.dumps(record) + "\n" for record in old))  # as they were kept before
+    file.write_text("".join(json.dumps(record) + "\n" for record in old))  # as older versions wrote them
     assert Writer().build(corpus, tmp_path / "out", calls=12)[own.STALE] == 0
 
 
-def test_nothing_is_written_among_other_files(corpus: Path, tmp_path: Path) -> None:
+def test_a_folder_with_other_files_is_refused(corpus: Path, tmp_path: Path) -> None:
     other = tmp_path / "other"
     other.mkdir()
     (other / "train.jsonl").write_text("{}")
@@ -211,8 +211,8 @@ def test_nothing_is_written_among_other_files(corpus: Path, tmp_path: Path) -> N
     assert [path.name for path in other.iterdir()] == ["train.jsonl"]
 
 
-def test_the_documents_themselves_are_never_written_over(corpus: Path, tmp_path: Path) -> None:
-    (tmp_path / own.ANSWERS).touch()
+def test_the_documents_are_never_overwritten(corpus: Path, tmp_path: Path) -> None:
+    (tmp_path / own.ANSWERS_FILE).touch()
     (tmp_path / "link").symlink_to(tmp_path, target_is_directory=True)
     before = corpus.read_bytes()
     for source, out in (
@@ -221,45 +221,45 @@ def test_the_documents_themselves_are_never_written_over(corpus: Path, tmp_path:
         (corpus, tmp_path / "link"),
         (tmp_path / "link" / corpus.name, tmp_path),
     ):
-        with pytest.raises(ValueError, match=r"holds the documents .* give another folder"):
+        with pytest.raises(ValueError, match=r"contains the documents .* choose another folder"):
             Writer(fails_at=0).build(source, out)
     assert corpus.read_bytes() == before
 
 
-def test_thoughts_that_lead_elsewhere_may_be_kept(corpus: Path, tmp_path: Path) -> None:
+def test_misleading_thoughts_can_be_kept(corpus: Path, tmp_path: Path) -> None:
     counts = Writer().build(corpus, tmp_path / "out", calls=12, found_within=0)
-    assert counts == {"corpus": 12, "train": 32, "dev": 4, "refused": 60, own.ASTRAY: 0, own.STALE: 0}
+    assert counts == {"corpus": 12, "train": 32, "dev": 4, "refused": 60, own.MISLEADING: 0, own.STALE: 0}
     again = Writer()
-    assert again.build(corpus, tmp_path / "out", calls=12)[own.ASTRAY] == 24  # by another rule, of the same answers
+    assert again.build(corpus, tmp_path / "out", calls=12)[own.MISLEADING] == 24  # the same answers with another limit
     assert again.calls == []
 
 
-def test_a_document_has_to_be_among_the_first(corpus: Path, tmp_path: Path) -> None:
+def test_a_relevant_document_must_be_among_the_first_hits(corpus: Path, tmp_path: Path) -> None:
     herd = {"query": "whereabouts of these creatures", "thought": "they are of herd0.", "positives": ["d0", "d1", "d2"]}
     far = {**herd, "query": "whereabouts of another one", "thought": "it is name5 of herd0.", "positives": ["d0"]}
     writer = Writer(json.dumps({"queries": [herd, far]}))
     options: dict[str, Any] = {"calls": 12, "seed": 0}
-    assert writer.build(corpus, tmp_path / "out", **options, found_within=1)[own.ASTRAY] == 1
-    assert writer.build(corpus, tmp_path / "out", **options, found_within=4)[own.ASTRAY] == 0
+    assert writer.build(corpus, tmp_path / "out", **options, found_within=1)[own.MISLEADING] == 1
+    assert writer.build(corpus, tmp_path / "out", **options, found_within=4)[own.MISLEADING] == 0
     with pytest.raises(ValueError, match="got -1"):
         writer.build(corpus, tmp_path / "out", **options, found_within=-1)
 
 
-def test_no_thought_finds_anything(corpus: Path, tmp_path: Path) -> None:
+def test_the_error_of_misleading_thoughts_names_the_option(corpus: Path, tmp_path: Path) -> None:
     lost = json.dumps({"queries": [{"query": "whereabouts of it", "thought": "who knows.", "positives": ["d0"]}]})
     with pytest.raises(
-        T1Error, match=r"of 12 queries.*the thoughts of 1 do not find their documents, and found_within=0"
+        T1Error, match=r"the 12 queries.*the thoughts of 1 do not find their documents, and found_within=0"
     ):
         Writer(lost).build(corpus, tmp_path / "out")
 
 
 @pytest.mark.parametrize("answer", ["I cannot do that.", '{"queries": 3}', "{broken}"])
-def test_answers_without_queries_are_told(corpus: Path, tmp_path: Path, answer: str) -> None:
-    with pytest.raises(T1Error, match="nothing that writer wrote can be used, of 12"):
+def test_answers_without_queries_raise_an_error(corpus: Path, tmp_path: Path, answer: str) -> None:
+    with pytest.raises(T1Error, match="none of the 12 queries by writer is usable"):
         Writer(answer).build(corpus, tmp_path / "out")
 
 
-def test_one_document_makes_no_chains(tmp_path: Path) -> None:
+def test_a_single_document_is_refused(tmp_path: Path) -> None:
     (tmp_path / "one.jsonl").write_text('{"id": "a", "text": "alone"}\n')
     with pytest.raises(CorpusError, match="at least two"):
         Writer().build(tmp_path / "one.jsonl", tmp_path / "out")

@@ -1,4 +1,4 @@
-"""Stages 1 and 2 on real, very small models; run by make test-train."""
+"""Stages 1 and 2 on tiny models; ``make test-train`` runs these tests."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ import torch
 from t1_vectorstore.checkpoints.checkpoint import Checkpoint
 from t1_vectorstore.embedding.embedder import T1Embedder
 from t1_vectorstore.errors import CorpusError, TrainingFailed
-from t1_vectorstore.training import running
-from t1_vectorstore.training.batches import Draw
+from t1_vectorstore.training.batches import ExampleSampler
 from t1_vectorstore.training.configs import Recipe
 from t1_vectorstore.training.examples import Example, read_data, write_data
 from t1_vectorstore.training.plots import read_history
+from t1_vectorstore.training.run import train
 from tests.training.small_recipes import MODEL, SFT, recipe
 
 pytestmark = pytest.mark.train
@@ -44,11 +44,11 @@ def weights(out: Path, stage: str = "1-sft") -> dict[str, torch.Tensor]:
 @pytest.fixture(scope="module")
 def trained(chains: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("run")
-    running.train(recipe(SFT | {"steps": 30, "probes": ["dev"], "probe_every": 10}), chains, out)
+    train(recipe(SFT | {"steps": 30, "probes": ["dev"], "probe_every": 10}), chains, out)
     return out
 
 
-def test_the_loss_falls_and_everything_is_written(trained: Path) -> None:
+def test_the_loss_falls_and_all_files_are_written(trained: Path) -> None:
     reports = losses(trained / "1-sft")
     assert len(reports) == 30
     assert sum(r["loss"] for r in reports[-3:]) < 0.85 * sum(r["loss"] for r in reports[:3])
@@ -60,67 +60,67 @@ def test_the_loss_falls_and_everything_is_written(trained: Path) -> None:
 
 
 def interrupted(patch: pytest.MonkeyPatch, at: int) -> None:
-    """Ends a run in the middle of a step, as a kill would."""
-    from t1_vectorstore.training.trainer import T1Trainer
+    """End a run in the middle of a step, as a kill does."""
+    from t1_vectorstore.training.supervised import SupervisedTrainer
 
-    whole = T1Trainer.training_step
+    original = SupervisedTrainer.training_step
 
     def step(self: Any, *arguments: Any) -> torch.Tensor:
         if self.state.global_step == at:
             raise KeyboardInterrupt
-        return whole(self, *arguments)
+        return original(self, *arguments)
 
-    patch.setattr(T1Trainer, "training_step", step)
+    patch.setattr(SupervisedTrainer, "training_step", step)
 
 
 @pytest.mark.parametrize("optimizer", ["muon", "adamw"])
 def test_an_interrupted_run_continues_to_the_same_model(optimizer: str, chains: Path, tmp_path: Path) -> None:
     wanted = recipe(SFT | {"optimizer": optimizer})
-    running.train(wanted, chains, tmp_path / "whole")
+    train(wanted, chains, tmp_path / "whole")
     with pytest.MonkeyPatch.context() as patch:
         interrupted(patch, at=8)
         with pytest.raises(KeyboardInterrupt):
-            running.train(wanted, chains, tmp_path / "parts")
-    damaged = tmp_path / "parts" / "1-sft" / "checkpoint-7"  # killed while it was written: without its state
+            train(wanted, chains, tmp_path / "parts")
+    damaged = tmp_path / "parts" / "1-sft" / "checkpoint-7"  # incomplete, without the state file, as after a kill
     damaged.mkdir()
     (damaged / "trained.pt").write_bytes(b"")
     assert losses(tmp_path / "parts" / "1-sft")[-1]["step"] == 5
-    running.train(wanted, chains, tmp_path / "parts")
+    train(wanted, chains, tmp_path / "parts")
     one, other = weights(tmp_path / "whole"), weights(tmp_path / "parts")
     assert all(torch.equal(one[name], other[name]) for name in one)
     a, b = (Checkpoint.load(tmp_path / name / "model").identity.fingerprint for name in ("whole", "parts"))
     assert a == b
 
 
-def test_a_run_that_is_done_is_not_run_again(trained: Path, chains: Path) -> None:
+def test_a_finished_run_is_not_repeated(trained: Path, chains: Path) -> None:
     before = (trained / "1-sft" / "model" / "model.safetensors").stat().st_mtime_ns
-    wanted = SFT | {"steps": 30, "probes": ["dev"], "probe_every": 10, "threads": 2}  # what does not touch the weights
-    running.train(recipe(wanted), chains, trained)
+    wanted = SFT | {"steps": 30, "probes": ["dev"], "probe_every": 10, "threads": 2}  # does not influence the weights
+    train(recipe(wanted), chains, trained)
     assert (trained / "1-sft" / "model" / "model.safetensors").stat().st_mtime_ns == before
 
 
-def test_a_folder_of_another_run_is_refused(trained: Path, chains: Path, tmp_path: Path) -> None:
-    with pytest.raises(TrainingFailed, match="another seed"):
-        running.train(recipe(SFT | {"steps": 30, "probes": ["dev"], "probe_every": 10}, seed=1), chains, trained)
+def test_the_folder_of_another_run_is_refused(trained: Path, chains: Path, tmp_path: Path) -> None:
+    with pytest.raises(TrainingFailed, match="belongs to a run with another seed: choose another folder"):
+        train(recipe(SFT | {"steps": 30, "probes": ["dev"], "probe_every": 10}, seed=1), chains, trained)
     (tmp_path / "notes.txt").touch()
-    with pytest.raises(TrainingFailed, match="is not empty"):
-        running.train(recipe(), chains, tmp_path)
+    with pytest.raises(TrainingFailed, match="is not empty and contains no run"):
+        train(recipe(), chains, tmp_path)
 
 
 def test_the_static_twin_has_no_thoughts(chains: Path, tmp_path: Path) -> None:
-    folder = running.train(recipe(SFT | {"steps": 3}, thinks=False), chains, tmp_path)
+    folder = train(recipe(SFT | {"steps": 3}, thinks=False), chains, tmp_path)
     assert not Checkpoint.load(folder).spec.thinks
     assert all(report["lm"] == 0.0 for report in losses(tmp_path / "1-sft"))
 
 
-def test_a_trained_model_is_trained_on(chains: Path, trained: Path, tmp_path: Path) -> None:
-    running.train(recipe(SFT | {"steps": 2}, path=str(trained / "model")), chains, tmp_path)
+def test_training_can_start_from_a_trained_model(chains: Path, trained: Path, tmp_path: Path) -> None:
+    train(recipe(SFT | {"steps": 2}, path=str(trained / "model")), chains, tmp_path)
     assert losses(tmp_path / "1-sft")[0]["loss"] < losses(trained / "1-sft")[0]["loss"]
 
 
-def test_a_loss_that_is_no_number_stops_the_run(chains: Path, tmp_path: Path) -> None:
+def test_a_loss_that_is_not_a_number_stops_the_run(chains: Path, tmp_path: Path) -> None:
     with pytest.raises(TrainingFailed, match="nan at step 0"):
-        running.train(recipe(SFT | {"margin": float("nan")}), chains, tmp_path)
+        train(recipe(SFT | {"margin": float("nan")}), chains, tmp_path)
     assert not (tmp_path / "model").exists()
 
 
@@ -132,87 +132,91 @@ def test_too_little_memory_is_refused(chains: Path, tmp_path: Path, monkeypatch:
 
     monkeypatch.setattr(psutil, "virtual_memory", Little)
     with pytest.raises(TrainingFailed, match="GiB are free: train adapters"):
-        running.train(recipe(), chains, tmp_path)
+        train(recipe(), chains, tmp_path)
 
 
-def test_memory_that_runs_out_is_told(chains: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from t1_vectorstore.training.trainer import T1Trainer
+def test_running_out_of_memory_raises_an_error_with_remedies(
+    chains: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from t1_vectorstore.training.supervised import SupervisedTrainer
 
     def full(*_: Any) -> None:
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes.")
 
-    monkeypatch.setattr(T1Trainer, "training_step", full)
-    with pytest.raises(TrainingFailed, match="lower queries"):
-        running.train(recipe(), chains, tmp_path)
+    monkeypatch.setattr(SupervisedTrainer, "training_step", full)
+    with pytest.raises(TrainingFailed, match=r"does not fit into memory: lower queries"):
+        train(recipe(), chains, tmp_path)
 
 
 @pytest.mark.parametrize("missing", [{"queries": {"hop9": 3}}, {"probes": ["nosplit"]}])
-def test_what_the_data_lacks_for_a_later_stage_is_refused_before_the_first(
+def test_data_that_a_later_stage_lacks_is_found_before_the_first(
     missing: dict[str, Any], chains: Path, tmp_path: Path
 ) -> None:
     with pytest.raises((ValueError, CorpusError), match=r"no part 'hop9'|no nosplit\.jsonl"):
-        running.train(recipe(SFT, SFT | missing), chains, tmp_path / "run")
+        train(recipe(SFT, SFT | missing), chains, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
-def test_one_long_thought_among_all_is_found_before_the_first_step(chains: Path, tmp_path: Path) -> None:
+def test_a_single_long_thought_is_found_before_the_first_step(chains: Path, tmp_path: Path) -> None:
     data = read_data(chains)
     long = Example("why", "because " * 200, (next(iter(data.documents)),), (), "hop1")
     write_data(tmp_path / "data", data.documents, {"train": [*data.examples, long]})
-    with pytest.raises(TrainingFailed, match=r"the thought 'because .* has \d+ tokens, and the model may think 128"):
-        running.train(recipe(SFT | {"queries": 1}), tmp_path / "data", tmp_path / "run")
+    with pytest.raises(
+        TrainingFailed, match=r"the thought 'because .* has \d+ tokens, more than the thought budget of 128"
+    ):
+        train(recipe(SFT | {"queries": 1}), tmp_path / "data", tmp_path / "run")
     assert not (tmp_path / "run" / "1-sft").exists()
 
 
-def test_a_stage_that_has_not_begun_may_change(chains: Path, tmp_path: Path) -> None:
+def test_only_stages_that_have_not_started_can_change(chains: Path, tmp_path: Path) -> None:
     two = SFT | {"steps": 2}
     with pytest.raises(TrainingFailed, match="nan"):
-        running.train(recipe(two, two | {"margin": float("nan")}), chains, tmp_path)
+        train(recipe(two, two | {"margin": float("nan")}), chains, tmp_path)
     first = (tmp_path / "1-sft" / "model" / "model.safetensors").stat().st_mtime_ns
     with pytest.raises(TrainingFailed, match="another stage 1 learning_rate"):
-        running.train(recipe(two | {"learning_rate": 1e-4}, two), chains, tmp_path)
-    running.train(recipe(two, two), chains, tmp_path)
+        train(recipe(two | {"learning_rate": 1e-4}, two), chains, tmp_path)
+    train(recipe(two, two), chains, tmp_path)
     assert (tmp_path / "1-sft" / "model" / "model.safetensors").stat().st_mtime_ns == first
     with pytest.raises(TrainingFailed, match="another stage 2 margin"):
-        running.train(recipe(two, two | {"margin": 0.3}), chains, tmp_path)
-    running.train(recipe(two, two, two), chains, tmp_path)
+        train(recipe(two, two | {"margin": 0.3}), chains, tmp_path)
+    train(recipe(two, two, two), chains, tmp_path)
     assert (tmp_path / "3-sft" / "model").is_dir()
 
 
-def test_a_model_that_the_last_step_breaks_is_not_handed_over(chains: Path, tmp_path: Path) -> None:
-    broken = {"steps": 1, "warmup_steps": 0, "learning_rate": 1e30, "clip": 1e30}
-    with pytest.raises(TrainingFailed, match="the last steps have broken the model"):
-        running.train(recipe(SFT | broken), chains, tmp_path)
+def test_a_model_that_the_last_step_damages_is_not_saved(chains: Path, tmp_path: Path) -> None:
+    damaging = {"steps": 1, "warmup_steps": 0, "learning_rate": 1e30, "clip": 1e30}
+    with pytest.raises(TrainingFailed, match="the last steps damaged the model"):
+        train(recipe(SFT | damaging), chains, tmp_path)
     assert not list(tmp_path.glob("*/model")) + list(tmp_path.glob("model"))
 
 
-def test_a_run_that_has_trained_nothing_may_become_another(chains: Path, tmp_path: Path) -> None:
-    with pytest.raises(TrainingFailed, match="the model may think 2"):
-        running.train(recipe(**MODEL | {"thought_tokens": 2}), chains, tmp_path)
-    folder = running.train(recipe(SFT | {"steps": 1}), chains, tmp_path)
+def test_a_run_without_a_trained_stage_can_be_replaced(chains: Path, tmp_path: Path) -> None:
+    with pytest.raises(TrainingFailed, match="more than the thought budget of 2"):
+        train(recipe(**MODEL | {"thought_tokens": 2}), chains, tmp_path)
+    folder = train(recipe(SFT | {"steps": 1}), chains, tmp_path)
     assert Checkpoint.load(folder).spec.decoding.max_tokens == 128
 
 
 def first_gradients(stage: dict[str, Any], data: Path, out: Path, patch: pytest.MonkeyPatch) -> dict[str, torch.Tensor]:
-    """The gradients of a run's first step."""
-    from t1_vectorstore.training import trainer as trainers
+    """Return the loss and the gradients of a run's first step."""
+    from t1_vectorstore.training import supervised
 
     found: dict[str, torch.Tensor] = {}
-    whole = trainers.T1Trainer.training_step
+    original = supervised.SupervisedTrainer.training_step
 
     def step(self: Any, model: Any, *arguments: Any) -> torch.Tensor:
-        loss = whole(self, model, *arguments)
+        loss = original(self, model, *arguments)
         found.update({name: p.grad.clone() for name, p in model.named_parameters()} | {"loss": loss})
         raise KeyboardInterrupt
 
-    patch.setattr(trainers.T1Trainer, "training_step", step)
+    patch.setattr(supervised.SupervisedTrainer, "training_step", step)
     with pytest.raises(KeyboardInterrupt):
-        running.train(recipe(stage), data, out)
+        train(recipe(stage), data, out)
     patch.undo()
     return found
 
 
-def test_cached_gradients_are_those_of_the_whole_batch(
+def test_cached_gradients_equal_those_of_the_whole_batch(
     chains: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stage = CONTRASTIVE | {"precision": "fp32", "mining": None, "lm_weight": 0.5}
@@ -223,17 +227,17 @@ def test_cached_gradients_are_those_of_the_whole_batch(
         assert torch.allclose(gradient, parts[name], atol=1e-6, rtol=1e-4), name
 
 
-def test_stage_two_mines_negatives_and_heeds_a_teacher(
+def test_stage_2_mines_negatives_and_distils_a_teacher(
     chains: Path, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sentence_transformers.SentenceTransformer", BagOfLetters)
     stage = CONTRASTIVE | {"at_once": 6, "mining": {"depth": 12, "keep": 3, "below": 2.0}, "teacher": "letters"}
     stage |= {"queries": {"hop1": 4, "hop2": 4}, "teacher_parts": ["hop2"]}
-    running.train(recipe(stage, path=str(trained / "model")), chains, tmp_path)
+    train(recipe(stage, path=str(trained / "model")), chains, tmp_path)
     lines = [json.loads(line) for line in (tmp_path / "1-contrastive" / "negatives.jsonl").read_text().splitlines()]
     examples = [json.loads(line) for line in (chains / "train.jsonl").read_text().splitlines()]
     right = {example["query"]: example["positives"] for example in examples}
-    drawn = Draw(read_data(chains).examples, {"hop1": 4, "hop2": 4}, seed=0).all(4)
+    drawn = ExampleSampler(read_data(chains).examples, {"hop1": 4, "hop2": 4}, seed=0).distinct(4)
     assert {query for query, _ in lines} == {example.query for example in drawn} < right.keys()
     assert all(len(found) <= 3 and not set(found) & set(right[query]) for query, found in lines)
     assert sum(bool(found) for _, found in lines) > len(lines) / 2
@@ -241,7 +245,7 @@ def test_stage_two_mines_negatives_and_heeds_a_teacher(
 
 
 class BagOfLetters:
-    """A teacher that knows letters."""
+    """A teacher whose vectors count letters."""
 
     def __init__(self, name: str) -> None:
         assert name == "letters"
@@ -257,7 +261,7 @@ class BagOfLetters:
 def test_adapters_are_merged_into_the_model(chains: Path, trained: Path, tmp_path: Path, checkpointing: bool) -> None:
     stage = SFT | {"lora": {"rank": 4}, "optimizer": "adamw", "gradient_checkpointing": checkpointing}
     wanted = recipe(stage, path=str(trained / "model"))
-    folder = running.train(wanted, chains, tmp_path)
+    folder = train(wanted, chains, tmp_path)
     assert T1Embedder.load(folder).embed_query("where", budget=4).vector.shape == (32,)
     assert not list(folder.glob("adapter*"))
     assert all("lora" in name or "token_adapter" in name or "delta" in name for name in weights(tmp_path))
@@ -265,27 +269,25 @@ def test_adapters_are_merged_into_the_model(chains: Path, trained: Path, tmp_pat
     assert before != after
 
 
-def test_one_recipe_may_have_several_stages(chains: Path, tmp_path: Path) -> None:
+def test_a_recipe_can_have_several_stages(chains: Path, tmp_path: Path) -> None:
     wanted: Recipe = recipe(SFT | {"steps": 2}, CONTRASTIVE | {"steps": 2, "mining": None}, SFT | {"steps": 1})
-    running.train(wanted, chains, tmp_path)
+    train(wanted, chains, tmp_path)
     assert [path.name for path in sorted(tmp_path.glob("[0-9]*"))] == ["0-begin", "1-sft", "2-contrastive", "3-sft"]
 
 
-def test_overfitting_a_toy_finds_its_document(tmp_path: Path) -> None:
-    from t1_vectorstore.training.examples import Example
-
+def test_an_overfitted_model_finds_the_document_of_each_query(tmp_path: Path) -> None:
     documents = {str(n): f"{word} is here" for n, word in enumerate(["red", "green", "blue", "grey"])}
-    asked = ["rose", "grass", "sky", "fog"]
-    train = [
+    subjects = ["rose", "grass", "sky", "fog"]
+    examples = [
         Example(f"the {q}", f"{d.split()[0]}.", (str(n),))
-        for n, (q, d) in enumerate(zip(asked, documents.values(), strict=True))
+        for n, (q, d) in enumerate(zip(subjects, documents.values(), strict=True))
     ]
-    write_data(tmp_path / "data", documents, {"train": train, "dev": train})
+    write_data(tmp_path / "data", documents, {"train": examples, "dev": examples})
     stage = SFT | {"steps": 60, "queries": 12, "probes": ["dev"], "probe_every": 60, "save_every": 60}
-    folder = running.train(recipe(stage), tmp_path / "data", tmp_path / "run")
+    folder = train(recipe(stage), tmp_path / "data", tmp_path / "run")
     embedder = T1Embedder.load(folder, dtype="float32")
     vectors = embedder.embed_documents(list(documents.values())).vectors
-    for row, example in enumerate(train):
+    for row, example in enumerate(examples):
         [embedded] = embedder.embed_queries([example.query])
         assert embedded.thoughts[0].text == example.thought
         assert int((vectors @ embedded.vector).argmax()) == row

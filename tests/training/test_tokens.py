@@ -1,4 +1,4 @@
-"""A plain language model becomes one that can be trained."""
+"""Adding the emb token to a plain language model."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from t1_vectorstore.checkpoints.checkpoint import Checkpoint
 from t1_vectorstore.embedding.embedder import T1Embedder
 from t1_vectorstore.errors import CheckpointError
-from t1_vectorstore.training import model as models
 from t1_vectorstore.training.add_token import add_token
+from t1_vectorstore.training.model import load_checkpoint
 from tests.checkpoints import save_checkpoint
 
 TEMPLATE = "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}\n{% endfor %}<|assistant|>"
@@ -20,7 +20,7 @@ TEMPLATE = "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}\n{% endfor %}
 
 @pytest.fixture(params=["tied", "untied", "spare"])
 def plain(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    """A model without a specification; one has embeddings to spare, as Qwen's have."""
+    """A model without a specification; one has spare embedding rows, like Qwen models."""
     from t1_vectorstore.backends.fake import byte_tokenizer
 
     size = byte_tokenizer().get_vocab_size()
@@ -31,7 +31,7 @@ def plain(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("template", [None, TEMPLATE])
-def test_the_token_is_added_at_the_mean(plain: Path, tmp_path: Path, template: str | None) -> None:
+def test_the_new_embedding_is_the_mean_of_the_others(plain: Path, tmp_path: Path, template: str | None) -> None:
     if template:
         tokenizer = AutoTokenizer.from_pretrained(plain)
         tokenizer.chat_template = template
@@ -40,7 +40,7 @@ def test_the_token_is_added_at_the_mean(plain: Path, tmp_path: Path, template: s
     spec = add_token(str(plain), out, emb_token="<vector>", max_thought_tokens=8)
     assert Checkpoint.load(out).spec == spec
     before = AutoModelForCausalLM.from_pretrained(plain)
-    after, tokenizer, _ = models.load(out)
+    after, tokenizer, _ = load_checkpoint(out)
     number = tokenizer.convert_tokens_to_ids("<vector>")
     assert tokenizer.encode("<vector>") == [number]
     old = before.get_input_embeddings().weight
@@ -53,13 +53,15 @@ def test_the_token_is_added_at_the_mean(plain: Path, tmp_path: Path, template: s
     assert isinstance(spec.query_prompt, str) == (template is None)
 
 
-def test_what_cannot_be_is_refused_before_anything_is_written(plain: Path, tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="has the token '<emb_token>' already"):
+def test_unsuitable_models_are_refused_and_nothing_is_written(plain: Path, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="already has the token '<emb_token>'"):
         add_token(str(plain), tmp_path / "out")
-    with pytest.raises(ValueError, match="no room for queries"):
+    with pytest.raises(
+        ValueError, match="max_thought_tokens=2000 leaves too few tokens for queries: the model accepts"
+    ):
         add_token(str(plain), tmp_path / "out", emb_token="<vector>", max_thought_tokens=2000)
-    with pytest.raises(CheckpointError, match="does not load"):
+    with pytest.raises(CheckpointError, match="cannot be loaded as a causal language model"):
         add_token(str(tmp_path), tmp_path / "out")
     assert not (tmp_path / "out").exists()
-    with pytest.raises(FileExistsError, match="is no empty folder"):
+    with pytest.raises(FileExistsError, match="is not an empty folder: choose another"):
         add_token(str(plain), plain, emb_token="<vector>")
