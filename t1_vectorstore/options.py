@@ -45,7 +45,8 @@ MAX_CANDIDATES = 16_384
 """Largest number of candidates of a diverse search; Qdrant servers refuse more."""
 MAX_REFINE_STEPS = 64
 """Largest number of refine steps. Each step costs as much as one generated token."""
-_MAX_COUNT = 2**31 - 1
+MAX_COUNT = 2**31 - 1
+"""Largest number of hits, and of hits to skip."""
 
 Aggregation: TypeAlias = Literal["mean", "last"]
 """How the hidden states of a refinement become one vector: their mean, or the state of the last step."""
@@ -169,8 +170,9 @@ def takes_options(options: Callable[P, M_co]) -> _TakesOptions[P, M_co]:
             return await function(*args, **keywords(args, given))
 
         fields = [
-            Parameter(name, Parameter.KEYWORD_ONLY, default=field.get_default(), annotation=_annotation(model, name))
+            Parameter(keyword, Parameter.KEYWORD_ONLY, default=field.get_default(), annotation=_annotation(model, name))
             for name, field in model.model_fields.items()
+            for keyword in [field.alias or name]
         ]
         decorated: Callable[..., Any] = awaitable if iscoroutinefunction(function) else with_keywords
         decorated.__signature__ = Signature([*own, *fields])  # type: ignore[attr-defined] # for help() and editors
@@ -301,9 +303,9 @@ class EmbedQueriesOptions(EmbedQueryOptions):
 class PageOptions(Options):
     """Which part of a ranking is returned."""
 
-    limit: Integer = Field(default=10, ge=1, le=_MAX_COUNT)
+    limit: Integer = Field(default=10, ge=1, le=MAX_COUNT)
     """Maximum number of hits."""
-    offset: Integer = Field(default=0, ge=0, le=_MAX_COUNT)
+    offset: Integer = Field(default=0, ge=0, le=MAX_COUNT)
     """Number of best hits to skip."""
 
 
@@ -324,7 +326,7 @@ class RankingOptions(Options):
     diversity: Number | None = Field(default=None, ge=0, le=1)
     """Choose hits that are also unlike each other, by maximal marginal relevance: 0 is relevance only, 1 is difference
     only. Hits are returned in the order of choice."""
-    candidates: Integer | None = Field(default=None, ge=1, le=_MAX_COUNT)
+    candidates: Integer | None = Field(default=None, ge=1, le=MAX_COUNT)
     """Number of candidates from which a fusion or a diverse choice is made; from vector and words each. Pages of one
     ranking need the same number. Default: four times as many as are returned or skipped, and at least 50."""
     group: Flag = False

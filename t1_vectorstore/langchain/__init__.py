@@ -1,11 +1,11 @@
-"""T1 for LangChain: embeddings for any vector store, a store and a retriever that show the thought."""
+"""T1 for LangChain: embeddings for any vector store, and a store and a retriever that also return the thoughts."""
 
 from __future__ import annotations
 
 from t1_vectorstore.errors import MissingExtraError
 
 try:
-    import langchain_core  # noqa: F401 - only to say what is missing
+    import langchain_core  # noqa: F401 - only to report a missing extra
 except ModuleNotFoundError as error:
     raise MissingExtraError("langchain", "t1_vectorstore.langchain") from error
 

@@ -5,35 +5,41 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from langchain_core.embeddings import Embeddings
-from pydantic import PrivateAttr
+from langchain_core.utils import secret_from_env
+from pydantic import Field, PrivateAttr, SecretStr
 from typing_extensions import Self
 
 from t1_vectorstore.embedding.embedder import T1Embedder
 from t1_vectorstore.embedding.prompts import check_texts
 from t1_vectorstore.embedding.thinking import merge_options
-from t1_vectorstore.langchain.progress import ProgressBar
-from t1_vectorstore.options import ModelOptions, ThinkingOptions, takes_options
+from t1_vectorstore.errors import MissingExtraError
+from t1_vectorstore.options import Flag, ModelOptions, ThinkingOptions, takes_options
 from t1_vectorstore.types import QueryEmbedding
 
 
 class T1Embeddings(ModelOptions, ThinkingOptions, Embeddings):
-    """Embeds documents with one prefill, and queries after thinking about them; for any vector store of LangChain.
+    """Embeds documents in one forward pass, and queries after thinking about them; for any vector store of LangChain.
 
     The fields are those of :class:`~t1_vectorstore.options.ModelOptions` and
     :class:`~t1_vectorstore.options.ThinkingOptions`. The model is loaded on first use, once, and shared by copies of
     this object. It is not pickled: an unpickled object loads it again.
 
-    Queries and documents take different paths, so a cache must not mix them. Cache documents under ``namespace``, and do
-    not use ``CacheBackedEmbeddings(query_embedding_cache=True)``: it stores both under the hash of their text, and
-    would answer a query with the vector of a document of the same words. To cache queries, give them a byte store of
-    their own, ``query_embedding_cache=another_store``, one for each setting of the thinking options.
+    Queries and documents take different paths, so a cache must not mix them. Cache documents under ``namespace``. Never
+    use ``CacheBackedEmbeddings(query_embedding_cache=True)``: it stores both under the hash of their text, and would
+    answer a query with the vector of a document with the same text. To cache queries, use a separate byte store,
+    ``query_embedding_cache=another_store``, and another one for each setting of the thinking options.
     """
 
-    show_progress: bool = False
+    token: SecretStr | None = Field(
+        default_factory=secret_from_env("HF_TOKEN", default=None), exclude=True, validate_default=True
+    )
+    """Hub access token. Default: the environment variable ``HF_TOKEN``."""
+    show_progress: Flag = False
     """Show a progress bar on standard error while documents are embedded."""
 
     _models: _Models = PrivateAttr(default_factory=lambda: _Models())
@@ -52,10 +58,10 @@ class T1Embeddings(ModelOptions, ThinkingOptions, Embeddings):
 
     @property
     def embedder(self) -> T1Embedder:
-        """The model, loaded now if it was not yet.
+        """The model, which is loaded on first use.
 
         Raises:
-            CheckpointError: Nothing usable under that name.
+            CheckpointError: There is no usable checkpoint under that name.
             MissingExtraError: The ``local`` extra is not installed.
         """
         options = ModelOptions(**{name: getattr(self, name) for name in ModelOptions.model_fields})
@@ -64,7 +70,7 @@ class T1Embeddings(ModelOptions, ThinkingOptions, Embeddings):
 
     @property
     def namespace(self) -> str:
-        """Name of the model for caches of document vectors; it changes whenever those would, and only then."""
+        """Name of the model for caches of document vectors; it changes whenever the vectors would, and only then."""
         return f"t1-{self.embedder.identity.fingerprint[:16]}"
 
     def embed_documents(self, texts: Sequence[str]) -> list[list[float]]:
@@ -76,8 +82,9 @@ class T1Embeddings(ModelOptions, ThinkingOptions, Embeddings):
             BackendError: The model failed.
         """
         texts = check_texts(texts, "document")
-        with ProgressBar(shown=self.show_progress, total=len(texts)) as bar:
-            vectors: list[list[float]] = self.embedder.embed_documents(texts, on_done=bar.by).vectors.tolist()
+        with progress_bar(shown=self.show_progress, total=len(texts)) as bar:
+            on_done = None if bar is None else bar.update
+            vectors: list[list[float]] = self.embedder.embed_documents(texts, on_done=on_done).vectors.tolist()
         return vectors
 
     def embed_query(self, text: str) -> list[float]:
@@ -135,7 +142,7 @@ class _Models:
         return self
 
     def __eq__(self, other: object) -> bool:
-        """Two objects with equal fields are equal, whichever of them has loaded its model."""
+        """Objects with equal fields are equal, whichever of them has loaded its model."""
         return isinstance(other, _Models) and self.given is other.given
 
     def __hash__(self) -> int:
@@ -148,3 +155,21 @@ class _Models:
                 "T1Embeddings(model=...)"
             )
         return _Models, ()
+
+
+@contextmanager
+def progress_bar(*, shown: bool, total: int | None = None) -> Iterator[Any]:
+    """Show a bar on standard error, and yield it; yield ``None`` if no bar is wanted.
+
+    Raises:
+        MissingExtraError: A bar is wanted, and tqdm, which comes with the ``local`` extra, is not installed.
+    """
+    if not shown:
+        yield None
+        return
+    try:
+        from tqdm import tqdm  # type: ignore[import-untyped]
+    except ModuleNotFoundError as error:
+        raise MissingExtraError("local", "show_progress=True") from error
+    with tqdm(total=total, desc="embedding", unit="text") as bar:
+        yield bar

@@ -17,8 +17,8 @@ from pydantic import ConfigDict, Field, model_validator
 from typing_extensions import Self
 
 from t1_vectorstore.embedding.thinking import merge_options
-from t1_vectorstore.langchain.searching import T1Searches, mmr_options, to_document
-from t1_vectorstore.options import QueryOptions, ThinkingOptions, set_options
+from t1_vectorstore.langchain.searching import MmrOptions, T1Searches, to_document
+from t1_vectorstore.options import MAX_COUNT, Flag, Integer, QueryOptions, ThinkingOptions, set_options
 from t1_vectorstore.types import SearchResult
 
 THOUGHT_EVENT = "t1_thought"
@@ -26,7 +26,7 @@ THOUGHT_EVENT = "t1_thought"
 
 
 class T1Retriever(QueryOptions, VectorStoreRetriever):
-    """The retriever that ``T1QdrantVectorStore.as_retriever()`` returns; it can also be created directly.
+    """The retriever that ``T1QdrantVectorStore.as_retriever()`` returns. It can also be created directly.
 
     The fields are ``k`` and those of :class:`~t1_vectorstore.options.QueryOptions`. Each of them can also be given to
     a single call: ``retriever.invoke(query, k=3, think=False)``.
@@ -38,13 +38,13 @@ class T1Retriever(QueryOptions, VectorStoreRetriever):
                 print(event["data"]["thoughts"][0]["text"])
     """
 
-    model_config = ConfigDict(frozen=False)
+    model_config = ConfigDict(frozen=False, extra="forbid")
 
     vectorstore: T1Searches
     """The store to search."""
-    k: int = Field(default=4, ge=1)
+    k: Integer = Field(default=4, ge=1, le=MAX_COUNT)
     """Maximum number of documents."""
-    annotate: bool = False
+    annotate: Flag = False
     """Add score and thoughts to each document's metadata, under ``t1``. A prompt that prints metadata shows them."""
 
     @model_validator(mode="after")
@@ -79,12 +79,13 @@ class T1Retriever(QueryOptions, VectorStoreRetriever):
 
     def _options(self, given: dict[str, Any]) -> dict[str, Any]:
         """Merge the options of a run: those of the call, then ``search_kwargs``, then the fields."""
-        levels = [ThinkingOptions.check(**_thinking(options)) for options in (given, self.search_kwargs)]
+        levels = [ThinkingOptions(**_thinking(options)) for options in (given, self.search_kwargs)]
         thinking = dict(merge_options(*levels, self))
         fields = {"k": self.k, **set_options(self, QueryOptions)}
         options = {**fields, **self.search_kwargs, **given, **thinking}
         if self.search_type == "mmr":
-            options |= mmr_options(options.pop("fetch_k", 20), options.pop("lambda_mult", 0.5))
+            mmr = {name: options.pop(name) for name in MmrOptions.model_fields if name in options}
+            options |= MmrOptions(**mmr).to_search_options()
         return options
 
     def _documents(self, result: SearchResult) -> list[Document]:

@@ -1,4 +1,4 @@
-"""The reading half of the LangChain store: each of LangChain's searches returns a part of one ``SearchResult``."""
+"""The searches of the LangChain store: each of LangChain's methods returns a part of one ``SearchResult``."""
 
 from __future__ import annotations
 
@@ -8,24 +8,59 @@ from typing import Any
 from langchain_core.documents import Document
 from langchain_core.embeddings import Embeddings
 from langchain_core.vectorstores import VectorStore
+from pydantic import Field
 
 from t1_vectorstore.collection import Collection
 from t1_vectorstore.embedding.embedder import T1Embedder
 from t1_vectorstore.embedding.thinking import merge_options
 from t1_vectorstore.langchain.embeddings import T1Embeddings
-from t1_vectorstore.options import SearchOptions, ThinkingOptions, set_options
+from t1_vectorstore.options import (
+    MAX_COUNT,
+    Integer,
+    Number,
+    Options,
+    PageOptions,
+    SearchOptions,
+    VectorSearchOptions,
+    set_options,
+)
 from t1_vectorstore.types import Chunk, Hit, SearchResult, Thought
 from t1_vectorstore.vectorstore import T1VectorStore
 
-# In this module, `options` are keyword arguments as LangChain passes them on: the fields of SearchOptions other than
-# `limit`, which LangChain calls `k`. They are validated, so that a misspelt one is an error and not ignored.
+# In this module, `options` are keyword arguments as LangChain passes them on: the fields of SearchOptions, of which
+# LangChain calls `limit` `k`. They are validated, so that a misspelt one is an error and not ignored.
+
+
+class _Limit(PageOptions):
+    limit: Integer = Field(default=4, ge=1, le=MAX_COUNT, alias="k")
+
+
+class _SearchOptions(_Limit, SearchOptions):
+    """The options of a search by text, under LangChain's names."""
+
+
+class _VectorSearchOptions(_Limit, VectorSearchOptions):
+    """The options of a search by vector, under LangChain's names."""
+
+
+class MmrOptions(Options):
+    """LangChain's options of maximal marginal relevance."""
+
+    fetch_k: Integer = Field(default=20, ge=1, le=MAX_COUNT)
+    """Number of nearest documents to choose from."""
+    lambda_mult: Number = Field(default=0.5, ge=0, le=1)
+    """1 is relevance only, 0 is difference only."""
+
+    def to_search_options(self) -> dict[str, Any]:
+        """Return the same as options of this package."""
+        return {"diversity": 1 - self.lambda_mult, "candidates": self.fetch_k}
 
 
 class T1Searches(VectorStore):
     """Searches over one collection. Every score and threshold is the cosine similarity; higher is closer.
 
     Attributes:
-        t1: The package's own store. Use it directly for whatever LangChain has no name for.
+        t1: The package's own store. Use it directly for what LangChain has no method for.
     """
 
     def __init__(self, collection: Collection, embedding: T1Embeddings) -> None:
@@ -59,11 +94,11 @@ class T1Searches(VectorStore):
             BackendError: The model failed.
             StoreError: The collection failed.
         """
-        return self.t1.search(query, **self._search_options(k, options))
+        return self.t1.search(query, **self._search_options(k=k, **options))
 
     async def afind(self, query: str, k: int = 4, **options: Any) -> SearchResult:
         """``find`` without blocking the event loop."""
-        return await self.t1.asearch(query, **self._search_options(k, options))
+        return await self.t1.asearch(query, **self._search_options(k=k, **options))
 
     def similarity_search(self, query: str, k: int = 4, **options: Any) -> list[Document]:
         """Return the documents nearest to a query, best first; see ``find``."""
@@ -73,49 +108,32 @@ class T1Searches(VectorStore):
         """``similarity_search`` without blocking the event loop."""
         return _documents((await self.afind(query, k, **options)).hits)
 
-    def similarity_search_with_score(
-        self,
-        query: str,
-        k: int = 4,
-        **options: Any,
-    ) -> list[tuple[Document, float]]:
+    def similarity_search_with_score(self, query: str, k: int = 4, **options: Any) -> list[tuple[Document, float]]:
         """Return the documents nearest to a query and their cosine similarities, best first; see ``find``."""
         return _with_scores(self.find(query, k, **options).hits)
 
     async def asimilarity_search_with_score(
-        self,
-        query: str,
-        k: int = 4,
-        **options: Any,
+        self, query: str, k: int = 4, **options: Any
     ) -> list[tuple[Document, float]]:
         """``similarity_search_with_score`` without blocking the event loop."""
         return _with_scores((await self.afind(query, k, **options)).hits)
 
     def similarity_search_with_thought(
-        self,
-        query: str,
-        k: int = 4,
-        **options: Any,
+        self, query: str, k: int = 4, **options: Any
     ) -> tuple[list[tuple[Document, float]], Sequence[Thought]]:
         """Return documents with scores, best first, and the thoughts behind them; see ``find``."""
         result = self.find(query, k, **options)
         return _with_scores(result.hits), result.thoughts
 
     async def asimilarity_search_with_thought(
-        self,
-        query: str,
-        k: int = 4,
-        **options: Any,
+        self, query: str, k: int = 4, **options: Any
     ) -> tuple[list[tuple[Document, float]], Sequence[Thought]]:
         """``similarity_search_with_thought`` without blocking the event loop."""
         result = await self.afind(query, k, **options)
         return _with_scores(result.hits), result.thoughts
 
     def similarity_search_with_relevance_scores(
-        self,
-        query: str,
-        k: int = 4,
-        **options: Any,
+        self, query: str, k: int = 4, **options: Any
     ) -> list[tuple[Document, float]]:
         """Return documents with scores in [0, 1], best first: the cosine similarity, negative ones as 0.
 
@@ -124,10 +142,7 @@ class T1Searches(VectorStore):
         return _with_relevance(self.find(query, k, **options).hits)
 
     async def asimilarity_search_with_relevance_scores(
-        self,
-        query: str,
-        k: int = 4,
-        **options: Any,
+        self, query: str, k: int = 4, **options: Any
     ) -> list[tuple[Document, float]]:
         """``similarity_search_with_relevance_scores`` without blocking the event loop."""
         return _with_relevance((await self.afind(query, k, **options)).hits)
@@ -144,33 +159,22 @@ class T1Searches(VectorStore):
             ValueError: A vector of another dimension, or a value that an option does not accept.
             StoreError: The collection failed.
         """
-        return _documents(self.t1.collection.search(embedding, **_with_limit(k, options)))
+        return _documents(self.t1.collection.search(embedding, **_vector_options(k=k, **options)))
 
     async def asimilarity_search_by_vector(
-        self,
-        embedding: Sequence[float],
-        k: int = 4,
-        **options: Any,
+        self, embedding: Sequence[float], k: int = 4, **options: Any
     ) -> list[Document]:
         """``similarity_search_by_vector`` without blocking the event loop."""
-        return _documents(await self.t1.collection.asearch(embedding, **_with_limit(k, options)))
+        return _documents(await self.t1.collection.asearch(embedding, **_vector_options(k=k, **options)))
 
     def similarity_search_with_score_by_vector(
-        self,
-        embedding: Sequence[float],
-        k: int = 4,
-        **options: Any,
+        self, embedding: Sequence[float], k: int = 4, **options: Any
     ) -> list[tuple[Document, float]]:
         """``similarity_search_by_vector`` with cosine similarities."""
-        return _with_scores(self.t1.collection.search(embedding, **_with_limit(k, options)))
+        return _with_scores(self.t1.collection.search(embedding, **_vector_options(k=k, **options)))
 
     def max_marginal_relevance_search(
-        self,
-        query: str,
-        k: int = 4,
-        fetch_k: int = 20,
-        lambda_mult: float = 0.5,
-        **options: Any,
+        self, query: str, k: int = 4, fetch_k: int = 20, lambda_mult: float = 0.5, **options: Any
     ) -> list[Document]:
         """Return documents near the query and unlike each other, in the order of choice.
 
@@ -181,39 +185,28 @@ class T1Searches(VectorStore):
             lambda_mult: 1 is relevance only, 0 is difference only.
             options: See ``find``.
         """
-        return self.similarity_search(query, k, **{**options, **mmr_options(fetch_k, lambda_mult)})
+        return self.similarity_search(query, k, **{**options, **_mmr_options(fetch_k, lambda_mult)})
 
     async def amax_marginal_relevance_search(
-        self,
-        query: str,
-        k: int = 4,
-        fetch_k: int = 20,
-        lambda_mult: float = 0.5,
-        **options: Any,
+        self, query: str, k: int = 4, fetch_k: int = 20, lambda_mult: float = 0.5, **options: Any
     ) -> list[Document]:
         """``max_marginal_relevance_search`` without blocking the event loop."""
-        return await self.asimilarity_search(query, k, **{**options, **mmr_options(fetch_k, lambda_mult)})
+        return await self.asimilarity_search(query, k, **{**options, **_mmr_options(fetch_k, lambda_mult)})
 
     def max_marginal_relevance_search_by_vector(
-        self,
-        embedding: Sequence[float],
-        k: int = 4,
-        fetch_k: int = 20,
-        lambda_mult: float = 0.5,
-        **options: Any,
+        self, embedding: Sequence[float], k: int = 4, fetch_k: int = 20, lambda_mult: float = 0.5, **options: Any
     ) -> list[Document]:
         """``max_marginal_relevance_search`` for a vector, without a thought."""
-        return self.similarity_search_by_vector(embedding, k, **{**options, **mmr_options(fetch_k, lambda_mult)})
+        return self.similarity_search_by_vector(embedding, k, **{**options, **_mmr_options(fetch_k, lambda_mult)})
 
     def get_by_ids(self, ids: Sequence[str], /) -> list[Document]:
         """Return the documents that exist among ``ids``, in the order of ``ids``."""
         found = self.t1.collection.get(ids)
         return [to_document(found[each]) for each in ids if each in found]
 
-    def _search_options(self, k: int, options: dict[str, Any]) -> dict[str, Any]:
-        checked = SearchOptions.check(**_with_limit(k, options))
-        thinking = merge_options(checked, self._embeddings)
-        return {**set_options(checked, SearchOptions), **set_options(thinking, ThinkingOptions)}
+    def _search_options(self, **options: Any) -> dict[str, Any]:
+        checked = _SearchOptions(**options)
+        return {**set_options(checked, SearchOptions), **dict(merge_options(checked, self._embeddings))}
 
 
 def embedder_of(embedding: Embeddings) -> T1Embedder:
@@ -230,26 +223,17 @@ def embedder_of(embedding: Embeddings) -> T1Embedder:
     return embedding.embedder
 
 
-def mmr_options(fetch_k: int, lambda_mult: float) -> dict[str, Any]:
-    """Translate LangChain's two parameters of maximal marginal relevance into search options.
-
-    Raises:
-        ValueError: ``lambda_mult`` is not in [0, 1].
-    """
-    if not 0 <= lambda_mult <= 1:
-        raise ValueError(f"lambda_mult is in [0, 1]: 1 is relevance only, 0 difference only; got {lambda_mult!r}")
-    return {"diversity": 1 - lambda_mult, "candidates": fetch_k}
-
-
 def to_document(found: Hit | Chunk) -> Document:
     """Convert a hit or a chunk into LangChain's document: id, text and metadata."""
     return Document(page_content=found.text, metadata=dict(found.metadata), id=found.id)
 
 
-def _with_limit(k: int, options: dict[str, Any]) -> dict[str, Any]:
-    if "limit" in options:
-        raise TypeError("unknown option 'limit'; LangChain calls it 'k'")
-    return {**options, "limit": k}
+def _vector_options(**options: Any) -> dict[str, Any]:
+    return set_options(_VectorSearchOptions(**options), VectorSearchOptions)
+
+
+def _mmr_options(fetch_k: int, lambda_mult: float) -> dict[str, Any]:
+    return MmrOptions(fetch_k=fetch_k, lambda_mult=lambda_mult).to_search_options()
 
 
 def _documents(hits: Iterable[Hit]) -> list[Document]:

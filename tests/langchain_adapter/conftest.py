@@ -1,14 +1,14 @@
-"""Stores on every engine that is present; no test opens a socket unless it says so."""
+"""Stores on every engine. Tests cannot open sockets unless they are marked for it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from langchain_core.documents import Document
 from pytest_socket import disable_socket, enable_socket
-from t1_vectorstore.langchain.options import Place
 
 from t1_vectorstore import T1Embedder
 from t1_vectorstore.langchain import T1Embeddings, T1QdrantVectorStore
@@ -32,23 +32,23 @@ def _offline(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 @pytest.fixture(params=["embedded", "memory", pytest.param("server", marks=pytest.mark.server)])
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
-    """Somewhere for a new collection, on each engine."""
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, Any]:
+    """Options that open a new collection, on each engine."""
     if request.param == "embedded":
-        return Place(location=tmp_path / "index")
+        return {"location": tmp_path / "index"}
     if request.param == "memory":
-        return Place(location=":memory:")
-    return Place(url=request.getfixturevalue("server_url"), collection_name=request.getfixturevalue("fresh_name"))
+        return {"location": ":memory:"}
+    return {"url": request.getfixturevalue("server_url"), "collection_name": request.getfixturevalue("fresh_name")}
 
 
 @pytest.fixture
 def embeddings() -> T1Embeddings:
-    """The deterministic model; it thinks only when asked, so that equal words mean near vectors."""
+    """The fake model, without thinking by default, so that texts with equal words have near vectors."""
     return T1Embeddings.from_embedder(T1Embedder.fake(), think=False)
 
 
 @pytest.fixture
-def empty(place: Place, embeddings: T1Embeddings) -> Iterator[T1QdrantVectorStore]:
+def empty(place: dict[str, Any], embeddings: T1Embeddings) -> Iterator[T1QdrantVectorStore]:
     """An empty store on each engine."""
     with T1QdrantVectorStore.open(embeddings, **place) as store:
         yield store
@@ -62,10 +62,10 @@ def store(empty: T1QdrantVectorStore) -> T1QdrantVectorStore:
 
 
 def ids(documents: list[Document]) -> list[str | None]:
-    """Those of the documents, in order."""
+    """Return the ids of documents, in order."""
     return [document.id for document in documents]
 
 
 def count(store: T1QdrantVectorStore) -> int:
-    """How many documents a store holds."""
+    """Return the number of documents in a store."""
     return store.t1.count()

@@ -1,4 +1,4 @@
-"""Side by side with langchain-qdrant on a server: each reads what the other wrote."""
+"""Collections on a server that are shared with langchain-qdrant."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ UUID = "2f4e9d3a-9a4c-4d3e-8a55-0d8b8ed8a3a1"
 
 @pytest.fixture
 def stock(server_url: str, fresh_name: str, admin: QdrantClient, embeddings: T1Embeddings) -> Iterator[Any]:
-    """langchain-qdrant on a collection that it makes itself."""
+    """langchain-qdrant on a collection that it creates itself, or that exists."""
 
-    def stock_store(made: bool = True) -> QdrantVectorStore:
-        if made:
+    def stock_store(create: bool = True) -> QdrantVectorStore:
+        if create:
             texts = [document.page_content for document in DOCUMENTS]
             metadatas = [document.metadata for document in DOCUMENTS]
             place: Any = {"url": server_url, "collection_name": fresh_name, "check_compatibility": False}
@@ -34,7 +34,7 @@ def stock(server_url: str, fresh_name: str, admin: QdrantClient, embeddings: T1E
     return stock_store
 
 
-def test_reads_what_langchain_qdrant_wrote(
+def test_a_collection_of_langchain_qdrant_can_be_used_here(
     stock: Any, server_url: str, fresh_name: str, embeddings: T1Embeddings
 ) -> None:
     theirs = stock()
@@ -59,12 +59,12 @@ def test_reads_what_langchain_qdrant_wrote(
         assert len(theirs.similarity_search(QUERY, k=9)) == 3
 
 
-def test_langchain_qdrant_reads_what_is_written_here(
+def test_langchain_qdrant_can_read_a_collection_of_this_package(
     stock: Any, server_url: str, fresh_name: str, embeddings: T1Embeddings
 ) -> None:
     place: Any = {"url": server_url, "collection_name": fresh_name}
     with T1QdrantVectorStore.from_documents(DOCUMENTS, embeddings, **place) as ours:
-        theirs = stock(made=False)
+        theirs = stock(create=False)
         expected = ours.similarity_search_with_score(QUERY, k=3)
         found = theirs.similarity_search_with_score(QUERY, k=3)
         assert [each.page_content for each, _ in found] == [each.page_content for each, _ in expected]

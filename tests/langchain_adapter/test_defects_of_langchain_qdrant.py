@@ -1,14 +1,14 @@
-"""Each defect of langchain-qdrant 1.1.0 that its users meet, by name, is not one of ours."""
+"""This adapter has none of the defects of langchain-qdrant 1.1.0 after which the tests are named."""
 
 from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 from qdrant_client import QdrantClient
-from t1_vectorstore.langchain.options import Place
 
 from t1_vectorstore import T1Embedder
 from t1_vectorstore.backends.fake import SPEC, FakeBackend, byte_tokenizer
@@ -90,7 +90,7 @@ def test_partial_failure_returns_no_ids(empty: T1QdrantVectorStore) -> None:
 
 @pytest.mark.server
 def test_no_payload_indexes(server_url: str, fresh_name: str, admin: QdrantClient, embeddings: T1Embeddings) -> None:
-    place = Place(url=server_url, collection_name=fresh_name, indexes={"year": "integer"}, tenant="country")
+    place: Any = {"url": server_url, "collection_name": fresh_name, "indexes": {"year": "integer"}, "tenant": "country"}
     with T1QdrantVectorStore.from_documents(DOCUMENTS, embeddings, **place):
         indexed = admin.get_collection(fresh_name).payload_schema
         assert {"metadata.year", "metadata.country"} <= set(indexed)
@@ -99,7 +99,7 @@ def test_no_payload_indexes(server_url: str, fresh_name: str, admin: QdrantClien
 
 @pytest.mark.parametrize("place", [pytest.param("server", marks=pytest.mark.server)], indirect=True)
 async def test_async_is_a_thread(store: T1QdrantVectorStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only the model has one; the server is awaited."""
+    """Only the model runs in a thread; the server is awaited."""
     vector = await store.embeddings.aembed_query("Oslo is the capital of Norway.")
     threads: list[object] = []
     run = asyncio.BaseEventLoop.run_in_executor
@@ -111,11 +111,11 @@ async def test_async_is_a_thread(store: T1QdrantVectorStore, monkeypatch: pytest
     assert len(threads) == 1
 
 
-def test_hybrid_prefetch_limit_is_k(place: Place, embeddings: T1Embeddings) -> None:
-    """The second of both rankings is the first of their fusion, though only one is asked for."""
+def test_hybrid_prefetch_limit_is_k(place: dict[str, Any], embeddings: T1Embeddings) -> None:
+    """The second of both rankings is the first of their fusion, although only one document is wanted."""
     fillers = [f"filler {n}" for n in range(9)]
     texts = ["nearest of all", "nearly the nearest, and about llamas", "llamas llamas llamas", *fillers]
-    options: Place = {**place, "hybrid": True}
+    options: Any = {**place, "hybrid": True}
     with T1QdrantVectorStore.from_texts(texts, embeddings, ids=texts, **options) as store:
         vectors = np.array(embeddings.embed_documents(texts))
         query, *_ = np.linalg.lstsq(vectors, np.array([1.0, 0.9, -1.0, *([0.5] * len(fillers))]))
@@ -123,7 +123,7 @@ def test_hybrid_prefetch_limit_is_k(place: Place, embeddings: T1Embeddings) -> N
         assert store.similarity_search_by_vector(query.tolist(), k=1, text="llamas")[0].id == texts[1]
 
 
-def test_every_construction_and_mmr_call_embeds_dummy_text(place: Place) -> None:
+def test_every_construction_and_mmr_call_embeds_dummy_text(place: dict[str, Any]) -> None:
     embedder = T1Embedder.fake()
     backend = embedder._backend
     assert isinstance(backend, FakeBackend)
@@ -137,7 +137,7 @@ def test_every_construction_and_mmr_call_embeds_dummy_text(place: Place) -> None
         assert backend.encoded == 4
 
 
-def test_no_model_identity_check(place: Place, embeddings: T1Embeddings) -> None:
+def test_no_model_identity_check(place: dict[str, Any], embeddings: T1Embeddings) -> None:
     with T1QdrantVectorStore.from_documents(DOCUMENTS, embeddings, **place) as store:
         prompter, identity = (
             Prompter(byte_tokenizer(), SPEC),

@@ -1,4 +1,4 @@
-"""LangChain's indexing API: every way to clean up, every key encoder, and a namespace that cannot be confused."""
+"""LangChain's indexing API: clean-up modes, key encoders and the namespace of the record manager."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def texts(store: T1QdrantVectorStore) -> list[str]:
     ],
 )
 @pytest.mark.parametrize("asynchronous", [False, True])
-async def test_ways_to_clean_up(
+async def test_clean_up_modes(
     empty: T1QdrantVectorStore,
     records: InMemoryRecordManager,
     cleanup: Cleanup | None,
@@ -81,7 +81,7 @@ def test_key_encoders(
     assert texts(empty) == []
 
 
-def test_an_iterator_in_small_batches(empty: T1QdrantVectorStore, records: InMemoryRecordManager) -> None:
+def test_indexing_an_iterator_in_small_batches(empty: T1QdrantVectorStore, records: InMemoryRecordManager) -> None:
     def source() -> Iterator[Document]:
         yield from (document(f"text {n}", "a") for n in range(25))
 
@@ -89,7 +89,7 @@ def test_an_iterator_in_small_batches(empty: T1QdrantVectorStore, records: InMem
     assert empty.t1.count() == 25
 
 
-def test_the_namespace_tells_collections_and_models_apart(tmp_path: Path) -> None:
+def test_the_namespace_identifies_collection_and_model(tmp_path: Path) -> None:
     def namespace(place: str, name: str, dimension: int) -> str:
         embeddings = T1Embeddings.from_embedder(T1Embedder.fake(dimension))
         with T1QdrantVectorStore.open(embeddings, path=tmp_path / place, collection_name=name) as store:
@@ -100,7 +100,7 @@ def test_the_namespace_tells_collections_and_models_apart(tmp_path: Path) -> Non
     assert namespace("a", "x", 64) == namespace("a", "x", 64)
 
 
-def test_a_collection_made_again_is_not_indexed_already(tmp_path: Path) -> None:
+def test_a_recreated_collection_has_another_namespace(tmp_path: Path) -> None:
     embeddings = T1Embeddings.from_embedder(T1Embedder.fake())
     namespaces = set()
     for _ in range(2):

@@ -1,4 +1,4 @@
-"""Without langchain-core the import says what to install."""
+"""Importing the adapter without langchain-core reports the missing extra."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from t1_vectorstore.errors import MissingExtraError
 
 
 @pytest.mark.parametrize("name", ["T1Embeddings", "T1QdrantVectorStore", "T1Retriever"])
-def test_the_pip_line(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_error_has_the_pip_command(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for module in [each for each in sys.modules if each.startswith("t1_vectorstore.langchain")]:
         monkeypatch.delitem(sys.modules, module)
     monkeypatch.setitem(sys.modules, "langchain_core", None)

@@ -1,4 +1,4 @@
-"""``integrations/langchain_rag.py`` as it is shipped, with the bundled model."""
+"""``integrations/langchain_rag.py``, with the bundled model."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ def docs(tmp_path: Path) -> str:
     return str(folder)
 
 
-def test_answer_thought_and_sources(docs: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_thought_answer_and_sources_are_printed(docs: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([docs, QUESTION, "-k", "2"]) == 0
-    told = capsys.readouterr().out
-    assert "indexed  3 passages, 0 unchanged" in told
-    assert "thought  oslo is the capital of norway." in told
-    assert "Industry in Germany: iron, steel, cars. [1]" in told
-    assert re.search(r"  \[1\] 0\.[5-9]\d*  germany\.md", told)
-    assert "\x1b" not in told
+    printed = capsys.readouterr().out
+    assert "indexed  3 passages, 0 unchanged" in printed
+    assert "thought  oslo is the capital of norway." in printed
+    assert "Industry in Germany: iron, steel, cars. [1]" in printed
+    assert re.search(r"  \[1\] 0\.[5-9]\d*  germany\.md", printed)
+    assert "\x1b" not in printed
 
 
-def test_an_index_is_kept_and_a_chat_model_answers(
+def test_the_index_is_reused_and_a_chat_model_answers(
     docs: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     prompts: list[str] = []
@@ -52,12 +52,14 @@ def test_an_index_is_kept_and_a_chat_model_answers(
     assert "[1] Industry in Germany" in prompts[0]
     assert QUESTION in prompts[0]
     assert main([*arguments, "--no-think"], chat_model=model) == 0
-    told = capsys.readouterr().out
-    assert "indexed  0 passages, 3 unchanged" in told
-    assert "thought" not in told
+    printed = capsys.readouterr().out
+    assert "indexed  0 passages, 3 unchanged" in printed
+    assert "thought" not in printed
 
 
-def test_a_chat_model_by_name(docs: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_chat_model_can_be_chosen_by_name(
+    docs: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     def named(name: str) -> FakeListChatModel:
         assert name == "provider:name"
         return FakeListChatModel(responses=["By name [1]."])
@@ -68,7 +70,7 @@ def test_a_chat_model_by_name(docs: str, capsys: pytest.CaptureFixture[str], mon
     assert "By name [1]." in capsys.readouterr().out
 
 
-def test_what_cannot_be_done_is_said_in_one_line(
+def test_errors_are_printed_in_one_line(
     docs: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "langchain", None)

@@ -1,4 +1,4 @@
-"""``T1Retriever``: options, the thought as an event of the run, tags and tracing."""
+"""``T1Retriever``: options, events with thoughts, tags and tracing."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from langchain_core.language_models import FakeListChatModel
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.runnables import ConfigurableField, RunnableLambda, RunnablePassthrough
-from pydantic import ValidationError
 
 from t1_vectorstore import T1Embedder
 from t1_vectorstore.langchain import THOUGHT_EVENT, T1Embeddings, T1QdrantVectorStore, T1Retriever
@@ -22,12 +21,12 @@ THOUGHT = {"text": "latipac", "tokens": 7, "stop": "emb_token"}
 
 @pytest.fixture
 def embeddings() -> T1Embeddings:
-    """Thinks unless told otherwise."""
+    """The fake model; it thinks by default."""
     return T1Embeddings.from_embedder(T1Embedder.fake())
 
 
 class Watcher(BaseCallbackHandler):
-    """Remembers what a tracer would see."""
+    """Records the events that a tracer receives."""
 
     def __init__(self) -> None:
         self.events: list[tuple[str, Any, Any]] = []
@@ -52,17 +51,33 @@ def test_options_at_construction_and_per_call(store: T1QdrantVectorStore) -> Non
     assert len(store.as_retriever(k=1).invoke("capital")) == 1
 
 
-@pytest.mark.parametrize("options", [{"k": 0}, {"budget": -1}, {"score_threshold": 2}, {"kk": 3}, {"deadline": 0}])
-def test_fields_are_checked(store: T1QdrantVectorStore, options: dict[str, Any]) -> None:
-    with pytest.raises(ValidationError, match=next(iter(options))):
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"k": 0}, ValueError, "k must be greater than or equal to 1, got 0"),
+        ({"k": "3"}, TypeError, "k must be a valid integer, got '3'"),
+        ({"budget": -1}, ValueError, "budget must be greater than or equal to 0, got -1"),
+        ({"score_threshold": 2}, ValueError, "score_threshold must be less than or equal to 1, got 2"),
+        ({"deadline": 0}, ValueError, "deadline must be greater than 0, got 0"),
+        ({"kk": 3}, TypeError, r"unknown option 'kk'; did you mean 'k'\? The options are .*k, .*think"),
+        ({"limit": 3}, TypeError, "unknown option 'limit'"),
+    ],
+)
+def test_options_are_checked_in_fields_and_calls(
+    store: T1QdrantVectorStore, options: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
         T1Retriever(vectorstore=store, **options)
+    with pytest.raises(error, match=message):
+        store.as_retriever(**options)
+    for retriever, call in ((store.as_retriever(), options), (store.as_retriever(search_kwargs=options), {})):
+        with pytest.raises(error, match=message):
+            retriever.invoke("capital", **call)
 
 
-def test_calls_are_checked(store: T1QdrantVectorStore) -> None:
-    with pytest.raises(ValueError, match="at least 1, got 0"):
-        store.as_retriever().invoke("capital", k=0)
-    with pytest.raises(TypeError, match="kk"):
-        store.as_retriever().invoke("capital", kk=3)
+def test_a_store_is_required() -> None:
+    with pytest.raises(TypeError, match="vectorstore is required"):
+        T1Retriever()  # type: ignore[call-arg]
 
 
 @pytest.mark.parametrize(
@@ -83,7 +98,7 @@ def test_thinking_options(store: T1QdrantVectorStore, fields: Any, call: Any, te
     assert run_id == watcher.runs[0]
 
 
-def test_refining_is_a_field_and_an_option_of_a_call(store: T1QdrantVectorStore) -> None:
+def test_refining_can_be_set_in_fields_and_calls(store: T1QdrantVectorStore) -> None:
     def scores(retriever: T1Retriever, **call: Any) -> list[float]:
         return [document.metadata["t1"]["score"] for document in retriever.invoke("capital", **call)]
 
@@ -116,14 +131,14 @@ async def test_the_thought_reaches_callbacks_and_event_streams(store: T1QdrantVe
         | StrOutputParser()
     )
     events = [event async for event in chain.astream_events("capital", version="v2")]
-    told = [event for event in events if event["name"] == THOUGHT_EVENT]
-    assert [event["event"] for event in told] == ["on_custom_event"]
-    assert told[0]["data"]["thoughts"] == [THOUGHT]
-    assert [event["run_id"] for event in events if event["event"] == "on_retriever_start"] == [told[0]["run_id"]]
+    sent = [event for event in events if event["name"] == THOUGHT_EVENT]
+    assert [event["event"] for event in sent] == ["on_custom_event"]
+    assert sent[0]["data"]["thoughts"] == [THOUGHT]
+    assert [event["run_id"] for event in events if event["event"] == "on_retriever_start"] == [sent[0]["run_id"]]
     assert await chain.ainvoke("capital") == chain.invoke("capital") == "Oslo"
 
 
-async def test_runs_at_once_do_not_mix_their_thoughts(store: T1QdrantVectorStore) -> None:
+async def test_concurrent_runs_do_not_mix_their_thoughts(store: T1QdrantVectorStore) -> None:
     queries = [f"query number {n}" for n in range(12)]
     watchers = [Watcher() for _ in queries]
     await store.as_retriever().abatch(queries, [{"callbacks": [watcher]} for watcher in watchers])
@@ -131,18 +146,18 @@ async def test_runs_at_once_do_not_mix_their_thoughts(store: T1QdrantVectorStore
         assert [data["thoughts"][0]["text"] for _, data, _ in watcher.events] == [query[::-1]]
 
 
-def test_metadata_tells_the_thought_only_on_request(store: T1QdrantVectorStore) -> None:
+def test_thoughts_are_added_to_metadata_only_on_request(store: T1QdrantVectorStore) -> None:
     [plain] = store.as_retriever(k=1).invoke("capital")
     assert plain in DOCUMENTS
-    [told] = store.as_retriever(k=1, annotate=True).invoke("capital")
-    added = told.metadata.pop("t1")
+    [annotated] = store.as_retriever(k=1, annotate=True).invoke("capital")
+    added = annotated.metadata.pop("t1")
     assert added["thoughts"] == [THOUGHT]
     assert -1 <= added["score"] <= 1
-    assert told == plain
-    assert store.get_by_ids([str(told.id)]) == [plain]
+    assert annotated == plain
+    assert store.get_by_ids([str(annotated.id)]) == [plain]
 
 
-def test_tags_and_tracing_follow_the_convention(store: T1QdrantVectorStore) -> None:
+def test_tags_and_tracing_follow_the_conventions_of_langchain(store: T1QdrantVectorStore) -> None:
     for retriever in (store.as_retriever(), T1Retriever(vectorstore=store)):
         watcher = Watcher()
         retriever.invoke("capital", {"callbacks": [watcher]})
@@ -157,13 +172,13 @@ def test_tags_and_tracing_follow_the_convention(store: T1QdrantVectorStore) -> N
     assert T1Retriever(vectorstore=store, tags=["mine"]).tags == ["mine"]
 
 
-def test_documents_can_be_added_through_it(store: T1QdrantVectorStore) -> None:
+def test_documents_can_be_added_through_a_retriever(store: T1QdrantVectorStore) -> None:
     retriever = store.as_retriever()
     assert retriever.add_documents([Document("Lima", id="lima")]) == ["lima"]
     assert retriever.invoke("Lima", k=1, think=False)[0].id == "lima"
 
 
-def test_it_composes_as_any_runnable(store: T1QdrantVectorStore) -> None:
+def test_it_composes_like_any_runnable(store: T1QdrantVectorStore) -> None:
     chain = store.as_retriever(k=1) | RunnableLambda(lambda found: found[0].id)
     assert chain.with_config(tags=["mine"]).invoke("capital") in {"norway", "france"}
     bound = store.as_retriever().bind(k=1, think=False)

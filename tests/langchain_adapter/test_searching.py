@@ -1,4 +1,4 @@
-"""``T1QdrantVectorStore`` on every engine: what is found, by every way of searching."""
+"""The searches of ``T1QdrantVectorStore``, on every engine."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 from qdrant_client import models
-from t1_vectorstore.langchain.options import Place
 
 from t1_vectorstore import Document as T1Document
 from t1_vectorstore.langchain import T1Embeddings, T1QdrantVectorStore
@@ -15,14 +14,14 @@ from tests.langchain_adapter.conftest import DOCUMENTS, count, ids
 
 
 @pytest.fixture
-def hybrid(place: Place, embeddings: T1Embeddings) -> Iterator[T1QdrantVectorStore]:
-    """A store of words and vectors, with an index on the year."""
-    options: Place = {**place, "hybrid": True, "indexes": {"year": "integer"}, "tenant": "country"}
+def hybrid(place: dict[str, Any], embeddings: T1Embeddings) -> Iterator[T1QdrantVectorStore]:
+    """A hybrid store with an index on the year."""
+    options: Any = {**place, "hybrid": True, "indexes": {"year": "integer"}, "tenant": "country"}
     with T1QdrantVectorStore.from_documents(DOCUMENTS, embeddings, **options) as store:
         yield store
 
 
-def test_words_count_in_a_hybrid_store(hybrid: T1QdrantVectorStore) -> None:
+def test_a_hybrid_store_searches_by_words_too(hybrid: T1QdrantVectorStore) -> None:
     far = [-value for value in hybrid.embeddings.embed_query("Oslo is the capital of Norway.")]
     assert ids(hybrid.similarity_search_by_vector(far, k=3))[-1] == "norway"
     assert ids(hybrid.similarity_search_by_vector(far, k=3, text="Oslo Norway"))[0] == "norway"
@@ -32,18 +31,20 @@ def test_words_count_in_a_hybrid_store(hybrid: T1QdrantVectorStore) -> None:
     assert by_both[0][0].id == "norway"
     assert {(each.id, score) for each, score in by_both} == {(each.id, score) for each, score in by_vector}
     assert ids(hybrid.as_retriever(k=1).invoke(query)) == ["norway"]
-    assert ids(hybrid.as_retriever(k=3, vector_weight=0, think=False).invoke(query)) == ["norway"]  # no other has it
+    assert ids(hybrid.as_retriever(k=3, vector_weight=0, think=False).invoke(query)) == [
+        "norway"
+    ]  # the only one with the word
     by_weight = hybrid.similarity_search_with_score(query, k=3, vector_weight=1)
     assert by_weight == by_vector
     assert ids(hybrid.similarity_search(query, filter={"country": "France", "year": {"gte": 2000}})) == ["wheat"]
 
 
-def test_words_need_a_hybrid_store(store: T1QdrantVectorStore) -> None:
+def test_searching_by_words_needs_a_hybrid_store(store: T1QdrantVectorStore) -> None:
     with pytest.raises(ValueError, match="hybrid=True"):
         store.similarity_search("Norway", hybrid=True)
 
 
-def test_one_chunk_of_each_document(store: T1QdrantVectorStore) -> None:
+def test_grouping_returns_one_chunk_of_each_document(store: T1QdrantVectorStore) -> None:
     text = "Fjords and mountains of the north. "
     store.t1.add([T1Document(text * 100, id="long"), T1Document(text, id="short")])
     assert len({str(each).partition("#")[0] for each in ids(store.similarity_search(text, k=3))}) < 3
@@ -52,7 +53,7 @@ def test_one_chunk_of_each_document(store: T1QdrantVectorStore) -> None:
     assert len({str(each).partition("#")[0] for each in grouped}) == 3
 
 
-def test_scores_and_thresholds_mean_one_thing(store: T1QdrantVectorStore) -> None:
+def test_scores_and_thresholds_are_cosine_similarities_everywhere(store: T1QdrantVectorStore) -> None:
     query = "capital of France"
     scored = store.similarity_search_with_score(query, k=3)
     scores = [score for _, score in scored]
@@ -71,14 +72,14 @@ def test_scores_and_thresholds_mean_one_thing(store: T1QdrantVectorStore) -> Non
     assert store.search(query, "similarity_score_threshold", **options) == passed
 
 
-def test_the_thought_is_returned(store: T1QdrantVectorStore) -> None:
+def test_thoughts_are_returned(store: T1QdrantVectorStore) -> None:
     found, thoughts = store.similarity_search_with_thought("capital", k=2, think=True, budget=3)
     assert [score for _, score in found] == sorted((score for _, score in found), reverse=True)
     assert [(thought.text, thought.stop) for thought in thoughts] == [("lat", "budget")]
     assert store.similarity_search_with_thought("capital") == (store.similarity_search_with_score("capital"), ())
 
 
-async def test_the_asynchronous_twins(store: T1QdrantVectorStore) -> None:
+async def test_asynchronous_methods_return_the_same(store: T1QdrantVectorStore) -> None:
     query = "capital of France"
     vector = await store.embeddings.aembed_query(query)
     assert await store.asimilarity_search(query) == store.similarity_search(query)
@@ -96,13 +97,13 @@ async def test_the_asynchronous_twins(store: T1QdrantVectorStore) -> None:
 
 @pytest.fixture
 def crowded(empty: T1QdrantVectorStore) -> T1QdrantVectorStore:
-    """Three documents that say nearly the same, and one that does not."""
+    """Three documents with nearly the same text, and another one."""
     texts = ["wheat and barley of the north", "wheat and barley of the nort", "wheat and barley of the nor", "wheat"]
     empty.add_texts(texts, ids=["a", "b", "c", "other"])
     return empty
 
 
-def test_marginal_relevance(crowded: T1QdrantVectorStore) -> None:
+def test_maximal_marginal_relevance(crowded: T1QdrantVectorStore) -> None:
     query = "wheat and barley of the north"
     plain = ids(crowded.similarity_search(query, k=2))
     assert plain == ["a", "b"]
@@ -114,11 +115,14 @@ def test_marginal_relevance(crowded: T1QdrantVectorStore) -> None:
     assert ids(crowded.max_marginal_relevance_search_by_vector(vector, k=2, lambda_mult=0.0)) == ["a", "other"]
     retriever = crowded.as_retriever(search_type="mmr", search_kwargs={"k": 2, "lambda_mult": 0.0})
     assert ids(retriever.invoke(query)) == ["a", "other"]
-    with pytest.raises(ValueError, match="lambda_mult"):
-        crowded.max_marginal_relevance_search(query, lambda_mult=1.5)
+    for search in (crowded.max_marginal_relevance_search, crowded.as_retriever(search_type="mmr").invoke):
+        with pytest.raises(ValueError, match=r"lambda_mult must be less than or equal to 1, got 1.5"):
+            search(query, lambda_mult=1.5)
+        with pytest.raises(TypeError, match="fetch_k must be a valid integer, got 'x'"):
+            search(query, fetch_k="x")  # type: ignore[arg-type]
 
 
-def test_marginal_relevance_of_nothing(empty: T1QdrantVectorStore) -> None:
+def test_maximal_marginal_relevance_in_an_empty_store(empty: T1QdrantVectorStore) -> None:
     assert empty.max_marginal_relevance_search("anything") == []
 
 
@@ -146,28 +150,29 @@ def test_filters(store: T1QdrantVectorStore, filter: Any) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"k": 0}, "at least 1, got 0"),
-        ({"k": -1}, "at least 1, got -1"),
-        ({"offset": -1}, "offset must be at least 0"),
-        ({"score_threshold": 2.0}, "score_threshold is a cosine"),
+        ({"k": 0}, "k must be greater than or equal to 1, got 0"),
+        ({"k": -1}, "k must be greater than or equal to 1, got -1"),
+        ({"offset": -1}, "offset must be greater than or equal to 0, got -1"),
+        ({"score_threshold": 2.0}, "score_threshold must be less than or equal to 1, got 2.0"),
         ({"filter": {"year": {"about": 2000}}}, "known operators are"),
     ],
 )
 @pytest.mark.parametrize("search", ["similarity_search", "max_marginal_relevance_search"])
-def test_a_search_that_cannot_be_is_refused_before_thinking(
+def test_invalid_options_are_refused_before_the_model_runs(
     store: T1QdrantVectorStore, options: dict[str, Any], message: str, search: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store.t1.embedder, "embed_query", lambda *_, **__: pytest.fail("thought for nothing"))
+    monkeypatch.setattr(store.t1.embedder, "embed_query", lambda *_, **__: pytest.fail("the model ran"))
     with pytest.raises(ValueError, match=message):
         getattr(store, search)("capital", **options)
 
 
-async def test_a_misspelt_option_is_not_ignored(store: T1QdrantVectorStore) -> None:
-    with pytest.raises(TypeError, match="treshold"):
-        store.similarity_search("capital", score_treshold=0.5)  # type: ignore[call-arg]
-    with pytest.raises(TypeError, match="treshold"):
-        await store.asimilarity_search("capital", score_treshold=0.5)  # type: ignore[call-arg]
-    with pytest.raises(TypeError, match=r"'limit'; it takes k, candidates"):
+async def test_misspelt_options_are_refused(store: T1QdrantVectorStore) -> None:
+    message = r"unknown option 'score_treshold'; did you mean 'score_threshold'\? The options are .*k, offset"
+    with pytest.raises(TypeError, match=message):
+        store.similarity_search("capital", score_treshold=0.5)
+    with pytest.raises(TypeError, match=message):
+        await store.asimilarity_search("capital", score_treshold=0.5)
+    with pytest.raises(TypeError, match=r"unknown option 'limit'.* The options are candidates, .*k, offset"):
         store.similarity_search_by_vector([1.0] * 64, limit=3)
     with pytest.raises(TypeError, match="bach_size"):
         store.add_texts(["a"], bach_size=3)  # type: ignore[call-arg]

@@ -1,4 +1,4 @@
-"""LangChain's own suites, as they come."""
+"""LangChain's standard tests, unchanged."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from langchain_tests.integration_tests import (
     VectorStoreIntegrationTests,
 )
 from langchain_tests.unit_tests import EmbeddingsUnitTests
-from t1_vectorstore.langchain.options import Place
 
 from t1_vectorstore.langchain import T1Embeddings, T1QdrantVectorStore, T1Retriever
 from tests.langchain_adapter.conftest import DOCUMENTS
@@ -29,7 +28,7 @@ class TestEmbeddingsUnit(EmbeddingsUnitTests):
 
 
 class TestEmbeddings(EmbeddingsIntegrationTests):
-    """With the bundled model, which is the default."""
+    """Use the bundled model, which is the default."""
 
     @property
     def embeddings_class(self) -> type[T1Embeddings]:
@@ -47,10 +46,10 @@ class TestVectorStore(VectorStoreIntegrationTests):
 
 
 class TestRetriever(RetrieversIntegrationTests):
-    """With the bundled model, on each engine."""
+    """Use the bundled model, on each engine."""
 
     @pytest.fixture(autouse=True)
-    def _store(self, place: Place) -> Iterator[None]:
+    def _store(self, place: dict[str, Any]) -> Iterator[None]:
         with T1QdrantVectorStore.from_documents(DOCUMENTS, T1Embeddings(), **place) as self.store:
             yield
 

@@ -1,4 +1,4 @@
-"""Two lines of an app over langchain-qdrant are replaced, and nothing else."""
+"""An app that uses langchain-qdrant needs only two other lines."""
 
 from __future__ import annotations
 
@@ -52,14 +52,14 @@ found = retriever.invoke(question)
 
 
 def run(app: str) -> dict[str, Any]:
-    """What an app has made."""
+    """Run an app, and return its variables."""
     names: dict[str, Any] = {}
     exec(compile(DOCUMENTS + app + THE_SAME, "an app", "exec"), names)
     return names
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of the other package
-def test_the_same_app_before_and_after(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # from langchain-qdrant
+def test_the_app_runs_before_and_after(monkeypatch: pytest.MonkeyPatch) -> None:
     package = SimpleNamespace(HuggingFaceEmbeddings=lambda model_name: DeterministicFakeEmbedding(size=8))
     monkeypatch.setitem(sys.modules, "langchain_huggingface", package)
     before, after = run(BEFORE), run(AFTER)
@@ -68,7 +68,7 @@ def test_the_same_app_before_and_after(monkeypatch: pytest.MonkeyPatch) -> None:
     assert after["found"][0].page_content == "Industry in Germany: iron, steel, cars."
 
 
-def test_only_two_lines_differ() -> None:
+def test_two_lines_differ() -> None:
     before, after = (
         [line for line in code.splitlines() if line and not line.startswith("from ")] for code in (BEFORE, AFTER)
     )

@@ -1,4 +1,4 @@
-"""``T1QdrantVectorStore`` on every engine: what goes in, what comes back, what is refused."""
+"""``T1QdrantVectorStore`` on every engine: adding, opening, deleting, and errors."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from langchain_core.documents import Document
 from langchain_core.embeddings import DeterministicFakeEmbedding
-from t1_vectorstore.langchain.options import Place
 
 from t1_vectorstore import Document as T1Document
 from t1_vectorstore import T1Embedder, T1VectorStore
@@ -18,12 +17,12 @@ from t1_vectorstore.langchain import T1Embeddings, T1QdrantVectorStore
 from tests.langchain_adapter.conftest import DOCUMENTS, count, ids
 
 
-def test_documents_come_back_as_they_went_in(store: T1QdrantVectorStore) -> None:
+def test_documents_are_returned_as_they_were_added(store: T1QdrantVectorStore) -> None:
     assert store.similarity_search("Paris is the capital of France.", k=1) == [DOCUMENTS[1]]
     assert store.get_by_ids(["wheat", "nobody", "norway"]) == [DOCUMENTS[2], DOCUMENTS[0]]
 
 
-def test_generators_ids_and_metadata_of_texts(empty: T1QdrantVectorStore) -> None:
+def test_adding_accepts_generators_ids_and_metadata(empty: T1QdrantVectorStore) -> None:
     named = empty.add_texts(
         (text for text in ("a", "b", "c")), [{"n": 1}, None, {"n": 3}], ids=["first", None, "third"]
     )
@@ -35,7 +34,7 @@ def test_generators_ids_and_metadata_of_texts(empty: T1QdrantVectorStore) -> Non
     assert count(empty) == 7
 
 
-def test_an_id_is_made_of_text_and_metadata(empty: T1QdrantVectorStore) -> None:
+def test_the_default_id_is_a_hash_of_text_and_metadata(empty: T1QdrantVectorStore) -> None:
     page = [Document("the same footer", metadata={"page": page}) for page in (1, 2, 2)]
     first, second, third = empty.add_documents(page)
     assert first != second == third
@@ -44,7 +43,9 @@ def test_an_id_is_made_of_text_and_metadata(empty: T1QdrantVectorStore) -> None:
 
 
 @pytest.mark.parametrize("method", ["from_texts", "from_documents", "afrom_texts", "afrom_documents"])
-async def test_made_from_what_it_holds(method: str, place: Place, embeddings: T1Embeddings) -> None:
+async def test_creating_a_store_from_texts_or_documents(
+    method: str, place: dict[str, Any], embeddings: T1Embeddings
+) -> None:
     given: Any = DOCUMENTS if "documents" in method else [document.page_content for document in DOCUMENTS]
     options: Any = {"ids": ["x", "y", "z"], **place}
     made = getattr(T1QdrantVectorStore, method)(iter(given), embeddings, **options)
@@ -53,7 +54,7 @@ async def test_made_from_what_it_holds(method: str, place: Place, embeddings: T1
         assert count(store) == 3
 
 
-def test_an_existing_collection_is_opened_and_never_made(tmp_path: Path, embeddings: T1Embeddings) -> None:
+def test_from_existing_collection_creates_nothing(tmp_path: Path, embeddings: T1Embeddings) -> None:
     with pytest.raises(CollectionNotFound):
         T1QdrantVectorStore.from_existing_collection(embeddings, path=tmp_path / "index")
     T1QdrantVectorStore.from_documents(DOCUMENTS, embeddings, path=tmp_path / "index").close()
@@ -63,15 +64,14 @@ def test_an_existing_collection_is_opened_and_never_made(tmp_path: Path, embeddi
             T1QdrantVectorStore.open(embeddings, path=tmp_path / "index")
 
 
-def test_another_model_s_collection_is_refused(tmp_path: Path, embeddings: T1Embeddings) -> None:
+def test_the_collection_of_another_model_is_refused(tmp_path: Path, embeddings: T1Embeddings) -> None:
     T1QdrantVectorStore.from_documents(DOCUMENTS, embeddings, path=tmp_path / "index").close()
     other = T1Embeddings.from_embedder(T1Embedder.fake(32))
     with pytest.raises(CollectionMismatch, match="64 dimensions"):
         T1QdrantVectorStore.open(other, path=tmp_path / "index")
 
 
-def test_one_store_for_both_faces(store: T1QdrantVectorStore) -> None:
-    """What the package's own store has cut into chunks is found chunk by chunk."""
+def test_chunks_that_the_own_store_added_can_be_searched_and_deleted(store: T1QdrantVectorStore) -> None:
     own = T1VectorStore(store.t1.embedder, store.t1.collection)
     own.add([T1Document("Fjords and mountains of the north. " * 100, id="long")])
     [found] = store.similarity_search("Fjords and mountains of the north.", k=1)
@@ -82,7 +82,7 @@ def test_one_store_for_both_faces(store: T1QdrantVectorStore) -> None:
     assert store.get_by_ids([found.id]) == []
 
 
-def test_never_deletes_everything_by_accident(store: T1QdrantVectorStore) -> None:
+def test_delete_without_a_restriction_is_refused(store: T1QdrantVectorStore) -> None:
     for arguments in [{}, {"filter": {}}, {"ids": None}, {"ids": ["norway"], "filter": {"year": 1}}]:
         with pytest.raises(ValueError, match="filter"):
             store.delete(**arguments)  # type: ignore[arg-type]
@@ -114,28 +114,29 @@ class _nothing:
     ids=["set", "nan", "object"],
 )
 @pytest.mark.parametrize("named", [True, False])
-def test_metadata_that_is_not_json(
+def test_metadata_that_is_not_json_is_refused(
     empty: T1QdrantVectorStore, metadata: dict[str, Any], message: str, named: bool
 ) -> None:
     with pytest.raises(ValueError, match=f"1 of 2 documents.*{message}"):
         empty.add_texts(["good", "bad"], [{}, metadata], ids=["good", "bad"] if named else None)
 
 
-def test_what_can_be_stored_is_and_the_error_says_what(empty: T1QdrantVectorStore) -> None:
+def test_other_documents_are_stored_and_listed_in_the_error(empty: T1QdrantVectorStore) -> None:
     with pytest.raises(ValueError, match=r"1 of 3 documents were not stored.*'empty'.*empty") as raised:
         empty.add_texts(["a", "", "c"], ids=["a", "empty", "c"])
     assert raised.value.ids == ["a", "c"]  # type: ignore[attr-defined]
     assert raised.value.report.stored == 2  # type: ignore[attr-defined]
     assert ids(empty.get_by_ids(["a", "empty", "c"])) == ["a", "c"]
-    with pytest.raises(ValueError, match="has this id"):
+    with pytest.raises(ValueError, match=r"'twice'.* id"):
         empty.add_texts(["x", "y"], ids=["twice", "twice"])
 
 
-def test_a_document_is_one_point_and_truncation_is_told(tiny: Path) -> None:
+def test_a_document_is_one_point_and_truncation_is_reported(tiny: Path) -> None:
     long = Document("far more than eight tokens", id="long")
     options: Any = {"model": tiny, "overrides": {"max_document_tokens": 8}, "dtype": "float32"}
-    with pytest.warns(TruncationWarning, match="1 of 1 documents"):
+    with pytest.warns(TruncationWarning, match="1 of 1 documents .* 'long' loses") as caught:
         store = T1QdrantVectorStore.from_documents([long], T1Embeddings(**options), location=":memory:")
+    assert caught[-1].filename == __file__
     assert store.get_by_ids(["long"]) == [long]
     strict = T1Embeddings(**options, truncation="raise")
     with pytest.raises(ValueError, match=r"'long'.*over the model's limit"):
@@ -144,19 +145,19 @@ def test_a_document_is_one_point_and_truncation_is_told(tiny: Path) -> None:
 
 
 @pytest.mark.parametrize("place", [{}, {"location": ":memory:", "url": "http://localhost"}])
-def test_a_place_is_said_in_one_way(place: Any, embeddings: T1Embeddings) -> None:
-    with pytest.raises(ValueError, match="in one way"):
+def test_exactly_one_location_is_required(place: Any, embeddings: T1Embeddings) -> None:
+    with pytest.raises(ValueError, match=r"give exactly one of location=, url= and path=, got (0|2)"):
         T1QdrantVectorStore.open(embeddings, **place)
 
 
-def test_only_t1_has_a_fingerprint(store: T1QdrantVectorStore) -> None:
+def test_embeddings_of_other_packages_are_refused(store: T1QdrantVectorStore) -> None:
     with pytest.raises(TypeError, match="needs T1Embeddings, got DeterministicFakeEmbedding"):
         T1QdrantVectorStore(store.t1.collection, DeterministicFakeEmbedding(size=64))  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="needs T1Embeddings"):
         T1QdrantVectorStore.from_texts(["a"], DeterministicFakeEmbedding(size=64), location=":memory:")  # type: ignore[arg-type]
 
 
-def test_a_failed_beginning_leaves_nothing_open(tmp_path: Path, embeddings: T1Embeddings) -> None:
+def test_a_store_that_cannot_be_filled_is_closed(tmp_path: Path, embeddings: T1Embeddings) -> None:
     def broken() -> Iterator[Document]:
         yield DOCUMENTS[0]
         raise RuntimeError("the source broke")
@@ -175,7 +176,7 @@ def test_a_failed_beginning_leaves_nothing_open(tmp_path: Path, embeddings: T1Em
         lambda store: store.embeddings.embed_documents("abc"),
     ],
 )
-def test_one_where_several_are_expected(call: Any, empty: T1QdrantVectorStore) -> None:
+def test_a_single_text_instead_of_several_is_refused(call: Any, empty: T1QdrantVectorStore) -> None:
     with pytest.raises(TypeError, match="wrap it in a list"):
         call(empty)
     assert empty.t1.count() == 0
