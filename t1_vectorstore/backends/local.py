@@ -13,7 +13,9 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
+from t1_vectorstore.backends.decoder.decoder import Decoder
 from t1_vectorstore.backends.decoder.model import DecoderModel, decoder_config
+from t1_vectorstore.backends.decoder.weights import load_weights
 from t1_vectorstore.backends.decoding import Sampler, ThoughtState
 from t1_vectorstore.backends.devices import find_device, find_dtype
 from t1_vectorstore.backends.oom import TokenBudget
@@ -221,17 +223,17 @@ def load_local(
     config = decoder_config(checkpoint, place) if own_decoder else None
     model: LocalModel
     if config is not None:
-        model = DecoderModel.load(checkpoint, config, pooling_layer=layer, dtype=dtype, device=place)
+        weights = load_weights(checkpoint.path, config, dtype=dtype, device=place, head=checkpoint.spec.thinks)
+        model = DecoderModel(Decoder(config, weights), pooling_layer=layer)
     else:
         try:
-            from t1_vectorstore.backends.transformers import TransformersModel
+            from t1_vectorstore.backends.transformers import TransformersModel, load_causal_model
         except ModuleNotFoundError as error:
             if (error.name or "").split(".")[0] != "transformers":
                 raise
             raise MissingExtraError("local", "the local backend") from error
-        model = TransformersModel.load(
-            checkpoint, pooling_layer=layer, dtype=dtype, device=place, remote_code=options.remote_code
-        )
+        causal = load_causal_model(checkpoint, dtype, remote_code=options.remote_code).to(place)
+        model = TransformersModel(causal, pooling_layer=layer, device=place)
     if max(stop_ids) >= model.vocabulary:
         raise CheckpointError(
             f"the tokenizer's {checkpoint.spec.emb_token!r} is token {stop_ids[0]}, but the model in {checkpoint.path} "

@@ -33,18 +33,6 @@ class TransformersModel:
         self._layer = None if pooling_layer == self._decoder.config.num_hidden_layers else pooling_layer
         self._supports_cache = _supports_cache(model)
 
-    @classmethod
-    def load(
-        cls, checkpoint: Checkpoint, *, pooling_layer: int, dtype: torch.dtype, device: torch.device, remote_code: bool
-    ) -> TransformersModel:
-        """Load the class that the checkpoint's configuration names.
-
-        Raises:
-            CheckpointError: The weights cannot be loaded.
-        """
-        model = _load(checkpoint, dtype, remote_code).to(device).eval()
-        return cls(model, pooling_layer=pooling_layer, device=device)
-
     def encode(self, sequences: Sequence[Sequence[int]]) -> torch.Tensor:
         """Return the pooled state at the last token of each sequence, ``(sequences, hidden)``."""
         pooled, _ = self._read(sequences)
@@ -152,7 +140,12 @@ def _supports_cache(model: Any) -> bool:  # noqa: ANN401
     return known and not model._is_stateful and all(isinstance(layer, DynamicLayer) for layer in layers)
 
 
-def _load(checkpoint: Checkpoint, dtype: torch.dtype, remote_code: bool) -> Any:  # noqa: ANN401
+def load_causal_model(checkpoint: Checkpoint, dtype: torch.dtype, *, remote_code: bool) -> Any:  # noqa: ANN401
+    """Load the model class that the checkpoint's configuration names.
+
+    Raises:
+        CheckpointError: The weights cannot be loaded, or some are missing.
+    """
     loader: Any = AutoModelForCausalLM
     bars = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()  # type: ignore[no-untyped-call] # a library should not write to the terminal
@@ -174,4 +167,4 @@ def _load(checkpoint: Checkpoint, dtype: torch.dtype, remote_code: bool) -> Any:
         raise missing_weights(checkpoint.path, missing)
     if getattr(model.config.get_text_config(), "attn_logit_softcapping", None):
         model.set_attn_implementation("eager")  # the default, torch's fused kernel, ignores Gemma 2's soft cap
-    return model
+    return model.eval()

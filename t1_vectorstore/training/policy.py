@@ -47,7 +47,7 @@ class ThoughtSampler:
             return TransformersModel(causal, pooling_layer=causal.config.num_hidden_layers, device=device)
         dtype = find_dtype("auto", device)
         decoder = Decoder(self._config, copy_weights(dict(causal.named_parameters()), self._config, dtype=dtype))
-        return DecoderModel(decoder, pooling_layer=self._config.layers, dtype=dtype)
+        return DecoderModel(decoder, pooling_layer=self._config.layers)
 
 
 def log_probabilities(

@@ -185,7 +185,7 @@ def test_t1_mini_with_dtype_batch_tokens_and_threads(
     encode = DecoderModel.encode
 
     def recorded(self: DecoderModel, sequences: Sequence[Sequence[int]]) -> torch.Tensor:
-        passes.append((len(sequences), self._dtype, torch.get_num_threads()))
+        passes.append((len(sequences), self.decoder.dtype, torch.get_num_threads()))
         return encode(self, sequences)
 
     monkeypatch.setattr(DecoderModel, "encode", recorded)

@@ -31,7 +31,7 @@ class Decoder:
     def __init__(self, config: DecoderConfig, weights: DecoderWeights) -> None:
         self.config = config
         self._weights = weights
-        self.device = weights.embeddings.device
+        self.device, self.dtype = weights.embeddings.device, weights.embeddings.dtype
         self._frequencies = config.rope.frequencies(config.head_dim).to(self.device)
 
     def __call__(

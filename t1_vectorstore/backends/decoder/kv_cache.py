@@ -22,9 +22,9 @@ class KVCache:
     def __init__(
         self,
         config: DecoderConfig,
-        *,
         slots: int,
         tokens: int,
+        *,
         dtype: torch.dtype,
         device: torch.device,
         prefix: KVCache | None = None,

@@ -11,7 +11,6 @@ from t1_vectorstore.backends.decoder.config import DecoderConfig
 from t1_vectorstore.backends.decoder.decoder import Decoder
 from t1_vectorstore.backends.decoder.kv_cache import KVCache
 from t1_vectorstore.backends.decoder.scheduler import Scheduler, concatenate, prefill, shared_prefix_length
-from t1_vectorstore.backends.decoder.weights import load_weights
 from t1_vectorstore.backends.decoding import Sampler, ThoughtState
 from t1_vectorstore.checkpoints.checkpoint import Checkpoint
 
@@ -29,29 +28,11 @@ class DecoderModel:
 
     padded = False
 
-    def __init__(self, decoder: Decoder, *, pooling_layer: int, dtype: torch.dtype) -> None:
+    def __init__(self, decoder: Decoder, *, pooling_layer: int) -> None:
         self.decoder = decoder
         self.vocabulary = decoder.config.vocabulary
         self.logits: Callable[[torch.Tensor], torch.Tensor] = decoder.logits
-        self._pooling_layer, self._dtype = pooling_layer, dtype
-
-    @classmethod
-    def load(
-        cls,
-        checkpoint: Checkpoint,
-        config: DecoderConfig,
-        *,
-        pooling_layer: int,
-        dtype: torch.dtype,
-        device: torch.device,
-    ) -> DecoderModel:
-        """Read the weights, without the matrix for logits if the checkpoint does not think.
-
-        Raises:
-            CheckpointError: The weights cannot be loaded.
-        """
-        weights = load_weights(checkpoint.path, config, dtype=dtype, device=device, head=checkpoint.spec.thinks)
-        return cls(Decoder(config, weights), pooling_layer=pooling_layer, dtype=dtype)
+        self._pooling_layer = pooling_layer
 
     def encode(self, sequences: Sequence[Sequence[int]]) -> torch.Tensor:
         """Return the pooled state at the last token of each sequence, ``(sequences, hidden)``."""
@@ -84,5 +65,5 @@ class DecoderModel:
         scheduler.run(thoughts)
 
     def _cache(self, slots: int, tokens: int, prefix: KVCache | None = None) -> KVCache:
-        config, device = self.decoder.config, self.decoder.device
-        return KVCache(config, slots=slots, tokens=tokens, dtype=self._dtype, device=device, prefix=prefix)
+        decoder = self.decoder
+        return KVCache(decoder.config, slots, tokens, dtype=decoder.dtype, device=decoder.device, prefix=prefix)
