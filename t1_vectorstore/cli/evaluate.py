@@ -15,7 +15,7 @@ import typer
 
 from t1_vectorstore.cli.console import counted, note, print_json, print_text
 from t1_vectorstore.cli.eval_files import EvalFiles
-from t1_vectorstore.cli.options import ApiKey, Json, ModelFlags, Name, output_option, storage_option, takes_flags
+from t1_vectorstore.cli.options import ApiKey, Index, Json, ModelFlags, Name, output_option, storage_option, takes_flags
 from t1_vectorstore.cli.progress import busy, query_bar
 from t1_vectorstore.cli.stores import open_store
 
@@ -247,7 +247,7 @@ def tune(
         Path, typer.Option(help="Your judgements of at least 20 queries (JSON Lines: query, positives).")
     ],
     seed: Annotated[int, typer.Option(help="Random seed of the split of the queries into halves.")] = 0,
-    index: Annotated[str, storage_option(metavar="DIR|URL", help="Index folder, or URL of a Qdrant server.")],
+    index: Index,
     name: Name = "t1",
     api_key: ApiKey = None,
     model_flags: ModelFlags,

@@ -15,6 +15,7 @@ from t1_vectorstore.cli.commands import FAILED
 from t1_vectorstore.cli.console import counted, note, print_json, print_problems, print_text
 from t1_vectorstore.cli.options import (
     ApiKey,
+    Index,
     Json,
     ModelFlags,
     Name,
@@ -22,7 +23,6 @@ from t1_vectorstore.cli.options import (
     SourceFlags,
     documents_option,
     output_option,
-    storage_option,
     takes_flags,
 )
 from t1_vectorstore.cli.progress import LoadLog, indexing_status, load_bar
@@ -54,7 +54,7 @@ def index(
     prune: Annotated[
         bool, documents_option("--prune", help="Finally delete indexed documents that these sources do not have.")
     ] = False,
-    to: Annotated[str, storage_option(metavar="DIR|URL", help="Index folder, or URL of a Qdrant server.")],
+    to: Index,
     name: Name = "t1",
     api_key: ApiKey = None,
     storage_flags: NewIndexFlags,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from t1_vectorstore.cli.console import counted, print_json, print_text, stdout_console, styled
-from t1_vectorstore.cli.options import ApiKey, Filters, Json, Name, Where, Yes, parse_filters, search_option
+from t1_vectorstore.cli.options import FILTER_HELP, ApiKey, Json, Name, Where, Yes, documents_option, parse_filters
 from t1_vectorstore.cli.progress import busy
 from t1_vectorstore.cli.stores import open_collection
 
@@ -77,9 +77,9 @@ def optimize(where: Where, name: Name = "t1", api_key: ApiKey = None, json: Json
 
 def delete(
     where: Where,
-    id: Annotated[list[str] | None, search_option(help="Document id; repeat it for several.")] = None,  # noqa: A002
-    filter: Filters = None,
-    all: Annotated[bool, search_option("--all", help="Delete all documents.")] = False,  # noqa: A002
+    id: Annotated[list[str] | None, documents_option(help="Document id; repeat it for several.")] = None,  # noqa: A002
+    filter: Annotated[list[str] | None, documents_option(metavar="KEY=VALUE", help=FILTER_HELP)] = None,
+    all: Annotated[bool, documents_option("--all", help="Delete all documents.")] = False,  # noqa: A002
     yes: Yes = False,
     name: Name = "t1",
     api_key: ApiKey = None,

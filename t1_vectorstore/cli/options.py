@@ -31,20 +31,17 @@ output_option = partial(typer.Option, rich_help_panel="Output")
 search_option = partial(typer.Option, rich_help_panel="Search")
 storage_option = partial(typer.Option, rich_help_panel="Storage")
 
+FILTER_HELP = (
+    "Restrict to documents with this metadata value. Repeat it for more keys or values, or give JSON: "
+    '\'{"year": {"gte": 2000}}\'.'
+)
+
 Where = Annotated[str, typer.Argument(metavar="DIR|URL", help="Index folder, or URL of a Qdrant server.")]
+Index = Annotated[str, storage_option(metavar="DIR|URL", help="Index folder, or URL of a Qdrant server.")]
 Name = Annotated[str, storage_option(help="Name of the collection.")]
 ApiKey = Annotated[str | None, storage_option(envvar="QDRANT_API_KEY", help="Qdrant API key.", show_envvar=True)]
 Json = Annotated[bool, output_option("--json", help="Print only JSON on standard output.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
-Filters = Annotated[
-    list[str] | None,
-    search_option(
-        "--filter",
-        metavar="KEY=VALUE",
-        help="Restrict to documents with this metadata value. Repeat it for more keys or values, or give JSON: "
-        '\'{"year": {"gte": 2000}}\'.',
-    ),
-]
 Model = Annotated[
     str | None,
     model_option(help="'t1-mini' (bundled), a checkpoint folder, or a hub id.  [default: the index's own]"),
@@ -194,15 +191,11 @@ class ModelFlags:
         refining = plan_refining(ThinkingOptions(refine_steps=refine_steps))
         devices = self.device or []
         given: dict[str, Any] = {
+            **{name: getattr(self, name) for name in ("preset", "dtype", "batch_tokens", "threads", "backend")},
             "model": None if self.model is None else _absolute(self.model),
-            "preset": self.preset,
             "overrides": parse_fields("--override", self.override) or None,
             "device": devices[0] if len(devices) == 1 else None,
             "devices": devices if len(devices) > 1 else None,
-            "dtype": self.dtype,
-            "batch_tokens": self.batch_tokens,
-            "threads": self.threads,
-            "backend": self.backend,
             "engine_options": parse_fields("--engine-option", self.engine_option) or None,
         }
         set_flags = {name: value for name, value in given.items() if value is not None}

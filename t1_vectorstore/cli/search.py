@@ -10,8 +10,8 @@ import typer
 
 from t1_vectorstore.cli.console import note, one_line, print_indented, print_json, stdout_console, styled
 from t1_vectorstore.cli.options import (
+    FILTER_HELP,
     ApiKey,
-    Filters,
     Json,
     ModelFlags,
     Name,
@@ -40,7 +40,7 @@ def search(
     *,
     limit: Annotated[int, search_option(min=1, help="Maximum number of hits.")] = 5,
     min_score: Annotated[float | None, search_option(help="Minimum cosine similarity of a hit.")] = None,
-    filter: Filters = None,
+    filter: Annotated[list[str] | None, search_option(metavar="KEY=VALUE", help=FILTER_HELP)] = None,
     hybrid: Annotated[
         bool | None,
         search_option("--hybrid/--no-hybrid", help="Also search by words.  [default: if the index stores them]"),

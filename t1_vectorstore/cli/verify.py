@@ -11,7 +11,7 @@ import typer
 
 from t1_vectorstore.cli.commands import FAILED
 from t1_vectorstore.cli.console import counted, note, print_json, print_problems, print_text
-from t1_vectorstore.cli.options import ApiKey, Json, ModelFlags, Name, SourceFlags, storage_option, takes_flags
+from t1_vectorstore.cli.options import ApiKey, Index, Json, ModelFlags, Name, SourceFlags, takes_flags
 from t1_vectorstore.cli.progress import busy
 from t1_vectorstore.cli.stores import open_with_checkpoint
 
@@ -35,7 +35,7 @@ def verify(
         bool, typer.Option("--allow-extra", help="Accept indexed documents that the source does not have.")
     ] = False,
     source_flags: SourceFlags,
-    index: Annotated[str, storage_option(metavar="DIR|URL", help="Index folder, or URL of a Qdrant server.")],
+    index: Index,
     name: Name = "t1",
     api_key: ApiKey = None,
     model_flags: ModelFlags,

@@ -63,7 +63,8 @@ class T1Encoder:
         self._query_options = query_options
         identity = self.embedder.identity
         name = identity.model if identity.model.count("/") == 1 else f"t1/{identity.model.rsplit('/', 1)[-1]}"
-        self._meta: Any = ModelMeta.create_empty(
+        # mteb writes this beside the scores. Without a revision, the fingerprint is the revision.
+        self.mteb_model_meta: Any = ModelMeta.create_empty(
             overwrites={
                 "name": name,
                 "revision": revision or identity.fingerprint[:16],
@@ -74,11 +75,6 @@ class T1Encoder:
                 "experiment_kwargs": query_options or None,
             }
         )
-
-    @property
-    def mteb_model_meta(self) -> Any:  # noqa: ANN401 - mteb's
-        """The model's description in mteb's results. Without a revision, the fingerprint is the revision."""
-        return self._meta
 
     def encode(
         self,

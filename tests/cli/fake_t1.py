@@ -36,18 +36,22 @@ def use_fake_model(patch: Callable[[Any, str, Any], None]) -> None:
 
 
 def signal_after(writes: int, name: str, patch: Callable[[Any, str, Any], None] = setattr) -> None:
-    """Make this process send itself a signal directly after a number of writes."""
-    write, done = Collection.write, 0
+    """Make this process send itself a signal directly after a number of writes, by a load or by reindexing."""
+    done = 0
 
-    def write_and_signal(self: Collection, points: Iterable[Point]) -> int:
-        nonlocal done
-        stored = write(self, points)
-        done += 1
-        if done == writes:
-            os.kill(os.getpid(), signal.Signals[name])
-        return stored
+    def signalling(write: Callable[[Collection, Iterable[Point]], int]) -> Callable[[Collection, Iterable[Point]], int]:
+        def write_and_signal(self: Collection, points: Iterable[Point]) -> int:
+            nonlocal done
+            stored = write(self, points)
+            done += 1
+            if done == writes:
+                os.kill(os.getpid(), signal.Signals[name])
+            return stored
 
-    patch(Collection, "write", write_and_signal)
+        return write_and_signal
+
+    patch(Collection, "write", signalling(Collection.write))
+    patch(Collection, "upsert", signalling(Collection.upsert))
 
 
 def run_process(name: str, writes: int, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -22,7 +22,7 @@ def test_own_documents_are_not_overwritten(tmp_path: Path) -> None:
     before = source.read_bytes()
     result = t1("data", "own", source, tmp_path, "--endpoint", "http://127.0.0.1:9/v1", "--chat-model", "none")
     assert result.exit_code != 0
-    assert "holds the documents" in " ".join(result.stderr.split())
+    assert "contains the documents" in " ".join(result.stderr.split())
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"corpus.jsonl": before}
 
 
