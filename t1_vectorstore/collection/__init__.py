@@ -1,5 +1,6 @@
-"""One Qdrant collection on any of three engines: points in, hits out."""
+"""One Qdrant collection, in memory, in a folder or on a server: points are stored, and searches return hits."""
 
 from t1_vectorstore.collection.collection import Collection
+from t1_vectorstore.collection.payload import PointState
 
-__all__ = ["Collection"]
+__all__ = ["Collection", "PointState"]

@@ -1,4 +1,4 @@
-"""What a collection really holds, point by point: for checks that trust only what can be computed again."""
+"""The stored points of a collection as they were read, for checks that compute everything again."""
 
 from __future__ import annotations
 

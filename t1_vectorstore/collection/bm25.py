@@ -1,8 +1,8 @@
-"""Texts as the terms that BM25 weighs: how often each occurs in a text of this length; the engine knows how rare it is.
+"""BM25 terms of texts: the weight of each term in a text of this length. The engine adds how rare a term is.
 
-Words are lower-cased, stripped of accents and stemmed, and stop words left out, as is right for English and harmless
-elsewhere; numbers stay. Han and Hiragana are written without spaces, so each character is a term. Nothing is learnt and
-nothing is downloaded; the same text has the same terms everywhere. The words' places are hashed into 32 bits.
+Words are lower-cased, stripped of accents and stemmed, and stop words are left out, by rules for English that do no
+harm elsewhere; numbers stay. Han and Hiragana are written without spaces, so each character is a term. Terms are hashed
+to 32 bits. Nothing is learned or downloaded, and the same text has the same terms everywhere.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ _UNSPACED = re.compile(r"([\u3040-\u309f\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]
 
 
 def document_terms(text: str) -> Sparse | None:
-    """The terms of a stored text; ``None`` for a text without words, which engines would count differently if empty."""
+    """Return the terms of a stored text; ``None`` without words, since engines treat an empty vector differently."""
     return _terms(_encoder().embed_document, text)
 
 
 def query_terms(text: str) -> Sparse | None:
-    """The terms to look for, each once; ``None`` where there are none."""
+    """Return the terms to search for, each once; ``None`` if there are none."""
     return _terms(_encoder().embed_query, text)
 
 
@@ -37,7 +37,7 @@ def _terms(encode: Callable[[str], SparseVector], text: str) -> Sparse | None:
 
 @cache
 def _encoder() -> Bm25:
-    """The library's own encoder: its multilingual tokenizer would lose numbers, its default one keeps accents."""
+    """The library's multilingual tokenizer would lose numbers; its default one keeps accents, so they are folded."""
     from qdrant_edge import Bm25, Bm25Config
 
     return Bm25(Bm25Config(ascii_folding=True))

@@ -1,4 +1,4 @@
-"""The collection: validated, verified access to the stored points of one model."""
+"""The collection: validated and verified access to the stored points of one model."""
 
 from __future__ import annotations
 
@@ -7,29 +7,29 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from datetime import datetime, timezone
-from typing import Any, Literal, NamedTuple, TypeVar, overload
+from typing import Any, Literal, TypeVar, overload
 
 from t1_vectorstore.collection.bm25 import query_terms
 from t1_vectorstore.collection.deferred_indexing import DeferredIndexing
 from t1_vectorstore.collection.filters import compile_filter
-from t1_vectorstore.collection.payload import PROOF_FIELDS, stored_hash, stored_id, to_chunk, to_payload, to_vector
+from t1_vectorstore.collection.payload import (
+    HASH_FIELDS,
+    OWN_FIELDS,
+    PointState,
+    check_payload_keys,
+    check_text,
+    stored_hash,
+    stored_id,
+    to_chunk,
+    to_payload,
+    to_vector,
+)
 from t1_vectorstore.collection.search import Search, SearchSteps, arun, find_hits, run
 from t1_vectorstore.collection.writer import BATCH_POINTS, Writer, batched
-from t1_vectorstore.engines import (
-    DOCUMENT_PATH,
-    OWN_KEY,
-    Engine,
-    EngineKind,
-    Expected,
-    FilterJSON,
-    Row,
-    Schema,
-    open_engine,
-)
-from t1_vectorstore.engines.ids import PointId, point_id
+from t1_vectorstore.engines import DOCUMENT_PATH, Engine, EngineKind, FilterJSON, OpenOptions, Row, Schema, open_engine
+from t1_vectorstore.engines.ids import PointId, point_id, unique_ids
 from t1_vectorstore.engines.schema import with_model
-from t1_vectorstore.errors import CollectionMismatch
-from t1_vectorstore.options import CollectionOptions, VectorSearchOptions, takes_options
+from t1_vectorstore.options import VectorSearchOptions, takes_options
 from t1_vectorstore.types import (
     Chunk,
     CollectionInfo,
@@ -45,27 +45,8 @@ from t1_vectorstore.types import (
 _Engine = TypeVar("_Engine")
 
 
-class OpenOptions(CollectionOptions):
-    """The options of ``Collection.open``."""
-
-    identity: ModelIdentity | None = None
-    """The model whose vectors the collection holds. ``None`` opens what exists, whichever model made it."""
-
-
-class PointState(NamedTuple):
-    """What a collection stores at the point of an id.
-
-    Attributes:
-        id: Id of the stored chunk. It is another one than the id looked up if both fall on the same point.
-        content_hash: The chunk's ``content_hash`` as it was written; ``None`` if another package wrote it.
-    """
-
-    id: str
-    content_hash: str | None
-
-
 class Collection:
-    """The points of one model in one place. Thread-safe.
+    """The points of one model. Thread-safe.
 
     A point's id is any string. Writing a point whose id exists replaces it. ``Hit.score`` is the cosine similarity, in
     [-1, 1] and rounded to six decimals (the precision of float32), on every engine and however the hits were found and
@@ -75,9 +56,9 @@ class Collection:
         location: Where the collection is, as it was opened.
         engine: What stores it: ``embedded`` (a folder), ``memory`` or ``server``.
         name: Name of the collection.
-        identity: The model whose vectors it holds; without a fingerprint if that was never recorded.
+        identity: The model whose vectors it holds; without a fingerprint if that is not recorded.
         hybrid: Whether it stores the words of its texts, so that a search can use them.
-        uid: Random id given at creation, which tells it from a later one in the same place. Empty if not recorded.
+        uid: Random id given at creation, unlike that of a later collection in the same place. Empty if not recorded.
         metadata_key: Payload key of the metadata; empty if the rest of the payload is the metadata.
     """
 
@@ -110,14 +91,14 @@ class Collection:
             CollectionMismatch: It was made for another model, dimension, distance or payload; the message names both.
             CollectionLocked: The folder is open in another process.
             StoreUnavailable: The server does not answer, or the folder is not writable.
-            StoreError: The server is too old, or is not the cluster that ``storage`` asks for.
-            ValueError: The location is invalid, an index cannot be created, or ``storage`` asks for something that the
-                engine does not have.
+            StoreError: The server is too old, or is not the cluster that ``storage`` needs.
+            ValueError: The location is invalid, an index cannot be created, or the engine does not have an option of
+                ``storage``.
         """
-        engine = open_engine(location, Expected(options, options.identity))
+        engine = open_engine(location, options)
         try:
             if options.adopt:
-                _check_payload(engine, os.fspath(location))
+                check_payload_keys(engine, os.fspath(location))
         except BaseException:
             engine.close()
             raise
@@ -138,17 +119,17 @@ class Collection:
 
     @takes_options(VectorSearchOptions)
     async def asearch(self, vector: Vector | Sequence[float], options: VectorSearchOptions) -> list[Hit]:
-        """``search`` without blocking the event loop; against a server it needs no thread either."""
+        """``search`` without blocking the event loop; on a server only the first search needs a thread."""
         return await arun(self._steps(vector, options), self._engine.anearest)
 
     def check_search(self, **options: Any) -> VectorSearchOptions:  # noqa: ANN401 - checked by pydantic
-        """Refuse whatever ``search`` would refuse, so that no query is thought about in vain.
+        """Refuse what ``search`` would refuse, before a query is thought about.
 
         Raises:
             ValueError: An option has a value that it does not accept.
             TypeError: An unknown option, or a value of the wrong type.
         """
-        checked = VectorSearchOptions.check(**options)
+        checked = VectorSearchOptions(**options)
         self._check_search(checked)
         return checked
 
@@ -221,55 +202,55 @@ class Collection:
         with_model(self.schema, identity, self.location)
 
     def check(self, chunk: Chunk) -> None:
-        """Refuse what ``upsert`` would refuse whatever the vector, so that no chunk is encoded for nothing.
+        """Refuse what ``upsert`` would refuse with any vector, before a chunk is encoded.
 
         Raises:
-            ValueError: its id, text or metadata cannot be stored here.
-            TypeError: they are not of the types they must be.
+            ValueError: Its id, text or metadata cannot be stored here.
+            TypeError: One of them has the wrong type.
         """
         to_payload(chunk, self.schema)
 
     def upsert(self, points: Iterable[Point]) -> int:
-        """Insert or replace points, in batches; each is checked before, and proven after it is written.
+        """Insert or replace points, in batches. Each is checked before it is written, and read back afterwards.
 
-        A batch is stored whole or, when one of its points is refused, not at all; the batches before it stay. (One
-        that only the server refuses is looked for by writing parts of its batch, and they stay, too.) The same
-        point given twice is one point. Two points of one id that differ in text or metadata are refused, since one of
-        them would be lost.
+        A batch is stored as a whole or, if one of its points is refused, not at all; the batches before it stay stored.
+        (If only the server refuses a point, it is found by writing parts of its batch, which stay stored, too.) The
+        same point given twice is stored once. Two points of one id that differ in text or metadata are refused, since
+        one of them would be lost.
 
         Args:
-            points: any iterable; a generator is read batch by batch.
+            points: Any iterable; a generator is read batch by batch.
 
         Returns:
-            How many different points were stored.
+            The number of different points that were stored.
 
         Raises:
-            ValueError: a vector, id, text or metadata cannot be stored. Like every error of this call it has an
-                attribute ``stored``: how many points were stored before it.
-            TypeError: something other than a ``Point``.
-            WriteRefused: the server does not take a point, which is named.
-            WriteNotVerified: the engine does not give back what it was given.
-            StoreError: the engine failed.
+            ValueError: A vector, id, text or metadata cannot be stored. Like every error of this call it has an
+                attribute ``stored``, the number of points that were stored before it.
+            TypeError: Something other than a ``Point``.
+            WriteRefused: The server refuses a point, which the message names.
+            WriteNotVerified: A point was not found as it was written.
+            StoreError: The engine failed.
         """
         return self._writer.upsert(points)
 
     def delete(self, ids: Iterable[str] | None = None, *, filter: FilterLike | None = None) -> int:
-        """Remove points by id, or all that match a filter; never everything by accident.
+        """Delete points by id, or all that match a filter.
 
         Returns:
-            How many points were removed.
+            The number of deleted points.
 
         Raises:
-            ValueError: neither or both are given, or the filter restricts nothing.
-            WriteNotVerified: points are still there afterwards.
+            ValueError: Neither or both are given, or the filter restricts nothing.
+            WriteNotVerified: Points still exist afterwards.
         """
         if (ids is None) == (filter is None):
-            raise ValueError("delete needs either ids or a filter; to remove everything, remove the collection")
+            raise ValueError("delete needs either ids or a filter; to delete everything, remove the collection")
         if ids is not None:
             removed = 0
-            for wanted in batched(self._known(ids), BATCH_POINTS):
+            for wanted in batched(unique_ids(ids), BATCH_POINTS):
                 with self._writer.lock:
-                    removed += self._writer.erase([point_id(row_id) for row_id, _ in self._rows(wanted, PROOF_FIELDS)])
+                    removed += self._writer.erase([point_id(row_id) for row_id, _ in self._rows(wanted, HASH_FIELDS)])
             return removed
         compiled = self._compile(filter)
         if compiled is None:
@@ -277,16 +258,16 @@ class Collection:
         return self._writer.erase_matching(compiled)
 
     def delete_documents(self, document_ids: Iterable[str]) -> int:
-        """Remove documents with all their chunks; a point that another package wrote is a document of its own.
+        """Delete documents with all their chunks; a point that another package wrote is a document by its own id.
 
         Returns:
-            How many points were removed.
+            The number of deleted points.
         """
         removed = 0
-        for wanted in batched(self._known(document_ids), BATCH_POINTS):
+        for wanted in batched(unique_ids(document_ids), BATCH_POINTS):
             removed += self._writer.erase_matching({"must": [{"key": DOCUMENT_PATH, "match": {"any": wanted}}]})
             with self._writer.lock:
-                foreign = [row.id for _, row in self._rows(wanted, PROOF_FIELDS) if stored_hash(row) is None]
+                foreign = [row.id for _, row in self._rows(wanted, HASH_FIELDS) if stored_hash(row) is None]
                 removed += self._writer.erase(foreign)
         return removed
 
@@ -305,9 +286,9 @@ class Collection:
     def loading(self, *, chunk_size: int, overlap: int) -> Iterator[None]:
         """Record a load of a source for the length of a ``with`` block.
 
-        The collection remembers how documents are cut, for reruns and for ``verify``, and, if the block ends without an
-        error, that the load is finished; see ``latest_load``. Of overlapping loads it remembers the one that began
-        last. A collection that another package made is not written to.
+        The collection stores how documents are cut into chunks, for reruns and for ``verify``, and that the load is
+        finished if the block ends without an error; see ``latest_load``. Of overlapping loads it has the one that began
+        last. Nothing is written to a collection that another package has created.
         """
         began = datetime.now(timezone.utc).isoformat()
         load = LoadRecord(chunk_size, overlap, began, finished=False)
@@ -343,8 +324,8 @@ class Collection:
 
         It pays above about 50,000 points; below that, exact search takes milliseconds. A copy is optimised in a process
         of its own, in about a minute for 100,000 vectors of 384 dimensions. Meanwhile searches are answered, writes
-        wait, and the disk holds the index twice; searches wait while files are copied and exchanged, about a second for
-        each 250 MB. Points written later are searched exactly until the next call. A server optimises by itself.
+        wait, and the disk holds the index twice; searches wait while files are copied and exchanged, about a second per
+        250 MB. Points written later are searched exactly until the next call. A server optimises by itself.
 
         Raises:
             StoreError: It failed; the index is unchanged.
@@ -374,9 +355,8 @@ class Collection:
 
     def point_states(self, ids: Iterable[str]) -> dict[str, PointState]:
         """Return what the collection stores at the points of some ids, by id; without those where it stores nothing."""
-        return {
-            row_id: PointState(stored_id(row), stored_hash(row)) for row_id, row in self._points_of(ids, PROOF_FIELDS)
-        }
+        rows = self._points_of(ids, HASH_FIELDS)
+        return {row_id: PointState(stored_id(row), stored_hash(row)) for row_id, row in rows}
 
     def chunks_of_documents(self, document_ids: Iterable[str], *, except_ids: Iterable[str] = ()) -> list[Chunk] | None:
         """Return the stored chunks of some documents, without text and metadata.
@@ -394,7 +374,7 @@ class Collection:
         filter: dict[str, Any] = {"must": [{"key": DOCUMENT_PATH, "match": {"any": list(document_ids)}}]}
         if excepted := [point_id(chunk_id) for chunk_id in except_ids]:
             filter["must_not"] = [{"has_id": excepted}]
-        return [to_chunk(row, self.schema) for row in self.scan(filter, fields=[OWN_KEY])]
+        return [to_chunk(row, self.schema) for row in self.scan(filter, fields=OWN_FIELDS)]
 
     def write(self, points: Iterable[Point]) -> int:
         """``upsert`` that does not read the points before and after it writes them, for callers that do so themselves.
@@ -431,7 +411,7 @@ class Collection:
         self._engine.note_load(load)
 
     def pause_writes(self) -> AbstractContextManager[bool]:
-        """Let other threads' writes through this object wait for the length of a ``with`` block."""
+        """Block other threads' writes through this object for the length of a ``with`` block."""
         return self._writer.lock
 
     def engine_as(self, kind: type[_Engine]) -> _Engine:
@@ -447,23 +427,16 @@ class Collection:
 
     def _check_search(self, options: VectorSearchOptions) -> FilterJSON | None:
         """Check the options against this collection, and return the compiled filter."""
-        if options.text is not None and not self.hybrid:
-            raise ValueError(
-                f"{self!r} stores no words to search; create it with hybrid=True to search by text as well"
-            )
+        if options.text is not None:
+            check_text(options.text, "the searched text")
+            if not self.hybrid:
+                raise ValueError(
+                    f"{self!r} stores no words to search for; create it with hybrid=True to search by text as well"
+                )
         return self._compile(options.filter)
 
     def _compile(self, filter: FilterLike | None) -> FilterJSON | None:
         return compile_filter(filter, self.metadata_key)
-
-    def _known(self, ids: Iterable[str]) -> list[str]:
-        """Return each id once, in order; an invalid one is refused before anything is read or deleted."""
-        if isinstance(ids, str | bytes):
-            raise TypeError(f"ids is a list of strings, got the single {type(ids).__name__} {ids!r}; write [id]")
-        once = list(dict.fromkeys(ids))
-        for row_id in once:
-            point_id(row_id)
-        return once
 
     def _rows(self, ids: Iterable[str], fields: Sequence[str] | None) -> Iterator[tuple[str, Row]]:
         """Read the rows that exist, by the user's id."""
@@ -471,20 +444,6 @@ class Collection:
 
     def _points_of(self, ids: Iterable[str], fields: Sequence[str] | None) -> Iterator[tuple[str, Row]]:
         """Read the points at which ids are stored; it may hold another id, which is hashed to the same point."""
-        for wanted in batched(self._known(ids), BATCH_POINTS):
+        for wanted in batched(unique_ids(ids), BATCH_POINTS):
             found = {row.id: row for row in self._engine.read([point_id(row_id) for row_id in wanted], fields=fields)}
             yield from ((row_id, found[point_id(row_id)]) for row_id in wanted if point_id(row_id) in found)
-
-
-def _check_payload(engine: Engine, location: str) -> None:
-    """Refuse to adopt a collection whose points keep text and metadata under other keys: each would read as empty."""
-    keys = (engine.schema.content_key, engine.schema.metadata_key)
-    if engine.schema.uid or not all(keys):  # our own, or one whose payload is the metadata
-        return
-    rows, _ = engine.page(None, limit=1, after=None)
-    if rows and rows[0].payload and not rows[0].payload.keys() & set(keys):
-        raise CollectionMismatch(
-            f"the points in {location} have neither {keys[0]!r} nor {keys[1]!r} in their payload, but "
-            f"{', '.join(map(repr, rows[0].payload))}; say with content_key= and metadata_key= where they keep text "
-            "and metadata (metadata_key='' where the whole payload is the metadata, as LlamaIndex has it)"
-        )

@@ -1,4 +1,4 @@
-"""Bulk loads: indexing put off while they last, and the wait until the engine has caught up."""
+"""Bulk loads: indexing is deferred while they run, and ``settle`` waits until the engine has caught up."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from t1_vectorstore.engines import Engine
 from t1_vectorstore.errors import StoreError
 from t1_vectorstore.types import Indexing
 
-_FIRST_LOOK, _LATER_LOOKS = 0.05, 1.0  # seconds between two looks at the optimizer; they grow
+_FIRST_WAIT, _LONGEST_WAIT = 0.05, 1.0  # seconds between two reads of the optimizer's state
 
 
 class DeferredIndexing:
-    """Defers and restores the indexing of one collection, once for all its bulk loads that overlap."""
+    """Defers and restores the indexing of one collection, once for all overlapping bulk loads."""
 
     def __init__(self, engine: Engine, location: str) -> None:
-        """Of ``engine``; ``location`` names it in errors."""
+        """Defer the indexing of ``engine``; ``location`` names it in errors."""
         self._engine = engine
         self._location = location
         self._lock = threading.Lock()
@@ -28,13 +28,16 @@ class DeferredIndexing:
     @contextmanager
     def bulk(self) -> Iterator[None]:
         """See ``Collection.bulk``."""
-        self._begin()
+        with self._lock:
+            if not self._loads:
+                self._engine.defer_indexing()
+            self._loads += 1
         try:
             yield
         except BaseException:
             try:
                 self._end()
-            except StoreError as error:  # the load's own error is the one to be seen
+            except StoreError as error:  # the load's own error is raised, and this one is a warning
                 remedy = "the next load restores it, as do restore_indexing() and t1 optimize"
                 warnings.warn(f"{self._location} still defers its indexing ({error}); {remedy}", stacklevel=3)
             raise
@@ -42,32 +45,24 @@ class DeferredIndexing:
 
     def settle(self, timeout: float | None, on_progress: Callable[[Indexing], None] | None) -> Indexing | None:
         """See ``Collection.settle``."""
-        started, pause = time.monotonic(), _FIRST_LOOK
+        started, wait = time.monotonic(), _FIRST_WAIT
         while (found := self._engine.indexing()) is not None:
             if on_progress is not None:
                 on_progress(found)
             if found.status == "red":
-                raise StoreError(
-                    f"the optimizer of {self._location} has failed: {found.error or 'it does not say why'}"
-                )
+                raise StoreError(f"the optimizer of {self._location} has failed: {found.error or 'it gives no reason'}")
             if found.status == "green":
                 return found
             if timeout is not None and time.monotonic() - started > timeout:
                 raise StoreError(
                     f"{self._location} is still indexing after {timeout:g} s: {found.indexed:,} of {found.points:,} "
-                    "vectors; searches are complete meanwhile, only slower"
+                    "vectors; meanwhile searches are complete, but slower"
                 )
-            if found.status == "grey":
+            if found.status == "grey":  # the optimizer waits for a change
                 self._engine.restore_indexing()
-            time.sleep(pause)
-            pause = min(2 * pause, _LATER_LOOKS)
+            time.sleep(wait)
+            wait = min(2 * wait, _LONGEST_WAIT)
         return None
-
-    def _begin(self) -> None:
-        with self._lock:
-            if not self._loads:
-                self._engine.defer_indexing()
-            self._loads += 1
 
     def _end(self) -> None:
         with self._lock:

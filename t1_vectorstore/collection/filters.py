@@ -1,17 +1,17 @@
-"""Filters on metadata: a simple dict, or Qdrant's own ``Filter``, in the one JSON form that every engine translates.
+"""Filters on metadata: a dict, or Qdrant's own ``Filter``.
 
     {"country": "France"}                      equal
     {"facet": ["exports", "climate"]}          any of these
     {"year": {"gte": 2000, "lt": 2010}}        within a range; numbers, or ISO 8601 dates
     {"facet": {"ne": "x"}}, {"facet": {"not_in": ["x", "y"]}}
-    {"author.name": "Ada"}                     nested; a key that itself holds a dot is quoted: {'"a.b"': 1}
+    {"author.name": "Ada"}                     nested; a key that itself has a dot is quoted: {'"a.b"': 1}
     {"year": None}                             missing, null or an empty list
-    {"title": {"text": "capital city"}}        all of these words, whatever their case and order (see below)
+    {"title": {"text": "capital city"}}        all of these words, in any case and order (see below)
 
 All entries must hold; ``AllOf``, ``AnyOf`` and ``NoneOf`` combine filters in other ways, to any depth. A list in the
-metadata matches when any of its elements does. Numbers are compared by value (``2`` finds ``2.0``) and never equal
+metadata matches if one of its elements does. Numbers are compared by value (``2`` finds ``2.0``) and never equal
 ``True`` or ``False``. A point without the field passes ``ne`` and ``not_in``. On a field without a text index, some
-versions of the server take ``text`` for one string to be found as it stands.
+versions of the server search for the value of ``text`` as one string.
 """
 
 from __future__ import annotations
@@ -29,23 +29,23 @@ from t1_vectorstore.types import AllOf, AnyOf, FilterLike, IdIn, NoneOf
 _RANGE = ("gt", "gte", "lt", "lte")
 _OPERATORS = ("eq", "ne", "in", "not_in", *_RANGE, "text")
 _NOTHING: dict[str, Any] = {"has_id": []}
-_EXACT = 2**53  # beyond it a float cannot tell neighbouring integers apart
+_EXACT = 2**53  # above it, neighbouring integers are the same float
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}([T ][0-9:.]+(Z|[+-][0-9:]+)?)?", re.ASCII)
 
 
 def compile_filter(filter: FilterLike | None, metadata_key: str) -> dict[str, Any] | None:
-    """Bring a filter into the JSON of Qdrant's REST interface; ``None`` when it restricts nothing.
+    """Translate a filter into the JSON of Qdrant's REST interface; ``None`` if it restricts nothing.
 
-    A dict speaks of metadata fields, a Qdrant ``Filter`` of payload keys, as they are.
+    The keys of a dict are metadata fields. Those of a Qdrant ``Filter`` are payload paths, which are left unchanged.
 
     Raises:
-        ValueError: an operator that does not exist, a value that an operator cannot take, a key that is no path.
-        TypeError: neither a mapping nor a ``Filter``.
+        ValueError: An unknown operator, a value that the operator does not accept, or a key that is not a path.
+        TypeError: Neither a mapping nor a ``Filter``.
     """
     if filter is None:
         return None
     if isinstance(filter, Mapping):
-        return _Builder(metadata_key).build(filter)
+        return _compile_dict(filter, metadata_key)
     if isinstance(filter, IdIn):
         return {"must": [{"has_id": [point_id(given) for given in filter.ids]}]}
     if isinstance(filter, AllOf | AnyOf | NoneOf):
@@ -58,72 +58,56 @@ def compile_filter(filter: FilterLike | None, metadata_key: str) -> dict[str, An
 
 
 def _combine(filter: AllOf | AnyOf | NoneOf, parts: list[dict[str, Any] | None]) -> dict[str, Any] | None:
-    """One filter of several; a part that is ``None`` holds for every point."""
-    some = [part for part in parts if part is not None]
+    """Combine compiled filters; a part that is ``None`` holds for every point."""
+    restricting = [part for part in parts if part is not None]
     if isinstance(filter, AllOf):
-        return {"must": some} if some else None
+        return {"must": restricting} if restricting else None
     if isinstance(filter, AnyOf):
-        nothing, holds = not parts, "should"
+        nothing, clause = not parts, "should"
     else:
-        nothing, holds = len(some) < len(parts), "must_not"
+        nothing, clause = len(restricting) < len(parts), "must_not"
     if nothing:
         return {"must": [_NOTHING]}
-    return {holds: some} if some and len(some) == len(parts) else None
+    return {clause: restricting} if restricting and len(restricting) == len(parts) else None
 
 
-class _Builder:
-    """Collects the conditions of one dict."""
-
-    def __init__(self, metadata_key: str) -> None:
-        self._metadata_key = metadata_key
-        self._must: list[dict[str, Any]] = []
-        self._must_not: list[dict[str, Any]] = []
-
-    def build(self, filter: Mapping[str, Any]) -> dict[str, Any] | None:
-        for key, value in filter.items():
-            self._add(field_path(self._metadata_key, key), key, value)
-        clauses = {"must": self._must, "must_not": self._must_not}
-        return {name: clause for name, clause in clauses.items() if clause} or None
-
-    def _add(self, path: str, key: str, value: object) -> None:
-        if not isinstance(value, Mapping):
-            operator = "in" if _is_list(value) else "eq"
-            value = {operator: value}
-        unknown = [operator for operator in value if operator not in _OPERATORS]
-        if unknown or not value:
+def _compile_dict(filter: Mapping[str, Any], metadata_key: str) -> dict[str, Any] | None:
+    must: list[dict[str, Any]] = []
+    must_not: list[dict[str, Any]] = []
+    for key, value in filter.items():
+        path = field_path(metadata_key, key)
+        operators = value if isinstance(value, Mapping) else {"in" if _is_list(value) else "eq": value}
+        unknown = [operator for operator in operators if operator not in _OPERATORS]
+        if unknown or not operators:
             raise ValueError(
-                f"the filter on {key!r} has {_named(unknown)}; known operators are {', '.join(_OPERATORS)}, and a "
-                f"nested field is written '{key}.field'"
+                f"the filter on {key!r} has {f'no operator {unknown[0]!r}' if unknown else 'no operator at all'}; "
+                f"known operators are {', '.join(_OPERATORS)}, and a nested field is written '{key}.field'"
             )
-        bounds = {operator: _bound(key, operator, value[operator]) for operator in _RANGE if operator in value}
+        bounds = {name: _bound(key, name, operators[name]) for name in _RANGE if name in operators}
         if len({type(bound) for bound in bounds.values()}) > 1:
             raise ValueError(f"the range on {key!r} mixes numbers and dates: {value!r}")
         if bounds:
-            self._must.append({"key": path, "range": bounds})
-        if "eq" in value:
-            self._must.append(_equal(path, key, value["eq"]))
-        if "ne" in value:
-            self._must_not.append(_equal(path, key, value["ne"]))
-        if "text" in value:
-            self._must.append({"key": path, "match": {"text": _words(key, value["text"])}})
-        if "in" in value:
-            self._must.append(_any_of(path, key, value["in"]))
-        if "not_in" in value:
-            excluded = _any_of(path, key, value["not_in"])
-            if excluded != _NOTHING:
-                self._must_not.append(excluded)
+            must.append({"key": path, "range": bounds})
+        if "eq" in operators:
+            must.append(_equal(path, key, operators["eq"]))
+        if "ne" in operators:
+            must_not.append(_equal(path, key, operators["ne"]))
+        if "text" in operators:
+            must.append({"key": path, "match": {"text": _words(key, operators["text"])}})
+        if "in" in operators:
+            must.append(_any_of(path, key, operators["in"]))
+        if "not_in" in operators and (excluded := _any_of(path, key, operators["not_in"])) != _NOTHING:
+            must_not.append(excluded)
+    clauses = {"must": must, "must_not": must_not}
+    return {name: clause for name, clause in clauses.items() if clause} or None
 
 
 def _is_list(value: object) -> bool:
     return isinstance(value, Sequence | set | frozenset) and not isinstance(value, str | bytes)
 
 
-def _named(unknown: list[Any]) -> str:
-    return f"no operator {unknown[0]!r}" if unknown else "no operator at all"
-
-
 def _equal(path: str, key: str, value: object) -> dict[str, Any]:
-    """One value. Qdrant's ``match`` knows no floats and keeps ``2`` and ``2.0`` apart, so numbers are ranges."""
+    """Qdrant's ``match`` accepts no floats and distinguishes ``2`` and ``2.0``, so numbers become ranges."""
     if value is None:
         return {"is_empty": {"key": path}}
     if isinstance(value, bool | str):
@@ -138,7 +122,7 @@ def _equal(path: str, key: str, value: object) -> dict[str, Any]:
 
 
 def _any_of(path: str, key: str, values: object) -> dict[str, Any]:
-    """One of several values; no values at all match nothing."""
+    """An empty list matches nothing."""
     if not _is_list(values):
         raise ValueError(f"the filter on {key!r} needs a list, got {values!r}")
     options = list(values)  # type: ignore[call-overload]
@@ -151,12 +135,12 @@ def _any_of(path: str, key: str, values: object) -> dict[str, Any]:
 
 def _words(key: str, value: object) -> str:
     if not isinstance(value, str) or not value.strip():
-        raise ValueError(f"'text' on {key!r} needs the words to look for, got {value!r}")
+        raise ValueError(f"'text' on {key!r} needs words to search for, got {value!r}")
     return value
 
 
 def _bound(key: str, operator: str, value: object) -> float | str:
-    if isinstance(value, date):  # a datetime is one, too
+    if isinstance(value, date):  # datetime is a subclass
         return value.isoformat()
     if isinstance(value, str) and _DATE.fullmatch(value):
         return value

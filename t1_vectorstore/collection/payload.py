@@ -1,46 +1,63 @@
-"""What is written beside a vector, how it is checked before that, and how it is read back.
+"""The payload of a point: how a chunk is checked and converted before it is written, and read back.
 
     {"page_content": text, "metadata": {...}, "t1": {"id", "document_id", "start", "end", "index", "content_hash"}}
 
-The first two keys are langchain-qdrant's, so that each can read what the other wrote. A point without the third was
-written by someone else: its own id is its id, and its text is the whole document.
+The first two keys are those of langchain-qdrant, so that each package can read the other's points. A point without the
+third was written by another package: the point's id is its id, and its text is the whole document.
 """
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from t1_vectorstore.collection.bm25 import document_terms
-from t1_vectorstore.engines import OWN_KEY, Row, Schema
+from t1_vectorstore.engines import OWN_KEY, Engine, Row, Schema
 from t1_vectorstore.engines.ids import point_id
-from t1_vectorstore.errors import InvalidText
+from t1_vectorstore.errors import CollectionMismatch, InvalidText
 from t1_vectorstore.types import Chunk, Hit, Point, Vector
 
 MAX_DEPTH = 16
-"""How deep metadata may nest. Protobuf ends at about 30 levels; beyond 127 a payload can be written but not read."""
-PROOF_FIELDS = (f"{OWN_KEY}.id", f"{OWN_KEY}.content_hash")
-"""The part of a payload that says which point it is and what is in it."""
+"""Maximum nesting of metadata. Protobuf ends at about 30 levels; a payload of more than 127 can be written but not
+read."""
+OWN_FIELDS = (OWN_KEY,)
+"""The payload paths that a chunk has beside its text and metadata."""
+HASH_FIELDS = (f"{OWN_KEY}.id", f"{OWN_KEY}.content_hash")
+"""The payload paths that ``stored_id`` and ``stored_hash`` need."""
 _INT64 = 2**63
 _SHORT, _LONG = 1e-100, 1e100
-"""Vectors of a length in between have squares that neither vanish nor overflow."""
-_NUMBER_BYTES = 12  # about what a float takes in JSON
+"""The squares of a vector with a length in between neither vanish nor overflow."""
+_NUMBER_BYTES = 12  # approximate size of a float in JSON
+_OVERHEAD = 200  # approximate size of the rest of a point in JSON
+
+
+class PointState(NamedTuple):
+    """What a collection stores at the point of an id.
+
+    Attributes:
+        id: Id of the stored chunk. It is another one than the id looked up if both fall on the same point.
+        content_hash: The chunk's ``content_hash`` as it was written; ``None`` if another package wrote it.
+    """
+
+    id: str
+    content_hash: str | None
 
 
 def to_row(point: Point, schema: Schema) -> Row:
-    """A checked row, ready to be written.
+    """Check a point and convert it to a row.
 
     Raises:
-        TypeError: something is not of the type it must be.
-        ValueError: the vector, the metadata, or the text (``InvalidText``) cannot be stored; names id and value.
+        TypeError: Something has the wrong type.
+        ValueError: The vector, the metadata, or the text (``InvalidText``) cannot be stored; names id and value.
     """
     if not isinstance(point, Point):
         raise TypeError(f"a collection stores Point(chunk, vector), got {type(point).__name__}: {_short(point)}")
     chunk = point.chunk
-    payload, size = to_payload(chunk, schema)
+    payload = to_payload(chunk, schema)
     payload[OWN_KEY] = {
         "id": chunk.id,
         "document_id": chunk.document_id,
@@ -49,67 +66,68 @@ def to_row(point: Point, schema: Schema) -> Row:
         "index": chunk.index,
         "content_hash": chunk.content_hash,
     }
-    vector = to_vector(point.vector, schema.identity.dimension, _where(chunk))
+    vector = to_vector(point.vector, schema.identity.dimension, _name(chunk))
     terms = document_terms(chunk.text) if schema.hybrid else None
     numbers = len(vector) + (2 * len(terms.indices) if terms else 0)
-    return Row(point_id(chunk.id), payload, vector, size + _NUMBER_BYTES * numbers + 200, terms)
+    size = len(json.dumps(payload, ensure_ascii=False).encode()) + _NUMBER_BYTES * numbers + _OVERHEAD
+    return Row(point_id(chunk.id), payload, vector, size, terms)
 
 
-def to_payload(chunk: Chunk, schema: Schema) -> tuple[dict[str, Any], int]:
-    """What is written beside a chunk's vector but for this package's own part; and about how many bytes that is.
+def to_payload(chunk: Chunk, schema: Schema) -> dict[str, Any]:
+    """Check a chunk and return its payload, without this package's own key.
 
     Raises:
-        TypeError: something is not of the type it must be.
-        ValueError: the id, the metadata, or the text (``InvalidText``) cannot be stored; names id and value.
+        TypeError: Something has the wrong type.
+        ValueError: The id, the metadata, or the text (``InvalidText``) cannot be stored; names id and value.
     """
     point_id(chunk.id)
-    where = _where(chunk)
-    size = _check_text(chunk.text, where) + _check_text(chunk.id, where) + _check_text(chunk.document_id, where)
+    name = _name(chunk)
+    for text in (chunk.text, chunk.id, chunk.document_id):
+        check_text(text, name)
     if not isinstance(chunk.metadata, Mapping):
-        raise TypeError(f"{where} has metadata of type {type(chunk.metadata).__name__}; it must be a mapping")
-    metadata, metadata_size = _json(chunk.metadata, where, "metadata", 1)
+        raise TypeError(f"{name} has metadata of type {type(chunk.metadata).__name__}; it must be a mapping")
+    metadata = _to_json(chunk.metadata, name, "metadata", 1)
     rest = {schema.metadata_key: metadata} if schema.metadata_key else metadata
     if taken := [key for key in (schema.content_key, OWN_KEY) if key in rest]:
-        raise ValueError(f"{where} has metadata under {taken[0]!r}, a key of the payload itself; rename it")
-    return {**rest, schema.content_key: chunk.text}, size + metadata_size
+        raise ValueError(f"{name} has metadata under {taken[0]!r}, a key of the payload itself; rename it")
+    return {**rest, schema.content_key: chunk.text}
 
 
-def to_vector(given: object, dimension: int, where: str) -> Vector:
-    """A float32 vector of unit length; ``where`` names its owner in errors.
+def to_vector(given: object, dimension: int, name: str) -> Vector:
+    """Return a vector as float32 of unit length; ``name`` names its owner in errors.
 
-    Cosine does not see length, so it is taken out here, in double precision, where very long and very short vectors
-    neither overflow nor vanish.
+    It is normalised in double precision, in which very long and very short vectors neither overflow nor vanish.
 
     Raises:
-        TypeError: not numbers.
-        ValueError: another dimension, a value that is not finite, or nothing but zeros.
+        TypeError: The values are not numbers.
+        ValueError: Another dimension, a value that is not finite, or only zeros.
     """
     vector = np.asarray(given)
     if vector.dtype.kind not in "fiu":
-        raise TypeError(f"{where} has a vector of {vector.dtype}; it must be an array of real numbers")
+        raise TypeError(f"{name} has a vector of {vector.dtype}; it must be an array of real numbers")
     if vector.shape != (dimension,):
         raise ValueError(
-            f"{where} has a vector of shape {vector.shape}; this collection holds vectors of {dimension} dimensions"
+            f"{name} has a vector of shape {vector.shape}; this collection holds vectors of {dimension} dimensions"
         )
     exact = vector.astype(np.float64)
     with np.errstate(over="ignore"):
         length = math.sqrt(float(exact @ exact))
-    if _SHORT < length < _LONG:
-        return (exact / length).astype(np.float32)
-    largest = float(np.abs(exact).max())
-    if not math.isfinite(largest):
-        position = int(np.flatnonzero(~np.isfinite(exact))[0])
-        raise ValueError(
-            f"{where} has {exact[position]} at position {position} of its vector; every value must be finite"
-        )
-    if largest == 0.0:
-        raise ValueError(f"{where} has a vector of zeros, which has no direction and so no cosine")
-    exact /= largest
-    return (exact / math.sqrt(float(exact @ exact))).astype(np.float32)
+    if not _SHORT < length < _LONG:
+        largest = float(np.abs(exact).max())
+        if not math.isfinite(largest):
+            position = int(np.flatnonzero(~np.isfinite(exact))[0])
+            raise ValueError(
+                f"{name} has {exact[position]} at position {position} of its vector; every value must be finite"
+            )
+        if largest == 0.0:
+            raise ValueError(f"{name} has a vector of zeros, which has no direction and so no cosine")
+        exact /= largest
+        length = math.sqrt(float(exact @ exact))
+    return (exact / length).astype(np.float32)
 
 
 def to_chunk(row: Row, schema: Schema) -> Chunk:
-    """The chunk that a row was made from, or the best reading of a row that someone else made."""
+    """Return the chunk of a row; of another package's row, as much of a chunk as it has."""
     own, text = _own(row), row.payload.get(schema.content_key)
     if schema.metadata_key:
         metadata = row.payload.get(schema.metadata_key)
@@ -129,10 +147,11 @@ def to_chunk(row: Row, schema: Schema) -> Chunk:
 
 
 def to_hit(score: float, row: Row, schema: Schema) -> Hit:
-    """A row that was found.
+    """Return the hit of a row.
 
-    The engines sum in float32, and differently from call to call. Beyond six decimals a score is noise, which would
-    carry a cosine out of [-1, 1], hide an exact duplicate from a threshold of 1, and shuffle equals.
+    The engines add in float32, and in another order from call to call. Scores are rounded to six decimals because more
+    are noise, which would let a cosine leave [-1, 1], an exact duplicate miss a threshold of 1, and equal hits change
+    places.
     """
     chunk = to_chunk(row, schema)
     return Hit(
@@ -147,14 +166,28 @@ def to_hit(score: float, row: Row, schema: Schema) -> Hit:
 
 
 def stored_id(row: Row) -> str:
-    """The id that the user gave."""
+    """Return the id that the user gave."""
     return str(_own(row).get("id", row.id))
 
 
 def stored_hash(row: Row) -> str | None:
-    """The content hash that was written, if this package wrote the row."""
+    """Return the content hash that was written; ``None`` if another package wrote the row."""
     found = _own(row).get("content_hash")
     return found if isinstance(found, str) else None
+
+
+def check_payload_keys(engine: Engine, location: str) -> None:
+    """Refuse to adopt a collection whose text and metadata have other keys: every text would be read as empty."""
+    keys = (engine.schema.content_key, engine.schema.metadata_key)
+    if engine.schema.uid or not all(keys):  # created by this package, or the payload is the metadata
+        return
+    rows, _ = engine.page(None, limit=1, after=None)
+    if rows and rows[0].payload and not rows[0].payload.keys() & set(keys):
+        raise CollectionMismatch(
+            f"the payload of the points in {location} has neither {keys[0]!r} nor {keys[1]!r}, but "
+            f"{', '.join(map(repr, rows[0].payload))}; give the keys of text and metadata as content_key= and "
+            "metadata_key= (metadata_key='' if the whole payload is the metadata, as LlamaIndex writes it)"
+        )
 
 
 def _own(row: Row) -> Mapping[str, Any]:
@@ -162,59 +195,54 @@ def _own(row: Row) -> Mapping[str, Any]:
     return own if isinstance(own, dict) else {}
 
 
-def _where(chunk: Chunk) -> str:
+def _name(chunk: Chunk) -> str:
     return f"the point {_short(chunk.id)}"
 
 
-def _check_text(text: object, where: str) -> int:
-    """The length in bytes."""
+def check_text(text: object, name: str) -> None:
+    """Refuse a text that is not a string or cannot be encoded; ``name`` names its owner in errors."""
     if not isinstance(text, str):
-        raise TypeError(f"{where} has {type(text).__name__} where a string must be: {_short(text)}")
+        raise TypeError(f"{name} has {type(text).__name__} instead of a string: {_short(text)}")
     try:
-        return len(text.encode())
+        text.encode()
     except UnicodeEncodeError as error:
         raise InvalidText(
-            f"{where} holds the lone surrogate {text[error.start]!r} at character {error.start}, which UTF-8 cannot "
-            "write; replace it, for example with text.encode('utf-8', 'replace').decode()"
+            f"{name} has the lone surrogate {text[error.start]!r} at character {error.start}, which UTF-8 cannot "
+            "encode; replace it, for example with text.encode('utf-8', 'replace').decode()"
         ) from error
 
 
-def _json(value: object, where: str, path: str, depth: int) -> tuple[Any, int]:
-    """The value in plain JSON types, and about its length in bytes."""
+def _to_json(value: object, name: str, path: str, depth: int) -> Any:  # noqa: ANN401 - JSON
+    """Return a value in plain JSON types."""
     if value is None or isinstance(value, bool):
-        return value, 5
+        return value
     if isinstance(value, str):
-        return str.__str__(value), _check_text(value, f"{where} ({path})") + 2
+        check_text(value, f"{name} ({path})")
+        return str.__str__(value)
     if isinstance(value, int):
         if not -_INT64 <= value < _INT64:
-            raise ValueError(f"{where} has {path} = {value}, beyond 64 bits; store it as a string")
-        return int(value), 20
+            raise ValueError(f"{name} has {path} = {value}, which needs more than 64 bits; store it as a string")
+        return int(value)
     if isinstance(value, float):
         if not math.isfinite(value):
-            raise ValueError(f"{where} has {path} = {value}, which JSON cannot write; use None")
-        return float(value), 20
+            raise ValueError(f"{name} has {path} = {value}, which JSON does not have; use None")
+        return float(value)
     if depth > MAX_DEPTH:
-        raise ValueError(f"{where} has metadata nested deeper than {MAX_DEPTH} levels, at {path[:200]}")
+        raise ValueError(f"{name} has metadata nested deeper than {MAX_DEPTH} levels, at {path[:200]}")
     if isinstance(value, Mapping):
-        return _object(value, where, path, depth)
+        plain = {}
+        for key, item in value.items():
+            if not isinstance(key, str):
+                raise TypeError(f"{name} has the key {_short(key)} in {path}; keys must be strings")
+            check_text(key, f"{name} ({path})")
+            plain[str.__str__(key)] = _to_json(item, name, f"{path}.{key}", depth + 1)
+        return plain
     if isinstance(value, list | tuple):
-        items = [_json(item, where, f"{path}[{index}]", depth + 1) for index, item in enumerate(value)]
-        return [item for item, _ in items], 2 + sum(size + 1 for _, size in items)
+        return [_to_json(item, name, f"{path}[{index}]", depth + 1) for index, item in enumerate(value)]
     raise TypeError(
-        f"{where} has {path} = {_short(value)} of type {type(value).__name__}; metadata takes JSON only: strings, "
-        "numbers, True, False, None, lists and mappings"
+        f"{name} has {path} = {_short(value)} of type {type(value).__name__}; metadata is JSON: strings, numbers, "
+        "True, False, None, lists and mappings"
     )
-
-
-def _object(value: Mapping[Any, Any], where: str, path: str, depth: int) -> tuple[dict[str, Any], int]:
-    plain, size = {}, 2
-    for key, item in value.items():
-        if not isinstance(key, str):
-            raise TypeError(f"{where} has the key {_short(key)} in {path}; keys must be strings")
-        size += _check_text(key, f"{where} ({path})") + 4
-        plain[str.__str__(key)], item_size = _json(item, where, f"{path}.{key}", depth + 1)
-        size += item_size
-    return plain, size
 
 
 def _short(value: object) -> str:

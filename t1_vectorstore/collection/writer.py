@@ -1,4 +1,4 @@
-"""Writing that is checked before and proven after: what ``Collection`` does to an engine when something changes."""
+"""Writing and deleting, each with a check before and a verification after it."""
 
 from __future__ import annotations
 
@@ -7,26 +7,27 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from itertools import islice
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
-from t1_vectorstore.collection.payload import PROOF_FIELDS, stored_hash, stored_id, to_row
+from t1_vectorstore.collection.payload import HASH_FIELDS, stored_hash, stored_id, to_row
 from t1_vectorstore.engines import Engine, FilterJSON, Row
 from t1_vectorstore.engines.ids import PointId
 from t1_vectorstore.errors import StoreError, WriteNotVerified, WriteRefused
 from t1_vectorstore.types import Point
 
-BATCH_POINTS = 256  # the embedded engine holds the interpreter for the length of a batch
+BATCH_POINTS = 256  # the embedded engine holds the GIL while it writes a batch
 BATCH_BYTES = 4 * 2**20  # servers refuse requests of more than 32 MiB
 _END: Any = object()
 _REFUSALS = (ValueError, TypeError, StoreError)
 _Item = TypeVar("_Item")
+_Batch: TypeAlias = Mapping[PointId, Row]
 
 
 class Writer:
     """Writes to one engine, one batch at a time.
 
     Attributes:
-        lock: held while a batch is read, written and proven; threads of one collection take turns by the batch.
+        lock: Held while a batch is read, written and verified; threads of one collection take turns batch by batch.
     """
 
     def __init__(self, engine: Engine, location: str) -> None:
@@ -39,44 +40,44 @@ class Writer:
         """See ``Collection.upsert``, and ``Collection.write`` for ``verify=False``."""
         if isinstance(points, Point) or not isinstance(points, Iterable):
             raise TypeError(f"expected several points, got {type(points).__name__}; wrap a single one in a list")
-        write = partial(self._write_verified, seen=set()) if verify else self._write
-        with _Lane(write, beside=self._engine.kind == "server") as lane:
+        write = partial(self._write_verified, written=set()) if verify else self._write
+        with _BatchQueue(write, in_background=self._engine.kind == "server") as queue:
             batch: dict[PointId, Row] = {}
             size = 0
             source = iter(points)
             while True:
-                point = next(source, _END)  # what the iterable raises is its owner's: it passes as it is
+                point = next(source, _END)  # outside of the try, so that the iterable's own exceptions pass unchanged
                 try:
                     if point is _END:
-                        return lane.finish(batch)
+                        return queue.finish(batch)
                     row = to_row(point, self._engine.schema)
                     if len(batch) >= BATCH_POINTS or size + row.size > BATCH_BYTES:
-                        lane.send(batch)
+                        queue.put(batch)
                         batch, size = {}, 0
                     if row.id in batch:
-                        _refuse_loss(row, batch[row.id], same_call=True)
+                        _check_replacement(row, batch[row.id], same_call=True)
                     batch[row.id] = row
                     size += row.size
                 except _REFUSALS as error:
-                    raise lane.first(error) from error.__cause__
+                    raise queue.first_error(error) from error.__cause__
 
-    def erase(self, targets: Sequence[PointId]) -> int:
-        """Remove points that exist, prove it, and say how many.
+    def erase(self, points: Sequence[PointId]) -> int:
+        """Delete points that exist, and return their number.
 
         Raises:
-            WriteNotVerified: some are still there.
+            WriteNotVerified: Some still exist.
         """
-        if not targets:
+        if not points:
             return 0
-        self._engine.erase(targets)
-        if left := [stored_id(row) for row in self._engine.read(targets, fields=PROOF_FIELDS)]:
+        self._engine.erase(points)
+        if left := [stored_id(row) for row in self._engine.read(points, fields=HASH_FIELDS)]:
             raise WriteNotVerified(
                 f"{len(left)} points are still in {self._location} after they were deleted, such as {left[0]!r}", left
             )
-        return len(targets)
+        return len(points)
 
     def erase_matching(self, filter: FilterJSON) -> int:
-        """Remove all points that match, page by page, and say how many there were."""
+        """Delete all points that match, page by page, and return their number."""
         removed = 0
         while True:
             with self.lock:
@@ -85,27 +86,26 @@ class Writer:
                     return removed
                 removed += self.erase([row.id for row in page])
 
-    def _write(self, batch: Mapping[PointId, Row]) -> int:
-        """Write a batch."""
+    def _write(self, batch: _Batch) -> int:
         if batch:
             with self.lock:
                 self._put(list(batch.values()))
         return len(batch)
 
-    def _write_verified(self, batch: Mapping[PointId, Row], seen: set[int]) -> int:
-        """Write a batch and prove it; ``seen`` remembers which points this call has written."""
+    def _write_verified(self, batch: _Batch, written: set[int]) -> int:
+        """Write a batch, and read it before and after; ``written`` has the hashes of the ids in earlier batches."""
         if not batch:
             return 0
         with self.lock:
-            before = {row.id: row for row in self._engine.read(list(batch), fields=PROOF_FIELDS)}
-            for target, old in before.items():
-                _refuse_loss(batch[target], old, same_call=hash(target) in seen)
+            before = {row.id: row for row in self._engine.read(list(batch), fields=HASH_FIELDS)}
+            for point, old in before.items():
+                _check_replacement(batch[point], old, same_call=hash(point) in written)
             missing = list(batch.values())
-            for _ in range(2):  # a writer elsewhere may have put the old content back; twice is no coincidence
+            for _ in range(2):  # another writer may have restored the old content once, but hardly twice
                 self._put(missing)
-                missing = self._unproven(missing, before)
+                missing = self._not_stored(missing, before)
                 if not missing:
-                    seen.update(hash(target) for target in batch)
+                    written.update(map(hash, batch))
                     return len(batch)
         lost = [stored_id(row) for row in missing]
         raise WriteNotVerified(
@@ -115,87 +115,86 @@ class Writer:
         )
 
     def _put(self, rows: Sequence[Row]) -> None:
-        """Write rows; where the engine refuses one, say which.
-
-        Halves are written to find it, so others of the batch may be stored afterwards, which harms nobody. Where none
-        of the batch is taken, it is not about a point, and none is named.
-        """
+        """Write rows; if the engine refuses one of them, name it in the error."""
         try:
             self._engine.write(rows)
         except WriteRefused as error:
-            if (culprit := self._refused(rows)) is None:
+            if (refused := self._find_refused(rows)) is None:
                 raise
-            name = stored_id(culprit)
-            raise WriteRefused(f"{error} (it is about the point {name!r})", [name]) from error.__cause__
+            name = stored_id(refused)
+            raise WriteRefused(f"{error} (this is about the point {name!r})", [name]) from error.__cause__
 
-    def _refused(self, rows: Sequence[Row]) -> Row | None:
-        last = rows[-1]
-        taken = len(rows) == 1
+    def _find_refused(self, rows: Sequence[Row]) -> Row | None:
+        """Return the row of a refused batch that the engine refuses; ``None`` if it refuses every part of the batch.
+
+        Bisection: half of the rows are written. If the engine accepts them, the refused row is in the other half. The
+        accepted parts stay stored, as valid points of this call. If no part was accepted, the last row is tried, too:
+        an engine that refuses everything has another reason than the content of one row.
+        """
+        last, accepted = rows[-1], len(rows) == 1
         while len(rows) > 1:
             half = rows[: len(rows) // 2]
-            if self._takes(half):
-                rows, taken = rows[len(half) :], True
+            if self._accepts(half):
+                rows, accepted = rows[len(half) :], True
             else:
                 rows = half
-        return rows[0] if taken or self._takes([last]) else None
+        return rows[0] if accepted or self._accepts([last]) else None
 
-    def _takes(self, rows: Sequence[Row]) -> bool:
+    def _accepts(self, rows: Sequence[Row]) -> bool:
         try:
             self._engine.write(rows)
         except WriteRefused:
             return False
         return True
 
-    def _unproven(self, rows: Sequence[Row], before: Mapping[PointId, Row]) -> list[Row]:
-        """The rows that are absent, or that still have the content they had before they were written."""
-        after = {row.id: row for row in self._engine.read([row.id for row in rows], fields=PROOF_FIELDS)}
+    def _not_stored(self, rows: Sequence[Row], before: _Batch) -> list[Row]:
+        """Return the rows that do not exist, or still have the content from before they were written."""
+        after = {row.id: row for row in self._engine.read([row.id for row in rows], fields=HASH_FIELDS)}
 
-        def proven(row: Row) -> bool:
+        def is_stored(row: Row) -> bool:
             found, old = after.get(row.id), before.get(row.id)
             if found is None or stored_id(found) != stored_id(row):
                 return False
-            overwritten = old is None or stored_hash(found) != stored_hash(old)  # by a writer who came later
+            overwritten = old is None or stored_hash(found) != stored_hash(old)  # later, by another writer
             return stored_hash(found) == stored_hash(row) or overwritten
 
-        return [row for row in rows if not proven(row)]
+        return [row for row in rows if not is_stored(row)]
 
 
-class _Lane:
-    """Takes batches one after the other, and counts what is stored.
+class _BatchQueue:
+    """Writes batches in order, and counts the stored points.
 
-    Where the engine is another process, a batch is written while the caller makes the next one ready. Whatever happens,
-    nothing is under way any more when the lane is left.
+    A server works on one batch while the caller prepares the next one. At the end of the ``with`` block nothing is
+    being written.
     """
 
-    def __init__(self, write: Callable[[Mapping[PointId, Row]], int], *, beside: bool) -> None:
+    def __init__(self, write: Callable[[_Batch], int], *, in_background: bool) -> None:
         self._write = write
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="t1-upsert") if beside else None
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="t1-upsert") if in_background else None
         self._under_way: Future[int] | None = None
         self._stored = 0
 
-    def __enter__(self) -> _Lane:
+    def __enter__(self) -> _BatchQueue:
         return self
 
-    def __exit__(self, *error: object) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._pool is not None:
             self._pool.shutdown()
 
-    def send(self, batch: Mapping[PointId, Row]) -> None:
-        """Begin to write a batch, as soon as the one before is done."""
+    def put(self, batch: _Batch) -> None:
         self._wait()
         if self._pool is None:
             self._stored += self._write(batch)
         else:
             self._under_way = self._pool.submit(self._write, batch)
 
-    def finish(self, batch: Mapping[PointId, Row]) -> int:
-        """Write the last batch, and say how many points there were in all."""
+    def finish(self, batch: _Batch) -> int:
         self._wait()
         self._stored += self._write(batch)
         return self._stored
 
-    def first(self, error: Exception) -> Exception:
-        """The error to raise, which says how many points were stored before: that of the batch under way came first."""
+    def first_error(self, error: Exception) -> Exception:
+        """Return the error to raise: that of the batch under way came first. It has the number of stored points."""
         try:
             self._wait()
         except _REFUSALS as earlier:
@@ -212,7 +211,7 @@ class _Lane:
 
 
 def batched(items: Iterable[_Item], size: int) -> Iterator[list[_Item]]:
-    """Lists of ``size`` items, the last one shorter."""
+    """Yield lists of ``size`` items; the last one may be shorter."""
     iterator = iter(items)
     while batch := list(islice(iterator, size)):
         yield batch
@@ -223,8 +222,8 @@ def same_point(one: str, other: str) -> ValueError:
     return ValueError(f"the ids {one!r} and {other!r} fall on the same point: one is the hash of the other; rename one")
 
 
-def _refuse_loss(new: Row, old: Row, *, same_call: bool) -> None:
-    """Replacing a point is what upsert is for, unless it is another id's, or of the very same call."""
+def _check_replacement(new: Row, old: Row, *, same_call: bool) -> None:
+    """Refuse to replace the point of another id, or other content of the same call."""
     if stored_id(new) != stored_id(old):
         raise same_point(stored_id(new), stored_id(old))
     if same_call and stored_hash(new) != stored_hash(old):

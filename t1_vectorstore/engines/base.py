@@ -1,17 +1,21 @@
-"""The seam between a collection and what keeps its points: a few verbs in plain records, and nothing of Qdrant's.
+"""The interface between a collection and the engine that stores its points.
 
-Above it (``store``) are validation, ids, batches, verification and payloads, once. Below it are the engines, each
-the only owner of its library and of that library's errors.
+A collection validates, assigns ids, batches and verifies. An engine stores rows and answers queries; it is the only
+code that uses its library, and it converts the library's errors to those of this package.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, TypeAlias
 
+import numpy as np
+
 from t1_vectorstore.engines.ids import PointId
 from t1_vectorstore.engines.schema import Schema
+from t1_vectorstore.errors import StoreError
 from t1_vectorstore.options import Quantization
 from t1_vectorstore.types import Fusion, Indexing, LoadRecord, Vector
 
@@ -20,16 +24,16 @@ FilterJSON: TypeAlias = Mapping[str, Any]
 """A filter in the JSON of Qdrant's REST interface, which every engine can translate for its library."""
 
 RRF_K = 2
-"""Reciprocal rank fusion adds ``1 / (k + rank)``, the best rank being 0; every engine is told. 2 lets what one ranking
-is sure of come first; with the 60 of the literature, whatever both rankings have anywhere outweighs it: nDCG@10 of
-an earlier t1-mini on unseen three-hop questions was .93 with 2, .84 with 10 and .82 with 60."""
+"""The constant of reciprocal rank fusion, which adds ``1 / (k + rank)``, the best rank being 0. With 2, the best hits
+of one ranking come first. With the 60 of the literature, any hit of both rankings comes before them: nDCG@10 of an
+earlier t1-mini on unseen three-hop questions was .93 with 2, .84 with 10 and .82 with 60."""
 
 OVERSAMPLING: Mapping[Quantization, float] = {"int8": 2.0, "binary": 16.0}
-"""How many times as many candidates as are wanted a search takes from quantised vectors, before the full ones decide.
-On 20,000 clustered vectors of 384 dimensions recall@10 is then 1.00 and .97; with just as many, .94 and .21."""
+"""Number of candidates that a search takes from quantised vectors, as a multiple of the limit, before the full vectors
+decide. On 20,000 clustered vectors of 384 dimensions recall@10 is then 1.00 and .97; without it, .94 and .21."""
 
 SPARSE = "bm25"
-"""The name of the sparse vector beside the dense one, which has none."""
+"""Name of the sparse vector. The dense vector beside it has no name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,14 +46,14 @@ class Sparse:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One point as an engine keeps it.
+    """One point as an engine stores it.
 
     Attributes:
-        id: the point's.
+        id: The engine's id of the point.
         payload: JSON.
-        vector: absent where it was not asked for.
-        size: about how many bytes a row to be written takes on the wire.
-        sparse: its terms, only to be written, and only in a hybrid collection; absent for a text without words.
+        vector: ``None`` if it was not read.
+        size: Approximate number of bytes that a request to write the row takes.
+        sparse: Terms of the text, to be written; only in a hybrid collection, and ``None`` for a text without words.
     """
 
     id: PointId
@@ -61,17 +65,17 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Nearest:
-    """What to look for; one query to an engine.
+    """One query to an engine.
 
     Attributes:
-        vector: of unit length.
-        limit: how many rows at most.
-        offset: how many of the best to skip; only without ``diversity`` (servers then count it twice) and ``sparse``.
-        filter: what the rows must satisfy.
-        diversity: choose by maximal marginal relevance among the nearest ``candidates``; 0 is relevance only.
-        sparse: fuse the nearest ``candidates`` by the vector with as many by these terms.
-        fusion: by what rule; without one the rows are ranked by the terms alone.
-        candidates: see there.
+        vector: Query vector of unit length.
+        limit: Maximum number of rows.
+        offset: Number of best rows to skip. Not for ``diversity``, for which servers skip twice, or ``sparse``.
+        filter: Condition on the rows.
+        diversity: Choose by maximal marginal relevance among the nearest ``candidates``; 0 is relevance only.
+        sparse: Fuse the nearest ``candidates`` by the vector with as many by these terms.
+        fusion: How they are fused; ``None`` ranks by the terms alone.
+        candidates: Number of candidates.
     """
 
     vector: Vector
@@ -85,11 +89,14 @@ class Nearest:
 
 
 Scored: TypeAlias = tuple[float, Row]
-"""A row and what the query scored it: the cosine similarity, that of the terms, or the fused score of both."""
+"""A row and its score: the cosine similarity, the score of the terms, or the fused score of both."""
 
 
 class Engine(Protocol):
-    """What keeps the points of one collection. Thread-safe; every error is one of this package's."""
+    """Stores the points of one collection. Thread-safe; every error is one of this package's.
+
+    The methods that have a body are those of an engine in this process, without an optimizer in the background.
+    """
 
     kind: EngineKind
     schema: Schema
@@ -98,23 +105,24 @@ class Engine(Protocol):
         """Insert or replace rows; their vectors are finite, of unit length and of the right dimension.
 
         Raises:
-            WriteRefused: the engine does not take one of them, for what it holds.
+            WriteRefused: The engine does not accept the content of a row.
         """
 
     def read(self, ids: Sequence[PointId], *, fields: Sequence[str] | None = None, vectors: bool = False) -> list[Row]:
-        """The rows that exist among ``ids``, in no order; ``fields`` limits the payload to some paths."""
+        """Return the rows that exist among ``ids``, in no order; ``fields`` limits the payload to some paths."""
 
     def erase(self, ids: Sequence[PointId]) -> None:
-        """Remove points; ids that do not exist are ignored."""
+        """Delete points; ids that do not exist are ignored."""
 
     def nearest(self, query: Nearest) -> list[Scored]:
-        """The rows that answer a query, best first; where terms were asked for they have their vectors."""
+        """Answer a query, best row first; the rows of a query with terms have their vectors."""
 
     async def anearest(self, query: Nearest) -> list[Scored]:
-        """``nearest`` without holding up the event loop."""
+        """``nearest`` without blocking the event loop."""
+        return await asyncio.to_thread(self.nearest, query)
 
     def count(self, filter: FilterJSON | None) -> int:
-        """How many points match, exactly."""
+        """Return the exact number of points that match."""
 
     def page(
         self,
@@ -125,41 +133,56 @@ class Engine(Protocol):
         fields: Sequence[str] | None = None,
         vectors: bool = False,
     ) -> tuple[list[Row], PointId | None]:
-        """One page of rows in the order of point ids, and where the next page starts (``None``: there is none)."""
+        """Return one page of rows in the order of point ids, and where the next page starts (``None`` at the end)."""
 
     def disk_bytes(self) -> int | None:
-        """Bytes used on disk, where known."""
+        """Return the number of bytes used on disk, if known."""
+        return None
 
     def defer_indexing(self) -> None:
-        """Build no graph until indexing is restored, and remember in the collection what to restore."""
+        """Build no graph until indexing is restored; the collection stores the setting to restore."""
+        return
 
     def restore_indexing(self) -> None:
-        """End ``defer_indexing``, whoever began it; otherwise do nothing. Indexing that waits goes on."""
+        """End ``defer_indexing``, also another client's; wake an optimizer that waits."""
+        return
 
     def indexing(self) -> Indexing | None:
-        """What the optimizer is doing, where there is one."""
+        """Return the state of the optimizer, if there is one."""
+        return None
 
     def latest_load(self) -> LoadRecord | None:
-        """What was noted last, by whomever."""
+        """Return the record that was noted last, by any client."""
 
     def note_load(self, load: LoadRecord) -> None:
-        """Remember a load in the collection; one that is not of this package's making is left alone."""
+        """Store the record of a load, unless another package created the collection."""
 
     def optimize(self) -> None:
-        """Make searches of many points faster, where the engine does not do so by itself."""
+        """Build a graph, if the engine does not do so by itself."""
+        return
 
     def close(self) -> None:
         """Release everything; calling it twice is harmless."""
 
 
-class WithoutOptimizer:
-    """The part of an engine that does nothing behind the caller's back: there is nothing to defer."""
+def payload_selector(fields: Sequence[str] | None) -> bool | list[str]:
+    """Return the ``with_payload`` argument of Qdrant's libraries."""
+    return True if fields is None else list(fields)
 
-    def defer_indexing(self) -> None:
-        """Nothing to do."""
 
-    def restore_indexing(self) -> None:
-        """Nothing to do."""
+def vector_selector(vectors: bool) -> Any:  # noqa: ANN401 - a flag, or a list of names
+    """Return the ``with_vectors`` argument of Qdrant's libraries: the unnamed vector only."""
+    return [""] if vectors else False
 
-    def indexing(self) -> None:
-        """There is no optimizer."""
+
+def to_point_id(found: object) -> PointId:
+    """Convert a library's point id."""
+    return found if isinstance(found, int) else str(found)
+
+
+def row_of(record: Any) -> Row:  # noqa: ANN401 - a record or a scored point of either library
+    """Convert a point that a library has read."""
+    if isinstance(record.vector, dict):
+        raise StoreError(f"the point {record.id} has named vectors ({', '.join(record.vector)}), not the unnamed one")
+    vector = None if record.vector is None else np.asarray(record.vector, dtype=np.float32)
+    return Row(to_point_id(record.id), record.payload or {}, vector)

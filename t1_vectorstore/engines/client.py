@@ -1,61 +1,61 @@
-"""What ``:memory:`` and a server share: the verbs, spoken to a ``QdrantClient``."""
+"""The part that ``:memory:`` and a server share: an engine's methods as calls of a ``QdrantClient``."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 from qdrant_client import models
 
-from t1_vectorstore.engines.base import SPARSE, FilterJSON, Nearest, Row, Scored
-from t1_vectorstore.engines.client_queries import client_filter, query_arguments, sparse_vector
+from t1_vectorstore.engines.base import (
+    OVERSAMPLING,
+    RRF_K,
+    SPARSE,
+    Engine,
+    FilterJSON,
+    Nearest,
+    Row,
+    Scored,
+    Sparse,
+    payload_selector,
+    row_of,
+    to_point_id,
+    vector_selector,
+)
 from t1_vectorstore.engines.ids import PointId
 from t1_vectorstore.engines.schema import Schema
-from t1_vectorstore.engines.server.storage import search_params
-from t1_vectorstore.errors import StoreError, WriteNotVerified
+from t1_vectorstore.errors import WriteNotVerified
+from t1_vectorstore.options import Storage
 
 
-class ClientEngine:
-    """The verbs over one client; a subclass says how a call is made safe."""
+class ClientEngine(Engine):
+    """The methods over one client; a subclass makes the calls."""
 
-    def __init__(self, name: str, schema: Schema) -> None:
-        """Speak of the collection ``name``."""
-        self.schema = schema
-        self._name = name
-
-    def _call(self, verb: str, **arguments: Any) -> Any:  # noqa: ANN401 - what the client's method returns
+    def _call(self, method: str, **arguments: Any) -> Any:  # noqa: ANN401 - what the client's method returns
+        """Call a method of the client for the collection."""
         raise NotImplementedError
 
     def write(self, rows: Sequence[Row]) -> None:
         """Insert or replace rows, and wait until they can be read."""
         points = [models.PointStruct(id=row.id, vector=_vectors(row), payload=row.payload) for row in rows]
-        completed(self._call("upsert", points=points, wait=True))
+        check_completed(self._call("upsert", points=points, wait=True))
 
     def read(self, ids: Sequence[PointId], *, fields: Sequence[str] | None = None, vectors: bool = False) -> list[Row]:
-        """The rows that exist among ``ids``."""
-        found = self._call("retrieve", ids=list(ids), with_payload=_selected(fields), with_vectors=_dense(vectors))
-        return [_row(record) for record in found]
+        """Return the rows that exist among ``ids``."""
+        selected = {"with_payload": payload_selector(fields), "with_vectors": vector_selector(vectors)}
+        return [row_of(record) for record in self._call("retrieve", ids=list(ids), **selected)]
 
     def erase(self, ids: Sequence[PointId]) -> None:
-        """Remove points, and wait until they are gone."""
-        completed(self._call("delete", points_selector=models.PointIdsList(points=list(ids)), wait=True))
-
-    def optimize(self) -> None:
-        """Nothing to do: memory has no graph, and a server builds its own."""
+        """Delete points, and wait until they are gone."""
+        check_completed(self._call("delete", points_selector=models.PointIdsList(points=list(ids)), wait=True))
 
     def nearest(self, query: Nearest) -> list[Scored]:
-        """The rows that answer a query, best first."""
-        return scored(self._call("query_points", **query_arguments(query, search_params(self.schema.storage))))
-
-    async def anearest(self, query: Nearest) -> list[Scored]:
-        """``nearest`` in a thread, as the library has nothing to wait for."""
-        return await asyncio.to_thread(self.nearest, query)
+        """Answer a query, best row first."""
+        return scored_rows(self._call("query_points", **query_arguments(query, self.schema.storage)))
 
     def count(self, filter: FilterJSON | None) -> int:
-        """How many points match, exactly."""
-        return int(self._call("count", count_filter=client_filter(filter), exact=True).count)
+        """Return the exact number of points that match."""
+        return int(self._call("count", count_filter=_filter(filter), exact=True).count)
 
     def page(
         self,
@@ -66,60 +66,66 @@ class ClientEngine:
         fields: Sequence[str] | None = None,
         vectors: bool = False,
     ) -> tuple[list[Row], PointId | None]:
-        """One page in the order of point ids."""
-        found, following = self._call(
-            "scroll",
-            scroll_filter=client_filter(filter),
-            limit=limit,
-            offset=after,
-            with_payload=_selected(fields),
-            with_vectors=_dense(vectors),
-        )
-        return [_row(record) for record in found], None if following is None else _plain(following)
+        """Return one page in the order of point ids, and where the next one starts."""
+        selected = {"with_payload": payload_selector(fields), "with_vectors": vector_selector(vectors)}
+        found, following = self._call("scroll", scroll_filter=_filter(filter), limit=limit, offset=after, **selected)
+        return [row_of(record) for record in found], None if following is None else to_point_id(following)
 
 
-def scored(answer: models.QueryResponse) -> list[Scored]:
-    """What a query found."""
-    return [(point.score, _row(point)) for point in answer.points]
+def scored_rows(answer: models.QueryResponse) -> list[Scored]:
+    """Convert the answer to a query."""
+    return [(point.score, row_of(point)) for point in answer.points]
 
 
 def vector_params(schema: Schema) -> dict[str, Any]:
-    """The arguments of ``create_collection`` that say which vectors it holds."""
+    """Return the arguments of ``create_collection`` that describe the vectors."""
     size, on_disk = schema.identity.dimension, schema.storage.on_disk or None
     dense = models.VectorParams(size=size, distance=models.Distance.COSINE, on_disk=on_disk)
     terms = {SPARSE: models.SparseVectorParams(modifier=models.Modifier.IDF)} if schema.hybrid else None
     return {"vectors_config": dense, "sparse_vectors_config": terms}
 
 
-def completed(result: models.UpdateResult) -> None:
-    """Refuse an answer that says less than that a write is done."""
+def check_completed(result: models.UpdateResult) -> None:
+    """Refuse an answer that does not confirm that a write is completed."""
     if result.status != models.UpdateStatus.COMPLETED:
-        raise WriteNotVerified(f"the server only says {result.status.value!r} of a write it was asked to complete")
+        raise WriteNotVerified(f"the server answered {result.status.value!r} to a write that it was to complete")
+
+
+def query_arguments(query: Nearest, storage: Storage) -> dict[str, Any]:
+    """Return the arguments of ``query_points``."""
+    vector, filter = query.vector.tolist(), _filter(query.filter)
+    params = None
+    if storage.quantization is not None:
+        rescored = models.QuantizationSearchParams(rescore=True, oversampling=OVERSAMPLING[storage.quantization])
+        params = models.SearchParams(quantization=rescored)
+    shared: dict[str, Any] = {"limit": query.limit, "offset": query.offset, "with_payload": True}
+    if query.sparse is not None and query.fusion is None:
+        by_terms = {"query": _sparse_vector(query.sparse), "using": SPARSE}
+        return {**shared, **by_terms, "query_filter": filter, "with_vectors": [""]}
+    if query.sparse is not None:
+        depth: dict[str, Any] = {"limit": query.candidates, "filter": filter}
+        by_rank = models.RrfQuery(rrf=models.Rrf(k=RRF_K))
+        fusion = by_rank if query.fusion == "rrf" else models.FusionQuery(fusion=models.Fusion.DBSF)
+        prefetch = [
+            models.Prefetch(query=vector, params=params, **depth),
+            models.Prefetch(query=_sparse_vector(query.sparse), using=SPARSE, **depth),
+        ]
+        return {**shared, "prefetch": prefetch, "query": fusion, "with_vectors": [""]}
+    nearest: Any = vector
+    if query.diversity is not None:
+        mmr = models.Mmr(diversity=query.diversity, candidates_limit=query.candidates)
+        nearest = models.NearestQuery(nearest=vector, mmr=mmr)
+    return {**shared, "query": nearest, "query_filter": filter, "search_params": params}
+
+
+def _filter(filter: FilterJSON | None) -> models.Filter | None:
+    return models.Filter.model_validate(filter) if filter else None
+
+
+def _sparse_vector(sparse: Sparse) -> models.SparseVector:
+    return models.SparseVector(indices=list(sparse.indices), values=list(sparse.values))
 
 
 def _vectors(row: Row) -> Any:  # noqa: ANN401 - one vector, or several by name
     dense = [] if row.vector is None else row.vector.tolist()
-    return dense if row.sparse is None else {"": dense, SPARSE: sparse_vector(row.sparse)}
-
-
-def _dense(vectors: bool) -> Any:  # noqa: ANN401 - a flag, or the names of the vectors wanted
-    """The unnamed vector alone, whatever else a collection has."""
-    return [""] if vectors else False
-
-
-def _selected(fields: Sequence[str] | None) -> bool | list[str]:
-    return True if fields is None else list(fields)
-
-
-def _plain(point: object) -> PointId:
-    return point if isinstance(point, int) else str(point)
-
-
-def _row(record: models.Record | models.ScoredPoint) -> Row:
-    if record.vector is None:
-        vector = None
-    elif isinstance(record.vector, dict):
-        raise StoreError(f"the point {record.id} has named vectors ({', '.join(record.vector)}), not the unnamed one")
-    else:
-        vector = np.asarray(record.vector, dtype=np.float32)
-    return Row(_plain(record.id), record.payload or {}, vector)
+    return dense if row.sparse is None else {"": dense, SPARSE: _sparse_vector(row.sparse)}

@@ -1,4 +1,4 @@
-"""What a collection says about itself, and whether that is what the caller expects."""
+"""The description of a collection, and its comparison with what the caller of ``open`` asks for."""
 
 from __future__ import annotations
 
@@ -8,20 +8,23 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, get_args
 
+from pydantic import model_validator
+from typing_extensions import Self
+
 from t1_vectorstore.errors import CollectionMismatch, StoreError
 from t1_vectorstore.options import CollectionOptions, Storage
 from t1_vectorstore.types import IndexKind, LoadRecord, ModelIdentity
 
-_PLAIN_FORMAT, _HYBRID_FORMAT = 1, 2  # a version that knows only the first would write points without their words
-MOVED_FORMAT = 3  # of an embedded index whose files are not where earlier versions look
+_PLAIN_FORMAT, _HYBRID_FORMAT = 1, 2  # a version that reads only the first would write points without their words
+MOVED_FORMAT = 3  # an embedded index whose files are not where earlier versions look for them
 OWN_KEY = "t1"
-"""The payload key, and the key in a server collection's metadata, under which this package keeps its own facts."""
+"""Key of this package's own data, in a payload and in the metadata of a server's collection."""
 
 DOCUMENT_PATH = f"{OWN_KEY}.document_id"
-"""Where a payload says which document its chunk was cut from."""
+"""Payload path of a chunk's document id."""
 
 LOAD_KEY = "load"
-"""The description's key for the latest load."""
+"""Key of the latest load in the description."""
 
 CONTENT_KEY = "page_content"
 METADATA_KEY = "metadata"
@@ -31,23 +34,24 @@ _SEGMENT = re.compile(r'("[^"]+"|[^".\[\]]+)((?:\[[0-9]*\])*)(?:\.(?=.)|$)', re.
 
 @dataclass(frozen=True, slots=True)
 class Schema:
-    """A collection's description, written once at its creation.
+    """The description of a collection, written at its creation.
 
     Attributes:
-        name: the collection's name.
-        identity: the model whose vectors it holds.
-        content_key: payload key of the text.
-        metadata_key: payload key of the metadata; empty where the metadata is the rest of the payload, as
+        name: Name of the collection.
+        identity: The model whose vectors it holds.
+        content_key: Payload key of the text.
+        metadata_key: Payload key of the metadata; empty if the rest of the payload is the metadata, as
             llama-index-vector-stores-qdrant writes it.
-        distance: always cosine today; written down so that a reader need not guess.
-        hybrid: whether the words of the texts are stored beside the vectors.
-        indexes: metadata fields that the engine indexes, and as what.
-        tenant: the metadata field that says whose a point is, if each is somebody's.
-        storage: how its points are kept.
-        by_document: whether the document of each chunk is indexed, too, so that deleting documents need not read every
-            point. Collections of an earlier version are not, and stay so: opening them must not make them wait.
-        uid: random; tells whether two connections see the same collection.
-        load: what is remembered of the latest load, as it was when this was read.
+        distance: Always ``cosine``.
+        hybrid: Whether the words of the texts are stored beside the vectors.
+        indexes: Kinds of the indexed metadata fields, by field.
+        tenant: Metadata field that names the tenant of a point.
+        storage: How the points are stored.
+        by_document: Whether the document id of each chunk is indexed, so that the chunks of a document are found
+            without reading every point. Collections of earlier versions have no such index, and get none when they are
+            opened, which would have to wait for it.
+        uid: Random id, by which two connections compare whether they lead to the same collection.
+        load: Record of the latest load, as it was when the description was read.
     """
 
     name: str
@@ -64,11 +68,11 @@ class Schema:
     load: LoadRecord | None = None
 
     def __post_init__(self) -> None:
-        """Refuse payload names that cannot stand in a filter's path or that clash."""
+        """Refuse payload keys that clash or cannot be part of a filter's path."""
         keys = [self.content_key, *filter(None, [self.metadata_key]), OWN_KEY]
         for key in keys:
             if not isinstance(key, str) or not _PLAIN_KEY.fullmatch(key):
-                raise ValueError(f"a payload key may hold letters, digits, '_' and '-' only, got {key!r}")
+                raise ValueError(f"a payload key may have letters, digits, '_' and '-' only, got {key!r}")
         if len(set(keys)) != len(keys):
             raise ValueError(f"content_key, metadata_key and the reserved {OWN_KEY!r} must differ, got {keys!r}")
         if self.identity.dimension < 1:
@@ -77,7 +81,7 @@ class Schema:
 
     @property
     def payload_indexes(self) -> dict[str, tuple[IndexKind, bool]]:
-        """What the engine is to index: by payload path the kind, and whether it tells tenants apart."""
+        """The indexes to create: by payload path the kind, and whether it is the tenant's."""
         fields: dict[str, IndexKind] = dict(self.indexes)
         if self.tenant is not None:
             fields[self.tenant] = "keyword"
@@ -85,7 +89,7 @@ class Schema:
         return {DOCUMENT_PATH: ("keyword", False), **paths} if self.by_document else paths
 
     def to_json(self) -> dict[str, Any]:
-        """A JSON object that a person can read."""
+        """Return a JSON object."""
         record = asdict(self)
         identity = record.pop("identity")
         record["storage"] = self.storage.changed()
@@ -96,10 +100,10 @@ class Schema:
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any], where: str) -> Schema:
-        """Read what ``to_json`` wrote; ``where`` names the place in errors.
+        """Read the result of ``to_json``; ``where`` names the place in errors.
 
         Raises:
-            StoreError: the description is damaged, or from a later version of this package.
+            StoreError: The description is damaged, or was written by a later version of this package.
         """
         try:
             if record["format"] > MOVED_FORMAT:
@@ -123,66 +127,59 @@ class Schema:
             raise StoreError(f"{where} is damaged ({error!r}); restore it, or index again into a new place") from error
 
 
-@dataclass(frozen=True, slots=True)
-class Expected:
-    """The collection that a caller of ``open`` asks for.
+class OpenOptions(CollectionOptions):
+    """The options of ``Collection.open``; ``None`` accepts what an existing collection has."""
 
-    Attributes:
-        options: Options of the collection; ``None`` accepts what an existing collection has.
-        identity: The model to be used; ``None`` accepts any, and creates nothing.
-    """
+    identity: ModelIdentity | None = None
+    """The model whose vectors the collection holds. ``None`` opens what exists, with the vectors of any model."""
 
-    options: CollectionOptions
-    identity: ModelIdentity | None
-
-    def __post_init__(self) -> None:
+    @model_validator(mode="after")
+    def _check_indexes(self) -> Self:
         """Refuse indexes that no collection can have, even if the collection exists."""
-        check_indexes(self.options.indexes or {}, self.options.tenant)
+        check_indexes(self.indexes or {}, self.tenant)
+        return self
 
     @property
     def may_create(self) -> bool:
         """Whether the collection is created if it does not exist."""
-        return self.options.create and self.identity is not None
+        return self.create and self.identity is not None
 
     def new_schema(self) -> Schema:
-        """The description of a collection to create; needs an identity."""
-        if self.identity is None:
-            raise ValueError("a collection can only be created for a model: pass its identity")
+        """Return the description of a collection to create; needs an identity."""
+        assert self.identity is not None
         return replace(
-            self.schema(self.identity),
-            hybrid=bool(self.options.hybrid),
-            indexes=dict(self.options.indexes or {}),
-            tenant=self.options.tenant,
-            storage=self.options.storage or Storage(),
+            self.undescribed(self.identity),
+            hybrid=bool(self.hybrid),
+            indexes=dict(self.indexes or {}),
+            tenant=self.tenant,
+            storage=self.storage or Storage(),
             by_document=True,
         )
 
-    def schema(self, identity: ModelIdentity) -> Schema:
-        """A description with the payload keys asked for: all that there is of a collection that has none of its own."""
-        asked = self.options
-        metadata_key = METADATA_KEY if asked.metadata_key is None else asked.metadata_key
-        return Schema(asked.name, identity, asked.content_key or CONTENT_KEY, metadata_key)
+    def undescribed(self, identity: ModelIdentity) -> Schema:
+        """Return the description of a collection that has none, with the requested payload keys."""
+        metadata_key = METADATA_KEY if self.metadata_key is None else self.metadata_key
+        return Schema(self.name, identity, self.content_key or CONTENT_KEY, metadata_key)
 
     def reconcile(self, found: Schema, where: str) -> Schema:
-        """The schema to work with: the one found, or its adoption.
+        """Return the schema of a collection that is opened: the one found, with the model that adopts it if need be.
 
         Raises:
-            CollectionMismatch: the collection was made for something else; names both.
+            CollectionMismatch: The collection was created with other options; the message names both.
         """
         if found.distance != "cosine":
-            raise CollectionMismatch(f"{where} measures by {found.distance}, not by cosine; use another collection")
-        asked = self.options
-        for what in ("name", "content_key", "metadata_key", "hybrid", "indexes", "tenant", "storage"):
-            wanted, has = getattr(asked, what), getattr(found, what)
+            raise CollectionMismatch(f"{where} has the distance {found.distance}, not cosine; use another collection")
+        for option in ("name", "content_key", "metadata_key", "hybrid", "indexes", "tenant", "storage"):
+            wanted, has = getattr(self, option), getattr(found, option)
             if wanted is not None and wanted != has:
                 raise CollectionMismatch(
-                    f"{where} was made with {what}={has!r} and is opened with {wanted!r}; leave {what} out to take it "
-                    "as it is, or make another one"
+                    f"{where} was created with {option}={has!r} and is opened with {wanted!r}; leave {option} out to "
+                    "open it as it is, or create another collection"
                 )
-        if asked.shard_key is not None and found.uid and asked.shard_key not in found.storage.shard_keys:
-            made = list(found.storage.shard_keys)
-            raise CollectionMismatch(f"{where} was made with shard_keys={made!r} and is opened for {asked.shard_key!r}")
-        return found if self.identity is None else with_model(found, self.identity, where, adopt=asked.adopt)
+        shard_key, shard_keys = self.shard_key, list(found.storage.shard_keys)
+        if shard_key is not None and found.uid and shard_key not in shard_keys:
+            raise CollectionMismatch(f"{where} was created with {shard_keys=} and is opened with {shard_key=}")
+        return found if self.identity is None else with_model(found, self.identity, where, adopt=self.adopt)
 
 
 def with_model(found: Schema, identity: ModelIdentity, where: str, *, adopt: bool = False) -> Schema:
@@ -221,31 +218,33 @@ def with_model(found: Schema, identity: ModelIdentity, where: str, *, adopt: boo
 
 
 def check_indexes(indexes: Mapping[str, IndexKind], tenant: str | None) -> None:
-    """Refuse indexes that no engine can make.
+    """Refuse indexes that no engine can create.
 
     Raises:
-        ValueError: a kind that does not exist, or a field that cannot be named in a filter.
-        TypeError: a name that is no string.
+        ValueError: An unknown kind, or a field that cannot be named in a filter.
+        TypeError: A name that is not a string.
     """
     for name, kind in indexes.items():
         field_path("", name)
         if kind not in get_args(IndexKind):
-            raise ValueError(f"the index of {name!r} is one of {', '.join(get_args(IndexKind))}, got {kind!r}")
+            raise ValueError(f"the index of {name!r} must be {', '.join(get_args(IndexKind))}, got {kind!r}")
     if tenant is not None:
         field_path("", tenant)
         if (kind := indexes.get(tenant, "keyword")) != "keyword":
-            raise ValueError(f"the tenant field {tenant!r} is indexed as keyword, and indexes says {kind!r}; drop that")
+            raise ValueError(
+                f"the tenant field {tenant!r} is indexed as keyword, and indexes has {kind!r} for it; leave that out"
+            )
 
 
 def field_path(metadata_key: str, key: object) -> str:
-    """The payload path of a metadata field, with what Qdrant's path grammar does not allow bare in quotes.
+    """Return the payload path of a metadata field; names that Qdrant's path grammar does not allow bare are quoted.
 
     Raises:
-        ValueError: the key is no path.
-        TypeError: the key is no string.
+        ValueError: The key is not a path.
+        TypeError: The key is not a string.
     """
     if not isinstance(key, str):
-        raise TypeError(f"a filter's key is the name of a metadata field, got {key!r}")
+        raise TypeError(f"a filter's key must be the name of a metadata field, got {key!r}")
     segments, end = [metadata_key] if metadata_key else [], 0
     while end < len(key):
         match = _SEGMENT.match(key, end)
@@ -255,7 +254,9 @@ def field_path(metadata_key: str, key: object) -> str:
         segments.append((name if _PLAIN_KEY.fullmatch(name) else f'"{name}"') + match[2])
         end = match.end()
     if not key or end < len(key):
-        raise ValueError(f"{key!r} is no path to a metadata field: write names separated by dots, quoted if need be")
+        raise ValueError(
+            f"{key!r} is not the path of a metadata field; write names separated by dots, and quote names with dots"
+        )
     return ".".join(segments)
 
 

@@ -93,10 +93,10 @@ def test_a_lost_shard_is_not_replaced_by_an_empty_one(index: Path) -> None:
 
 
 def test_the_engines_bare_exceptions_are_translated(index: Path) -> None:
-    from t1_vectorstore.engines.embedded.engine import _translated
+    from t1_vectorstore.engines.embedded.engine import _converted_errors
 
     def fail(words: str) -> None:
-        with _translated(index):
+        with _converted_errors(index):
             raise Exception(words)
 
     with pytest.raises(StoreUnavailable, match="index"):
@@ -112,7 +112,7 @@ def test_opening_and_searching_an_index_loads_no_client(index: Path) -> None:
             with Collection.open(sys.argv[1], identity=MODEL) as c:
                 c.upsert(points(5))
                 c.search(vector(1), filter={"even": True})
-            heavy = {"qdrant_client", "pydantic", "tenacity", "httpx", "grpc", "torch"}
+            heavy = {"qdrant_client", "tenacity", "httpx", "grpc", "torch"}
             print(sorted(heavy & {name.split(".")[0] for name in sys.modules}))
             """,
             index,

@@ -77,9 +77,9 @@ def test_an_unfinished_index_can_become_another_models(tmp_path: Path) -> None:
 
 
 def test_the_log_is_flushed_now_and_then(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from t1_vectorstore.engines import embedded
+    from t1_vectorstore.engines.embedded import engine
 
-    monkeypatch.setattr(embedded, "_FLUSH_SECONDS", 0.0)
+    monkeypatch.setattr(engine, "_FLUSH_SECONDS", 0.0)
     with Collection.open(tmp_path / "index", identity=MODEL) as collection:
         collection.upsert(points(600))
         collection.delete(["doc 1"])

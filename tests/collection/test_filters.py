@@ -152,12 +152,12 @@ def test_nested_and_strange_keys(collection: Collection) -> None:
         ({"a": {"in": "abc"}}, "needs a list"),
         ({"a": {"not_in": 3}}, "needs a list"),
         ({"a": [[1]]}, "values are strings"),
-        ({"": 1}, "no path"),
-        ({"a.": 1}, "no path"),
-        ({".a": 1}, "no path"),
-        ({"a..b": 1}, "no path"),
-        ({'a"b': 1}, "no path"),
-        ({"a[x]": 1}, "no path"),
+        ({"": 1}, "is not the path"),
+        ({"a.": 1}, "is not the path"),
+        ({".a": 1}, "is not the path"),
+        ({"a..b": 1}, "is not the path"),
+        ({'a"b': 1}, "is not the path"),
+        ({"a[x]": 1}, "is not the path"),
     ],
 )
 def test_a_bad_filter_is_explained(filter: dict[str, Any], words: str) -> None:
@@ -248,7 +248,7 @@ def test_what_the_embedded_engine_lacks_is_said() -> None:
     slice_ = models.Filter(must=[models.SliceCondition(slice=models.Slice(total=2, index=0))])
     compiled = compile_filter(slice_, "metadata")
     assert compiled is not None
-    with pytest.raises(ValueError, match=r"does not know the filter condition.*slice"):
+    with pytest.raises(ValueError, match=r"does not have the filter condition.*slice"):
         edge_filter(compiled)
 
 
@@ -267,7 +267,7 @@ def test_words(collection: Collection) -> None:
     collection.upsert(point(str(n), metadata={"title": title}) for n, title in enumerate(titles))
     for words, expected in [("quick Brown", ["0"]), ("dog", ["1"]), ("wolf", [])]:
         assert [chunk.id for chunk in collection.scroll({"title": {"text": words}})] == expected
-    with pytest.raises(ValueError, match="'text' on 'title' needs the words"):
+    with pytest.raises(ValueError, match="'text' on 'title' needs words"):
         collection.count({"title": {"text": " "}})
 
 

@@ -117,7 +117,7 @@ def test_a_wait_beyond_all_patience_is_not_begun(stub: Stub, retry: Retry, waits
     with opened(stub, retry) as collection:
         stub.error(status, "busy", Retry_After="7")
         stub.error(status, "busy", Retry_After="3600")
-        with pytest.raises(StoreUnavailable, match=r"left alone for 3600 s: .*busy"):
+        with pytest.raises(StoreUnavailable, match=r"asks to wait 3600 s: .*busy"):
             collection.count()
         assert len(stub.asked) == 2
         assert waits[0] >= 7
@@ -153,7 +153,7 @@ def test_a_server_that_never_answers_is_given_up(stub: Stub) -> None:
 
 
 def test_what_grpc_says_is_understood() -> None:
-    from t1_vectorstore.engines.server.retry import is_transient, patiently
+    from t1_vectorstore.engines.server.retry import is_transient, with_retries
 
     class Failure(grpc.RpcError):
         def __init__(self, code: grpc.StatusCode) -> None:
@@ -174,7 +174,7 @@ def test_what_grpc_says_is_understood() -> None:
             raise Failure(status)
 
         with pytest.raises(StoreError, match="because of this") as caught:
-            patiently(call, Retry(attempts=3, sleep=waits.append), "http://somewhere")
+            with_retries(call, Retry(attempts=3, sleep=waits.append), "http://somewhere")
         assert len(calls) == (3 if status.name in transient else 1), status
         assert isinstance(caught.value, StoreUnavailable) == (status.name in transient)
         assert isinstance(caught.value, CollectionNotFound) == (status.name == "NOT_FOUND")

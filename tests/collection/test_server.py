@@ -23,10 +23,13 @@ A, B = "0b5ee3a4-7f0e-4a52-9f6e-3f3f6f1c2d11", "1c6ff4b5-8a1f-4b63-8a7f-4a4a7a2d
 
 
 def protocol(collection: Collection) -> str:
+    """The protocol of the client that reads and writes points; the first call about points chooses it."""
     engine = collection._engine
     assert isinstance(engine, ServerEngine)
-    assert engine._client is not None
-    return "grpc" if engine._client._client._prefer_grpc else "rest"  # type: ignore[attr-defined]
+    assert engine._point_client is None
+    assert collection.count() == 0
+    assert engine._point_client is not None
+    return "grpc" if engine._point_client._client._prefer_grpc else "rest"  # type: ignore[attr-defined]
 
 
 def test_nothing_is_created_by_looking(server_url: str, fresh_name: str, admin: QdrantClient) -> None:

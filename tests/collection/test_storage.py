@@ -48,25 +48,25 @@ def test_what_an_engine_cannot_do_is_refused_before_anything_is_made(tmp_path: P
 @pytest.mark.parametrize(
     ("options", "error", "words"),
     [
-        ({"quantization": "int4"}, ValueError, "int8, binary, got 'int4'"),
-        ({"on_disk": 1}, TypeError, "on_disk"),
-        ({"on_disk": None}, TypeError, "on_disk"),
-        ({"m": 1}, ValueError, "at least 2"),
-        ({"shards": 0}, ValueError, "shards must be at least 1"),
-        ({"replicas": True}, TypeError, "replicas"),
-        ({"replicas": 2, "write_consistency": 3}, ValueError, "more machines"),
-        ({"shard_keys": "eu"}, TypeError, "list of names"),
-        ({"shard_keys": ["eu", "eu"]}, ValueError, "twice"),
+        ({"quantization": "int4"}, ValueError, "'int8' or 'binary', got 'int4'"),
+        ({"on_disk": 1}, TypeError, "on_disk must be a valid boolean, got 1"),
+        ({"on_disk": None}, TypeError, "on_disk must be a valid boolean, got None"),
+        ({"m": 1}, ValueError, "m must be greater than or equal to 2, got 1"),
+        ({"shards": 0}, ValueError, "shards must be greater than or equal to 1, got 0"),
+        ({"replicas": True}, TypeError, "replicas must be a valid integer, got True"),
+        ({"replicas": 2, "write_consistency": 3}, ValueError, "=3 needs more servers than replicas=2"),
+        ({"shard_keys": "eu"}, TypeError, "shard_keys must be a valid tuple, got 'eu'"),
+        ({"shard_keys": ["eu", "eu"]}, ValueError, "names a shard twice: .'eu', 'eu'"),
     ],
 )
-def test_nonsense_is_refused(options: dict[str, Any], error: type[Exception], words: str) -> None:
+def test_invalid_storage_options_are_refused(options: dict[str, Any], error: type[Exception], words: str) -> None:
     with pytest.raises(error, match=words):
         Storage(**options)
 
 
 @pytest.mark.server
-def test_the_server_is_told(server_url: str, fresh_name: str, admin: QdrantClient) -> None:
-    storage = Storage(True, False, "binary", 8, 50, shards=2)
+def test_the_server_gets_the_storage_options(server_url: str, fresh_name: str, admin: QdrantClient) -> None:
+    storage = Storage(on_disk=True, payload_on_disk=False, quantization="binary", m=8, ef_construct=50, shards=2)
     with Collection.open(server_url, name=fresh_name, identity=MODEL, storage=storage):
         config = admin.get_collection(fresh_name).config
     assert isinstance(config.params.vectors, models.VectorParams)
@@ -114,7 +114,7 @@ def test_an_older_server_is_not_asked_for_what_it_would_ignore(stub: Stub, retry
         stub.answers.clear()
         stub.answer(200, VERSION | {"version": "1.14.1"})
         stub.result({"points": []})
-        with pytest.raises(StoreError, match=r"1\.14\.1, which cannot choose hits that differ.*1\.15"):
+        with pytest.raises(StoreError, match=r"1\.14\.1, which cannot choose diverse hits.*1\.15"):
             collection.search(vector(1), diversity=0.5)
         with pytest.raises(StoreError, match=r"fuse rankings.*1\.16"):
             collection.search(vector(1), text="words")

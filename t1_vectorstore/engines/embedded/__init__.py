@@ -1,0 +1,1 @@
+"""The embedded engine: qdrant-edge on a folder."""

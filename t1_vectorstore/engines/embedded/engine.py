@@ -1,12 +1,11 @@
-"""The embedded engine: qdrant-edge on a folder. Only this module and ``edge_*`` know the library's engine.
+"""The embedded engine: qdrant-edge on a folder.
 
-What the library does not do by itself is done here: a lock before anything is opened, one call at a time, its bare
-``Exception`` turned into this package's errors.
+It adds what the library does not do: it locks the folder before anything is opened, makes one call at a time, and
+converts the library's bare ``Exception`` to the errors of this package.
 """
 
 from __future__ import annotations
 
-import asyncio
 import os
 import threading
 import time
@@ -18,95 +17,103 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import qdrant_edge as edge
 
-from t1_vectorstore.engines.base import SPARSE, EngineKind, FilterJSON, Nearest, Row, Scored, WithoutOptimizer
+from t1_vectorstore.engines.base import (
+    SPARSE,
+    Engine,
+    EngineKind,
+    FilterJSON,
+    Nearest,
+    Row,
+    Scored,
+    payload_selector,
+    row_of,
+    to_point_id,
+    vector_selector,
+)
 from t1_vectorstore.engines.embedded import builds
 from t1_vectorstore.engines.embedded.filters import edge_filter
 from t1_vectorstore.engines.embedded.folder import IndexFolder
-from t1_vectorstore.engines.embedded.optimize import adopt_copy, copy_shard, optimize_copy
-from t1_vectorstore.engines.embedded.queries import array, edge_query, search_params, sparse_vector
+from t1_vectorstore.engines.embedded.optimize import copy_shard, optimize_copy, use_copy
+from t1_vectorstore.engines.embedded.queries import edge_array, edge_query, edge_sparse
 from t1_vectorstore.engines.embedded.shard import check_storage, create_shard
 from t1_vectorstore.engines.ids import PointId
-from t1_vectorstore.engines.schema import LOAD_KEY, Expected, Schema
+from t1_vectorstore.engines.schema import LOAD_KEY, OpenOptions, Schema
 from t1_vectorstore.errors import CollectionNotFound, StoreError, StoreUnavailable
 from t1_vectorstore.types import LoadRecord
 
 _FLUSH_SECONDS = 5.0
-_OUT_OF_ORDER = ("no space left", "not enough space", "disk full", "read-only", "permission denied", "input/output")
+_DISK_ERRORS = ("no space left", "not enough space", "disk full", "read-only", "permission denied", "input/output")
 
 
-class EmbeddedEngine(WithoutOptimizer):
+class EmbeddedEngine(Engine):
     """One shard of Qdrant's engine in this process."""
 
     kind: EngineKind = "embedded"
 
-    def __init__(self, folder: IndexFolder, expected: Expected) -> None:
-        """Load the index in a locked folder, or create it for the expected model."""
+    def __init__(self, folder: IndexFolder, options: OpenOptions) -> None:
+        """Load the index in a locked folder, or create it for a model."""
         self._folder = folder
         self._pid = os.getpid()
         self._lock = threading.Lock()
-        self._writing = threading.Lock()  # taken before the other one, and kept while the index is optimised
+        self._writing = threading.Lock()  # taken before the other one, and held while the index is optimised
         self._flushed = time.monotonic()
         found = folder.schema()
-        with _translated(folder.path):
+        with _converted_errors(folder.path):
             if found is None:
-                if expected.identity is None:
+                if options.identity is None:
                     raise CollectionNotFound(f"there is no index in {folder.path}")
-                found = expected.new_schema()
+                found = options.new_schema()
                 folder.create(found, partial(create_shard, schema=found))
-            self.schema: Schema = expected.reconcile(found, str(folder.path))
-            self._shards = [edge.EdgeShard.load(str(folder.shard))]  # a list, so that it can be emptied from outside
-        # Also when nobody calls close: the shard must be gone before the lock is.
+            self.schema: Schema = options.reconcile(found, str(folder.path))
+            self._shards = [edge.EdgeShard.load(str(folder.shard))]  # a list, so that the finalizer can empty it
+        # Without a call of close, too, the shard must be closed before the lock is released.
         self._release = weakref.finalize(self, _release, self._shards, folder, self._lock, self._pid)
 
     @classmethod
-    def open(cls, path: Path, expected: Expected) -> EmbeddedEngine:
-        """Open or create the index in a folder; whatever fails, the folder is not left locked."""
-        if expected.options.storage is not None:
-            check_storage(expected.options.storage)
-        folder = IndexFolder(path, create=expected.may_create)
+    def open(cls, path: Path, options: OpenOptions) -> EmbeddedEngine:
+        """Open or create the index in a folder; after an error the folder is not locked."""
+        if options.storage is not None:
+            check_storage(options.storage)
+        folder = IndexFolder(path, create=options.may_create)
         try:
-            return cls(folder, expected)
+            return cls(folder, options)
         except BaseException:
             folder.close()
             raise
 
     def write(self, rows: Sequence[Row]) -> None:
-        """Insert or replace rows; the write-ahead log has them when this returns."""
+        """Insert or replace rows; when this returns, the write-ahead log has them."""
         points = [edge.Point(row.id, _vectors(row), row.payload) for row in rows]
         with self._writing, self._use() as shard:
-            self._folder.demand_space(sum(row.size for row in rows))
+            self._folder.check_space(sum(row.size for row in rows))
             shard.update(edge.UpdateOperation.upsert_points(points))
-            self._flush_now_and_then(shard)
+            self._flush_sometimes(shard)
 
     def read(self, ids: Sequence[PointId], *, fields: Sequence[str] | None = None, vectors: bool = False) -> list[Row]:
-        """The rows that exist among ``ids``."""
+        """Return the rows that exist among ``ids``."""
+        selected = {"with_payload": payload_selector(fields), "with_vector": vector_selector(vectors)}
         with self._use() as shard:
-            found = shard.retrieve(list(ids), with_payload=_selected(fields), with_vector=_dense(vectors))
-        return [_row(record) for record in found]
+            found = shard.retrieve(list(ids), **selected)
+        return [row_of(record) for record in found]
 
     def erase(self, ids: Sequence[PointId]) -> None:
-        """Remove points."""
+        """Delete points."""
         with self._writing, self._use() as shard:
-            self._folder.demand_space()
+            self._folder.check_space()
             shard.update(edge.UpdateOperation.delete_points(list(ids)))
-            self._flush_now_and_then(shard)
+            self._flush_sometimes(shard)
 
     def nearest(self, query: Nearest) -> list[Scored]:
-        """The rows that answer a query, best first."""
-        request = edge_query(query, search_params(self.schema.storage))
+        """Answer a query, best row first."""
+        request = edge_query(query, self.schema.storage)
         with self._use() as shard:
             found = shard.query(request)
-        return [(point.score, _row(point)) for point in found]
-
-    async def anearest(self, query: Nearest) -> list[Scored]:
-        """``nearest`` in a thread, as the library has nothing to wait for."""
-        return await asyncio.to_thread(self.nearest, query)
+        return [(point.score, row_of(point)) for point in found]
 
     def count(self, filter: FilterJSON | None) -> int:
-        """How many points match, exactly."""
+        """Return the exact number of points that match."""
         request = edge.CountRequest(exact=True, filter=edge_filter(filter) if filter else None)
         with self._use() as shard:
             return int(shard.count(request))
@@ -120,54 +127,51 @@ class EmbeddedEngine(WithoutOptimizer):
         fields: Sequence[str] | None = None,
         vectors: bool = False,
     ) -> tuple[list[Row], PointId | None]:
-        """One page in the order of point ids."""
-        request = edge.ScrollRequest(
-            offset=after,
-            limit=limit,
-            filter=edge_filter(filter) if filter else None,
-            with_payload=_selected(fields),
-            with_vector=_dense(vectors),
-        )
+        """Return one page in the order of point ids, and where the next one starts."""
+        selected = {"with_payload": payload_selector(fields), "with_vector": vector_selector(vectors)}
+        translated = edge_filter(filter) if filter else None
         with self._use() as shard:
-            found, following = shard.scroll(request)
-        return [_row(record) for record in found], None if following is None else _plain(following)
+            found, following = shard.scroll(
+                edge.ScrollRequest(offset=after, limit=limit, filter=translated, **selected)
+            )
+        return [row_of(record) for record in found], None if following is None else to_point_id(following)
 
     def disk_bytes(self) -> int:
-        """Bytes used on disk."""
+        """Return the number of bytes used on disk."""
         return self._folder.disk_bytes()
 
     def latest_load(self) -> LoadRecord | None:
-        """What was noted last; nobody else can have the folder open."""
+        """Return the record that was noted last; no other process can have the folder open."""
         return self.schema.load
 
     def note_load(self, load: LoadRecord) -> None:
-        """Write it into the description."""
+        """Store the record of a load in the description."""
         with self._writing, self._use():
             self._folder.describe({**self._folder.record(), LOAD_KEY: load.to_json()})
             self.schema = replace(self.schema, load=load)
 
     def optimize(self) -> None:
-        """Build a graph; see ``edge_optimizing.py``. Searches wait for the copy and for the exchange only."""
+        """Build a graph; see ``optimize.py``. Searches wait while files are copied and exchanged."""
         with self._writing:
-            with self.held(), _translated(self._folder.path):
+            with self.held():
                 copy = copy_shard(self._folder)
             optimize_copy(copy)
             with self._use():
                 self._shards.pop().close()
                 try:
-                    adopt_copy(self._folder, copy)
+                    use_copy(self._folder, copy)
                 finally:
                     self._shards.append(edge.EdgeShard.load(str(self._folder.shard)))
 
     @contextmanager
     def held(self) -> Iterator[Path]:
-        """The engine's files, complete on disk, and nothing changes them meanwhile; searches wait."""
+        """Give the engine's files, complete on disk, which do not change within the block; searches wait."""
         with self._use() as shard:
             shard.flush()
             yield self._folder.shard
 
     def switch(self, build: str) -> None:
-        """Make a build the index, and close; see ``builds.py``."""
+        """Use another build for the index, and close; see ``builds.py``."""
         with self._use():
             builds.switch(self._folder, build)
         self.close()
@@ -176,8 +180,8 @@ class EmbeddedEngine(WithoutOptimizer):
         """Flush, close and unlock."""
         self._release()
 
-    def _flush_now_and_then(self, shard: edge.EdgeShard) -> None:
-        """Bound what a power failure can take, and the log that the next opening replays, as the server does."""
+    def _flush_sometimes(self, shard: edge.EdgeShard) -> None:
+        """Limit what a power failure can lose, and the log that the next opening replays, as the server does."""
         if time.monotonic() - self._flushed > _FLUSH_SECONDS:
             shard.flush()
             self._flushed = time.monotonic()
@@ -186,56 +190,39 @@ class EmbeddedEngine(WithoutOptimizer):
     def _use(self) -> Iterator[edge.EdgeShard]:
         if os.getpid() != self._pid:
             raise StoreError(f"{self._folder.path} was opened before a fork; close it there and open it in one process")
-        with self._lock, _translated(self._folder.path):
+        with self._lock, _converted_errors(self._folder.path):
             if not self._shards:
                 raise StoreError(f"{self._folder.path} is closed; open it again")
             yield self._shards[0]
 
 
 def _release(shards: list[edge.EdgeShard], folder: IndexFolder, lock: threading.Lock, pid: int) -> None:
-    """Flush, close and unlock, in this order; a forked child touches neither the files nor the parent's lock."""
+    """Flush, close and unlock, in this order; a forked child changes neither the files nor the parent's lock."""
     if os.getpid() != pid:
         folder.close()
         return
     with lock:
         try:
             while shards:
-                with _translated(folder.path):
+                with _converted_errors(folder.path):
                     shards.pop().close()
         finally:
             folder.close()
 
 
 @contextmanager
-def _translated(path: Path) -> Iterator[None]:
-    """The library raises bare ``Exception``; everything more specific passes."""
+def _converted_errors(path: Path) -> Iterator[None]:
+    """Convert the library's bare ``Exception``; its subclasses pass."""
     try:
         yield
     except Exception as error:
         if type(error) is not Exception:
             raise
-        if any(words in str(error).lower() for words in _OUT_OF_ORDER):
+        if any(words in str(error).lower() for words in _DISK_ERRORS):
             raise StoreUnavailable(f"the index in {path} cannot be read or written: {error}") from error
         raise StoreError(f"the engine of the index in {path} failed: {error}") from error
 
 
-def _dense(vectors: bool) -> bool | list[str]:
-    return [""] if vectors else False
-
-
-def _selected(fields: Sequence[str] | None) -> bool | list[str]:
-    return True if fields is None else list(fields)
-
-
 def _vectors(row: Row) -> Any:  # noqa: ANN401 - one vector, or several by name
-    dense = array(row.vector)
-    return dense if row.sparse is None else {"": dense, SPARSE: sparse_vector(row.sparse)}
-
-
-def _plain(point: object) -> PointId:
-    return point if isinstance(point, int) else str(point)
-
-
-def _row(record: edge.Record | edge.ScoredPoint) -> Row:
-    vector = None if record.vector is None else np.asarray(record.vector, dtype=np.float32)
-    return Row(_plain(record.id), record.payload or {}, vector)
+    dense = edge_array(row.vector)
+    return dense if row.sparse is None else {"": dense, SPARSE: edge_sparse(row.sparse)}

@@ -1,13 +1,13 @@
 """The folder of an embedded index: its lock, its description, and its creation in steps that survive a crash.
 
-    lock        held (flock) by the process that has the index open; holds that process's pid, for people
-    t1.json     the description: model, fingerprint, dimension, payload names
-    shard/      the engine's files; once another build has taken their place (``generations.py``), they are where the
-                description says under "shard"
+    lock        locked (flock) by the process that has the index open; contains its pid, for people
+    t1.json     the description: model, fingerprint, dimension, payload keys
+    shard/      the engine's files; after they were replaced (``builds.py``, ``optimize.py``), the description says
+                under "shard" where they are
 
-Creation fills ``shard.new``, writes ``t1.json`` atomically and then renames ``shard.new`` to ``shard``. Whatever a
-crash leaves behind is therefore told apart by what exists: without ``t1.json`` the creation had not got far and starts
-again; with it and ``shard.new`` only the renaming is left to do.
+Creation fills ``shard.new``, writes ``t1.json`` atomically and then renames ``shard.new`` to ``shard``. So the files
+that exist show how far a creation got before a crash: without ``t1.json`` it starts again; with ``t1.json`` and
+``shard.new`` only the renaming is left to do.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from t1_vectorstore.errors import CollectionLocked, CollectionNotFound, StoreErr
 
 _LOCK, _DESCRIPTION, _SHARD = "lock", "t1.json", "shard"
 SHARD_KEY = "shard"
-"""The description's key for where the engine's files are, a path relative to the folder."""
+"""The description's key of the path of the engine's files, relative to the folder."""
 _NEW_SHARD, _NEW_DESCRIPTION = "shard.new", "t1.json.new"
 _MIB = 2**20
 _SPACE_TO_OPEN = 16 * _MIB
@@ -35,27 +35,27 @@ _UNFINISHED = {_LOCK, _NEW_SHARD, _NEW_DESCRIPTION}
 
 
 class IndexFolder:
-    """A locked index folder; from construction to ``close`` no other process can open it."""
+    """A locked index folder; until ``close`` no other process can open it."""
 
     def __init__(self, path: Path, *, create: bool) -> None:
-        """Lock the folder, after making sure that it is an index or may become one.
+        """Lock the folder, which must be an index, or with ``create`` be empty or new.
 
         Raises:
-            CollectionNotFound: no index is there, and ``create`` is off or the folder holds other things.
-            CollectionLocked: another process, or this one, has it open.
-            StoreUnavailable: the folder cannot be written to.
+            CollectionNotFound: There is no index, and ``create`` is off or the folder has other files.
+            CollectionLocked: Another process, or this one, has it open.
+            StoreUnavailable: The folder is not writable.
         """
         self.path = path
         self._shard = _SHARD
         try:
             self._check(create)
             path.mkdir(parents=True, exist_ok=True)
-            self.demand_space()
+            self.check_space()
             self._lock = lock(path / _LOCK)
         except OSError as error:
             raise StoreUnavailable(
-                f"cannot open an index in {path}: {error.strerror or error}; an index is locked by writing to its "
-                "folder, so copy it to a place where that is possible"
+                f"cannot open an index in {path}: {error.strerror or error}; opening writes a lock file, so copy the "
+                "index to a folder that is writable"
             ) from error
 
     def _check(self, create: bool) -> None:
@@ -67,12 +67,12 @@ class IndexFolder:
             raise CollectionNotFound(f"{self.path} is a file; an index is a folder")
         if (self.path / _DESCRIPTION).exists():
             return
-        strangers = sorted(entry.name for entry in self.path.iterdir() if entry.name not in _UNFINISHED)
-        if strangers and not create:
+        others = sorted(entry.name for entry in self.path.iterdir() if entry.name not in _UNFINISHED)
+        if others and not create:
             raise CollectionNotFound(f"{self.path} is not an index: it has no {_DESCRIPTION}")
-        if strangers:
+        if others:
             raise CollectionNotFound(
-                f"{self.path} is not an index (it has no {_DESCRIPTION}) and not empty (it has {strangers[0]!r}); "
+                f"{self.path} is not an index (it has no {_DESCRIPTION}) and not empty (it has {others[0]!r}); "
                 "give an empty or a new folder"
             )
         if not create:
@@ -80,19 +80,19 @@ class IndexFolder:
 
     @property
     def shard(self) -> Path:
-        """Where the engine's files are."""
+        """The folder of the engine's files."""
         return self.path / self._shard
 
     def record(self) -> dict[str, Any]:
-        """The description as it is written; see ``read_record``."""
+        """Read the description; see ``read_record``."""
         return self.read_record(self.path)
 
     @staticmethod
     def read_record(path: Path) -> dict[str, Any]:
-        """The description in a folder, locked or not.
+        """Read the description in a folder, locked or not.
 
         Raises:
-            StoreError: it cannot be read.
+            StoreError: It cannot be read.
         """
         file = path / _DESCRIPTION
         try:
@@ -102,17 +102,17 @@ class IndexFolder:
         return record
 
     def describe(self, record: Mapping[str, Any]) -> None:
-        """Write the description: whatever happens, it is the former or this one."""
+        """Replace the description, atomically."""
         try:
             _write_atomically(self.path / _DESCRIPTION, self.path / _NEW_DESCRIPTION, record)
         except OSError as error:
             raise StoreUnavailable(f"cannot write in {self.path}: {error.strerror or error}") from error
 
     def schema(self) -> Schema | None:
-        """The description found here, or ``None`` where an index is still to be created.
+        """Read the description and where the files are; ``None`` if an index is still to be created.
 
         Raises:
-            StoreError: the description or the engine's files are damaged or gone.
+            StoreError: The description or the engine's files are damaged or missing.
         """
         file = self.path / _DESCRIPTION
         if not file.exists():
@@ -132,11 +132,11 @@ class IndexFolder:
         return schema
 
     def create(self, schema: Schema, fill: Callable[[Path], None]) -> None:
-        """Make an index: ``fill`` writes the engine's empty files into the folder it is given."""
+        """Create an index; ``fill`` writes the engine's empty files into a folder."""
         unfinished = self.path / _NEW_SHARD
         try:
             if unfinished.exists():
-                shutil.rmtree(unfinished)  # of a creation that was interrupted: nothing was ever stored in it
+                shutil.rmtree(unfinished)  # left by an interrupted creation; it has no points
             unfinished.mkdir()
             try:
                 fill(unfinished)
@@ -149,14 +149,14 @@ class IndexFolder:
         except OSError as error:
             raise StoreUnavailable(f"cannot create an index in {self.path}: {error.strerror or error}") from error
 
-    def demand_space(self, growth: int | None = None) -> None:
+    def check_space(self, growth: int | None = None) -> None:
         """Stop before the disk is full: the engine's files are mapped and sparse, so a full disk kills the process.
 
         Args:
-            growth: bytes that are about to be written; ``None`` to read only.
+            growth: Number of bytes to be written; ``None`` to read only.
 
         Raises:
-            StoreUnavailable: too little space is left on the disk.
+            StoreUnavailable: Too little space is left on the disk.
         """
         need = _SPACE_TO_OPEN if growth is None else _SPACE_TO_WRITE + 4 * growth  # once in the log, once in place
         free = shutil.disk_usage(self.path).free
@@ -167,24 +167,24 @@ class IndexFolder:
             )
 
     def disk_bytes(self) -> int:
-        """Bytes that the files really use; the engine's files are sparse and look larger."""
+        """Return the number of bytes used on disk; the engine's files are sparse, and their sizes are larger."""
         used = 0.0
         for folder, _, files in os.walk(self.path):
             for name in files:
                 try:
                     found = os.stat(os.path.join(folder, name))  # noqa: PTH116, PTH118 - as os.walk has it
-                except FileNotFoundError:  # the engine replaced it meanwhile
+                except FileNotFoundError:  # the engine has replaced it
                     continue
                 used += getattr(found, "st_blocks", found.st_size / 512) * 512
         return int(used)
 
     def close(self) -> None:
-        """Give the lock back. In a forked child this closes the child's copy only; the parent keeps the lock."""
+        """Release the lock. In a forked child this closes the child's copy only; the parent keeps the lock."""
         self._lock.close()
 
 
 def lock(file: Path) -> IO[bytes]:
-    """Lock a file, or raise ``CollectionLocked``. The operating system gives the lock back when the process dies."""
+    """Lock a file, or raise ``CollectionLocked``. The operating system releases the lock when the process ends."""
     handle = file.open("ab+", buffering=0)
     try:
         _take(handle)
@@ -194,9 +194,9 @@ def lock(file: Path) -> IO[bytes]:
         handle.close()
         who = "this process" if holder == str(os.getpid()) else f"process {holder or '(unknown)'}"
         raise CollectionLocked(
-            f"{file.parent} is open in {who}; close it there, or serve several processes from a Qdrant server"
+            f"{file.parent} is open in {who}; close it there, or use a Qdrant server for several processes"
         ) from error
-    with suppress(OSError):  # the pid is a courtesy: a full disk must not keep anyone from reading
+    with suppress(OSError):  # the pid is for people: a full disk must not prevent reading
         handle.truncate(0)
         handle.write(f"{os.getpid()}\n".encode())
     return handle
@@ -214,18 +214,18 @@ def _take(handle: IO[bytes]) -> None:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
-def _write_atomically(file: Path, scratch: Path, record: Mapping[str, Any]) -> None:
-    with scratch.open("w", encoding="utf-8") as handle:
+def _write_atomically(file: Path, temporary: Path, record: Mapping[str, Any]) -> None:
+    with temporary.open("w", encoding="utf-8") as handle:
         json.dump(record, handle, indent=2, ensure_ascii=False)
         handle.write("\n")
         handle.flush()
         os.fsync(handle.fileno())
-    scratch.replace(file)
+    temporary.replace(file)
     _sync_folder(file.parent)
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make a rename last through a power failure, where the system can do that."""
+    """Make a rename survive a power failure, where the system can do that."""
     if sys.platform == "win32":
         return
     descriptor = os.open(folder, os.O_RDONLY)

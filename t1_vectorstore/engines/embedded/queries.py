@@ -1,4 +1,4 @@
-"""A query as the types of qdrant-edge."""
+"""Queries as the types of qdrant-edge."""
 
 from __future__ import annotations
 
@@ -12,45 +12,38 @@ from t1_vectorstore.options import Storage
 from t1_vectorstore.types import Vector
 
 
-def edge_query(query: Nearest, params: edge.SearchParams | None) -> edge.QueryRequest:
-    """Translate a query; ``params`` say how to search by vectors.
+def edge_query(query: Nearest, storage: Storage) -> edge.QueryRequest:
+    """Translate a query.
 
     Raises:
-        ValueError: its filter has a condition that the embedded engine does not know.
+        ValueError: Its filter has a condition that the embedded engine does not have.
     """
+    vector = edge.Query.Nearest(edge_array(query.vector))
     filter = edge_filter(query.filter) if query.filter else None
+    params = None
+    if storage.quantization is not None:
+        rescored = edge.QuantizationSearchParams(rescore=True, oversampling=OVERSAMPLING[storage.quantization])
+        params = edge.SearchParams(quantization=rescored)
     shared: dict[str, Any] = {"limit": query.limit, "offset": query.offset, "with_payload": True}
-    if query.sparse is not None and query.fusion is None:
-        by_terms = edge.Query.Nearest(sparse_vector(query.sparse), using=SPARSE)
-        return edge.QueryRequest(query=by_terms, filter=filter, with_vector=[""], **shared)
     if query.sparse is not None:
+        terms = edge.Query.Nearest(edge_sparse(query.sparse), using=SPARSE)
+        if query.fusion is None:
+            return edge.QueryRequest(query=terms, filter=filter, with_vector=[""], **shared)
         depth: dict[str, Any] = {"limit": query.candidates, "filter": filter}
-        prefetches = [
-            edge.Prefetch(query=edge.Query.Nearest(array(query.vector)), params=params, **depth),
-            edge.Prefetch(query=edge.Query.Nearest(sparse_vector(query.sparse), using=SPARSE), **depth),
-        ]
+        prefetches = [edge.Prefetch(query=vector, params=params, **depth), edge.Prefetch(query=terms, **depth)]
         fusion: Any = edge.Fusion.Rrf(RRF_K) if query.fusion == "rrf" else edge.Fusion.Dbsf()
         return edge.QueryRequest(prefetches=prefetches, query=fusion, with_vector=[""], **shared)
-    if query.diversity is not None:  # Edge's lambda is the share of relevance, the server's diversity its opposite
-        mmr = edge.Mmr(array(query.vector), 1 - query.diversity, query.candidates)
-        return edge.QueryRequest(query=mmr, filter=filter, params=params, **shared)
-    nearest = edge.Query.Nearest(array(query.vector))
+    nearest: Any = vector
+    if query.diversity is not None:  # Edge's parameter is the share of relevance, and the server's is its complement
+        nearest = edge.Mmr(edge_array(query.vector), 1 - query.diversity, query.candidates)
     return edge.QueryRequest(query=nearest, filter=filter, params=params, **shared)
 
 
-def search_params(storage: Storage) -> edge.SearchParams | None:
-    """Return how to search by compressed vectors, if there are any."""
-    if storage.quantization is None:
-        return None
-    rescored = edge.QuantizationSearchParams(rescore=True, oversampling=OVERSAMPLING[storage.quantization])
-    return edge.SearchParams(quantization=rescored)
-
-
-def array(vector: Vector | None) -> Any:  # noqa: ANN401
-    """The library's stubs want lists, but it takes arrays, and takes them faster."""
+def edge_array(vector: Vector | None) -> Any:  # noqa: ANN401
+    """Return the array itself: the library's stubs declare lists, but it accepts arrays, and reads them faster."""
     return vector
 
 
-def sparse_vector(sparse: Sparse) -> edge.SparseVector:
-    """A sparse vector as the library has it."""
+def edge_sparse(sparse: Sparse) -> edge.SparseVector:
+    """Translate a sparse vector."""
     return edge.SparseVector(list(sparse.indices), list(sparse.values))

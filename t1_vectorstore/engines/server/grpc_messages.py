@@ -1,7 +1,7 @@
-"""Points as gRPC messages, made from rows and read as rows without the client library's models in between.
+"""Points as gRPC messages, converted from and to rows without the client library's models in between.
 
-A load spends most of its time here. The models check and copy each number of each vector twice; a vector's bytes *are*
-what goes over the wire, so they are handed over whole. That takes a third of the time.
+The models check and copy each number of each vector twice, and a load spends most of its time there. A vector's bytes
+are what protobuf sends, so they are copied as a whole, which takes a third of the time.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from t1_vectorstore.engines.base import SPARSE, Row
 from t1_vectorstore.engines.ids import PointId
 from t1_vectorstore.types import Vector
 
-_DATA = b"\x0a"  # field 1 of DenseVector, packed: its length in bytes follows, and little-endian float32
+_DATA = b"\x0a"  # field 1 of DenseVector, packed: its length in bytes and then little-endian float32
 
 
 def upsert_request(collection: str, rows: Sequence[Row], shard_key: str | None) -> grpc.UpsertPoints:
-    """Write rows, and answer when they can be read."""
+    """Return the request to write rows, which is answered when they can be read."""
     return grpc.UpsertPoints(
         collection_name=collection, wait=True, points=map(_point, rows), shard_key_selector=_selector(shard_key)
     )
@@ -29,21 +29,18 @@ def upsert_request(collection: str, rows: Sequence[Row], shard_key: str | None) 
 def get_request(
     collection: str, ids: Sequence[PointId], fields: Sequence[str] | None, shard_key: str | None
 ) -> grpc.GetPoints:
-    """Read payloads, or some of their fields, by id."""
+    """Return the request to read payloads, or some of their fields, by id."""
     if fields is None:
         payload = grpc.WithPayloadSelector(enable=True)
     else:
         payload = grpc.WithPayloadSelector(include=grpc.PayloadIncludeSelector(fields=fields))
     return grpc.GetPoints(
-        collection_name=collection,
-        ids=map(_id, ids),
-        with_payload=payload,
-        shard_key_selector=_selector(shard_key),
+        collection_name=collection, ids=map(_id, ids), with_payload=payload, shard_key_selector=_selector(shard_key)
     )
 
 
-def row(found: grpc.RetrievedPoint) -> Row:
-    """The payload that was read."""
+def read_row(found: grpc.RetrievedPoint) -> Row:
+    """Convert a point that was read."""
     kind = found.id.WhichOneof("point_id_options")
     return Row(found.id.num if kind == "num" else found.id.uuid, grpc_to_payload(found.payload))
 
@@ -64,13 +61,13 @@ def _dense(vector: Vector | None) -> grpc.Vector:
 
 
 def _varint(number: int) -> bytes:
-    """A number as protobuf writes it: seven bits a byte, the lowest first."""
-    written = bytearray()
+    """Encode a number as protobuf does: seven bits per byte, the lowest first."""
+    encoded = bytearray()
     while number > 127:
-        written.append(number & 127 | 128)
+        encoded.append(number & 127 | 128)
         number >>= 7
-    written.append(number)
-    return bytes(written)
+    encoded.append(number)
+    return bytes(encoded)
 
 
 def _id(point: PointId) -> grpc.PointId:

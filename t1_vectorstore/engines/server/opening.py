@@ -1,113 +1,187 @@
-"""A server's collection as it is opened: its description found, or the collection made with all that belongs to it."""
+"""Opening a server's collection over REST: it is found, or created, and completed if its creation was interrupted."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+import re
+from collections.abc import Callable, Container
+from dataclasses import replace
+from typing import Any, TypeAlias, TypeVar
 
 from qdrant_client import QdrantClient, models
 
 from t1_vectorstore.engines.client import vector_params
-from t1_vectorstore.engines.schema import OWN_KEY, Expected, Schema
-from t1_vectorstore.engines.server.features import demand
-from t1_vectorstore.engines.server.retry import patiently, status_of
-from t1_vectorstore.engines.server.storage import check_cluster, storage_arguments
-from t1_vectorstore.errors import CollectionMismatch, CollectionNotFound, StoreError
-from t1_vectorstore.options import Retry
+from t1_vectorstore.engines.schema import OWN_KEY, OpenOptions, Schema
+from t1_vectorstore.engines.server.retry import with_retries
+from t1_vectorstore.errors import CollectionMismatch, CollectionNotFound, StoreError, StoreUnavailable
+from t1_vectorstore.options import Retry, Storage
 from t1_vectorstore.types import LoadRecord, ModelIdentity
 
 _Result = TypeVar("_Result")
 NOTED_LOAD = "t1_load"
-"""The key in a collection's metadata of what is remembered of the latest load."""
+"""Key of the latest load's record in a collection's metadata."""
+
+# Features, and the server version that introduced them. Earlier versions ignore them, and answer something else.
+Feature: TypeAlias = tuple[str, tuple[int, int]]
+STORE_METADATA: Feature = ("store metadata", (1, 16))  # create_collection(metadata=)
+FUSE_BY_RANK: Feature = ("fuse rankings with a given k", (1, 16))  # Rrf(k=)
+DIVERSITY: Feature = ("choose diverse hits", (1, 15))  # Mmr
 
 
-def noted_load(found: models.CollectionInfo) -> LoadRecord | None:
-    """What a collection remembers of its latest load."""
-    return LoadRecord.from_json((found.config.metadata or {}).get(NOTED_LOAD))
-
-
-@dataclass(frozen=True, slots=True)
 class Opening:
-    """What is done over REST before a collection can be used.
+    """Opens one collection. If it exists and is complete, this takes two calls."""
 
-    Attributes:
-        client: speaks REST.
-        where: names the server in errors.
-        retry: how patient to be.
-        expected: the collection wanted.
-    """
+    def __init__(self, client: QdrantClient, url: str, options: OpenOptions, retry: Retry) -> None:
+        """Open with a REST client; ``url`` names the server in errors."""
+        self._client = client
+        self._url = url
+        self._options = options
+        self._retry = retry
 
-    client: QdrantClient
-    where: str
-    retry: Retry
-    expected: Expected
+    def open(self) -> tuple[str, Schema]:
+        """Find or create the collection.
 
-    def find(self) -> Schema | None:
-        """The description of the collection, or ``None`` where there is no such collection."""
-        name = self.expected.options.name
+        Returns:
+            The collection's own name, which is another one than the given name if that is an alias, and its schema.
+
+        Raises:
+            CollectionNotFound: It does not exist, and may not be created.
+            CollectionMismatch: It was created with other options, or for another model.
+            StoreError: The server is too old to create it, or is not the cluster that it needs.
+        """
+        name = self._resolve_alias(self._options.name)
+        found = self._find(name)
+        if found is None and not self._options.may_create:
+            raise CollectionNotFound(f"{self._url} has no collection {name!r}")
+        schema, indexed = found or self._create(name)
+        schema = self._options.reconcile(schema, self._where(name))
+        self._complete(name, schema, indexed)
+        return name, schema
+
+    def _where(self, name: str) -> str:
+        return f"the collection {name!r} at {self._url}"
+
+    def _call(self, call: Callable[[], _Result]) -> _Result:
+        return with_retries(call, self._retry, self._url)
+
+    def _resolve_alias(self, name: str) -> str:
+        """Return the collection of an alias, or the name itself if it is not an alias.
+
+        An alias can be moved to a collection of another model at any time. Open connections keep using the collection
+        that they have opened, whose vectors are their model's.
+        """
         try:
-            found = self._patiently(lambda: self.client.get_collection(name))
-        except CollectionNotFound as error:
-            if status_of(error.__cause__) is None:
-                raise
+            aliases = self._call(self._client.get_aliases).aliases
+        except StoreUnavailable:
+            raise
+        except StoreError:  # an API key for a single collection may not list them
+            return name
+        return next((alias.collection_name for alias in aliases if alias.alias_name == name), name)
+
+    def _find(self, name: str) -> tuple[Schema, Container[str]] | None:
+        """Return the collection's schema and the payload paths that have an index; ``None`` if it does not exist."""
+        try:
+            found = self._call(lambda: self._client.get_collection(name))
+        except CollectionNotFound:
             return None
-        where = f"the collection {name!r} at {self.where}"
+        where = self._where(name)
         vectors = found.config.params.vectors
-        if isinstance(vectors, dict) and "" in vectors:  # another spelling of the unnamed one: langchain-qdrant's
+        if isinstance(vectors, dict) and "" in vectors:  # langchain-qdrant's spelling of the unnamed vector
             vectors = vectors[""]
         if not isinstance(vectors, models.VectorParams):
-            names = ", ".join(repr(name) for name in vectors or {}) or "none"
+            names = ", ".join(map(repr, vectors or {})) or "none"
             raise CollectionMismatch(f"{where} has named vectors ({names}); this package uses the unnamed one")
         record = (found.config.metadata or {}).get(OWN_KEY)
         if record is None:
-            identity = ModelIdentity("(not recorded)", "", vectors.size)
-            schema = replace(self.expected.schema(identity), uid="")
+            schema = replace(self._options.undescribed(ModelIdentity("(not recorded)", "", vectors.size)), uid="")
         else:
             schema = Schema.from_json(record, f"the metadata of {where}")
-            schema = replace(schema, name=name, load=noted_load(found))
+            schema = replace(schema, name=self._options.name, load=noted_load(found))
         identity = replace(schema.identity, dimension=vectors.size)
-        return replace(schema, identity=identity, distance=vectors.distance.value.lower())
+        schema = replace(schema, identity=identity, distance=vectors.distance.value.lower())
+        return schema, found.payload_schema
 
-    def create(self) -> Schema:
-        """Create the collection; if another process is faster, take its.
-
-        Raises:
-            StoreError: the server is too old, or no cluster where one is needed.
-        """
-        demand("record whose vectors a collection holds", self._patiently(self.client.info).version, self.where)
-        schema = self.expected.new_schema()
-        check_cluster(schema.storage, lambda: self._patiently(self.client.cluster_status), self.where)
-        arguments: dict[str, Any] = {**vector_params(schema), **storage_arguments(schema.storage)}
+    def _create(self, name: str) -> tuple[Schema, Container[str]]:
+        """Create the collection; if another process is faster, return the one that it has created."""
+        check_version(STORE_METADATA, self._call(self._client.info).version, self._url)
+        schema = self._options.new_schema()
+        self._check_cluster(schema.storage)
+        arguments = {**vector_params(schema), **_storage_arguments(schema.storage)}
         metadata = {OWN_KEY: schema.to_json()}
         try:
-            self._patiently(lambda: self.client.create_collection(schema.name, metadata=metadata, **arguments))
+            self._call(lambda: self._client.create_collection(name, metadata=metadata, **arguments))
         except StoreError:
-            if (found := self.find()) is not None:
+            if (found := self._find(name)) is not None:
                 return found
             raise
-        return schema
+        return schema, ()
 
-    def complete(self, schema: Schema) -> None:
-        """Make what is still missing, also what whoever created the collection had no time for."""
-        self._make_shards(schema)
-        if not (wanted := schema.payload_indexes):
+    def _complete(self, name: str, schema: Schema, indexed: Container[str]) -> None:
+        """Create the shards and payload indexes that are missing, here or after a creation that was interrupted.
+
+        Indexes are created after the shards, so where all indexes exist, the shards need not be looked up.
+        """
+        wanted = schema.payload_indexes
+        missing = {path: index for path, index in wanted.items() if path not in indexed}
+        if schema.storage.shard_keys and (missing or not wanted):
+            found = self._call(lambda: self._client.collection_cluster_info(name))
+            existing = {shard.shard_key for shard in found.local_shards}
+            existing |= {shard.shard_key for shard in found.remote_shards}
+            for key in schema.storage.shard_keys:
+                if key not in existing:
+                    self._call(lambda: self._client.create_shard_key(name, key))  # noqa: B023 - called at once
+        for path, (kind, is_tenant) in missing.items():
+            by_tenant = models.KeywordIndexParams(type=models.KeywordIndexType.KEYWORD, is_tenant=True)
+            params = by_tenant if is_tenant else models.PayloadSchemaType(kind)
+            self._call(lambda: self._client.create_payload_index(name, path, params, wait=True))  # noqa: B023
+
+    def _check_cluster(self, storage: Storage) -> None:
+        """Refuse storage that needs more servers than there are: Qdrant would accept it and never do it."""
+        replicas = storage.replicas or 1
+        if replicas == 1 and not storage.shard_keys:
             return
-        made = self._patiently(lambda: self.client.get_collection(schema.name)).payload_schema
-        for path, (kind, tenant) in wanted.items():
-            if path not in made:
-                by_tenant = models.KeywordIndexParams(type=models.KeywordIndexType.KEYWORD, is_tenant=True)
-                params = by_tenant if tenant else models.PayloadSchemaType(kind)
-                self._patiently(lambda: self.client.create_payload_index(schema.name, path, params, wait=True))  # noqa: B023
+        wanted = f"storage.replicas={replicas}" if replicas > 1 else f"storage.shard_keys={list(storage.shard_keys)}"
+        found = self._call(self._client.cluster_status)
+        if not isinstance(found, models.ClusterStatusOneOf1):
+            raise StoreError(
+                f"{self._url} is a single server, and {wanted} is for a cluster; start it with clustering enabled"
+            )
+        if len(found.peers) < replicas:
+            raise StoreError(f"{self._url} is a cluster of {len(found.peers)}, too small for {wanted}")
 
-    def _make_shards(self, schema: Schema) -> None:
-        if not (wanted := schema.storage.shard_keys):
-            return
-        found = self._patiently(lambda: self.client.collection_cluster_info(schema.name))
-        made = {here.shard_key for here in found.local_shards} | {there.shard_key for there in found.remote_shards}
-        for key in wanted:
-            if key not in made:
-                self._patiently(lambda: self.client.create_shard_key(schema.name, key))  # noqa: B023 - called at once
 
-    def _patiently(self, call: Callable[[], _Result]) -> _Result:
-        return patiently(call, self.retry, self.where)
+def noted_load(found: models.CollectionInfo) -> LoadRecord | None:
+    """Return the record of the latest load, from a collection's metadata."""
+    return LoadRecord.from_json((found.config.metadata or {}).get(NOTED_LOAD))
+
+
+def check_version(feature: Feature, version: str, url: str) -> None:
+    """Refuse a feature that a server does not have.
+
+    Raises:
+        StoreError: The server's version is older. A version that cannot be parsed, as of a build from source, is
+            accepted.
+    """
+    what, (major, minor) = feature
+    numbers = re.match(r"(\d+)\.(\d+)", version)
+    if numbers is not None and (int(numbers[1]), int(numbers[2])) < (major, minor):
+        raise StoreError(f"{url} runs Qdrant {version}, which cannot {what}; version {major}.{minor} or later can")
+
+
+def _storage_arguments(storage: Storage) -> dict[str, Any]:
+    """Return the arguments of ``create_collection`` about how the points are stored."""
+    quantization: Any = None
+    if storage.quantization == "int8":
+        scalar = models.ScalarQuantizationConfig(type=models.ScalarType.INT8, always_ram=True)
+        quantization = models.ScalarQuantization(scalar=scalar)
+    elif storage.quantization == "binary":
+        quantization = models.BinaryQuantization(binary=models.BinaryQuantizationConfig(always_ram=True))
+    graph = models.HnswConfigDiff(m=storage.m, ef_construct=storage.ef_construct)
+    return {
+        "on_disk_payload": storage.payload_on_disk,
+        "quantization_config": quantization,
+        "hnsw_config": graph if storage.m or storage.ef_construct else None,
+        "shard_number": storage.shards,
+        "replication_factor": storage.replicas,
+        "write_consistency_factor": storage.write_consistency,
+        "sharding_method": models.ShardingMethod.CUSTOM if storage.shard_keys else None,
+    }

@@ -1,4 +1,4 @@
-"""A server's snapshots: made there, brought here and proven by their checksum; and taken back by a server."""
+"""Snapshots of a server's collections: downloaded and checked by their checksum, and restored by upload."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ class ServerSnapshots(ServerAdmin):
     """Snapshots of a server's collections."""
 
     def save(self, collection: str, file: Path) -> None:
-        """Bring a snapshot of a whole collection into a file; the server keeps none.
+        """Download a snapshot of a whole collection; the server does not keep it.
 
         Raises:
-            StoreError: the server cannot make it, or what arrives is not what it made.
+            StoreError: The server cannot create it, or it was damaged on its way.
         """
         self._save(
             file,
@@ -36,12 +36,12 @@ class ServerSnapshots(ServerAdmin):
         )
 
     def save_only_shard(self, collection: str, file: Path) -> None:
-        """Bring a snapshot of a collection's only shard into a file, for an embedded engine.
+        """Download a snapshot of a collection's only shard, for an embedded engine.
 
         Raises:
-            StoreError: it has several; or as for ``save``.
+            StoreError: The collection has several shards; or as for ``save``.
         """
-        cluster = self._do(lambda: self._client.http.distributed_api.collection_cluster_info(collection)).result
+        cluster = self._call(lambda: self._client.http.distributed_api.collection_cluster_info(collection)).result
         shards = [] if cluster is None else [shard.shard_id for shard in cluster.local_shards]
         remote = [] if cluster is None else cluster.remote_shards
         if len(shards) != 1 or remote:
@@ -58,17 +58,16 @@ class ServerSnapshots(ServerAdmin):
         )
 
     def restore(self, collection: str, file: Path, sha256: str) -> None:
-        """Let the server make a collection of a snapshot; one that is there gets the snapshot's content.
+        """Upload a snapshot as a collection; an existing collection is replaced by the snapshot's content.
 
         Raises:
-            StoreError: the server refuses it.
-            StoreUnavailable: it does not answer, or the upload was broken off.
+            StoreError: The server refuses it.
+            StoreUnavailable: The server does not answer, or the upload was interrupted.
         """
         path = f"/collections/{quote(collection)}/snapshots/upload"
         query = {"priority": "snapshot", "wait": "true", "checksum": sha256}
-        with file.open("rb") as source, self._http() as http, _said(self.url):
-            answer = http.post(path, params=query, files={"snapshot": (file.name, source)})
-        _check(answer, self.url)
+        with file.open("rb") as source, self._http() as http:
+            _check(http.post(path, params=query, files={"snapshot": (file.name, source)}), self.url)
 
     def _save(
         self,
@@ -77,20 +76,21 @@ class ServerSnapshots(ServerAdmin):
         create: Callable[[QdrantClient], Any],
         delete: Callable[[QdrantClient, str], Any],
     ) -> None:
-        made = self._do(lambda: create(self._client))
-        if made is None:
-            raise StoreError(f"{self.url} says nothing of the snapshot that it was asked to make")
+        created = self._call(lambda: create(self._client))
+        if created is None:
+            raise StoreError(f"{self.url} does not describe the snapshot that it was to create")
         try:
-            digest = self._download(f"{path}/{quote(made.name)}", file)
+            sha256 = self._download(f"{path}/{quote(created.name)}", file)
         finally:
-            self._do(lambda: delete(self._client, made.name))
-        if made.checksum and digest != made.checksum:
-            raise StoreError(f"the snapshot from {self.url} arrived damaged: its checksum is not what the server says")
+            self._call(lambda: delete(self._client, created.name))
+        if created.checksum and sha256 != created.checksum:
+            raise StoreError(f"the snapshot from {self.url} was damaged on its way: its checksum is another one")
 
     def _download(self, path: str, file: Path) -> str:
+        """Write an answer to a file, and return its SHA-256."""
         digest = hashlib.sha256()
         try:
-            with self._http() as http, _said(self.url), http.stream("GET", path) as answer, file.open("wb") as target:
+            with self._http() as http, http.stream("GET", path) as answer, file.open("wb") as target:
                 if answer.is_error:
                     answer.read()
                 _check(answer, self.url)
@@ -103,19 +103,16 @@ class ServerSnapshots(ServerAdmin):
             raise StoreUnavailable(f"cannot write {file}: {error.strerror or error}") from error
         return digest.hexdigest()
 
-    def _http(self) -> httpx.Client:
+    @contextmanager
+    def _http(self) -> Iterator[httpx.Client]:
         headers = {"api-key": self.api_key} if self.api_key else {}
-        return httpx.Client(base_url=self.url, headers=headers, timeout=httpx.Timeout(60.0, read=None))
+        try:
+            with httpx.Client(base_url=self.url, headers=headers, timeout=httpx.Timeout(60.0, read=None)) as client:
+                yield client
+        except httpx.HTTPError as error:
+            raise StoreUnavailable(f"{self.url} broke off: {type(error).__name__} {error}") from error
 
 
-@contextmanager
-def _said(where: str) -> Iterator[None]:
-    try:
-        yield
-    except httpx.HTTPError as error:
-        raise StoreUnavailable(f"{where} broke off: {type(error).__name__} {error}") from error
-
-
-def _check(answer: httpx.Response, where: str) -> None:
+def _check(answer: httpx.Response, url: str) -> None:
     if answer.is_error:
-        raise StoreError(f"{where} refused: {answer.status_code} {answer.text[:500]}")
+        raise StoreError(f"{url} refused: {answer.status_code} {answer.text[:500]}")
