@@ -1,1 +1,1 @@
-"""Training recipes that are not part of the installed package."""
+"""Training recipes with their data generators. They are not part of the installed package."""

@@ -1,1 +1,1 @@
-"""Builds the training data of t1-mini, and the corpus and queries of ``t1 demo``. See README.md."""
+"""The training data and recipes of t1-mini, and the files of ``t1 demo``; see README.md."""

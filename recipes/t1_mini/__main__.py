@@ -1,4 +1,4 @@
-"""``python -m recipes.t1_mini COMMAND``: build the training data of t1-mini and the files of ``t1 demo``."""
+"""``python -m recipes.t1_mini COMMAND``: write the training data of t1-mini, and the files of ``t1 demo``."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ app = typer.Typer(
     cls=CommandGroup, no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False
 )
 
-Source = Annotated[Path, typer.Argument(metavar="SOURCE", help="File or folder of the source.")]
+Source = Annotated[Path, typer.Argument(metavar="SOURCE", help="File or folder with the source data.")]
 Queries = Annotated[int, typer.Option(min=4, help="Maximum number of queries in each evaluation split.")]
 
 
@@ -31,7 +31,7 @@ class Wording(str, Enum):
     wide = "wide"
 
 
-class ThoughtKind(str, Enum):
+class QuestionThoughts(str, Enum):
     """Thoughts of the EntailmentBank examples."""
 
     hypothesis = "hypothesis"
@@ -52,17 +52,22 @@ class WordThoughts(str, Enum):
 def factbook(
     source: Source,
     out: Out,
-    wording: Annotated[Wording, typer.Option(help="Three query templates for each relation, or hundreds.")] = (
+    wording: Annotated[Wording, typer.Option(help="Three query templates for each facet, or hundreds.")] = (
         Wording.wide
     ),
     examples: Annotated[
-        int, typer.Option(min=1, help="Examples with thoughts. With wide wording a quarter more are added in plain.")
+        int, typer.Option(min=1, help="Number of examples with thoughts; wide wording adds a quarter in plain wording.")
     ] = 160_000,
-    long: Annotated[int, typer.Option(min=0, help="Examples of five and six facts, without thoughts.")] = 20_000,
+    long: Annotated[
+        int, typer.Option(min=0, help="Number of examples of five and six facts, without thoughts.")
+    ] = 20_000,
     queries: Queries = 250,
     seed: Seed = 0,
 ) -> None:
-    """Chains of facts (SOURCE: countries.jsonl.gz)."""
+    """Write chains of facts about countries.
+
+    SOURCE is countries.jsonl.gz, the records of the World Factbook.
+    """
     counts = factbook_data.build(
         source, empty_folder(out), wording=wording.value, examples=examples, long=long, queries=queries, seed=seed
     )
@@ -77,7 +82,10 @@ def diseases(
     queries: Queries = 250,
     seed: Seed = 0,
 ) -> None:
-    """Chains about diseases (SOURCE: ontology tables)."""
+    """Write chains of facts about diseases.
+
+    SOURCE is a folder with facets.tsv.gz and HumanDO.tsv.gz of the Human Disease Ontology.
+    """
     print_counts(disease_data.build(source, empty_folder(out), examples=examples, queries=queries, seed=seed), out)
 
 
@@ -85,11 +93,14 @@ def diseases(
 def entailmentbank(
     source: Source,
     out: Out,
-    thoughts: Annotated[ThoughtKind, typer.Option(help="Content of the thoughts.")] = ThoughtKind.topics,
-    facts: Annotated[int, typer.Option(min=0, help="Shortened queries made from each fact.")] = 2,
+    thoughts: Annotated[QuestionThoughts, typer.Option(help="Content of the thoughts.")] = QuestionThoughts.topics,
+    facts: Annotated[int, typer.Option(min=0, help="Number of shortened queries made from each fact.")] = 2,
     seed: Seed = 0,
 ) -> None:
-    """Science questions (SOURCE: EntailmentBank's files)."""
+    """Write science questions.
+
+    SOURCE is a folder with corpus.jsonl, train.jsonl, queries.dev.jsonl and qrels.dev.tsv of EntailmentBank.
+    """
     counts = entailmentbank_data.build(source, empty_folder(out), thoughts=thoughts.value, facts=facts, seed=seed)
     print_counts(counts, out)
 
@@ -101,11 +112,14 @@ def wordnet(
     thoughts: Annotated[
         WordThoughts, typer.Option(help="Content of the thoughts; an empty thought is closed at once.")
     ] = WordThoughts.empty,
-    candidates: Annotated[int, typer.Option(min=10, help="Definitions in the benchmark written to OUT/unseen.")] = 4000,
+    candidates: Annotated[int, typer.Option(min=10, help="Number of definitions in the benchmark OUT/unseen.")] = 4000,
     queries: Queries = 500,
     seed: Seed = 0,
 ) -> None:
-    """Words and definitions (SOURCE: synsets.jsonl.gz)."""
+    """Write words and their definitions.
+
+    SOURCE is synsets.jsonl.gz, made from Open English WordNet.
+    """
     counts = wordnet_data.build(
         source, empty_folder(out), thoughts=thoughts.value, candidates=candidates, queries=queries, seed=seed
     )
@@ -114,8 +128,11 @@ def wordnet(
 
 @app.command()
 def demo(source: Source, out: Out) -> None:
-    """Files of t1 demo (SOURCE: countries.jsonl.gz)."""
-    typer.echo(demo_files.main(source, out))
+    """Write the corpus and queries of t1 demo.
+
+    SOURCE is countries.jsonl.gz, the records of the World Factbook.
+    """
+    print_counts(demo_files.build(source, out), out)
 
 
 if __name__ == "__main__":

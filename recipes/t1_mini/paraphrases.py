@@ -1,8 +1,8 @@
-"""Ways to word a chain's query: hundreds of each thing for training, and others that no training query has.
+"""More wordings of queries: hundreds of training templates for each facet and relation, and held-out ones.
 
-As in :mod:`recipes.t1_mini.wording`, names and small function words aside no query template shares a word with the
-document templates of its facet. A step ends with what it starts from: a chain of them reads from the end, and nothing
-is nested. The patterns of training are in ``wide.json``.
+As in :mod:`recipes.t1_mini.wording`, no query template shares a word with the document templates of its facet, apart
+from names and small function words. Every step template ends with the previous country, so a chain of them is read from
+its end and nothing is nested. The training patterns are in ``wide.json``.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from pathlib import Path
 
 from recipes.t1_mini.wording import PLAIN, Wording
 
-APART = 2
-"""Words at least that tell any training wording from those of evaluation."""
+MIN_WORD_DISTANCE = 2
+"""Smallest edit distance, in words, between a training template and a held-out template."""
 
 REARRANGED = Wording(
     questions={
@@ -64,7 +64,7 @@ REARRANGED = Wording(
         "seller": ("the nation that furnishes most goods to {x}", "the foremost source of imports for {x}"),
     },
 )
-"""Templates that no training query has, of words that some training template has."""
+"""Held-out templates, whose words all occur in training templates."""
 
 UNSEEN = Wording(
     questions={
@@ -115,14 +115,15 @@ UNSEEN = Wording(
         "seller": ("the country that earns most by trade with {x}", "the state with the largest deliveries for {x}"),
     },
 )
-"""Templates that no training query has, mostly of words that none has either."""
+"""Held-out templates, mostly with words that no training template has."""
 
 
-def _wide() -> Wording:
-    more = json.loads(Path(__file__).with_name("wide.json").read_text(encoding="utf-8"))
-    plain = vars(PLAIN)
-    return Wording(**{kind: {key: (*plain[kind][key], *ways) for key, ways in more[kind].items()} for kind in plain})
+_PATTERNS = json.loads(Path(__file__).with_name("wide.json").read_text(encoding="utf-8"))
 
-
-WIDE = _wide()
-"""The wording of the training queries: so many ways to say each thing that others are understood too."""
+WIDE = Wording(
+    **{
+        kind: {key: (*templates[key], *patterns) for key, patterns in _PATTERNS[kind].items()}
+        for kind, templates in vars(PLAIN).items()
+    }
+)
+"""Wording of the training queries: enough variety that the model also understands other wordings."""

@@ -1,6 +1,7 @@
-"""Patterns of wordings: ``the [land|state] that [touches|borders] {x}`` stands for all its combinations.
+"""Patterns of texts: ``the [land|state] that [touches|borders] {x}`` stands for all its combinations.
 
-They are drawn from, not written out: a pattern of hundreds of combinations is then heard as often as one of two.
+A text is chosen from its pattern instead of a list of all texts: a pattern with hundreds of combinations is then as
+frequent as one with two.
 """
 
 from __future__ import annotations
@@ -12,19 +13,19 @@ from itertools import product
 
 
 def expand(pattern: str) -> Iterator[str]:
-    """Yield every text that a pattern stands for: one of the ways in each pair of brackets."""
-    for chosen in product(*_parts(pattern)):
-        yield _joined(chosen)
+    """Yield all texts of a pattern, one for each combination of the alternatives in brackets."""
+    for chosen in product(*_alternatives(pattern)):
+        yield _join(chosen)
 
 
-def draw(pattern: str, rng: random.Random) -> str:
-    """Return one of the texts; a pattern without brackets is its own, and takes nothing from ``rng``."""
-    return _joined([rng.choice(ways) if len(ways) > 1 else ways[0] for ways in _parts(pattern)])
+def choose_text(pattern: str, rng: random.Random) -> str:
+    """Return a random text of a pattern. A pattern without brackets is its only text, and does not use ``rng``."""
+    return _join([rng.choice(ways) if len(ways) > 1 else ways[0] for ways in _alternatives(pattern)])
 
 
-def _parts(pattern: str) -> list[list[str]]:
+def _alternatives(pattern: str) -> list[list[str]]:
     return [part.split("|") for part in re.split(r"[\[\]]", pattern)]
 
 
-def _joined(parts: Iterable[str]) -> str:
+def _join(parts: Iterable[str]) -> str:
     return " ".join("".join(parts).split())

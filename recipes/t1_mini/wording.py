@@ -1,7 +1,7 @@
-"""The demo's sentences: documents, queries and the steps of a thought. For training there are more wordings of queries.
+"""Templates of documents, of the demo's queries, and of thoughts; :mod:`recipes.t1_mini.paraphrases` has more queries.
 
-Queries paraphrase: apart from names and small function words, the query templates and the document templates of a
-facet share no word, so that words alone find nothing. Thoughts have one wording per step.
+Apart from names and small function words, the query templates and the document templates of a facet share no word, so
+lexical search finds nothing. Each step of a thought has a single template.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-# {c} is the country, {v} the comma-separated values.
+# {c}: the country. {v}: the values, separated by commas.
 DOCUMENTS: Mapping[str, tuple[str, ...]] = {
     "farming": (
         "Agriculture in {c}: {v}.",
@@ -53,7 +53,7 @@ DOCUMENTS: Mapping[str, tuple[str, ...]] = {
     ),
 }
 
-# {x} is the description of a country.
+# {x}: the description of a country.
 QUESTIONS: Mapping[str, tuple[str, ...]] = {
     "farming": (
         "what do the growers of {x} raise",
@@ -97,7 +97,7 @@ QUESTIONS: Mapping[str, tuple[str, ...]] = {
     ),
 }
 
-# {e} is an entity.
+# {e}: an entity.
 STARTS: Mapping[str, tuple[str, ...]] = {
     "capital": (
         "the country governed from {e}",
@@ -116,7 +116,7 @@ STARTS: Mapping[str, tuple[str, ...]] = {
     ),
 }
 
-# {x} is the description of the previous country.
+# {x}: the description of the previous country.
 STEPS: Mapping[str, tuple[str, ...]] = {
     "border": (
         "the neighbour sharing the longest frontier with {x}",
@@ -138,7 +138,7 @@ STEPS: Mapping[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class Wording:
-    """The templates of queries: ways to ask for a facet, to name a start, to follow a link."""
+    """Templates of queries: questions for a facet, names for a start, and steps along a link."""
 
     questions: Mapping[str, tuple[str, ...]]
     starts: Mapping[str, tuple[str, ...]]
@@ -146,9 +146,9 @@ class Wording:
 
 
 PLAIN = Wording(QUESTIONS, STARTS, STEPS)
-"""The wording of the demo."""
+"""Wording of the demo."""
 
-# One step of a thought: {a} is what is known, {b} the country it leads to.
+# A step of a thought. {a}: the entity or country that is known. {b}: the country that follows.
 THOUGHTS: Mapping[str, str] = {
     "capital": "{a} is the capital of {b}.",
     "peak": "{a} is the highest point of {b}.",
@@ -158,7 +158,7 @@ THOUGHTS: Mapping[str, str] = {
     "seller": "{a} buys most from {b}.",
 }
 
-# How a thought names a facet at its end.
+# The name of a facet at the end of a thought.
 FACETS: Mapping[str, str] = {
     "farming": "agriculture",
     "exports": "exports",

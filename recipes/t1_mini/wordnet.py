@@ -1,8 +1,9 @@
 """Words in use and their definitions, from Open English WordNet (CC-BY 4.0 and the Princeton WordNet licence).
 
-A query is a word and a sentence with it, the right document the definition of what it means there. The thought is
-closed at once: a small model that had to say what the word is a kind of found half as much as without (``LOG.md``).
-Those chains can be had: "the animal is a kind of organism, a kind of living thing".
+A query is a word and a sentence that uses it; its relevant document is the definition of the word in that sentence. The
+thought is empty: a small model that had to state what the word is a kind of found half as much as without a thought
+(see ``LOG.md``). These chains are available too: "the animal is a kind of organism, a kind of living thing".
+
 Attribution: Open English WordNet, https://github.com/globalwordnet/english-wordnet; Princeton WordNet, (c) Princeton
 University.
 """
@@ -20,59 +21,65 @@ from typing import Literal, get_args
 from t1_vectorstore.errors import CorpusError
 from t1_vectorstore.training.examples import Example, write_data
 
-Thoughts = Literal["empty", "chain"]
-CANDIDATES = 4000
-MOST_STEPS = 3
+ThoughtKind = Literal["empty", "chain"]
+MAX_STEPS = 3
 
 
 @dataclass(frozen=True)
 class Synset:
-    """One meaning: its words, its definition, sentences with it, and the meaning it is a kind of."""
+    """A meaning: words, definition, sentences that use it, and the id of the hypernym (what it is a kind of)."""
 
     id: str
     lemmas: tuple[str, ...]
     definition: str
     examples: tuple[str, ...]
-    above: str | None
+    hypernym: str | None
 
 
 def build(
     source: Path,
     out: Path,
     *,
-    thoughts: Thoughts = "empty",
-    candidates: int = CANDIDATES,
+    thoughts: ThoughtKind = "empty",
+    candidates: int = 4000,
     queries: int = 500,
     seed: int = 0,
 ) -> dict[str, int]:
-    """Write the folder ``out``, and ``out/unseen``: definitions that no training example has, and queries for them.
+    """Write training data, and in ``out/unseen`` a benchmark with definitions that no training example has.
 
     Args:
-        source: ``synsets.jsonl.gz``.
-        out: Folder to write; its split ``dev`` asks for trained definitions by sentences that are not trained.
-        thoughts: Their kind.
-        candidates: Definitions of the unseen benchmark, whose split is ``dev`` too.
-        queries: Of each of the two splits.
-        seed: Of all choices.
+        source: Path of ``synsets.jsonl.gz``.
+        out: Folder to write. Its split ``dev`` has trained definitions, and sentences that are not trained.
+        thoughts: Kind of thoughts.
+        candidates: Number of definitions in the unseen benchmark, whose split is also named ``dev``.
+        queries: Number of queries in each of the two splits.
+        seed: Random seed.
 
     Returns:
-        What was written to ``out``, as :func:`write_data` says it, and the same of ``unseen``.
+        Number of documents and examples written, as from :func:`write_data`, for ``out`` and for ``unseen``.
 
     Raises:
-        CorpusError: The file is missing or malformed, by line, or too small.
-        ValueError: There is no such kind of thought.
+        CorpusError: The file is missing, malformed or too small; the message names the line.
+        ValueError: ``thoughts`` is not a kind of thoughts.
     """
-    kinds = get_args(Thoughts)
+    kinds = get_args(ThoughtKind)
     if thoughts not in kinds:
         raise ValueError(f"thoughts must be one of {', '.join(kinds)}, got {thoughts!r}")
     synsets = read_synsets(source)
-    used = [synset for synset in synsets.values() if synset.examples]
-    if len(used) < 2 * queries or len(synsets) < 2 * candidates:
-        raise CorpusError(f"{source} has {len(used)} meanings with examples: take the complete file, or ask for less")
+    with_examples = [synset for synset in synsets.values() if synset.examples]
+    if len(with_examples) < 2 * queries or len(synsets) < 2 * candidates:
+        raise CorpusError(
+            f"{source} has {len(with_examples)} meanings with examples: use the complete file, or fewer queries and "
+            "candidates"
+        )
+
+    # 1. Hold out the definitions of the unseen benchmark.
     rng = random.Random(f"wordnet/{seed}")
-    asked = rng.sample(used, queries)
-    rest = [synset for synset in synsets.values() if synset not in set(asked)]
-    unseen = {s.id: s for s in [*asked, *rng.sample(rest, candidates - queries)]}
+    held_out = rng.sample(with_examples, queries)
+    others = [synset for synset in synsets.values() if synset not in set(held_out)]
+    unseen = {s.id: s for s in [*held_out, *rng.sample(others, candidates - queries)]}
+
+    # 2. Everything else is training data; some sentences of trained definitions are held out too.
     rng = random.Random(f"wordnet/{seed}/examples")
     train: list[Example] = []
     dev: list[Example] = []
@@ -80,52 +87,54 @@ def build(
         if synset.id in unseen:
             continue
         thought = chain(synsets, synset) if thoughts == "chain" else ""
-        examples = [_use(synset, sentence, thought, rng) for sentence in synset.examples]
+        examples = [_usage_example(synset, sentence, thought, rng) for sentence in synset.examples]
         if len(examples) > 1 and len(dev) < queries:
             dev.append(examples.pop())
-        # Words alone, as users ask.
+        # The word alone, as users also ask.
         train += [*examples, Example(synset.lemmas[0], thought, (synset.id,), (), "word")]
     documents = {synset.id: synset.definition for synset in synsets.values() if synset.id not in unseen}
     counts = write_data(out, documents, {"train": train, "dev": dev})
-    new = [_use(s, s.examples[0], chain(synsets, s) if thoughts == "chain" else "", rng) for s in asked]
-    other = write_data(out / "unseen", {s.id: s.definition for s in unseen.values()}, {"dev": new})
-    return counts | {f"unseen {name}": count for name, count in other.items()}
+
+    # 3. The unseen benchmark.
+    new = [_usage_example(s, s.examples[0], chain(synsets, s) if thoughts == "chain" else "", rng) for s in held_out]
+    unseen_counts = write_data(out / "unseen", {s.id: s.definition for s in unseen.values()}, {"dev": new})
+    return counts | {f"unseen {name}": count for name, count in unseen_counts.items()}
 
 
 def read_synsets(source: Path) -> dict[str, Synset]:
-    """Read every meaning, by id; raises as :func:`build`."""
+    """Read all meanings, by id; the errors are those of :func:`build`."""
     if not source.is_file():
-        raise CorpusError(f"{source} is missing: it is synsets.jsonl.gz, made of Open English WordNet")
+        raise CorpusError(f"{source} is missing: pass synsets.jsonl.gz, made from Open English WordNet")
     synsets = {}
     with gzip.open(source, "rt", encoding="utf-8") as lines:
         for number, line in enumerate(lines, 1):
             try:
                 row = json.loads(line)
-                above = row.get("relations", {}).get("hypernym", [None])[0]
+                hypernym = row.get("relations", {}).get("hypernym", [None])[0]
                 examples = tuple(text for text in row.get("examples", ()) if isinstance(text, str) and text.strip())
-                synset = Synset(row["id"], tuple(row["lemmas"]), "; ".join(row["definition"]), examples, above)
+                synset = Synset(row["id"], tuple(row["lemmas"]), "; ".join(row["definition"]), examples, hypernym)
             except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
-                raise CorpusError(f"{source}:{number}: no synset: {type(error).__name__} {error}") from None
+                raise CorpusError(f"{source}:{number}: not a synset: {type(error).__name__} {error}") from None
             if synset.definition.strip() and synset.lemmas:
                 synsets[synset.id] = synset
     return synsets
 
 
 def chain(synsets: Mapping[str, Synset], synset: Synset) -> str | None:
-    """What a meaning is a kind of, and what that is, up to three steps; None at the top."""
+    """Return what a meaning is a kind of, in up to three steps; ``None`` at the top of the hierarchy."""
     names: list[str] = []
-    above = synsets.get(synset.above or "")
-    while above is not None and len(names) < MOST_STEPS:
-        names.append(above.lemmas[0])
-        above = synsets.get(above.above or "")
+    hypernym = synsets.get(synset.hypernym or "")
+    while hypernym is not None and len(names) < MAX_STEPS:
+        names.append(hypernym.lemmas[0])
+        hypernym = synsets.get(hypernym.hypernym or "")
     return f"{synset.lemmas[0]} is a kind of {', a kind of '.join(names)}".lower() if names else None
 
 
-def _use(synset: Synset, sentence: str, thought: str | None, rng: random.Random) -> Example:
+def _usage_example(synset: Synset, sentence: str, thought: str | None, rng: random.Random) -> Example:
     word = _word_in(synset.lemmas, sentence) or rng.choice(synset.lemmas)
     return Example(f"{word}: {sentence}", thought, (synset.id,), (), "use")
 
 
 def _word_in(lemmas: Sequence[str], sentence: str) -> str | None:
-    low = sentence.casefold()
-    return next((lemma for lemma in lemmas if lemma.casefold() in low), None)
+    lowered = sentence.casefold()
+    return next((lemma for lemma in lemmas if lemma.casefold() in lowered), None)

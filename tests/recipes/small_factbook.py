@@ -1,4 +1,4 @@
-"""A factbook of invented countries in the JSON shape of the real one."""
+"""A Factbook of invented countries, in the format of the real one."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ PRODUCTS = ("milk", "wheat", "maize", "olives", "grapes", "rice", "barley")
 
 
 def record(index: int) -> dict[str, Any]:
-    """One country, whose links lead to fixed neighbours in the list."""
+    """Return a country whose links lead to fixed neighbours in the list."""
     name = NAMES[index]
     near, far, there = (NAMES[(index + step) % len(NAMES)] for step in (1, 7, 11))
     goods = [PRODUCTS[(index + step) % len(PRODUCTS)] for step in range(3)]
@@ -79,19 +79,19 @@ def record(index: int) -> dict[str, Any]:
 
 
 def records() -> list[dict[str, Any]]:
-    """Every country and one ocean."""
+    """Return all countries and an ocean."""
     ocean = {"code": "zz", "region": "oceans", "data": {"Geography": {"Climate": {"text": "wet"}}}}
     return [*(record(index) for index in range(len(NAMES))), ocean]
 
 
 def write(path: Path, lines: list[dict[str, Any]] | None = None) -> Path:
-    """Write a factbook, gzipped if the name says so, and return its path."""
+    """Write a Factbook, gzipped if the suffix is ``.gz``, and return its path."""
     text = "".join(json.dumps(line) + "\n" for line in (records() if lines is None else lines))
     path.write_bytes(gzip.compress(text.encode()) if path.suffix == ".gz" else text.encode())
     return path
 
 
 def build_chains(source: Path, out: Path) -> Path:
-    """Build training data from the small factbook."""
+    """Build training data from the small Factbook."""
     factbook.build(source, out, examples=300, long=20, queries=8)
     return out

@@ -1,4 +1,4 @@
-"""Reading facts: what is cleaned, what is dropped, what is refused."""
+"""Reading facts from the Factbook: cleaning, links, and the errors of malformed files."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.recipes import small_factbook
 SMALL_WORDS = {"what", "which", "does", "do", "the", "of", "a", "to", "is", "in", "on", "are", "and", "or", "has", "as"}
 
 
-def test_countries_and_their_facets(world: World) -> None:
+def test_facets_are_cleaned(world: World) -> None:
     assert len(world.countries) == len(small_factbook.NAMES)
     arvia = world.countries["00"]
     assert arvia.name == "Arvia"
@@ -23,7 +23,7 @@ def test_countries_and_their_facets(world: World) -> None:
     assert arvia.facets["languages"] == ("Arviaish", "English")
 
 
-def test_entities_stand_for_one_country(world: World) -> None:
+def test_entities_identify_a_country(world: World) -> None:
     assert [entity for entity in world.entities if entity.country == "00"] == [
         Entity("capital", "Arviaopolis", "00"),
         Entity("peak", "Mount Aivra", "00"),
@@ -31,7 +31,7 @@ def test_entities_stand_for_one_country(world: World) -> None:
     ]
 
 
-def test_links_follow_the_largest_figure(world: World) -> None:
+def test_links_lead_to_the_country_with_the_largest_number(world: World) -> None:
     assert world.links["00", "border"] == "01"
     assert world.links["00", "buyer"] == "07"
     assert world.links["00", "seller"] == "11"
@@ -48,7 +48,7 @@ def test_ambiguous_names_and_unknown_partners_are_dropped(tmp_path: Path) -> Non
     assert ("03", "buyer") not in world.links
 
 
-def test_missing_facts_are_no_error(tmp_path: Path) -> None:
+def test_missing_facts_are_left_out(tmp_path: Path) -> None:
     lines = small_factbook.records()
     del lines[4]["data"]["Geography"]["Elevation"], lines[4]["data"]["Economy"]["Imports - partners"]
     lines[5]["data"] = {"Government": lines[5]["data"]["Government"]}
@@ -57,13 +57,13 @@ def test_missing_facts_are_no_error(tmp_path: Path) -> None:
     assert "05" not in world.countries
 
 
-def test_a_missing_file_is_named(tmp_path: Path) -> None:
+def test_the_error_of_a_missing_file_names_it(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="nowhere"):
         read_world(tmp_path / "nowhere.jsonl.gz")
 
 
 @pytest.mark.parametrize("line", ['{"code": "xx"', '["code"]', '{"code": "xx", "region": "here"}'])
-def test_a_malformed_line_is_named(tmp_path: Path, line: str) -> None:
+def test_the_error_of_a_malformed_line_names_it(tmp_path: Path, line: str) -> None:
     path = small_factbook.write(tmp_path / "countries.jsonl")
     path.write_text(path.read_text(encoding="utf-8") + line + "\n", encoding="utf-8")
     with pytest.raises(ValueError, match=re.escape(f"{path}:{len(small_factbook.records()) + 1}:")):
@@ -76,7 +76,7 @@ def test_an_empty_file_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("facet", sorted(DOCUMENTS))
-def test_questions_avoid_the_words_of_documents(facet: str) -> None:
+def test_questions_share_no_words_with_documents(facet: str) -> None:
     asked, written = (
         {word for text in texts for word in re.findall(r"[a-z]+", re.sub(r"\{.\}", "", text.lower()))} - SMALL_WORDS
         for texts in (QUESTIONS[facet], DOCUMENTS[facet])

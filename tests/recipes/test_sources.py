@@ -1,4 +1,4 @@
-"""Builders: what they write is training data, and says what it should."""
+"""The data generators, and joining their data."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from typing import Any
 
 import pytest
 
-from recipes.t1_mini import chains, diseases, entailmentbank, wordnet
+from recipes.t1_mini import chains as chain_source
+from recipes.t1_mini import diseases, entailmentbank, wordnet
 from recipes.t1_mini import factbook as factbook_source
 from recipes.t1_mini.countries import World
-from recipes.t1_mini.paraphrases import APART, REARRANGED, UNSEEN, WIDE
-from recipes.t1_mini.patterns import draw, expand
+from recipes.t1_mini.paraphrases import MIN_WORD_DISTANCE, REARRANGED, UNSEEN, WIDE
+from recipes.t1_mini.patterns import choose_text, expand
 from recipes.t1_mini.wording import DOCUMENTS, PLAIN, Wording
 from t1_vectorstore.errors import CorpusError
 from t1_vectorstore.evaluation.beir import read_beir
@@ -24,15 +25,15 @@ from t1_vectorstore.training.configs import Grpo, read_recipe
 from t1_vectorstore.training.examples import read_data
 
 
-def test_the_factbook_trains_no_long_thought_and_no_evaluation_start(chains: Path) -> None:
+def test_the_factbook_trains_no_long_thoughts_and_no_evaluation_queries(chains: Path) -> None:
     train = read_data(chains).examples
     parts = {"hop0", "hop1", "hop2", "hop3", "hop4", "long5", "long6"}
     assert {e.part for e in train} == parts | {f"plain-{part}" for part in parts}
     assert all((e.thought is None) == ("long" in str(e.part)) for e in train)
-    asked = {e.query for e in train}
+    trained = {e.query for e in train}
     for split in ("comp3", "ood4", "ood6", "ood6-other-templates", "ood6-other-words", "dev"):
         examples = read_data(chains, split).examples
-        assert not asked & {e.query for e in examples}
+        assert not trained & {e.query for e in examples}
         assert all(e.thought for e in examples)
         assert len(read_beir(chains, split).queries) == len(examples)
     assert {len(str(e.thought).split(". ")) for e in read_data(chains, "ood6").examples} == {7}
@@ -42,8 +43,8 @@ def words(text: str) -> set[str]:
     return set(re.findall(r"[a-z]{4,}", re.sub(r"\{\w\}", "", text.lower())))
 
 
-def all_ways(wording: Wording) -> list[str]:
-    """Everything the patterns stand for."""
+def all_texts(wording: Wording) -> list[str]:
+    """Return all texts of a wording's patterns."""
     return [way for kind in vars(wording).values() for ways in kind.values() for way in expanded(ways)]
 
 
@@ -51,18 +52,18 @@ def expanded(patterns: tuple[str, ...]) -> list[str]:
     return [way for pattern in patterns for way in expand(pattern)]
 
 
-def test_plain_wording_is_that_of_the_demo(factbook: Path, world: World, tmp_path: Path) -> None:
+def test_plain_wording_has_the_templates_of_the_demo(factbook: Path, world: World, tmp_path: Path) -> None:
     factbook_source.build(factbook, tmp_path, wording="plain", examples=200, long=4, queries=5)
-    asked = chains.build_split(world, "ood", 3, 5, 0)
+    asked = chain_source.build_split(world, "ood", 3, 5, 0)
     assert [e.query for e in read_data(tmp_path, "ood3").examples] == [example.query for example in asked]
-    known = {word for way in all_ways(PLAIN) for word in words(way)}
+    known = {word for way in all_texts(PLAIN) for word in words(way)}
     names = {word for text in read_data(tmp_path).documents.values() for word in words(text)}
     names |= {word for e in read_data(tmp_path).examples if e.thought for word in words(e.thought)}
     assert all(words(e.query) <= known | names for e in read_data(tmp_path).examples)
 
 
-def words_apart(first: list[str], second: list[str]) -> int:
-    """How many words are to be put in, left out or replaced to make one of the other."""
+def word_distance(first: list[str], second: list[str]) -> int:
+    """Return the edit distance of two texts in words."""
     distances = list(range(len(second) + 1))
     for row, word in enumerate(first, 1):
         diagonal, distances[0] = distances[0], row
@@ -75,28 +76,31 @@ def words_apart(first: list[str], second: list[str]) -> int:
     return distances[-1]
 
 
-def test_a_pattern_stands_for_its_combinations() -> None:
+def test_a_pattern_has_a_text_for_each_combination() -> None:
     pattern, rng = "[|tell me ]which [land|state] {x}", random.Random(0)
     ways = {"which land {x}", "which state {x}", "tell me which land {x}", "tell me which state {x}"}
-    assert set(expand(pattern)) == ways == {draw(pattern, rng) for _ in range(100)}
+    assert set(expand(pattern)) == ways == {choose_text(pattern, rng) for _ in range(100)}
     state = rng.getstate()
-    assert draw("which land {x}", rng) == "which land {x}"
+    assert choose_text("which land {x}", rng) == "which land {x}"
     assert rng.getstate() == state
-    assert all(way.count("{") == 1 and not set("[]|") & set(way) and "  " not in way for way in all_ways(WIDE))
+    assert all(way.count("{") == 1 and not set("[]|") & set(way) and "  " not in way for way in all_texts(WIDE))
 
 
-def test_the_wordings_of_training_and_of_evaluation_differ() -> None:
+def test_held_out_wordings_differ_from_training_wordings() -> None:
     seen, unseen, rearranged = vars(WIDE), vars(UNSEEN), vars(REARRANGED)
     for kind in ("questions", "starts", "steps"):
         assert seen[kind].keys() == unseen[kind].keys() == rearranged[kind].keys() == vars(PLAIN)[kind].keys()
         for key in seen[kind]:
             ways = expanded(seen[kind][key])
             held_out = [*unseen[kind][key], *rearranged[kind][key]]
-            assert min(words_apart(way.split(), other.split()) for way in ways for other in held_out) >= APART
+            assert (
+                min(word_distance(way.split(), other.split()) for way in ways for other in held_out)
+                >= MIN_WORD_DISTANCE
+            )
             assert len(set(seen[kind][key])) == len(seen[kind][key]) > 15
             assert len(set(ways)) > 100
             assert set(vars(PLAIN)[kind][key]) < set(ways)
-    known, used = ({word for way in all_ways(w) for word in way.split()} for w in (WIDE, REARRANGED))
+    known, used = ({word for way in all_texts(w) for word in way.split()} for w in (WIDE, REARRANGED))
     assert used < known
     steps = [ways for wording in (WIDE, REARRANGED, UNSEEN) for ways in wording.steps.values()]
     assert all(step.endswith("{x}") for ways in steps for step in expanded(ways))
@@ -126,17 +130,20 @@ def ontology(tmp_path: Path) -> Path:
     return folder
 
 
-def test_the_diseases_are_asked_by_templates_that_no_training_query_has() -> None:
+def test_held_out_templates_about_diseases_differ_from_training_patterns() -> None:
     for kind, templates in diseases._HELD_OUT.items():
         for key, held_out in templates.items():
             seen = diseases._WORDING[kind][key]
             ways = expanded(seen)
             assert len(set(seen)) == len(seen) > 40
             assert all(way.count("{x}" if kind == "questions" else "{e}") == 1 for way in ways)
-            assert min(words_apart(way.split(), other.split()) for way in ways for other in held_out) >= APART
+            assert (
+                min(word_distance(way.split(), other.split()) for way in ways for other in held_out)
+                >= MIN_WORD_DISTANCE
+            )
 
 
-def test_diseases(ontology: Path, tmp_path: Path) -> None:
+def test_diseases_have_documents_single_facts_and_chains(ontology: Path, tmp_path: Path) -> None:
     counts = diseases.build(ontology, tmp_path / "out", examples=300, queries=10)
     assert counts["corpus"] == 40 * 5 + 4 * 2
     data = read_data(tmp_path / "out")
@@ -156,7 +163,7 @@ def test_diseases(ontology: Path, tmp_path: Path) -> None:
         assert str(example.thought).split(". ")[-1].startswith(f"{country}: ")
 
 
-def test_genetic_causes_are_no_agents() -> None:
+def test_genetic_causes_and_remarks_are_left_out() -> None:
     text = (
         "A disease that has_material_basis_in homozygous mutation in the X gene and has_symptom fever (high), or rash."
     )
@@ -164,13 +171,13 @@ def test_genetic_causes_are_no_agents() -> None:
     assert diseases._values(text, "has_symptom") == ("fever",)
 
 
-def test_an_ontology_with_other_columns_is_refused(ontology: Path, tmp_path: Path) -> None:
+def test_an_ontology_without_a_column_is_refused(ontology: Path, tmp_path: Path) -> None:
     (ontology / diseases.TREE_FILE).write_bytes(gzip.compress(b"id\tlabel\n"))
     with pytest.raises(CorpusError, match=r"HumanDO\.tsv\.gz:1: there is no column 'subClassOf'"):
         diseases.build(ontology, tmp_path / "out")
 
 
-def lines(path: Path, *records: Any) -> None:
+def write_lines(path: Path, *records: Any) -> None:
     path.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
 
 
@@ -179,20 +186,20 @@ def bank(tmp_path: Path) -> Path:
     folder = tmp_path / "bank"
     folder.mkdir()
     facts = {f"f{n}": f"fact number {n} is about thing {n} and its place" for n in range(20)}
-    lines(folder / "corpus.jsonl", *({"_id": name, "text": text} for name, text in facts.items()))
+    write_lines(folder / "corpus.jsonl", *({"_id": name, "text": text} for name, text in facts.items()))
     train = [
         {"_id": f"t{n}", "text": f"what of {n}?", "hypothesis": f"the thing {n} causes the light",
          "facts": [{"id": f"f{n}", "text": facts[f"f{n}"]}, {"id": None, "text": "an unknown fact"}]}
         for n in range(20)
     ]  # fmt: skip
-    lines(folder / "train.jsonl", *train)
-    lines(folder / "queries.dev.jsonl", {"_id": "d0", "text": "what of all?", "hypothesis": "light is a thing"})
+    write_lines(folder / "train.jsonl", *train)
+    write_lines(folder / "queries.dev.jsonl", {"_id": "d0", "text": "what of all?", "hypothesis": "light is a thing"})
     (folder / "qrels.dev.tsv").write_text("query-id\tcorpus-id\tscore\nd0\tf1\t1\nd0\tf2\t1\n")
     return folder
 
 
 @pytest.mark.parametrize(
-    ("kind", "thought"),
+    ("thoughts", "thought"),
     [
         ("hypothesis", "light is a thing"),
         ("topics", "light thing"),
@@ -201,8 +208,10 @@ def bank(tmp_path: Path) -> Path:
         ("none", None),
     ],
 )
-def test_entailmentbank(bank: Path, tmp_path: Path, kind: entailmentbank.Thoughts, thought: str | None) -> None:
-    counts = entailmentbank.build(bank, tmp_path / "out", thoughts=kind, facts=1)
+def test_entailmentbank_has_questions_and_shortened_facts(
+    bank: Path, tmp_path: Path, thoughts: entailmentbank.ThoughtKind, thought: str | None
+) -> None:
+    counts = entailmentbank.build(bank, tmp_path / "out", thoughts=thoughts, facts=1)
     assert counts["tune"] > 0
     [example] = read_data(tmp_path / "out", "dev").examples
     assert (example.thought, example.positives) == (thought, ("f1", "f2"))
@@ -214,7 +223,7 @@ def test_entailmentbank(bank: Path, tmp_path: Path, kind: entailmentbank.Thought
     assert all(e.thought is None for e in facts)
 
 
-def test_a_broken_line_of_entailmentbank_is_named(bank: Path, tmp_path: Path) -> None:
+def test_the_error_of_a_malformed_line_of_entailmentbank_names_it(bank: Path, tmp_path: Path) -> None:
     with (bank / "train.jsonl").open("a") as file:
         file.write('{"_id": "x"}\n')
     with pytest.raises(CorpusError, match=r"train\.jsonl:21: no field 'text'"):
@@ -235,7 +244,7 @@ def synsets(tmp_path: Path) -> Path:
     return source
 
 
-def test_wordnet(synsets: Path, tmp_path: Path) -> None:
+def test_wordnet_has_trained_and_unseen_definitions(synsets: Path, tmp_path: Path) -> None:
     wordnet.build(synsets, tmp_path / "out", candidates=20, queries=8)
     assert {e.thought for e in read_data(tmp_path / "out").examples} == {""}
     assert not read_beir(tmp_path / "out", "dev").thoughts
@@ -250,14 +259,14 @@ def test_wordnet(synsets: Path, tmp_path: Path) -> None:
     asked = next(query for query in thoughts if query.startswith("word") and ":" in query)
     name = asked.split(":")[0]
     assert thoughts[asked] == f"{name} is a kind of hound, a kind of dog, a kind of animal"
-    with pytest.raises(CorpusError, match="take the complete file"):
+    with pytest.raises(CorpusError, match="64 meanings with examples: use the complete file"):
         wordnet.build(synsets, tmp_path / "out", candidates=20, queries=33)
     synsets.write_bytes(gzip.compress(b"{}\n"))
-    with pytest.raises(CorpusError, match=r"synsets\.jsonl\.gz:1: no synset"):
+    with pytest.raises(CorpusError, match=r"synsets\.jsonl\.gz:1: not a synset"):
         wordnet.build(synsets, tmp_path / "out")
 
 
-def test_joined_sources_keep_apart_what_has_the_same_name(chains: Path, ontology: Path, tmp_path: Path) -> None:
+def test_joined_sources_keep_their_documents_and_examples_apart(chains: Path, ontology: Path, tmp_path: Path) -> None:
     diseases.build(ontology, tmp_path / "diseases", examples=60, queries=8)
     sources = {"facts": chains, "ills": tmp_path / "diseases"}
     counts = joined.build(sources, tmp_path / "out")
@@ -277,7 +286,7 @@ def test_joined_sources_keep_apart_what_has_the_same_name(chains: Path, ontology
     assert again.keys() == {"corpus", "train", "both-facts-dev", "both-ills-dev", "facts-dev"}
 
 
-def test_the_bundled_models_recipe_asks_for_parts_that_its_sources_have(
+def test_the_recipe_of_t1_mini_uses_parts_of_its_data(
     chains: Path, ontology: Path, synsets: Path, bank: Path, tmp_path: Path
 ) -> None:
     pytest.importorskip("yaml")
@@ -287,7 +296,7 @@ def test_the_bundled_models_recipe_asks_for_parts_that_its_sources_have(
     built = {name: tmp_path / name for name in ("diseases", "wordnet", "entailmentbank")}
     joined.build({"factbook": chains, **built}, tmp_path / "all")
     there = {example.part for example in read_data(tmp_path / "all").examples}
-    for stage in read_recipe("t1-mini").stages:
+    for stage in read_recipe(Path(chain_source.__file__).with_name("t1-mini.yaml")).stages:
         for counts in (stage.queries, stage.replay_queries if isinstance(stage, Grpo) else {}):
             assert isinstance(counts, dict)
             assert counts.keys() <= there
@@ -295,11 +304,11 @@ def test_the_bundled_models_recipe_asks_for_parts_that_its_sources_have(
 
 
 @pytest.mark.parametrize(
-    ("names", "said"),
-    [(["a"], "two folders or more"), (["a", "b/c"], "got 'b/c'"), (["a", "out"], "one of the sources")],
+    ("names", "message"),
+    [(["a"], "at least two folders, got 1"), (["a", "b/c"], "got 'b/c'"), (["a", "out"], "one of the sources")],
 )
-def test_what_cannot_be_joined_is_refused(chains: Path, tmp_path: Path, names: list[str], said: str) -> None:
+def test_invalid_sources_are_not_joined(chains: Path, tmp_path: Path, names: list[str], message: str) -> None:
     sources = {name: tmp_path / "out" if name == "out" else chains for name in names}
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(ValueError, match=message):
         joined.build(sources, tmp_path / "out")
     assert not (tmp_path / "out").exists()
