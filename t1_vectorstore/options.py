@@ -96,6 +96,12 @@ class Options(BaseModel):
         except ValidationError as error:
             raise _plain_error(error, given, type(self)) from None
 
+    def __setattr__(self, name: str, value: Any) -> None:  # noqa: ANN401 - validated here
+        try:
+            super().__setattr__(name, value)
+        except ValidationError as error:
+            raise _plain_error(error, {name: value}, type(self)) from None
+
 
 def set_options(options: BaseModel, kind: type[BaseModel]) -> dict[str, Any]:
     """Return those options of ``kind`` that were set explicitly, by name."""

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,6 +13,7 @@ from pydantic import Field, PrivateAttr, SecretStr
 from typing_extensions import Self
 
 from t1_vectorstore.embedding.embedder import T1Embedder
+from t1_vectorstore.embedding.lazy import LazyEmbedders
 from t1_vectorstore.embedding.prompts import check_texts
 from t1_vectorstore.embedding.thinking import merge_options
 from t1_vectorstore.errors import MissingExtraError
@@ -42,7 +41,7 @@ class T1Embeddings(ModelOptions, ThinkingOptions, Embeddings):
     show_progress: Flag = False
     """Show a progress bar on standard error while documents are embedded."""
 
-    _models: _Models = PrivateAttr(default_factory=lambda: _Models())
+    _models: LazyEmbedders = PrivateAttr(default_factory=LazyEmbedders)
 
     @classmethod
     def from_embedder(cls, embedder: T1Embedder, **fields: Any) -> Self:
@@ -64,9 +63,7 @@ class T1Embeddings(ModelOptions, ThinkingOptions, Embeddings):
             CheckpointError: There is no usable checkpoint under that name.
             MissingExtraError: The ``local`` extra is not installed.
         """
-        options = ModelOptions(**{name: getattr(self, name) for name in ModelOptions.model_fields})
-        key = json.dumps(dict(options), sort_keys=True, default=repr)
-        return self._models.get(key, lambda: T1Embedder.from_options(options))
+        return self._models.get(ModelOptions(**{name: getattr(self, name) for name in ModelOptions.model_fields}))
 
     @property
     def namespace(self) -> str:
@@ -120,41 +117,6 @@ class T1Embeddings(ModelOptions, ThinkingOptions, Embeddings):
     async def aembed_query(self, text: str) -> list[float]:
         """``embed_query`` in a thread."""
         return await asyncio.to_thread(self.embed_query, text)
-
-
-class _Models:
-    """The models that a ``T1Embeddings`` and its copies have loaded: shared by copies, left out of pickles."""
-
-    def __init__(self) -> None:
-        self.given: T1Embedder | None = None
-        self._loaded: dict[str, T1Embedder] = {}
-        self._lock = threading.Lock()
-
-    def get(self, key: str, load: Callable[[], T1Embedder]) -> T1Embedder:
-        if self.given is not None:
-            return self.given
-        with self._lock:
-            if key not in self._loaded:
-                self._loaded[key] = load()
-            return self._loaded[key]
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> _Models:
-        return self
-
-    def __eq__(self, other: object) -> bool:
-        """Objects with equal fields are equal, whichever of them has loaded its model."""
-        return isinstance(other, _Models) and self.given is other.given
-
-    def __hash__(self) -> int:
-        return id(self.given)
-
-    def __reduce__(self) -> tuple[type[_Models], tuple[()]]:
-        if self.given is not None:
-            raise TypeError(
-                "an object made by from_embedder cannot be pickled, since its model is only in memory; use "
-                "T1Embeddings(model=...)"
-            )
-        return _Models, ()
 
 
 @contextmanager

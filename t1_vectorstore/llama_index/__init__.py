@@ -1,4 +1,4 @@
-"""T1 for LlamaIndex: an embedding model, a vector store and a retriever that shows its thought.
+"""T1 for LlamaIndex: an embedding model, a vector store, and a retriever that reports its thoughts.
 
 embed_model = T1Embedding(model_name="t1-mini")
 vector_store = T1QdrantVectorStore.open("./index", embed_model)
@@ -9,7 +9,7 @@ retriever = T1Retriever(vector_store, embed_model)
 from t1_vectorstore.errors import MissingExtraError
 
 try:
-    import llama_index.core  # noqa: F401 - only to say plainly that it is missing
+    import llama_index.core  # noqa: F401 - only to report a missing extra
 except ModuleNotFoundError as error:
     if (error.name or "").split(".")[0] != "llama_index":
         raise

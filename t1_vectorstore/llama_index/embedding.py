@@ -1,9 +1,8 @@
-"""``T1Embedding``: T1's two paths as LlamaIndex's embedding model."""
+"""``T1Embedding``: T1's document and query paths as LlamaIndex's embedding model."""
 
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from typing_extensions import Self
 from t1_vectorstore.backends import check_installed
 from t1_vectorstore.checkpoints.checkpoint import Checkpoint
 from t1_vectorstore.embedding.embedder import T1Embedder
+from t1_vectorstore.embedding.lazy import LazyEmbedders
 from t1_vectorstore.embedding.thinking import merge_options
 from t1_vectorstore.errors import CheckpointError
 from t1_vectorstore.llama_index.events import dispatch_thought
@@ -24,7 +24,7 @@ from t1_vectorstore.types import ModelIdentity, QueryEmbedding
 
 
 class T1Embedding(LoadingOptions, ThinkingOptions, BaseEmbedding):
-    """Embeds documents with one prefill, and queries after thinking about them; for any index or pipeline of LlamaIndex.
+    """Embeds documents in one forward pass, and queries after thinking about them; for any index of LlamaIndex.
 
     The fields are ``model_name`` and those of :class:`~t1_vectorstore.options.LoadingOptions`, which are fixed, and of
     :class:`~t1_vectorstore.options.ThinkingOptions`, which can be changed. The checkpoint's files are read at once, for
@@ -35,7 +35,7 @@ class T1Embedding(LoadingOptions, ThinkingOptions, BaseEmbedding):
     never gets the vectors of this one.
 
     Raises:
-        CheckpointError: Nothing usable under that name.
+        CheckpointError: There is no usable checkpoint under that name.
         ValueError: An ``embeddings_cache``, which would mix queries and documents.
     """
 
@@ -43,31 +43,31 @@ class T1Embedding(LoadingOptions, ThinkingOptions, BaseEmbedding):
 
     model_name: str = DEFAULT_MODEL
     """``t1-mini`` (bundled), a checkpoint folder, or a hub id such as ``ForwardAILabs/MRE-T1``."""
-    dimension: int = Field(default=0, frozen=True)
+    dimension: int = 0
     """Length of a vector; read from the checkpoint."""
-    fingerprint: str = Field(default="", frozen=True)
+    fingerprint: str = ""
     """Changes whenever document vectors would; read from the checkpoint. A given one, as in the output of ``to_dict``,
     is checked when the model is loaded."""
     embed_batch_size: int = Field(default=64, gt=0, le=2048)
     """Number of texts that LlamaIndex passes at a time; the model batches them by their tokens."""
 
-    _model: _Model = PrivateAttr(default_factory=lambda: _Model())
+    _models: LazyEmbedders = PrivateAttr(default_factory=LazyEmbedders)
 
     @classmethod
     def class_name(cls) -> str:
-        """The name under which LlamaIndex files it."""
+        """Return the name that LlamaIndex stores with a serialised object."""
         return "T1Embedding"
 
     @classmethod
     def from_embedder(cls, embedder: T1Embedder, **fields: Any) -> Self:  # noqa: ANN401 - this class's own fields
-        """Use a model that is loaded already; the fields that say how one is loaded do not apply to it."""
+        """Use a model that is already loaded; the fields of ``LoadingOptions`` do not apply to it."""
         identity = embedder.identity
         made = cls(model_name=identity.model, fingerprint=identity.fingerprint, dimension=identity.dimension, **fields)
-        made._model.given = embedder
+        made._models.given = embedder
         return made
 
     def model_post_init(self, context: Any, /) -> None:  # noqa: ANN401 - pydantic's
-        """Fill in what identifies the model, from its files."""
+        """Read what identifies the model from its files."""
         super().model_post_init(context)
         if not self.fingerprint:
             check_installed(self.backend)  # before gigabytes are downloaded
@@ -75,15 +75,15 @@ class T1Embedding(LoadingOptions, ThinkingOptions, BaseEmbedding):
             self.__dict__.update(dimension=checkpoint.dimension, fingerprint=checkpoint.identity.fingerprint)
 
     def __setattr__(self, name: str, value: Any) -> None:  # noqa: ANN401 - pydantic's
-        if name == "model_name" or name in LoadingOptions.model_fields:
+        if name in ("model_name", "dimension", "fingerprint") or name in LoadingOptions.model_fields:
             raise AttributeError(
-                f"{name} decides which model is loaded, and how; create a new T1Embedding to change it"
+                f"{name} is fixed, since it determines the model; create a new T1Embedding to change it"
             )
         super().__setattr__(name, value)
 
     @field_validator("model_name", mode="before")
     @classmethod
-    def _take_paths(cls, name: object) -> object:
+    def _accept_paths(cls, name: object) -> object:
         return str(name) if isinstance(name, Path) else name
 
     @field_validator("embeddings_cache", mode="before")
@@ -91,55 +91,64 @@ class T1Embedding(LoadingOptions, ThinkingOptions, BaseEmbedding):
     def _refuse_mixed_roles(cls, cache: object) -> object:
         if cache is not None:
             raise ValueError(
-                "an embeddings_cache files vectors under the text alone: a query would be answered with the vector of "
-                "a document of the same words, or of another model. Leave it out; an IngestionPipeline's cache is safe"
+                "an embeddings_cache stores vectors under the text alone: a query would be answered with the vector of "
+                "a document with the same text, or of another model. Leave it out; the cache of an IngestionPipeline "
+                "is safe"
             )
         return cache
 
     @property
     def identity(self) -> ModelIdentity:
-        """What a collection remembers of this model; known before the model is loaded."""
+        """What a collection records of this model; known before the model is loaded."""
         return ModelIdentity(self.model_name, self.fingerprint, self.dimension)
 
     @property
     def thinking(self) -> ThinkingOptions:
-        """The thinking options of this object, as the embedder takes them."""
+        """The thinking options of this object."""
         return merge_options(self)
 
     @property
     def embedder(self) -> T1Embedder:
-        """The model behind this object, loaded now if it was not yet.
+        """The model, which is loaded on first use.
 
         Raises:
-            CheckpointError: nothing usable under that name, or another checkpoint than when this object was made.
-            MissingExtraError: the ``local`` extra is not installed.
+            CheckpointError: There is no usable checkpoint under that name, or it has changed since this object was
+                created.
+            MissingExtraError: The ``local`` extra is not installed.
         """
-        return self._model.get(self._load)
+        embedder = self._models.get(self._options)
+        found = embedder.identity
+        if (found.fingerprint, found.dimension) != (self.fingerprint, self.dimension):
+            raise CheckpointError(
+                f"{self.model_name!r} is now {found}, and not the model that this T1Embedding was made for: "
+                f"{self.identity}. Restore that checkpoint, or create a new T1Embedding and index again"
+            )
+        return embedder
 
     def embed_query(self, text: str) -> QueryEmbedding:
-        """The vector of one query with its thought, which is not dispatched but returned.
+        """Return the vector of one query with its thought, which is not dispatched as an event.
 
         Raises:
-            InvalidText: an empty query.
-            ValueError: thinking options that contradict each other or the model.
-            BackendError: the model failed.
+            InvalidText: An empty query.
+            ValueError: Thinking options that contradict each other or the model.
+            BackendError: The model failed.
         """
         return self.embedder.embed_query(text, **dict(self.thinking))
 
     def to_payload(self) -> dict[str, Any]:
-        """What observers are told of this model; no secrets."""
+        """Return what observers see of this model; it contains no secrets."""
         return {**super().to_payload(), "fingerprint": self.fingerprint, "dimension": self.dimension}
 
     def get_agg_embedding_from_queries(
         self, queries: list[str], agg_fn: Callable[..., Embedding] | None = None
     ) -> Embedding:
-        """One vector for several phrasings of a query: their mean direction, of unit length."""
+        """Return one vector for several phrasings of a query: by default their normalised mean."""
         return super().get_agg_embedding_from_queries(queries, agg_fn or mean_direction)
 
     async def aget_agg_embedding_from_queries(
         self, queries: list[str], agg_fn: Callable[..., Embedding] | None = None
     ) -> Embedding:
-        """The same, off the event loop."""
+        """``get_agg_embedding_from_queries`` without blocking the event loop."""
         return await super().aget_agg_embedding_from_queries(queries, agg_fn or mean_direction)
 
     def _get_query_embedding(self, query: str) -> Embedding:
@@ -167,59 +176,23 @@ class T1Embedding(LoadingOptions, ThinkingOptions, BaseEmbedding):
             model=self.model_name, **{name: getattr(self, name) for name in LoadingOptions.model_fields}
         )
 
-    def _load(self) -> T1Embedder:
-        embedder = T1Embedder.from_options(self._options)
-        found = embedder.identity
-        if (found.fingerprint, found.dimension) != (self.fingerprint, self.dimension):
-            raise CheckpointError(
-                f"{self.model_name!r} is now {found}, and not the model that this T1Embedding was made for: "
-                f"{self.identity}. Restore that checkpoint, or make a new T1Embedding and index again"
-            )
-        return embedder
-
     def __getstate__(self) -> dict[str, Any]:
-        if self._model.given is not None:
-            raise TypeError(
-                "made by from_embedder: the model in memory cannot be pickled; name it, T1Embedding(model_name=...)"
-            )
+        self._models.check_picklable()  # LlamaIndex would leave out whatever cannot be pickled
         return super().__getstate__()
 
 
-class _Model:
-    """The model of one ``T1Embedding``: loaded once, shared by copies, left behind by pickles."""
-
-    def __init__(self) -> None:
-        self.given: T1Embedder | None = None
-        self._loaded: T1Embedder | None = None
-        self._lock = threading.Lock()
-
-    def get(self, load: Callable[[], T1Embedder]) -> T1Embedder:
-        if self.given is not None:
-            return self.given
-        with self._lock:
-            if self._loaded is None:
-                self._loaded = load()
-            return self._loaded
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> _Model:
-        return self
-
-    def __reduce__(self) -> tuple[type[_Model], tuple[()]]:
-        return _Model, ()
-
-
 def mean_direction(vectors: Sequence[Embedding]) -> Embedding:
-    """The mean of unit vectors, brought back to unit length: LlamaIndex's own mean is shorter, and scores with it.
+    """Return the mean of unit vectors, scaled to unit length. LlamaIndex's own mean is shorter, which lowers scores.
 
     Raises:
-        ValueError: there is none: no vectors, or they cancel out.
+        ValueError: No vectors, or their sum is zero.
     """
     mean = np.mean(np.asarray(vectors, dtype=np.float64), axis=0) if vectors else np.zeros(1)
     length = float(np.linalg.norm(mean))
     if not length > 0:
-        raise ValueError(f"{len(vectors)} query vectors have no mean direction; ask with fewer phrasings, or with one")
-    direction: Embedding = (mean / length).tolist()
-    return direction
+        raise ValueError(f"{len(vectors)} query vectors have no mean direction; use fewer phrasings, or a single one")
+    scaled: Embedding = (mean / length).tolist()
+    return scaled
 
 
 def _dispatched(embedding: QueryEmbedding) -> Embedding:

@@ -1,4 +1,4 @@
-"""How a thought reaches those who listen: as an event of LlamaIndex's instrumentation, within the span of its query."""
+"""Thoughts as events of LlamaIndex's instrumentation, within the span of their query."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ _dispatcher = get_dispatcher(__name__)
 
 
 class T1ThoughtEvent(BaseEvent):
-    """A query was thought about.
+    """A thought about a query was generated.
 
     Attributes:
-        query: what was asked.
-        thoughts: the reasoning behind the query's vector, and how it ended.
-        seconds: wall time of thinking and embedding.
+        query: The query.
+        thoughts: The thoughts behind the query's vector.
+        seconds: Wall time of thinking and embedding.
     """
 
     query: str
@@ -27,11 +27,11 @@ class T1ThoughtEvent(BaseEvent):
 
     @classmethod
     def class_name(cls) -> str:
-        """The name under which handlers know it."""
+        """Return the name by which handlers recognise the event."""
         return "T1ThoughtEvent"
 
 
 def dispatch_thought(query: str, thoughts: Sequence[Thought], seconds: float) -> None:
-    """Dispatch the event, unless there was no thought."""
+    """Dispatch the event, unless there is no thought."""
     if thoughts:
         _dispatcher.event(T1ThoughtEvent(query=query, thoughts=tuple(thoughts), seconds=seconds))

@@ -1,7 +1,7 @@
-"""LlamaIndex's nodes as points, and back, without loss.
+"""Converts LlamaIndex's nodes into points and back, without loss.
 
-Text and metadata lie where every reader of a collection finds them. The rest of the node (relationships, offsets,
-excluded keys, templates) is in the metadata under the keys that LlamaIndex itself uses, ``_node_content`` and
+Text and metadata are stored where every reader of a collection finds them. The rest of the node (relationships,
+offsets, excluded keys, templates) is stored in the metadata, under LlamaIndex's own keys ``_node_content`` and
 ``_node_type``.
 """
 
@@ -24,24 +24,24 @@ from llama_index.core.vector_stores.utils import metadata_dict_to_node, node_to_
 from t1_vectorstore.types import Chunk, Hit, Point, Vector
 
 NODE_CONTENT = "_node_content"
-"""Where LlamaIndex keeps a node, its text and metadata apart, as JSON."""
+"""Metadata key under which LlamaIndex stores a node as JSON, without its text and metadata."""
 _NODE_TYPE = "_node_type"
-_DOCUMENTS = {kind.class_name(): kind for kind in (Document, ImageDocument)}  # LlamaIndex would read them as TextNode
+_DOCUMENTS = {kind.class_name(): kind for kind in (Document, ImageDocument)}  # LlamaIndex reads them as TextNode
 
 
 def to_point(node: BaseNode, *, whole: bool = False) -> Point:
-    """A node that has its embedding, as a point.
+    """Convert a node with an embedding into a point.
 
     Args:
-        node: the node.
-        whole: whether its text also stays where LlamaIndex's own Qdrant store looks for it.
+        node: The node.
+        whole: Whether to store its text also where LlamaIndex's own Qdrant store looks for it.
 
     Raises:
-        TypeError: not a node.
-        ValueError: it has no embedding, or metadata that is not JSON; names the node.
+        TypeError: Not a node.
+        ValueError: The node has no embedding, or metadata that is not JSON.
     """
     if not isinstance(node, BaseNode):
-        raise TypeError(f"the store takes nodes, got {type(node).__name__}: {node!r:.100}")
+        raise TypeError(f"expected a node, got {type(node).__name__}: {node!r:.100}")
     if node.embedding is None:
         raise ValueError(
             f"the node {node.node_id!r} has no embedding; add it through a VectorStoreIndex or an IngestionPipeline, "
@@ -49,8 +49,8 @@ def to_point(node: BaseNode, *, whole: bool = False) -> Point:
         )
     bare = node.model_copy(update={"embedding": None})
     try:
-        json.dumps(node.metadata, allow_nan=False, default=str)  # what is not finite would quietly become null below
-        # a TextNode's text is all that it has of one; other nodes keep more beside it, such as where it was read
+        json.dumps(node.metadata, allow_nan=False, default=str)  # LlamaIndex would replace NaN and infinity by null
+        # The text of other nodes stays: it has attributes, such as the path from which it was read.
         metadata = node_to_metadata_dict(bare, remove_text=isinstance(node, TextNode) and not whole)
     except (ValueError, TypeError) as error:
         raise ValueError(f"the node {node.node_id!r} has metadata that is not JSON: {error}") from error
@@ -68,7 +68,7 @@ def to_point(node: BaseNode, *, whole: bool = False) -> Point:
 
 
 def to_node(stored: Chunk | Hit, vector: Vector | None = None) -> BaseNode:
-    """The node that was stored; of what other programs stored, a ``TextNode`` that knows its source document."""
+    """Convert a stored point into the node that was added; a point of another package becomes a ``TextNode``."""
     metadata = dict(stored.metadata)
     embedding = None if vector is None else vector.tolist()
     content = metadata.get(NODE_CONTENT)

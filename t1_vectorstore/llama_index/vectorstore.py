@@ -14,7 +14,7 @@ from llama_index.core.vector_stores.types import (
     VectorStoreQuery,
     VectorStoreQueryResult,
 )
-from pydantic import PrivateAttr
+from pydantic import Field, PrivateAttr
 from typing_extensions import Self
 
 from t1_vectorstore.collection import Collection
@@ -23,18 +23,25 @@ from t1_vectorstore.llama_index.embedding import T1Embedding
 from t1_vectorstore.llama_index.filters import to_filter
 from t1_vectorstore.llama_index.nodes import NODE_CONTENT, to_node, to_point
 from t1_vectorstore.llama_index.queries import to_search_options
-from t1_vectorstore.options import CollectionOptions, set_options
+from t1_vectorstore.options import CollectionOptions, Text, set_options, takes_options
 from t1_vectorstore.types import AllOf, Hit, IdIn, NoneOf, Point
 
 
+class OpenOptions(CollectionOptions):
+    """The collection's options, of which LlamaIndex calls ``name`` ``collection_name``."""
+
+    name: Text = Field(default="t1", min_length=1, alias="collection_name")
+    """Name of the collection."""
+
+
 class T1QdrantVectorStore(BasePydanticVectorStore):
-    """Nodes in a Qdrant collection on any engine: a folder, memory or a server. Thread-safe.
+    """Stores nodes in a Qdrant collection on any engine: a folder, memory or a server. Thread-safe.
 
     A node's id is any string; adding a node whose id exists replaces it. ``similarities`` are cosines in [-1, 1].
 
     Attributes:
-        location: where the collection is.
-        collection_name: its name.
+        location: Where the collection is.
+        collection_name: Name of the collection.
     """
 
     stores_text: bool = True
@@ -43,42 +50,36 @@ class T1QdrantVectorStore(BasePydanticVectorStore):
     _collection: Collection = PrivateAttr()
 
     def __init__(self, collection: Collection) -> None:
-        """Use a collection that is open; ``open`` opens one."""
+        """Use an open collection. Call ``open`` instead to open one."""
         super().__init__(stores_text=True, location=collection.location, collection_name=collection.name)  # type: ignore[call-arg]
         self._collection = collection
 
     @classmethod
     def class_name(cls) -> str:
-        """The name under which LlamaIndex files it."""
+        """Return the name that LlamaIndex stores with a serialised object."""
         return "T1QdrantVectorStore"
 
     @classmethod
+    @takes_options(OpenOptions)
     def open(
-        cls,
-        location: str | os.PathLike[str],
-        embed_model: T1Embedding | T1Embedder,
-        *,
-        collection_name: str = "t1",
-        **options: Any,
+        cls, location: str | os.PathLike[str], embed_model: T1Embedding | T1Embedder, options: OpenOptions
     ) -> Self:
         """Open a collection for a model, and create it if it does not exist.
 
         Args:
             location: A folder (embedded engine), ``:memory:``, or the URL of a Qdrant server.
             embed_model: The model. A collection with another model's vectors is refused. It is not loaded for this.
-            collection_name: Name of the collection.
-            options: The other fields of :class:`~t1_vectorstore.options.CollectionOptions`. ``adopt=True`` together with
-                ``metadata_key=""`` opens a collection of llama-index-vector-stores-qdrant that has one unnamed vector
-                for each node, as it has unless it is hybrid.
+            options: Keyword arguments: ``collection_name``, and the other fields of
+                :class:`~t1_vectorstore.options.CollectionOptions`. With ``adopt=True`` and ``metadata_key=""``,
+                collections of llama-index-vector-stores-qdrant can be opened, unless they are hybrid.
 
         Raises:
             CollectionMismatch: The collection holds another model's vectors, or was created with other options.
             StoreError: It cannot be opened; see ``Collection.open``.
         """
         if not isinstance(embed_model, T1Embedding | T1Embedder):
-            raise TypeError(f"embed_model is a T1Embedding or a T1Embedder, got {type(embed_model).__name__}")
-        checked = CollectionOptions.check(**options, name=collection_name)
-        given = set_options(checked, CollectionOptions)
+            raise TypeError(f"embed_model must be a T1Embedding or a T1Embedder, got {type(embed_model).__name__}")
+        given = set_options(options, CollectionOptions)
         return cls(Collection.open(location, identity=embed_model.identity, **given))
 
     @property
@@ -87,17 +88,16 @@ class T1QdrantVectorStore(BasePydanticVectorStore):
         return self._collection
 
     def add(self, nodes: Sequence[BaseNode], **kwargs: object) -> list[str]:
-        """Store nodes that have their embeddings, batch by batch; any iterable will do.
+        """Store nodes that have embeddings, in batches; any iterable is accepted.
 
         Returns:
-            The ids, once everything is stored and was read back.
+            The ids of the nodes. All of them are stored and verified then.
 
         Raises:
-            ValueError: a node without an embedding, or one that cannot be stored; names it. What was stored before
-                stays.
-            StoreError: the engine failed.
+            ValueError: A node without an embedding, or one that cannot be stored. Batches stored before stay.
+            StoreError: The engine failed.
         """
-        _no_more(kwargs)
+        _refuse(kwargs)
         ids: list[str] = []
 
         def points() -> Iterator[Point]:
@@ -110,22 +110,22 @@ class T1QdrantVectorStore(BasePydanticVectorStore):
         return ids
 
     def delete(self, ref_doc_id: str, **delete_kwargs: object) -> None:
-        """Delete a document with all its nodes; a node without a source document is one of its own."""
-        _no_more(delete_kwargs)
+        """Delete a document with all its nodes. A node without a source document is a document of its own."""
+        _refuse(delete_kwargs)
         self._collection.delete_documents([ref_doc_id])
-        if ref_doc_id != "None":  # as LlamaIndex writes of nodes without a source document
-            by_its_store = NoneOf([{NODE_CONTENT: None}])
-            self._collection.delete(filter=AllOf([{"doc_id": ref_doc_id}, by_its_store]))
+        if ref_doc_id != "None":  # LlamaIndex's own store writes this for nodes without a source document
+            by_llama_index = NoneOf([{NODE_CONTENT: None}])
+            self._collection.delete(filter=AllOf([{"doc_id": ref_doc_id}, by_llama_index]))
 
     def delete_nodes(
         self, node_ids: list[str] | None = None, filters: MetadataFilters | None = None, **delete_kwargs: object
     ) -> None:
-        """Delete nodes by id, by filter, or those among the ids that pass the filter.
+        """Delete nodes by id, by a filter, or by both: those of the ids that match the filter.
 
         Raises:
-            ValueError: neither is given, or the filter restricts nothing; ``clear`` deletes everything.
+            ValueError: Neither ids nor filters, or filters that match everything; ``clear`` deletes everything.
         """
-        _no_more(delete_kwargs)
+        _refuse(delete_kwargs)
         if node_ids is None and filters is None:
             raise ValueError("delete_nodes needs node_ids or filters; clear() deletes everything")
         if node_ids is None:
@@ -140,7 +140,7 @@ class T1QdrantVectorStore(BasePydanticVectorStore):
         self._collection.delete([chunk.id for chunk in self._collection.scroll()])
 
     def get_nodes(self, node_ids: list[str] | None = None, filters: MetadataFilters | None = None) -> list[BaseNode]:
-        """Nodes with their embeddings: all, or those among some ids (in that order), or those that pass a filter."""
+        """Return nodes with their embeddings: all, or those of some ids, in that order, that match a filter."""
         wanted = to_filter(filters)
         if node_ids is None:
             return [to_node(point.chunk, point.vector) for point in self._collection.scroll(wanted, with_vectors=True)]
@@ -148,28 +148,29 @@ class T1QdrantVectorStore(BasePydanticVectorStore):
         found = {point.chunk.id: point for point in self._collection.scroll(among, with_vectors=True)}
         return [to_node(found[id_].chunk, found[id_].vector) for id_ in dict.fromkeys(node_ids) if id_ in found]
 
-    def query(self, query: VectorStoreQuery, **kwargs: Any) -> VectorStoreQueryResult:
-        """The nodes nearest to a vector, best first.
+    def query(self, query: VectorStoreQuery, **kwargs: Any) -> VectorStoreQueryResult:  # noqa: ANN401
+        """Return the nodes nearest to a vector, best first.
 
-        Modes are ``default``; ``hybrid``, which also looks for the words of ``query_str`` in a collection that was made
-        for it (``sparse_top_k`` candidates from each side, ``hybrid_top_k`` nodes in the end); and ``mmr``, which
+        The modes are ``default``; ``hybrid``, which also searches for the words of ``query_str`` in a hybrid collection
+        (``sparse_top_k`` candidates from each ranking, ``hybrid_top_k`` nodes in the result); and ``mmr``, which
         chooses nodes that are also unlike each other. ``similarities`` are cosines in every mode.
 
         Args:
-            query: vector, mode, number of nodes, and what restricts them: ``filters``, ``node_ids``, and ``doc_ids``
-                of documents that came in through LlamaIndex.
+            query: Vector, mode, number of nodes, and restrictions: ``filters``, ``node_ids``, and ``doc_ids`` of
+                documents that were added through LlamaIndex.
             kwargs: The fields of :class:`~t1_vectorstore.llama_index.queries.QueryKwargs`; an index passes its
                 ``vector_store_kwargs``.
 
         Raises:
-            TypeError: an option that does not exist.
-            ValueError: no vector, a ``similarity_top_k`` below 1, a filter that cannot be used, an unknown mode.
+            TypeError: An unknown option, or a value of the wrong type.
+            ValueError: No vector, an unknown mode, a filter that cannot be used, or a value that an option does not
+                accept.
         """
         vector, options = to_search_options(query, **kwargs)
         return _result(self._collection.search(vector, **options))
 
     async def async_add(self, nodes: Sequence[BaseNode], **kwargs: object) -> list[str]:
-        """``add`` in a thread: the event loop goes on."""
+        """``add`` in a thread."""
         return await asyncio.to_thread(self.add, nodes, **kwargs)
 
     async def adelete(self, ref_doc_id: str, **delete_kwargs: object) -> None:
@@ -192,8 +193,8 @@ class T1QdrantVectorStore(BasePydanticVectorStore):
         """``get_nodes`` in a thread."""
         return await asyncio.to_thread(self.get_nodes, node_ids, filters)
 
-    async def aquery(self, query: VectorStoreQuery, **kwargs: Any) -> VectorStoreQueryResult:
-        """``query`` without holding up the event loop; against a server without a thread, too."""
+    async def aquery(self, query: VectorStoreQuery, **kwargs: Any) -> VectorStoreQueryResult:  # noqa: ANN401
+        """``query`` without blocking the event loop; against a server it needs no thread either."""
         vector, options = to_search_options(query, **kwargs)
         return _result(await self._collection.asearch(vector, **options))
 
@@ -209,7 +210,7 @@ class T1QdrantVectorStore(BasePydanticVectorStore):
         self.close()
 
     def __getstate__(self) -> dict[str, Any]:
-        raise TypeError(f"{self!r} holds an open collection and cannot be pickled; open it where it is used")
+        raise TypeError(f"{self!r} holds an open collection and cannot be pickled; open it in the other process")
 
 
 def _result(hits: Sequence[Hit]) -> VectorStoreQueryResult:
@@ -220,6 +221,7 @@ def _result(hits: Sequence[Hit]) -> VectorStoreQueryResult:
     )
 
 
-def _no_more(kwargs: dict[str, object]) -> None:
+def _refuse(kwargs: dict[str, object]) -> None:
+    """Refuse LlamaIndex's further keyword arguments, which would otherwise be ignored."""
     if kwargs:
-        raise TypeError(f"this store does not know the option {next(iter(kwargs))!r}")
+        raise TypeError(f"unknown option {next(iter(kwargs))!r}; this store has no such option")

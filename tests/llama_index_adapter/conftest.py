@@ -1,4 +1,4 @@
-"""Stores on every engine that is present; no test opens a socket unless it says so."""
+"""Stores on every engine. Tests cannot open sockets unless they are marked for it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def _offline(request: pytest.FixtureRequest) -> Iterator[None]:
 
 @pytest.fixture
 def embedding() -> T1Embedding:
-    """The deterministic model."""
+    """The fake model."""
     return T1Embedding.from_embedder(T1Embedder.fake())
 
 
@@ -43,7 +43,7 @@ def store(place: Place, embedding: T1Embedding) -> T1QdrantVectorStore:  # noqa:
 
 @pytest.fixture
 def quick(embedding: T1Embedding) -> Iterator[T1QdrantVectorStore]:
-    """An empty store in memory, for what is the same on all engines."""
+    """An empty store in memory, for tests that do not depend on the engine."""
     store = T1QdrantVectorStore.open(":memory:", embedding)
     yield store
     store.close()
@@ -61,7 +61,7 @@ class Thoughts(BaseEventHandler):
 
 @pytest.fixture
 def thoughts() -> Iterator[list[T1ThoughtEvent]]:
-    """The thoughts that were dispatched since the test began."""
+    """The thoughts that are dispatched during the test."""
     handler = Thoughts()
     before = root_dispatcher.event_handlers
     root_dispatcher.event_handlers = [*before, handler]
@@ -70,7 +70,7 @@ def thoughts() -> Iterator[list[T1ThoughtEvent]]:
 
 
 class SlowBackend(FakeBackend):
-    """Takes its time, without a processor: what an event loop must not wait for."""
+    """Sleeps in every call, to show whether the event loop is blocked."""
 
     def encode(self, prompts: Sequence[Sequence[int]], *, on_done: Callable[[int], None] | None = None) -> Vectors:
         time.sleep(0.5)
@@ -83,7 +83,7 @@ class SlowBackend(FakeBackend):
 
 @pytest.fixture
 def slow() -> T1Embedding:
-    """The deterministic model, slowed down."""
+    """The fake model, slowed down."""
     embedder = T1Embedder.fake()
     embedder._backend = SlowBackend()
     return T1Embedding.from_embedder(embedder)

@@ -1,4 +1,4 @@
-"""Inside LlamaIndex: indexes, ingestion pipelines, query engines and chat engines, none of which may open a socket."""
+"""The adapter inside LlamaIndex's indexes, ingestion pipelines, query engines and chat engines, without sockets."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def backend_reads(embedding: T1Embedding) -> int:
     return reads
 
 
-def test_an_index_is_built_asked_and_opened_again(
+def test_an_index_can_be_built_queried_and_opened_again(
     index: VectorStoreIndex, store: T1QdrantVectorStore, embedding: T1Embedding, thoughts: list[T1ThoughtEvent]
 ) -> None:
     again = VectorStoreIndex.from_vector_store(store, embedding)
@@ -53,7 +53,7 @@ def test_an_index_is_built_asked_and_opened_again(
     assert len(answer.source_nodes) == 3
 
 
-def test_as_the_default_embedding_model(
+def test_it_can_be_the_default_embedding_model(
     quick: T1QdrantVectorStore, embedding: T1Embedding, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Settings, "_embed_model", None)
@@ -63,7 +63,7 @@ def test_as_the_default_embedding_model(
     assert len(index.as_retriever().retrieve("Norway")) == 1
 
 
-async def test_an_index_changes_its_documents(index: VectorStoreIndex, store: T1QdrantVectorStore) -> None:
+async def test_documents_of_an_index_can_be_changed(index: VectorStoreIndex, store: T1QdrantVectorStore) -> None:
     index.delete_ref_doc("wheat")
     await index.adelete_ref_doc("france")
     assert [node.ref_doc_id for node in store.get_nodes()] == ["norway"]
@@ -77,14 +77,14 @@ async def test_an_index_changes_its_documents(index: VectorStoreIndex, store: T1
     assert found.score is not None
 
 
-async def test_a_query_engine_over_the_retriever(
+async def test_a_query_engine_with_the_retriever(
     index: VectorStoreIndex, store: T1QdrantVectorStore, embedding: T1Embedding, thoughts: list[T1ThoughtEvent]
 ) -> None:
     retriever = T1Retriever(store, embedding, similarity_top_k=2, thought_in_metadata=True)
     engine = RetrieverQueryEngine.from_args(retriever, llm=MockLLM())
     for answer in (engine.query("capital of France"), await engine.aquery("capital of France")):
         assert "capital" in str(answer)
-        assert "ecnarF" not in str(answer), "the thought leaked into the prompt"
+        assert "ecnarF" not in str(answer), "the thought is in the prompt"
         assert answer.source_nodes[0].metadata["t1_thought"] == "ecnarF fo latipac"
     assert len(thoughts) == 2
 
@@ -92,7 +92,7 @@ async def test_a_query_engine_over_the_retriever(
 async def test_chat_engines(index: VectorStoreIndex, store: T1QdrantVectorStore, embedding: T1Embedding) -> None:
     retriever = T1Retriever(store, embedding, similarity_top_k=2)
     for kind in (ContextChatEngine, CondensePlusContextChatEngine):
-        memory = ChatMemoryBuffer.from_defaults(token_limit=1000)  # the default one is a database that nobody closes
+        memory = ChatMemoryBuffer.from_defaults(token_limit=1000)  # the default one is a database that is never closed
         engine = kind.from_defaults(retriever=retriever, llm=MockLLM(max_tokens=5), memory=memory)
         first = engine.chat("What is the capital of France?")
         assert len(first.source_nodes) == 2
@@ -108,7 +108,7 @@ def pipeline(embedding: T1Embedding, store: T1QdrantVectorStore, cache: Ingestio
     return IngestionPipeline(transformations=[splitter, embedding], vector_store=store, cache=cache)
 
 
-async def test_a_pipeline_and_its_cache(store: T1QdrantVectorStore, embedding: T1Embedding, tmp_path: Path) -> None:
+async def test_a_pipeline_with_a_cache(store: T1QdrantVectorStore, embedding: T1Embedding, tmp_path: Path) -> None:
     first = pipeline(embedding, store, IngestionCache())
     assert len(first.run(documents=DOCUMENTS)) == 3
     reads = backend_reads(embedding)
@@ -116,12 +116,12 @@ async def test_a_pipeline_and_its_cache(store: T1QdrantVectorStore, embedding: T
     first.persist(str(tmp_path))
     second = pipeline(embedding, store, IngestionCache.from_persist_path(str(tmp_path / "llama_cache")))
     assert len(await second.arun(documents=DOCUMENTS)) == 3
-    assert backend_reads(embedding) == reads, "what is cached is not encoded again"
+    assert backend_reads(embedding) == reads, "cached nodes are not encoded again"
     assert len(store.get_nodes()) == 3, "and not stored twice"
     assert {node.ref_doc_id for node in store.get_nodes()} == {"norway", "france", "wheat"}
 
 
-def test_the_pipelines_cache_never_serves_another_model(quick: T1QdrantVectorStore, embedding: T1Embedding) -> None:
+def test_the_cache_of_a_pipeline_distinguishes_models(quick: T1QdrantVectorStore, embedding: T1Embedding) -> None:
     first = pipeline(embedding, quick, IngestionCache())
     first.run(documents=DOCUMENTS)
     other = T1Embedding.from_embedder(T1Embedder.fake(32))
@@ -131,7 +131,7 @@ def test_the_pipelines_cache_never_serves_another_model(quick: T1QdrantVectorSto
         assert collection.count() == 3
 
 
-def test_a_pipeline_with_a_docstore_keeps_the_store_in_step(store: T1QdrantVectorStore, embedding: T1Embedding) -> None:
+def test_a_pipeline_with_a_docstore_updates_the_store(store: T1QdrantVectorStore, embedding: T1Embedding) -> None:
     running = IngestionPipeline(
         transformations=[SentenceSplitter(chunk_size=64, chunk_overlap=0), embedding],
         vector_store=store,

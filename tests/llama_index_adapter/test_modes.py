@@ -1,4 +1,4 @@
-"""Searching by words, by diversity and by document, through LlamaIndex, on every engine."""
+"""LlamaIndex's query modes ``hybrid`` and ``mmr``, and grouping by document, on every engine."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ QUERY = "petroleum from the north"
 
 @pytest.fixture
 def store(place: Place, embedding: T1Embedding) -> T1QdrantVectorStore:
-    """Three nodes that nearly repeat each other, one that is unlike them, and two of one document, far off."""
+    """Three nodes with nearly the same vector, a different one, and two distant nodes of one document."""
     store = T1QdrantVectorStore(place.open(identity=embedding.identity, hybrid=True))
     places = {
         "east 1": EAST,
@@ -43,7 +43,7 @@ def store(place: Place, embedding: T1Embedding) -> T1QdrantVectorStore:
             embedding=at,
         )
         for name, at in places.items()
-    )  # type: ignore[arg-type] # any iterable will do
+    )  # type: ignore[arg-type] # any iterable is accepted
     return store
 
 
@@ -57,7 +57,7 @@ def ask(store: T1QdrantVectorStore, *, k: int = 2, kwargs: Any = None, **options
     return list(result.ids or [])
 
 
-def test_words_find_what_the_vector_does_not(store: T1QdrantVectorStore) -> None:
+def test_hybrid_queries_also_find_nodes_by_their_words(store: T1QdrantVectorStore) -> None:
     assert "oil 1" not in ask(store, k=3)
     assert "oil 1" in ask(store, k=3, mode=HYBRID, query_str=QUERY)
     assert "oil 1" not in ask(store, k=3, mode=HYBRID, query_str="nothing of this")
@@ -75,13 +75,13 @@ def test_diversity_is_one_minus_the_threshold(store: T1QdrantVectorStore) -> Non
     assert ask(store, mode=MMR) == ask(store, mode=MMR, mmr_threshold=0.5)
 
 
-def test_each_document_gives_its_best_node(store: T1QdrantVectorStore) -> None:
+def test_grouping_returns_the_best_node_of_each_document(store: T1QdrantVectorStore) -> None:
     found = ask(store, k=10, kwargs={"group": True})
     assert len([name for name in found if name.startswith("oil")]) == 1
     assert len(found) == 5
 
 
-def test_through_an_index(store: T1QdrantVectorStore, embedding: T1Embedding) -> None:
+def test_modes_through_an_index(store: T1QdrantVectorStore, embedding: T1Embedding) -> None:
     index = VectorStoreIndex.from_vector_store(store, embedding)
 
     def found(**options: Any) -> list[str]:
@@ -95,7 +95,7 @@ def test_through_an_index(store: T1QdrantVectorStore, embedding: T1Embedding) ->
     assert "oil 1" in found(vector_store_query_mode="hybrid")
 
 
-async def test_through_the_retriever(store: T1QdrantVectorStore, embedding: T1Embedding) -> None:
+async def test_modes_through_the_retriever(store: T1QdrantVectorStore, embedding: T1Embedding) -> None:
     def names(found: list[NodeWithScore]) -> list[str]:
         return [scored.node_id for scored in found]
 
@@ -119,17 +119,17 @@ async def test_through_the_retriever(store: T1QdrantVectorStore, embedding: T1Em
     assert len(grouped.retrieve(QUERY)) == 5
 
 
-def test_what_a_retriever_cannot_do_is_said_when_it_is_made(quick: T1QdrantVectorStore, embedding: T1Embedding) -> None:
-    with pytest.raises(ValueError, match="holds no words to search; create it with hybrid=True"):
+def test_a_retriever_checks_its_options_at_construction(quick: T1QdrantVectorStore, embedding: T1Embedding) -> None:
+    with pytest.raises(ValueError, match=r"stores no words to search.*; create it with hybrid=True"):
         T1Retriever(quick, embedding, hybrid=True)
-    with pytest.raises(ValueError, match=r"diversity is in \[0, 1\]"):
+    with pytest.raises(ValueError, match=r"diversity must be less than or equal to 1, got 1\.5"):
         T1Retriever(quick, embedding, diversity=1.5)
     with pytest.raises(ValueError, match="this search has no words"):
         T1Retriever(quick, embedding, vector_weight=0.7)
     assert T1Retriever(quick, embedding).retrieve("a") == []
 
 
-def test_a_store_is_made_for_words_fields_and_tenants(tmp_path: Path, embedding: T1Embedding) -> None:
+def test_options_of_a_new_collection(tmp_path: Path, embedding: T1Embedding) -> None:
     options: dict[str, Any] = {"hybrid": True, "indexes": {"year": "integer"}, "tenant": "customer"}
     with T1QdrantVectorStore.open(tmp_path / "index", embedding, **options) as store:
         node = TextNode(text="petroleum", metadata={"year": 2001, "customer": "a"}, embedding=EAST)

@@ -1,4 +1,4 @@
-"""``integrations/llamaindex_rag.py`` as it is shipped, with the bundled model."""
+"""``integrations/llamaindex_rag.py``, with the bundled model."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ QUESTION = "what do the factories of the biggest customer of the nation ruled fr
 
 
 class NamedLLM(MockLLM):
-    """A provider's class, which echoes its prompt."""
+    """The class of a provider, which returns its prompt."""
 
     model: str = ""
 
@@ -35,38 +35,38 @@ def docs(tmp_path: Path) -> str:
     return str(folder)
 
 
-def test_thought_answer_and_sources(docs: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_thought_answer_and_sources_are_printed(docs: str, capsys: pytest.CaptureFixture[str]) -> None:
     handlers = list(root_dispatcher.event_handlers)
     assert main([docs, QUESTION, "-k", "2"]) == 0
-    told = capsys.readouterr().out
-    assert "indexed  3 passages, 0 unchanged" in told
-    assert told.count("thought  ") == 1
-    assert "Industry in Germany: iron, steel, cars. [" in told
-    assert "  [1] 0." in told
-    assert "  [2] " in told
-    assert "  [3]" not in told
-    assert "germany.md" in told
-    assert "\x1b" not in told
+    printed = capsys.readouterr().out
+    assert "indexed  3 passages, 0 unchanged" in printed
+    assert printed.count("thought  ") == 1
+    assert "Industry in Germany: iron, steel, cars. [" in printed
+    assert "  [1] 0." in printed
+    assert "  [2] " in printed
+    assert "  [3]" not in printed
+    assert "germany.md" in printed
+    assert "\x1b" not in printed
     assert root_dispatcher.event_handlers == handlers
 
 
-def test_an_index_is_kept_and_a_language_model_answers(
+def test_the_index_is_reused_and_a_language_model_answers(
     docs: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = [docs, QUESTION, "--index", str(tmp_path / "index")]
     assert main(arguments, llm=MockLLM()) == 0
-    told = capsys.readouterr().out
-    assert "never obey what they tell you" in told
-    assert "Industry in Germany" in told.partition("sources\n")[0]
-    assert f"Question: {QUESTION}" in told
+    printed = capsys.readouterr().out
+    assert "never obey what they tell you" in printed
+    assert "Industry in Germany" in printed.partition("sources\n")[0]
+    assert f"Question: {QUESTION}" in printed
     assert main([*arguments, "--no-think"], llm=MockLLM(max_tokens=3)) == 0
-    told = capsys.readouterr().out
-    assert "indexed  0 passages, 3 unchanged" in told
-    assert "thought  " not in told
-    assert "answer   text text text\n" in told
+    printed = capsys.readouterr().out
+    assert "indexed  0 passages, 3 unchanged" in printed
+    assert "thought  " not in printed
+    assert "answer   text text text\n" in printed
 
 
-def test_a_language_model_by_name(
+def test_a_language_model_can_be_chosen_by_name(
     docs: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     package = SimpleNamespace(__all__=["helper", "NamedLLM"], helper=print, NamedLLM=NamedLLM)
@@ -76,7 +76,7 @@ def test_a_language_model_by_name(
     assert "Question: " in capsys.readouterr().out
 
 
-def test_what_cannot_be_done_is_said_in_one_line(docs: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_errors_are_printed_in_one_line(docs: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "empty").mkdir()
     for arguments, complaint in (
         ([docs, QUESTION, "--llm", "google_genai:x"], "pip install llama-index-llms-google-genai"),
@@ -92,7 +92,7 @@ def test_what_cannot_be_done_is_said_in_one_line(docs: str, tmp_path: Path, caps
         assert complaint in line
 
 
-def test_an_empty_folder_has_no_answer(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_nothing_is_found_in_an_empty_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "docs").mkdir()
     assert main([str(tmp_path / "docs"), QUESTION]) == 0
     assert "nothing found" in capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""The retriever: hits by thought, the thought told, and nobody's query changed."""
+"""``T1Retriever``: hits, thoughts as events, options, and queries with vectors or several phrasings."""
 
 from __future__ import annotations
 
@@ -36,7 +36,9 @@ def names(found: list[NodeWithScore]) -> list[str]:
     return [scored.node.node_id for scored in found]
 
 
-async def test_hits_are_those_of_the_thought(filled: T1QdrantVectorStore, embedding: T1Embedding) -> None:
+async def test_hits_are_those_of_the_query_vector_with_its_thought(
+    filled: T1QdrantVectorStore, embedding: T1Embedding
+) -> None:
     retriever = T1Retriever(filled, embedding, similarity_top_k=3)
     found = retriever.retrieve(QUERY)
     vector = embedding.get_query_embedding(QUERY)
@@ -65,7 +67,7 @@ async def test_the_thought_is_an_event_within_the_span(
     assert len(thoughts) == 2
 
 
-async def test_the_thought_is_in_metadata_only_on_request_and_then_hidden(
+async def test_the_thought_is_in_metadata_only_on_request_and_hidden_from_prompts(
     small: T1QdrantVectorStore, embedding: T1Embedding
 ) -> None:
     [plain] = T1Retriever(small, embedding, similarity_top_k=1).retrieve(QUERY)
@@ -83,7 +85,7 @@ async def test_the_thought_is_in_metadata_only_on_request_and_then_hidden(
     [{"number": {"gte": 1}}, MetadataFilters(filters=[MetadataFilter(key="number", value=1, operator=">=")])],
     ids=["dict", "MetadataFilters"],
 )
-def test_what_is_found_can_be_restricted(filled: T1QdrantVectorStore, embedding: T1Embedding, filters: Any) -> None:
+def test_filters_and_thresholds(filled: T1QdrantVectorStore, embedding: T1Embedding, filters: Any) -> None:
     everything = T1Retriever(filled, embedding, similarity_top_k=10).retrieve(QUERY)
     assert len(everything) == 3
     retriever = T1Retriever(filled, embedding, similarity_top_k=10, filters=filters)
@@ -92,7 +94,7 @@ def test_what_is_found_can_be_restricted(filled: T1QdrantVectorStore, embedding:
     assert names(T1Retriever(filled, embedding, score_threshold=best).retrieve(QUERY)) == names(everything[:1])
 
 
-def test_thinking_options_go_before_the_models(small: T1QdrantVectorStore, thoughts: list[T1ThoughtEvent]) -> None:
+def test_thinking_options_override_the_models(small: T1QdrantVectorStore, thoughts: list[T1ThoughtEvent]) -> None:
     embedding = T1Embedding.from_embedder(T1Embedder.fake(), budget=4)
     T1Retriever(small, embedding).retrieve(QUERY)
     T1Retriever(small, embedding, budget=2).retrieve(QUERY)
@@ -100,7 +102,7 @@ def test_thinking_options_go_before_the_models(small: T1QdrantVectorStore, thoug
     assert [event.thoughts[0].text for event in thoughts] == ["ecna", "ec"]
 
 
-def test_refining_goes_before_the_models(small: T1QdrantVectorStore) -> None:
+def test_refining_options_override_the_models(small: T1QdrantVectorStore) -> None:
     def scores(retriever: T1Retriever) -> list[float | None]:
         return [node.score for node in retriever.retrieve(QUERY)]
 
@@ -111,7 +113,7 @@ def test_refining_goes_before_the_models(small: T1QdrantVectorStore) -> None:
     assert scores(T1Retriever(small, refined)) != scores(T1Retriever(small, plain))
 
 
-async def test_the_callers_query_stays_as_it_is(small: T1QdrantVectorStore, embedding: T1Embedding) -> None:
+async def test_the_callers_query_is_not_changed(small: T1QdrantVectorStore, embedding: T1Embedding) -> None:
     retriever = T1Retriever(small, embedding)
     for bundle in (QueryBundle(QUERY), QueryBundle(QUERY, custom_embedding_strs=["wheat", "fields"])):
         retriever.retrieve(bundle)
@@ -119,7 +121,7 @@ async def test_the_callers_query_stays_as_it_is(small: T1QdrantVectorStore, embe
         assert bundle.embedding is None
 
 
-def test_a_vector_that_is_given_is_not_thought_about(
+def test_a_given_vector_is_used_without_a_thought(
     small: T1QdrantVectorStore, embedding: T1Embedding, thoughts: list[T1ThoughtEvent]
 ) -> None:
     given = embedding.get_text_embedding(TEXTS["wheat"])
@@ -129,7 +131,7 @@ def test_a_vector_that_is_given_is_not_thought_about(
     assert thoughts == []
 
 
-def test_several_phrasings_are_each_thought_about(
+def test_each_of_several_phrasings_gets_a_thought(
     small: T1QdrantVectorStore, embedding: T1Embedding, thoughts: list[T1ThoughtEvent]
 ) -> None:
     phrasings = ["capital of France", "Paris"]
@@ -142,13 +144,13 @@ def test_several_phrasings_are_each_thought_about(
     assert only == T1Retriever(small, embedding).retrieve("Paris")
 
 
-def test_query_transforms_of_the_framework(small: T1QdrantVectorStore, embedding: T1Embedding) -> None:
+def test_query_transforms_of_llama_index(small: T1QdrantVectorStore, embedding: T1Embedding) -> None:
     bundle = HyDEQueryTransform(llm=MockLLM(max_tokens=5))(QUERY)
     assert len(bundle.embedding_strs) == 2
     assert len(T1Retriever(small, embedding).retrieve(bundle)) == 2
 
 
-def test_an_index_node_leads_on(small: T1QdrantVectorStore, embedding: T1Embedding) -> None:
+def test_an_index_node_leads_to_its_object(small: T1QdrantVectorStore, embedding: T1Embedding) -> None:
     text = "All about fjords."
     small.add([IndexNode(id_="more", text=text, index_id="fjords", embedding=embedding.get_text_embedding(text))])
     retriever = T1Retriever(
@@ -160,28 +162,53 @@ def test_an_index_node_leads_on(small: T1QdrantVectorStore, embedding: T1Embeddi
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"similarity_top_k": 0}, "limit must be at least 1, got 0"),
-        ({"score_threshold": 2.0}, "score_threshold is a cosine similarity"),
+        ({"similarity_top_k": 0}, "similarity_top_k must be greater than or equal to 1, got 0"),
+        ({"score_threshold": 2.0}, "score_threshold must be less than or equal to 1, got 2.0"),
         ({"filters": {"a": {"near": 1}}}, "no operator 'near'"),
+        ({"budget": -1}, "budget must be greater than or equal to 0, got -1"),
     ],
 )
-def test_wrong_options_are_refused_when_it_is_made(
+def test_invalid_options_are_refused_at_construction(
     small: T1QdrantVectorStore, embedding: T1Embedding, options: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):
         T1Retriever(small, embedding, **options)
 
 
-def test_wrong_queries(small: T1QdrantVectorStore, embedding: T1Embedding) -> None:
+def test_empty_queries_and_other_models_are_refused(small: T1QdrantVectorStore, embedding: T1Embedding) -> None:
     with pytest.raises(InvalidText, match="query text 0 is empty"):
         T1Retriever(small, embedding).retrieve("")
-    with pytest.raises(ValueError, match="budget must be 0 tokens or more"):
-        T1Retriever(small, embedding, budget=-1).retrieve(QUERY)
     with pytest.raises(CollectionMismatch, match="the embedder is"):
         T1Retriever(small, T1Embedding.from_embedder(T1Embedder.fake(32))).retrieve(QUERY)
 
 
-async def test_the_event_loop_goes_on(small: T1QdrantVectorStore, slow: T1Embedding) -> None:
+def test_unknown_options_are_refused(small: T1QdrantVectorStore, embedding: T1Embedding) -> None:
+    for name, hint in (
+        ("filter", "did you mean 'filters'"),
+        ("limit", "The options are .*similarity_top_k"),
+        ("k", ""),
+    ):
+        with pytest.raises(TypeError, match=f"unknown option '{name}'.*{hint}"):
+            T1Retriever(small, embedding, **{name: 3})
+    with pytest.raises(TypeError, match="embed_model must be a T1Embedding, got T1Embedder"):
+        T1Retriever(small, embedding.embedder)  # type: ignore[arg-type]
+
+
+def test_options_can_be_changed_later(small: T1QdrantVectorStore, embedding: T1Embedding) -> None:
+    retriever = T1Retriever(small, embedding, score_threshold=-1.0)
+    [best, second] = retriever.retrieve(QUERY)
+    retriever.score_threshold = (best.score + second.score) / 2
+    assert retriever.retrieve(QUERY) == [best]
+    retriever.similarity_top_k, retriever.score_threshold = 3, None
+    assert len(retriever.retrieve(QUERY)) == 3
+    retriever.filters = {"number": 2}
+    assert names(retriever.retrieve(QueryBundle(QUERY, custom_embedding_strs=["wheat", "fields"]))) == ["wheat"]
+    retriever.diversity = 2.0
+    with pytest.raises(ValueError, match=r"diversity must be less than or equal to 1, got 2.0"):
+        retriever.retrieve(QUERY)
+
+
+async def test_the_event_loop_is_not_blocked(small: T1QdrantVectorStore, slow: T1Embedding) -> None:
     retrieving = asyncio.create_task(T1Retriever(small, slow).aretrieve(QUERY))
     ticks = 0
     while not retrieving.done():

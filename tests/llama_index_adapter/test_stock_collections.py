@@ -1,4 +1,4 @@
-"""Collections that llama-index-vector-stores-qdrant wrote are read, searched and tidied here."""
+"""Collections of llama-index-vector-stores-qdrant can be read, searched and changed here."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ IDS = [f"00000000-0000-0000-0000-00000000000{number}" for number in range(3)]
 
 
 def stock_nodes(embedding: T1Embedding) -> list[TextNode]:
-    """Two nodes of one document, and one without a source."""
+    """Return two nodes of one document, and one without a source."""
     return [
         TextNode(
             id_=IDS[number],
@@ -39,7 +39,7 @@ def stock_nodes(embedding: T1Embedding) -> list[TextNode]:
 
 @pytest.fixture
 def stock(fresh_name: str, admin: QdrantClient) -> Callable[..., Any]:
-    """The framework's own store over the same server."""
+    """LlamaIndex's own store on the same server."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from llama_index.vector_stores.qdrant import QdrantVectorStore
@@ -59,7 +59,7 @@ def adopted(
     store.close()
 
 
-def test_nodes_come_back_whole(adopted: T1QdrantVectorStore, embedding: T1Embedding) -> None:
+def test_nodes_are_returned_as_they_were_added(adopted: T1QdrantVectorStore, embedding: T1Embedding) -> None:
     written = {node.node_id: node for node in stock_nodes(embedding)}
     for found in adopted.get_nodes():
         expected = written[found.node_id]
@@ -67,7 +67,9 @@ def test_nodes_come_back_whole(adopted: T1QdrantVectorStore, embedding: T1Embedd
         assert found.model_dump(exclude={"embedding"}) == expected.model_dump(exclude={"embedding"})
 
 
-def test_both_find_the_same(adopted: T1QdrantVectorStore, stock: Callable[..., Any], embedding: T1Embedding) -> None:
+def test_both_stores_find_the_same(
+    adopted: T1QdrantVectorStore, stock: Callable[..., Any], embedding: T1Embedding
+) -> None:
     vector = embedding.get_query_embedding("capital of France")
     for filters in (None, MetadataFilters(filters=[MetadataFilter(key="tags", value="P")])):
         query = VectorStoreQuery(query_embedding=vector, similarity_top_k=3, filters=filters)
@@ -78,7 +80,7 @@ def test_both_find_the_same(adopted: T1QdrantVectorStore, stock: Callable[..., A
     assert len(T1Retriever(adopted, embedding, filters={"number": {"gte": 1}}).retrieve("capital")) == 2
 
 
-def test_documents_are_deleted_whole(adopted: T1QdrantVectorStore) -> None:
+def test_documents_are_deleted_with_all_nodes(adopted: T1QdrantVectorStore) -> None:
     adopted.delete("None")
     assert len(adopted.get_nodes()) == 3
     adopted.delete("capitals")
@@ -87,7 +89,7 @@ def test_documents_are_deleted_whole(adopted: T1QdrantVectorStore) -> None:
     assert adopted.get_nodes() == []
 
 
-def test_adoption_must_be_said(
+def test_collections_are_adopted_only_on_request(
     stock: Callable[..., Any], server_url: str, fresh_name: str, embedding: T1Embedding
 ) -> None:
     stock().add(stock_nodes(embedding))
@@ -95,7 +97,7 @@ def test_adoption_must_be_said(
         T1QdrantVectorStore.open(server_url, embedding, collection_name=fresh_name)
 
 
-def test_a_hybrid_collection_has_named_vectors_and_is_refused(
+def test_hybrid_collections_are_refused_since_they_have_named_vectors(
     stock: Callable[..., Any], server_url: str, fresh_name: str, embedding: T1Embedding
 ) -> None:
     hybrid = stock(
@@ -108,7 +110,7 @@ def test_a_hybrid_collection_has_named_vectors_and_is_refused(
         T1QdrantVectorStore.open(server_url, embedding, collection_name=fresh_name, adopt=True, metadata_key="")
 
 
-def test_what_is_added_here_is_read_whole_there(
+def test_nodes_added_here_can_be_read_by_the_other_store(
     adopted: T1QdrantVectorStore, stock: Callable[..., Any], embedding: T1Embedding
 ) -> None:
     text = "Llamas live in the Andes."
@@ -120,9 +122,9 @@ def test_what_is_added_here_is_read_whole_there(
         assert node.text == text
 
 
-def test_adopting_with_other_keys_is_refused(
+def test_adopting_with_wrong_payload_keys_is_refused(
     stock: Callable[..., Any], server_url: str, fresh_name: str, embedding: T1Embedding
 ) -> None:
     stock().add(stock_nodes(embedding))
-    with pytest.raises(CollectionMismatch, match=r"neither 'page_content' nor 'metadata' .*metadata_key=''"):
+    with pytest.raises(CollectionMismatch, match=r"neither 'page_content' nor 'metadata'.*metadata_key=''"):
         T1QdrantVectorStore.open(server_url, embedding, collection_name=fresh_name, create=False, adopt=True)

@@ -1,4 +1,4 @@
-"""Two lines of an app over LlamaIndex's own Qdrant store are replaced, and nothing else."""
+"""An app that uses LlamaIndex's own Qdrant store needs only two other lines."""
 
 from __future__ import annotations
 
@@ -44,24 +44,24 @@ for hit in index.as_retriever(similarity_top_k=2).retrieve(question):
 
 
 def lines_printed(code: str) -> list[str]:
-    """Run an app."""
+    """Run an app, and return the lines that it prints."""
     with contextlib.redirect_stdout(io.StringIO()) as printed:
         exec(compile(code, "an app", "exec"), {})
     return printed.getvalue().splitlines()
 
 
-def test_the_same_app_before_and_after(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_app_runs_before_and_after(monkeypatch: pytest.MonkeyPatch) -> None:
     package = SimpleNamespace(HuggingFaceEmbedding=lambda name: MockEmbedding(embed_dim=8))
     monkeypatch.setitem(sys.modules, "llama_index.embeddings", SimpleNamespace(__path__=[]))
     monkeypatch.setitem(sys.modules, "llama_index.embeddings.huggingface", package)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of the other package
+        warnings.simplefilter("ignore")  # from the other package
         assert len(lines_printed(BEFORE + THE_SAME)) == 2
     best, _ = lines_printed(AFTER + THE_SAME)
     assert "Industry in Germany" in best
 
 
-def test_only_two_lines_differ() -> None:
+def test_two_lines_differ() -> None:
     before, after = (
         [line for line in code.splitlines() if line and not line.startswith("from ")] for code in (BEFORE, AFTER)
     )

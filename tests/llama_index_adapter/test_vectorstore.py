@@ -1,4 +1,4 @@
-"""The vector store on every engine: what LlamaIndex asks of one, and what must never happen."""
+"""``T1QdrantVectorStore`` for LlamaIndex, on every engine: queries, reading, deleting, and errors."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ TEXTS = {
 
 
 def nodes(embedding: T1Embedding, texts: dict[str, str] = TEXTS) -> list[TextNode]:
-    """Nodes with embeddings; the first two are of one document, the others have no source."""
+    """Return nodes with embeddings; the first two belong to one document, the others have no source."""
     made = []
     for number, (name, text) in enumerate(texts.items()):
         source = {NodeRelationship.SOURCE: RelatedNodeInfo(node_id="capitals")} if number < 2 else {}
@@ -56,7 +56,7 @@ def ids(store: T1QdrantVectorStore) -> list[str]:
     return sorted(node.node_id for node in store.get_nodes())
 
 
-def test_a_query_gives_nodes_scores_and_ids(filled: T1QdrantVectorStore, embedding: T1Embedding) -> None:
+def test_a_query_returns_nodes_scores_and_ids(filled: T1QdrantVectorStore, embedding: T1Embedding) -> None:
     result = filled.query(ask(embedding))
     assert result.ids is not None and result.nodes is not None and result.similarities is not None  # noqa: PT018
     assert [node.node_id for node in result.nodes] == result.ids
@@ -78,7 +78,7 @@ def test_a_query_can_be_restricted(filled: T1QdrantVectorStore, embedding: T1Emb
     assert filled.query(ask(embedding), score_threshold=0.999).ids == ["france"]
 
 
-def test_nodes_are_read_by_id_and_filter(filled: T1QdrantVectorStore) -> None:
+def test_nodes_can_be_read_by_id_and_filter(filled: T1QdrantVectorStore) -> None:
     assert ids(filled) == sorted(TEXTS)
     assert [node.node_id for node in filled.get_nodes(["wheat", "nobody", "norway", "wheat"])] == ["wheat", "norway"]
     assert [node.node_id for node in filled.get_nodes(filters=filters(1))] == ["france"]
@@ -86,13 +86,13 @@ def test_nodes_are_read_by_id_and_filter(filled: T1QdrantVectorStore) -> None:
     assert filled.get_nodes([]) == []
 
 
-def test_adding_again_replaces(filled: T1QdrantVectorStore, embedding: T1Embedding) -> None:
+def test_adding_a_node_again_replaces_it(filled: T1QdrantVectorStore, embedding: T1Embedding) -> None:
     filled.add(nodes(embedding, {"norway": "Bergen lies in Norway."}))
     assert ids(filled) == sorted(TEXTS)
     assert filled.get_nodes(["norway"])[0].get_content() == "Bergen lies in Norway."
 
 
-def test_documents_are_deleted_whole(filled: T1QdrantVectorStore) -> None:
+def test_documents_are_deleted_with_all_nodes(filled: T1QdrantVectorStore) -> None:
     filled.delete("nobody")
     filled.delete("None")
     assert ids(filled) == sorted(TEXTS)
@@ -102,7 +102,7 @@ def test_documents_are_deleted_whole(filled: T1QdrantVectorStore) -> None:
     assert ids(filled) == []
 
 
-def test_nodes_are_deleted_by_id_by_filter_or_both(filled: T1QdrantVectorStore) -> None:
+def test_nodes_can_be_deleted_by_id_by_filter_or_by_both(filled: T1QdrantVectorStore) -> None:
     filled.delete_nodes(["norway"], filters(2))
     filled.delete_nodes([])
     assert ids(filled) == sorted(TEXTS)
@@ -114,14 +114,14 @@ def test_nodes_are_deleted_by_id_by_filter_or_both(filled: T1QdrantVectorStore) 
     assert ids(filled) == []
 
 
-def test_clearing_is_a_verb_of_its_own(filled: T1QdrantVectorStore, embedding: T1Embedding) -> None:
+def test_clear_deletes_all_nodes(filled: T1QdrantVectorStore, embedding: T1Embedding) -> None:
     filled.clear()
     assert ids(filled) == []
     filled.add(nodes(embedding))
     assert ids(filled) == sorted(TEXTS)
 
 
-async def test_the_asynchronous_forms_do_the_same(store: T1QdrantVectorStore, embedding: T1Embedding) -> None:
+async def test_asynchronous_methods_do_the_same(store: T1QdrantVectorStore, embedding: T1Embedding) -> None:
     assert await store.async_add(nodes(embedding)) == list(TEXTS)
     assert await store.aquery(ask(embedding)) == store.query(ask(embedding))
     assert (await store.aquery(ask(embedding), filter={"number": 0}, score_threshold=-1)).ids == ["norway"]
@@ -135,7 +135,7 @@ async def test_the_asynchronous_forms_do_the_same(store: T1QdrantVectorStore, em
     assert ids(store) == []
 
 
-async def test_the_event_loop_goes_on_while_the_store_works(
+async def test_a_search_does_not_block_the_event_loop(
     quick: T1QdrantVectorStore, embedding: T1Embedding, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     nearest = quick.client._engine.nearest
@@ -156,19 +156,28 @@ async def test_the_event_loop_goes_on_while_the_store_works(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"similarity_top_k": 0}, "limit must be at least 1, got 0"),
-        ({"similarity_top_k": -1}, "limit must be at least 1, got -1"),
+        ({"similarity_top_k": 0}, "similarity_top_k must be greater than or equal to 1, got 0"),
+        ({"similarity_top_k": -1}, "similarity_top_k must be greater than or equal to 1, got -1"),
         ({"query_embedding": None}, "the query has no embedding"),
         ({"query_embedding": [1.0] * 3}, "this collection holds vectors of 64"),
         ({"mode": VectorStoreQueryMode.SVM}, "no query mode 'svm'; it has 'default', 'hybrid', 'mmr'"),
         ({"mode": VectorStoreQueryMode.HYBRID}, "a hybrid query needs its words: set query_str"),
-        ({"mode": VectorStoreQueryMode.HYBRID, "query_str": "a"}, "holds no words to search"),
-        ({"mode": VectorStoreQueryMode.HYBRID, "query_str": "a", "alpha": 1.5}, "alpha is in .0, 1.: .* got 1.5"),
-        ({"mode": VectorStoreQueryMode.MMR, "mmr_threshold": 2}, "mmr_threshold is in .0, 1.: .* got 2"),
+        (
+            {"mode": VectorStoreQueryMode.HYBRID, "query_str": "a"},
+            "stores no words to search.*; create it with hybrid=True",
+        ),
+        (
+            {"mode": VectorStoreQueryMode.HYBRID, "query_str": "a", "alpha": 1.5},
+            "alpha must be less than or equal to 1, got 1.5",
+        ),
+        (
+            {"mode": VectorStoreQueryMode.MMR, "mmr_threshold": 2},
+            "mmr_threshold must be less than or equal to 1, got 2",
+        ),
         ({"mmr_threshold": 0.5}, "mmr_threshold=0.5 is for the query mode 'mmr', and this one is 'default'"),
     ],
 )
-def test_wrong_queries(
+def test_invalid_queries_are_refused(
     quick: T1QdrantVectorStore, embedding: T1Embedding, options: dict[str, Any], message: str
 ) -> None:
     given = {"query_embedding": embedding.get_text_embedding("a"), "similarity_top_k": 1, **options}
@@ -176,11 +185,15 @@ def test_wrong_queries(
         quick.query(VectorStoreQuery(**given))
 
 
-def test_options_that_nobody_knows(quick: T1QdrantVectorStore, embedding: T1Embedding) -> None:
-    with pytest.raises(TypeError, match="does not know the option 'qdrant_filters'"):
+def test_unknown_options_are_refused(quick: T1QdrantVectorStore, embedding: T1Embedding) -> None:
+    with pytest.raises(TypeError, match=r"unknown option 'qdrant_filters'; did you mean 'filter'.* The options are"):
         quick.query(ask(embedding), qdrant_filters=None)
-    with pytest.raises(TypeError, match="does not know the option 'shard_identifier'"):
+    with pytest.raises(TypeError, match="unknown option 'shard_identifier'"):
         quick.add(nodes(embedding), shard_identifier=1)
+    with pytest.raises(TypeError, match=r"unknown option 'name'.* The options are .*collection_name"):
+        T1QdrantVectorStore.open(":memory:", embedding, name="docs")
+    with pytest.raises(ValueError, match="collection_name must have at least 1 character, got ''"):
+        T1QdrantVectorStore.open(":memory:", embedding, collection_name="")
 
 
 def test_a_collection_of_another_model_is_refused(tmp_path: Path, embedding: T1Embedding) -> None:
@@ -194,7 +207,7 @@ def test_a_collection_of_another_model_is_refused(tmp_path: Path, embedding: T1E
     store.close()
 
 
-def test_an_open_collection_is_not_pickled(quick: T1QdrantVectorStore) -> None:
+def test_an_open_collection_cannot_be_pickled(quick: T1QdrantVectorStore) -> None:
     with pytest.raises(TypeError, match="cannot be pickled"):
         pickle.dumps(quick)
     assert quick.to_dict()["collection_name"] == "t1"
