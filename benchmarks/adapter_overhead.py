@@ -1,6 +1,7 @@
-"""What LangChain's and LlamaIndex's faces cost over ``T1VectorStore.search``: the same searches, by turns.
+"""Measure the overhead of the LangChain and LlamaIndex adapters over ``T1VectorStore.search``.
 
-The model is the fake one and does not think, so that little else is in the way; the collection is in a folder.
+The same searches are run with each of them, in turns, with the fake model, so that little else takes time. The
+collections are folders.
 
     python benchmarks/adapter_overhead.py [--documents 1000] [--rounds 2000]
 """
@@ -24,7 +25,7 @@ from t1_vectorstore.llama_index import T1QdrantVectorStore as LlamaIndexStore
 
 
 class Listener(BaseCallbackHandler):
-    """Hears every event, as a tracer would."""
+    """Receives every event, as a tracer would."""
 
 
 def main() -> None:
@@ -67,7 +68,7 @@ def main() -> None:
                 run(query)
                 seconds[name].append(time.perf_counter() - started)
     print(f"{options.documents} documents, {options.rounds} rounds, 10 hits, milliseconds\n")
-    print("| | p50 | p90 | p50 over the core |")
+    print("| | p50 | p90 | p50 over T1VectorStore.search |")
     print("|---|---|---|---|")
     base = float("nan")
     for name, spent in seconds.items():

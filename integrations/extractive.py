@@ -1,4 +1,4 @@
-"""An answer without a language model: the sentences of the sources that say most about the question."""
+"""Answers without a language model: the sentences of the sources that share most words with the question."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ def extract(question: str, thought: str, passages: Sequence[tuple[str, float]]) 
     """Quote the best sentences, each with the number of its source.
 
     Args:
-        question: what was asked.
-        thought: the reasoning about it; its words count as the question's.
-        passages: text and score of each source, best first.
+        question: The question.
+        thought: The thought about it, whose words are used like the question's.
+        passages: Text and score of each source, best first.
     """
     wanted = _words(f"{question} {thought}")
     quotes: list[tuple[float, str]] = []

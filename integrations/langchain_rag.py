@@ -3,8 +3,8 @@
     python -m integrations.langchain_rag docs "what do the factories of Norway's biggest customer make"
     python -m integrations.langchain_rag docs "..." --index ./index --chat-model openai:gpt-4o-mini
 
-It indexes the text and Markdown files of a folder, shows how T1 thinks about the question, and answers with numbered
-sources. Without ``--chat-model`` the answer is made of sentences found in the sources: no network, no key.
+It indexes the text and Markdown files of a folder, shows T1's thought about the question, and answers with numbered
+sources. Without ``--chat-model`` the answer consists of sentences from the sources, without a network or an API key.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.runnables import Runnable, RunnableLambda
 
-import t1_vectorstore.langchain  # noqa: F401 - first: it says which extra is missing
+import t1_vectorstore.langchain  # noqa: F401 - first, since it reports a missing extra
 from integrations.extractive import extract
 from t1_vectorstore.cli.console import one_line, visible
 from t1_vectorstore.embedding.prompts import check_texts
@@ -31,7 +31,7 @@ from t1_vectorstore.readers import read
 
 
 class Question(TypedDict):
-    """What an answer is made from."""
+    """A question with everything that its answer needs."""
 
     question: str
     thought: str
@@ -54,11 +54,11 @@ def main(argv: Sequence[str], *, chat_model: BaseChatModel | None = None) -> int
     """Run the application.
 
     Args:
-        argv: the command line, without the program's name.
-        chat_model: answers instead of the one that ``--chat-model`` names.
+        argv: The command line, without the program's name.
+        chat_model: Used instead of ``--chat-model``.
 
     Returns:
-        The exit status: 0, or 1 when something could not be done.
+        The exit status: 0, or 1 after an error.
     """
     options = _parser().parse_args(argv)
     try:
@@ -75,7 +75,7 @@ def main(argv: Sequence[str], *, chat_model: BaseChatModel | None = None) -> int
 
 
 def fill(store: T1QdrantVectorStore, folder: str) -> None:
-    """Index a folder. What is in the index already, unchanged, is not embedded again."""
+    """Index a folder. Documents that are already indexed unchanged are not embedded again."""
     report = store.t1.add(read(folder))
     print(f"indexed  {report.stored} passages, {report.unchanged} unchanged")
     for failure in report.failures:
@@ -83,7 +83,7 @@ def fill(store: T1QdrantVectorStore, folder: str) -> None:
 
 
 def ask(store: T1QdrantVectorStore, question: str, answerer: Runnable[Question, str], *, k: int, think: bool) -> None:
-    """Think, retrieve, answer, cite."""
+    """Retrieve sources, and print the thought, the answer and the sources."""
     watcher = ThoughtWatcher()
     retriever = store.as_retriever(k=k, think=None if think else False, annotate=True)
     sources = retriever.invoke(question, {"callbacks": [watcher]})
@@ -100,43 +100,43 @@ def ask(store: T1QdrantVectorStore, question: str, answerer: Runnable[Question, 
 
 
 class ThoughtWatcher(BaseCallbackHandler):
-    """Shows the thought as soon as there is one; the same event reaches ``astream_events`` and LangSmith."""
+    """Prints the thought as soon as it is generated; ``astream_events`` and LangSmith receive the same event."""
 
     thought = ""
 
     def on_custom_event(self, name: str, data: Any, **_: Any) -> None:  # noqa: ANN401 - LangChain's signature
-        """Each run of the retriever that thought sends one."""
+        """Receive the event of a retriever's run."""
         if name == THOUGHT_EVENT:
             self.thought = data["thoughts"][0]["text"]
             print(f"thought  {one_line(self.thought)}")
 
 
 def answering(model: BaseChatModel | None) -> Runnable[Question, str]:
-    """What makes an answer: a chat model with the prompt, or sentences of the sources."""
+    """Return what answers a question: a chat model with the prompt, or ``quote``."""
     if model is None:
         return RunnableLambda(quote)
     return RunnableLambda(_numbered) | PROMPT | model | StrOutputParser()
 
 
 def named_model(name: str) -> BaseChatModel:
-    """A chat model by LangChain's own naming, such as ``openai:gpt-4o-mini`` or ``ollama:qwen3``.
+    """Return a chat model by its name in LangChain, such as ``openai:gpt-4o-mini`` or ``ollama:qwen3``.
 
     Raises:
-        ImportError: LangChain's ``langchain`` package, or the one of the provider, is not installed.
+        ImportError: The package ``langchain``, or that of the provider, is not installed.
     """
     try:
         from langchain.chat_models import init_chat_model  # type: ignore[import-not-found,unused-ignore]
     except ModuleNotFoundError as error:
         provider = name.partition(":")[0]
         raise ImportError(
-            f"--chat-model {name} needs more of LangChain: pip install langchain langchain-{provider}"
+            f"--chat-model {name} needs further packages: pip install langchain langchain-{provider}"
         ) from error
     model: BaseChatModel = init_chat_model(name)
     return model
 
 
 def quote(question: Question) -> str:
-    """The sentences of the sources that say most about the question."""
+    """Answer with sentences of the sources."""
     passages = [(source.page_content, source.metadata["t1"]["score"]) for source in question["sources"]]
     return extract(question["question"], question["thought"], passages)
 
@@ -148,12 +148,20 @@ def _numbered(question: Question) -> dict[str, str]:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m integrations.langchain_rag", description="Ask a folder.")
-    parser.add_argument("folder", help="text, Markdown, JSON Lines or CSV; a folder or one file")
+    parser.add_argument("folder", help="folder or file with text, Markdown, JSON Lines or CSV")
     parser.add_argument("question")
-    parser.add_argument("--index", default=":memory:", help="folder or Qdrant URL that keeps the index (default: none)")
-    parser.add_argument("--model", default="t1-mini", help="T1 checkpoint: a name, a folder or a hub id (%(default)s)")
-    parser.add_argument("--chat-model", metavar="PROVIDER:NAME", help="writes the answer (default: none is needed)")
-    parser.add_argument("-k", type=int, default=4, choices=range(1, 101), metavar="K", help="sources (%(default)s)")
+    parser.add_argument(
+        "--index", default=":memory:", help="folder or Qdrant URL that keeps the index (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--model", default="t1-mini", help="T1 model: a name, a folder or a hub id (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--chat-model", metavar="PROVIDER:NAME", help="chat model that writes the answer (default: quote the sources)"
+    )
+    parser.add_argument(
+        "-k", type=int, default=4, choices=range(1, 101), metavar="K", help="number of sources (default: %(default)s)"
+    )
     parser.add_argument("--no-think", dest="think", action="store_false", help="retrieve without a thought")
     return parser
 

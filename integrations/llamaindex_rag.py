@@ -3,8 +3,8 @@
     python -m integrations.llamaindex_rag docs "what do the factories of Norway's biggest customer make"
     python -m integrations.llamaindex_rag docs "..." --index ./index --llm openai:gpt-4o-mini
 
-It indexes the text and Markdown files of a folder, shows how T1 thinks about the question, and answers with numbered
-sources. Without ``--llm`` the answer is made of sentences found in the sources: no network, no key.
+It indexes the text and Markdown files of a folder, shows T1's thought about the question, and answers with numbered
+sources. Without ``--llm`` the answer consists of sentences from the sources, without a network or an API key.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from llama_index.core.llms import LLM
 from llama_index.core.schema import NodeWithScore, TextNode
 from llama_index_instrumentation.event_handlers import BaseEventHandler
 
-import t1_vectorstore.llama_index  # noqa: F401 - first: it says which extra is missing
+import t1_vectorstore.llama_index  # noqa: F401 - first, since it reports a missing extra
 from integrations.extractive import extract
 from t1_vectorstore import T1VectorStore
 from t1_vectorstore.cli.console import one_line, visible
@@ -44,11 +44,11 @@ def main(argv: Sequence[str], *, llm: LLM | None = None) -> int:
     """Run the application.
 
     Args:
-        argv: the command line, without the program's name.
-        llm: answers instead of the one that ``--llm`` names.
+        argv: The command line, without the program's name.
+        llm: Used instead of ``--llm``.
 
     Returns:
-        The exit status: 0, or 1 when something could not be done.
+        The exit status: 0, or 1 after an error.
     """
     options = _parser().parse_args(argv)
     try:
@@ -68,7 +68,7 @@ def main(argv: Sequence[str], *, llm: LLM | None = None) -> int:
 
 
 def fill(store: T1QdrantVectorStore, embed_model: T1Embedding, folder: str) -> None:
-    """Index a folder. What is in the index already, unchanged, is not embedded again."""
+    """Index a folder. Documents that are already indexed unchanged are not embedded again."""
     report = T1VectorStore(embed_model.embedder, store.client).add(read(folder))
     print(f"indexed  {report.stored} passages, {report.unchanged} unchanged")
     for failure in report.failures:
@@ -76,7 +76,7 @@ def fill(store: T1QdrantVectorStore, embed_model: T1Embedding, folder: str) -> N
 
 
 def ask(retriever: T1Retriever, question: str, llm: LLM | None) -> None:
-    """Think, retrieve, answer, cite."""
+    """Retrieve sources, and print the thought, the answer and the sources."""
     with watching() as watcher:
         sources = retriever.retrieve(question)
     if not sources:
@@ -92,7 +92,7 @@ def ask(retriever: T1Retriever, question: str, llm: LLM | None) -> None:
 
 
 def answer(question: str, thought: str, sources: Sequence[NodeWithScore], llm: LLM | None) -> Iterable[str]:
-    """The answer, piece by piece: from a language model with the prompt, or quoted from the sources."""
+    """Return the answer in pieces: from a language model with the prompt, or quoted from the sources."""
     if llm is None:
         return [extract(question, thought, [(source.get_content(), source.get_score()) for source in sources])]
     numbered = [
@@ -105,12 +105,12 @@ def answer(question: str, thought: str, sources: Sequence[NodeWithScore], llm: L
 
 
 class ThoughtWatcher(BaseEventHandler):
-    """Shows the thought as soon as there is one; the same event reaches every tracer of LlamaIndex."""
+    """Prints the thought as soon as it is generated; every tracer of LlamaIndex receives the same event."""
 
     thought: str = ""
 
     def handle(self, event: Any, **_: Any) -> None:  # noqa: ANN401 - LlamaIndex's signature
-        """Each query that was thought about sends one."""
+        """Receive any event of LlamaIndex."""
         if isinstance(event, T1ThoughtEvent):
             self.thought = event.thoughts[0].text
             print(f"thought  {one_line(self.thought)}")
@@ -118,7 +118,7 @@ class ThoughtWatcher(BaseEventHandler):
 
 @contextmanager
 def watching() -> Iterator[ThoughtWatcher]:
-    """Listen to LlamaIndex's events for as long as a block lasts."""
+    """Receive LlamaIndex's events for the length of a ``with`` block."""
     watcher = ThoughtWatcher()
     others = root_dispatcher.event_handlers
     root_dispatcher.event_handlers = [*others, watcher]
@@ -129,21 +129,21 @@ def watching() -> Iterator[ThoughtWatcher]:
 
 
 def named_llm(name: str) -> LLM:
-    """A language model by its provider and its name there, such as ``openai:gpt-4o-mini`` or ``ollama:qwen3``.
+    """Return a language model by provider and name, such as ``openai:gpt-4o-mini`` or ``ollama:qwen3``.
 
     Raises:
         ImportError: LlamaIndex's package for the provider is not installed.
-        ValueError: the name has another form.
+        ValueError: The name is not of this form.
     """
     parts = re.fullmatch(r"(\w+):(.+)", name)
     if parts is None:
-        raise ValueError(f"--llm takes PROVIDER:NAME, such as openai:gpt-4o-mini, got {name!r}")
+        raise ValueError(f"--llm must be PROVIDER:NAME, such as openai:gpt-4o-mini, got {name!r}")
     provider, model = parts.groups()
     try:
         package = import_module(f"llama_index.llms.{provider}")
     except ModuleNotFoundError as error:
         pip_name = f"llama-index-llms-{provider.replace('_', '-')}"
-        raise ImportError(f"--llm {name} needs more of LlamaIndex: pip install {pip_name}") from error
+        raise ImportError(f"--llm {name} needs a further package: pip install {pip_name}") from error
     exported = [getattr(package, exported) for exported in package.__all__]
     kind = next(each for each in exported if isinstance(each, type) and issubclass(each, LLM))
     made: LLM = kind(**{"model" if "model" in kind.model_fields else "model_name": model})
@@ -152,12 +152,20 @@ def named_llm(name: str) -> LLM:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m integrations.llamaindex_rag", description="Ask a folder.")
-    parser.add_argument("folder", help="text, Markdown, JSON Lines or CSV; a folder or one file")
+    parser.add_argument("folder", help="folder or file with text, Markdown, JSON Lines or CSV")
     parser.add_argument("question")
-    parser.add_argument("--index", default=":memory:", help="folder or Qdrant URL that keeps the index (default: none)")
-    parser.add_argument("--model", default="t1-mini", help="T1 checkpoint: a name, a folder or a hub id (%(default)s)")
-    parser.add_argument("--llm", metavar="PROVIDER:NAME", help="writes the answer (default: none is needed)")
-    parser.add_argument("-k", type=int, default=4, choices=range(1, 101), metavar="K", help="sources (%(default)s)")
+    parser.add_argument(
+        "--index", default=":memory:", help="folder or Qdrant URL that keeps the index (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--model", default="t1-mini", help="T1 model: a name, a folder or a hub id (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--llm", metavar="PROVIDER:NAME", help="language model that writes the answer (default: quote the sources)"
+    )
+    parser.add_argument(
+        "-k", type=int, default=4, choices=range(1, 101), metavar="K", help="number of sources (default: %(default)s)"
+    )
     parser.add_argument("--no-think", dest="think", action="store_false", help="retrieve without a thought")
     return parser
 

@@ -80,7 +80,7 @@ def test_errors_are_printed_in_one_line(docs: str, tmp_path: Path, capsys: pytes
     (tmp_path / "empty").mkdir()
     for arguments, complaint in (
         ([docs, QUESTION, "--llm", "google_genai:x"], "pip install llama-index-llms-google-genai"),
-        ([docs, QUESTION, "--llm", "gpt-4o"], "--llm takes PROVIDER:NAME, such as openai:gpt-4o-mini, got 'gpt-4o'"),
+        ([docs, QUESTION, "--llm", "gpt-4o"], "--llm must be PROVIDER:NAME, such as openai:gpt-4o-mini, got 'gpt-4o'"),
         ([docs, " "], "is empty"),
         ([f"{docs}/nowhere", QUESTION], "no such file or folder"),
         ([docs, QUESTION, "--model", str(tmp_path / "empty")], "empty"),

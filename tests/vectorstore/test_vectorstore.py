@@ -1,4 +1,4 @@
-"""Embedder and collection together, on the embedded and the in-memory engine, with a real model and the fake."""
+"""``T1VectorStore`` on the embedded and the in-memory engine, with a real model and the fake one."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[T1VectorSt
         yield store
 
 
-def test_search_remembers_the_question_and_the_thought(store: T1VectorStore) -> None:
+def test_a_result_contains_query_hits_thoughts_and_timings(store: T1VectorStore) -> None:
     result = store.search("capital of France", limit=2)
     assert result.query == "capital of France"
     assert len(result.hits) == 2
@@ -51,35 +51,35 @@ def test_filters_thresholds_and_pages(store: T1VectorStore) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"limit": 0}, "limit must be at least 1"),
-        ({"offset": -1}, "offset must be at least 0"),
-        ({"score_threshold": 2.0}, "score_threshold is a cosine"),
+        ({"limit": 0}, "limit must be greater than or equal to 1, got 0"),
+        ({"offset": -1}, "offset must be greater than or equal to 0, got -1"),
+        ({"score_threshold": 2.0}, "score_threshold must be less than or equal to 1, got 2.0"),
         ({"filter": {"year": {"about": 2000}}}, "known operators are"),
     ],
 )
-def test_a_search_that_cannot_be_is_refused_before_thinking(
+def test_invalid_options_are_refused_before_the_model_runs(
     store: T1VectorStore, options: dict[str, object], message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store.embedder, "embed_query", lambda *_, **__: pytest.fail("thought for nothing"))
+    monkeypatch.setattr(store.embedder, "embed_query", lambda *_, **__: pytest.fail("the model ran"))
     with pytest.raises(ValueError, match=message):
         store.search("capital", **options)  # type: ignore[arg-type]
 
 
-def test_nothing_is_thought_for_a_collection_without_words(
+def test_the_model_does_not_run_for_a_collection_without_words(
     store: T1VectorStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store.embedder, "embed_query", lambda *_, **__: pytest.fail("thought for nothing"))
+    monkeypatch.setattr(store.embedder, "embed_query", lambda *_, **__: pytest.fail("the model ran"))
     with pytest.raises(ValueError, match="hybrid=True"):
         store.search("capital", hybrid=True)
 
 
-def test_words_find_what_the_vector_does_not(tmp_path: Path) -> None:
+def test_hybrid_searches_also_find_documents_by_their_words(tmp_path: Path) -> None:
     crowd = [Document(f"{n} is a number among others", id=f"n{n}") for n in range(100)]
     with T1VectorStore.open(tmp_path, T1Embedder.fake(), hybrid=True, indexes={"year": "integer"}) as store:
         store.add([*DOCUMENTS, *crowd, Document("A zebra, seen by ecnarF", id="odd")])
         again = store.add([*DOCUMENTS, *crowd])
         assert (again.unchanged, again.stored) == (103, 0)
-        query = "capital zebra"  # its thought is the query backwards
+        query = "capital zebra"  # the fake thought is the reversed query
         assert "odd" in [hit.id for hit in store.search(query, think=False, limit=3).hits]
         assert store.search(query, think=False, hybrid=False) != store.search(query, think=False)
         thought = [hit.id for hit in store.search("France", limit=2).hits]
@@ -92,7 +92,7 @@ def test_words_find_what_the_vector_does_not(tmp_path: Path) -> None:
         T1VectorStore.open(tmp_path, T1Embedder.fake(), hybrid=False)
 
 
-def test_everything_can_be_awaited(store: T1VectorStore) -> None:
+def test_asynchronous_methods_do_the_same(store: T1VectorStore) -> None:
     async def work() -> None:
         report = await store.aadd([Document("Bergen is rainy.", id="bergen")])
         assert report.stored == 1
@@ -100,7 +100,7 @@ def test_everything_can_be_awaited(store: T1VectorStore) -> None:
         expected = store.search("capital of France", limit=2, filter={"country": "France"}, diversity=0.2)
         assert (found.hits, found.thoughts) == (expected.hits, expected.thoughts)
         assert found.timings.embed > 0 < found.timings.search
-        with pytest.raises(ValueError, match="limit must be at least 1"):
+        with pytest.raises(ValueError, match="limit must be greater than or equal to 1, got 0"):
             await store.asearch("x", limit=0)
         assert await store.adelete(["bergen"]) == 1
         with pytest.raises(ValueError, match="ids or a filter"):
@@ -109,14 +109,16 @@ def test_everything_can_be_awaited(store: T1VectorStore) -> None:
     asyncio.run(work())
 
 
-async def test_an_option_that_there_is_not(store: T1VectorStore) -> None:
-    with pytest.raises(TypeError, match=r"no option 'limt'; it has .*limit, offset"):
+async def test_unknown_options_are_refused(store: T1VectorStore) -> None:
+    with pytest.raises(
+        TypeError, match=r"unknown option 'limt'; did you mean 'limit'\? The options are .*limit, offset"
+    ):
         await store.asearch("capital", limt=5)  # type: ignore[call-arg]
-    with pytest.raises(TypeError, match="no option 'limt'"):
+    with pytest.raises(TypeError, match="unknown option 'limt'"):
         await store.collection.asearch([1.0] * 64, limt=5)  # type: ignore[call-arg]
 
 
-def test_a_query_over_the_limit_is_the_callers_to_judge(store: T1VectorStore) -> None:
+def test_the_truncation_policy_can_be_set_for_a_query(store: T1VectorStore) -> None:
     with pytest.raises(TextTooLong):
         store.search("long " * 1000, truncation="raise")
     truncated = store.search("long " * 1000, truncation="allow", limit=1).truncated
@@ -124,12 +126,12 @@ def test_a_query_over_the_limit_is_the_callers_to_judge(store: T1VectorStore) ->
     assert truncated.dropped_tokens > 0
 
 
-def test_empty_query(store: T1VectorStore) -> None:
+def test_an_empty_query_is_refused(store: T1VectorStore) -> None:
     with pytest.raises(InvalidText, match="query text 0 is empty"):
         store.search("  ")
 
 
-def test_long_documents_are_found_and_deleted_whole(store: T1VectorStore) -> None:
+def test_long_documents_are_found_by_chunk_and_deleted_as_a_whole(store: T1VectorStore) -> None:
     text = "\n\n".join(f"Paragraph {i} about the fjords and the mountains of the north." for i in range(200))
     report = store.add([Document(text, id="long")])
     assert report.stored == report.chunks > 1
@@ -143,7 +145,7 @@ def test_long_documents_are_found_and_deleted_whole(store: T1VectorStore) -> Non
     assert store.count() == 0
 
 
-def test_never_deletes_everything_by_accident(store: T1VectorStore) -> None:
+def test_delete_without_a_restriction_is_refused(store: T1VectorStore) -> None:
     for arguments in [{}, {"filter": {}}, {"document_ids": ["norway"], "filter": {"year": 1}}]:
         with pytest.raises(ValueError, match="filter"):
             store.delete(**arguments)  # type: ignore[arg-type]
@@ -151,7 +153,7 @@ def test_never_deletes_everything_by_accident(store: T1VectorStore) -> None:
     assert store.count() == len(DOCUMENTS)
 
 
-def test_adding_again_encodes_nothing(store: T1VectorStore) -> None:
+def test_unchanged_documents_are_not_encoded_again(store: T1VectorStore) -> None:
     backend = store.embedder._backend
     before = backend.encoded  # type: ignore[attr-defined]
     report = store.add(DOCUMENTS)
@@ -159,13 +161,13 @@ def test_adding_again_encodes_nothing(store: T1VectorStore) -> None:
     assert backend.encoded == before  # type: ignore[attr-defined]
 
 
-def test_another_model_is_refused(tmp_path: Path) -> None:
+def test_the_collection_of_another_model_is_refused(tmp_path: Path) -> None:
     T1VectorStore.open(tmp_path / "index", T1Embedder.fake(64)).close()
     with pytest.raises(CollectionMismatch, match="fake"):
         T1VectorStore.open(tmp_path / "index", T1Embedder.fake(32))
 
 
-def test_a_real_model_finds_its_own_documents(tiny: Path, tmp_path: Path) -> None:
+def test_search_with_a_real_model(tiny: Path, tmp_path: Path) -> None:
     embedder = T1Embedder.load(tiny, dtype="float32")
     with T1VectorStore.open(tmp_path / "index", embedder) as store:
         store.add(DOCUMENTS)
@@ -189,6 +191,6 @@ def test_a_real_model_finds_its_own_documents(tiny: Path, tmp_path: Path) -> Non
         {"vector_weight": "most"},
     ],
 )
-def test_options_of_another_type(store: T1VectorStore, options: dict[str, object]) -> None:
-    with pytest.raises(TypeError, match=next(iter(options))):
+def test_options_of_another_type_are_refused(store: T1VectorStore, options: dict[str, object]) -> None:
+    with pytest.raises(TypeError, match=f"^{next(iter(options))} must be a valid"):
         store.search("capital", **options)  # type: ignore[arg-type]
