@@ -1,4 +1,4 @@
-"""Collections on every engine that is present."""
+"""Fixtures: collections on every engine, and servers."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from tests.collection.qdrant_container import no_container, running_container
 from tests.collection.qdrant_server import running_server
 from tests.collection.stub_server import Stub, stub_server
 
-CLOSED_PORT = 1  # nothing listens there, so gRPC is out of reach and REST has to do
+CLOSED_PORT = 1  # nothing listens there, so that REST is used instead of gRPC
 
 
 @dataclass
 class Place:
-    """Somewhere a collection can be, and the collections opened there."""
+    """A location for a collection, and the collections opened there."""
 
     engine: str
     location: str
@@ -44,7 +44,7 @@ class Place:
 
 @pytest.fixture
 def index(tmp_path: Path) -> Path:
-    """An embedded index of five points, closed."""
+    """A closed embedded index of five points."""
     path = tmp_path / "index"
     with Collection.open(path, identity=MODEL) as collection:
         collection.upsert(points(5))
@@ -53,7 +53,7 @@ def index(tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def server_url() -> Iterator[str]:
-    """A server given by the environment; else in a container, where an engine runs those; else the pinned binary."""
+    """The URL of a server: the environment's, or one in a container, or one that runs from the pinned binary."""
     if url := os.environ.get("T1_TEST_QDRANT_URL"):
         yield url
         return
@@ -68,7 +68,7 @@ def server_url() -> Iterator[str]:
 
 
 def absent(reason: str) -> NoReturn:
-    """Skip for want of a server, or fail where one is required."""
+    """Skip a test without a server, or fail if a server is required."""
     if os.environ.get("T1_REQUIRE_SERVER") == "1":
         pytest.fail(reason)
     pytest.skip(reason)
@@ -76,7 +76,7 @@ def absent(reason: str) -> NoReturn:
 
 @pytest.fixture(scope="session")
 def admin(server_url: str) -> Iterator[QdrantClient]:
-    """A plain client of the server."""
+    """A client of the server."""
     client = QdrantClient(url=server_url, check_compatibility=False)
     yield client
     client.close()
@@ -84,7 +84,7 @@ def admin(server_url: str) -> Iterator[QdrantClient]:
 
 @pytest.fixture
 def fresh_name(request: pytest.FixtureRequest, server_url: str, admin: QdrantClient) -> Iterator[str]:
-    """A name that no collection has; what is made under it is removed."""
+    """An unused collection name; a collection that is created with it is deleted."""
     name = f"t1-test-{uuid.uuid4().hex}"
     yield name
     admin.delete_collection(name)
@@ -99,7 +99,7 @@ def fresh_name(request: pytest.FixtureRequest, server_url: str, admin: QdrantCli
     ]
 )
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
-    """Somewhere for a new collection, on each engine."""
+    """A location for a new collection, on each engine."""
     made: Place
     if request.param == "embedded":
         made = Place("embedded", str(tmp_path / "index"))
@@ -116,7 +116,7 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
 
 @pytest.fixture(scope="session")
 def shared(server_url: str, admin: QdrantClient) -> Iterator[dict[str, Collection]]:
-    """One collection for each protocol of the server, as making them takes longer than most tests."""
+    """One collection for each protocol of the server; creating one takes longer than most tests."""
     names = {protocol: f"t1-test-{protocol}-{uuid.uuid4().hex}" for protocol in ("grpc", "rest")}
     ports = {"grpc": None, "rest": CLOSED_PORT}
     opened = {
@@ -142,18 +142,18 @@ def collection(request: pytest.FixtureRequest, place: Place) -> Collection:
 
 @pytest.fixture
 def stub() -> Iterator[Stub]:
-    """A server that answers as it is told."""
+    """A server with prepared answers."""
     with stub_server() as running:
         yield running
 
 
 @pytest.fixture
 def waits() -> list[float]:
-    """The waits that were asked for, none of which is waited for."""
+    """The requested waits, which take no time."""
     return []
 
 
 @pytest.fixture
 def retry(waits: list[float]) -> Retry:
-    """Patience that takes no time."""
+    """Retries without waits."""
     return Retry(budget=1000.0, attempts=5, sleep=waits.append)

@@ -1,4 +1,4 @@
-"""Points to store: deterministic, and with vectors that say which point they belong to."""
+"""Points to store: deterministic, each with a vector of its own."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ OTHER = ModelIdentity("other-model", "b" * 64, DIMENSION)
 
 
 def vector(seed: int, dimension: int = DIMENSION) -> Vector:
-    """A random direction."""
+    """A random vector, by its seed."""
     drawn: Vector = np.random.default_rng(seed).standard_normal(dimension).astype(np.float32)
     return drawn
 
@@ -27,7 +27,7 @@ def point(
     at: object = None,
     **chunk: Any,
 ) -> Point:
-    """A point; without a vector its id decides where it lies."""
+    """A point; by default its vector depends on its id."""
     text = f"text of {chunk_id[:20]}" if text is None else text
     given: Any = vector(sum(chunk_id.encode("utf-8", "replace"))) if at is None else at
     fields = {"document_id": chunk_id, "start": 0, "end": len(text), **chunk}

@@ -1,4 +1,4 @@
-"""Scripts in processes of their own, for what one process cannot show."""
+"""Scripts in processes of their own, for tests that need several."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def python(script: str, *arguments: object, user: str | None = None) -> subprocess.Popen[str]:
-    """Run a script in a process of its own; it has what the tests have."""
+    """Run a script in a process of its own, with the imports of the tests."""
     prelude = "import sys\nfrom t1_vectorstore.collection import Collection\nfrom tests.collection.points import *\n"
     return subprocess.Popen(
         [sys.executable, "-c", prelude + textwrap.dedent(script), *map(str, arguments)],

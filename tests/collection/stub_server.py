@@ -1,4 +1,4 @@
-"""A loopback server that answers as it is told, to see what a client does about it."""
+"""A loopback server with prepared answers, to test the reactions of a client."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ VERSION = {"title": "qdrant - vector search engine", "version": "1.16.3", "commi
 
 @dataclass
 class Stub:
-    """Answers in turn, and what was asked."""
+    """The prepared answers, in order, and the requests so far."""
 
     url: str
     answers: list[tuple[int, dict[str, str], bytes]] = field(default_factory=list)
@@ -27,16 +27,16 @@ class Stub:
     api_keys: list[str | None] = field(default_factory=list)
 
     def answer(self, status: int, body: Any = None, **headers: str) -> None:
-        """Queue an answer; the last one queued is repeated for ever."""
+        """Queue an answer; the last one is repeated."""
         content = body if isinstance(body, bytes) else json.dumps(body).encode()
         self.answers.append((status, {name.replace("_", "-"): value for name, value in headers.items()}, content))
 
     def result(self, result: Any) -> None:
-        """Queue an answer as Qdrant gives it when all is well."""
+        """Queue a result in Qdrant's form."""
         self.answer(200, {"result": result, "status": "ok", "time": 0.0})
 
     def error(self, status: int, words: str = "told to", **headers: str) -> None:
-        """Queue an answer as Qdrant gives it when it is not."""
+        """Queue an error in Qdrant's form."""
         self.answer(status, {"status": {"error": words}, "time": 0.0}, **headers)
 
 
@@ -52,7 +52,7 @@ def stub_server() -> Iterator[Stub]:
             stub.asked.append(f"{self.command} {self.path}")
             stub.api_keys.append(self.headers.get("api-key"))
             status, headers, content = stub.answers.pop(0) if len(stub.answers) > 1 else stub.answers[0]
-            if status == 0:  # hang up
+            if status == 0:  # close the connection without an answer
                 self.close_connection = True
                 self.connection.close()
                 return
@@ -69,7 +69,7 @@ def stub_server() -> Iterator[Stub]:
             pass
 
         def handle(self) -> None:
-            with suppress(OSError, ValueError):  # of the connections that were hung up
+            with suppress(OSError, ValueError):  # connections closed without an answer
                 super().handle()
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
@@ -85,7 +85,7 @@ def stub_server() -> Iterator[Stub]:
 
 
 def described(**changes: Any) -> dict[str, Any]:
-    """A collection as a server describes it."""
+    """Return a collection's description in Qdrant's form."""
     schema = {
         "format": 1,
         "name": "t1",
@@ -121,7 +121,7 @@ def described(**changes: Any) -> dict[str, Any]:
 
 
 def opened(stub: Stub, retry: Retry, **options: Any) -> Collection:
-    """A collection on the stub; what was asked so far is forgotten."""
+    """Open a collection on the stub, and clear the list of requests."""
     stub.result(described())
     collection = Collection.open(stub.url, **{"identity": MODEL, "retry": retry, "grpc_port": 1, **options})
     stub.answers.clear()

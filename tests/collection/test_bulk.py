@@ -1,4 +1,4 @@
-"""Bulk loads: what is put off is restored, by whoever ends and whatever happened before."""
+"""Bulk loads defer indexing, and it is always restored."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def threshold(admin: QdrantClient, name: str) -> int | None:
     return admin.get_collection(name).config.optimizer_config.indexing_threshold
 
 
-def test_every_engine_takes_a_bulk_load(place: Place) -> None:
+def test_every_engine_supports_bulk_loads(place: Place) -> None:
     collection = place.open()
     with collection.bulk(), collection.bulk():
         collection.upsert(points(300))
@@ -43,7 +43,7 @@ def test_every_engine_takes_a_bulk_load(place: Place) -> None:
 
 @pytest.mark.server
 @pytest.mark.parametrize("port", [None, CLOSED_PORT])
-def test_the_former_threshold_comes_back(
+def test_the_former_threshold_is_restored(
     server_url: str, fresh_name: str, admin: QdrantClient, port: int | None
 ) -> None:
     with Collection.open(server_url, name=fresh_name, identity=MODEL, grpc_port=port) as collection:
@@ -60,12 +60,14 @@ def test_the_former_threshold_comes_back(
         with pytest.raises(KeyError), collection.bulk():
             raise KeyError
         assert threshold(admin, fresh_name) == 777
-    with Collection.open(server_url, name=fresh_name, identity=MODEL) as collection:  # it is still one of ours
+    with Collection.open(server_url, name=fresh_name, identity=MODEL) as collection:  # its description is still valid
         assert collection.identity == MODEL
 
 
 @pytest.mark.server
-def test_loads_of_several_clients_do_not_lose_it(server_url: str, fresh_name: str, admin: QdrantClient) -> None:
+def test_overlapping_loads_of_several_clients_restore_the_threshold(
+    server_url: str, fresh_name: str, admin: QdrantClient
+) -> None:
     with (
         Collection.open(server_url, name=fresh_name, identity=MODEL) as one,
         Collection.open(server_url, name=fresh_name, identity=MODEL) as other,
@@ -80,7 +82,7 @@ def test_loads_of_several_clients_do_not_lose_it(server_url: str, fresh_name: st
 
 
 @pytest.mark.server
-def test_a_load_that_was_killed_is_repaired(server_url: str, fresh_name: str, admin: QdrantClient) -> None:
+def test_indexing_is_restored_after_a_killed_load(server_url: str, fresh_name: str, admin: QdrantClient) -> None:
     script = """
         import os, sys
         from t1_vectorstore.collection import Collection
@@ -107,7 +109,7 @@ def test_a_load_that_was_killed_is_repaired(server_url: str, fresh_name: str, ad
 
 
 @pytest.mark.server
-def test_indexing_that_someone_turned_off_stays_off(server_url: str, fresh_name: str, admin: QdrantClient) -> None:
+def test_indexing_that_a_user_turned_off_stays_off(server_url: str, fresh_name: str, admin: QdrantClient) -> None:
     with Collection.open(server_url, name=fresh_name, identity=MODEL) as collection:
         admin.update_collection(fresh_name, optimizers_config=models.OptimizersConfigDiff(indexing_threshold=0))
         with collection.bulk():
@@ -116,9 +118,7 @@ def test_indexing_that_someone_turned_off_stays_off(server_url: str, fresh_name:
 
 
 @pytest.mark.server
-def test_settling_waits_for_the_graph_and_tells_how_far_it_is(
-    server_url: str, fresh_name: str, admin: QdrantClient
-) -> None:
+def test_settle_waits_for_the_graph_and_reports_progress(server_url: str, fresh_name: str, admin: QdrantClient) -> None:
     seen: list[Indexing] = []
     with Collection.open(server_url, name=fresh_name, identity=MODEL) as collection:
         admin.update_collection(fresh_name, optimizers_config=models.OptimizersConfigDiff(indexing_threshold=10))
@@ -131,7 +131,7 @@ def test_settling_waits_for_the_graph_and_tells_how_far_it_is(
     assert admin.get_collection(fresh_name).indexed_vectors_count
 
 
-def test_a_server_that_cannot_remember_goes_on_indexing(stub: Stub, retry: Retry) -> None:
+def test_a_server_without_metadata_continues_indexing(stub: Stub, retry: Retry) -> None:
     with opened(stub, retry) as collection:
         description = described()
         description["config"]["optimizer_config"]["indexing_threshold"] = 10000
@@ -143,7 +143,7 @@ def test_a_server_that_cannot_remember_goes_on_indexing(stub: Stub, retry: Retry
         assert [asked.split()[0] for asked in stub.asked] == ["GET", "PATCH", "GET", "GET"]
 
 
-def test_a_failed_optimizer_is_quoted_and_a_slow_one_waited_for_so_long(stub: Stub, retry: Retry) -> None:
+def test_settle_reports_a_failed_optimizer_and_stops_at_the_timeout(stub: Stub, retry: Retry) -> None:
     with opened(stub, retry) as collection:
         stub.result({**described(), "status": "red", "optimizer_status": {"error": "no space left"}})
         with pytest.raises(StoreError, match="no space left"):
@@ -154,7 +154,7 @@ def test_a_failed_optimizer_is_quoted_and_a_slow_one_waited_for_so_long(stub: St
             collection.settle(timeout=0)
 
 
-def test_an_optimizer_that_waits_is_woken(stub: Stub, retry: Retry) -> None:
+def test_a_waiting_optimizer_is_woken(stub: Stub, retry: Retry) -> None:
     with opened(stub, retry) as collection:
         stub.result({**described(), "status": "grey"})
         stub.result({**described(), "status": "grey"})
@@ -164,7 +164,7 @@ def test_an_optimizer_that_waits_is_woken(stub: Stub, retry: Retry) -> None:
         assert [asked.split()[0] for asked in stub.asked] == ["GET", "GET", "PATCH", "GET"]
 
 
-def test_a_load_that_fails_with_the_server_shows_its_own_error(stub: Stub, retry: Retry) -> None:
+def test_the_error_of_a_load_is_raised_if_restoring_fails_too(stub: Stub, retry: Retry) -> None:
     with opened(stub, retry) as collection:
         stub.result(described())
         stub.error(503, "gone")

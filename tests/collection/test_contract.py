@@ -1,4 +1,4 @@
-"""What a collection does, the same on every engine."""
+"""The contract of a collection, on every engine."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_an_empty_collection_answers(collection: Collection) -> None:
     assert collection.upsert([]) == 0
 
 
-def test_what_was_stored_comes_back(collection: Collection) -> None:
+def test_a_stored_point_is_read_back_unchanged(collection: Collection) -> None:
     chunk = Chunk("d#1", "d", "the text", 10, 18, index=1, metadata=RICH)
     assert collection.upsert([Point(chunk, vector(1))]) == 1
     found = collection.get(["d#1"])["d#1"]
@@ -93,7 +93,7 @@ def _types(value: object) -> object:
     return type(value)
 
 
-def test_every_string_is_an_id_of_its_own(collection: Collection) -> None:
+def test_every_string_is_a_different_id(collection: Collection) -> None:
     assert collection.upsert(point(chunk_id, f"text {n}") for n, chunk_id in enumerate(STRANGE_IDS)) == len(STRANGE_IDS)
     assert collection.count() == len(STRANGE_IDS)
     found = collection.get(STRANGE_IDS)
@@ -124,7 +124,7 @@ def test_a_new_vector_replaces_the_old_one(collection: Collection) -> None:
 
 
 @pytest.mark.parametrize("count", [1, BATCH_POINTS, BATCH_POINTS + 1, 700])
-def test_generators_are_stored_whole(collection: Collection, count: int) -> None:
+def test_generators_are_stored_completely(collection: Collection, count: int) -> None:
     assert collection.upsert(points(count)) == count
     assert collection.count() == count
     assert sorted(chunk.metadata["number"] for chunk in collection.scroll()) == list(range(count))
@@ -153,7 +153,7 @@ def test_search_ranks_by_cosine(collection: Collection) -> None:
     assert [hit.id for hit in collection.search(list(map(float, query)), limit=5)] == [hit.id for hit in hits[:5]]
 
 
-def test_vectors_of_any_length_are_directions(collection: Collection) -> None:
+def test_the_length_of_a_vector_does_not_matter(collection: Collection) -> None:
     huge, small = np.full(DIMENSION, 3e38, dtype=np.float32), np.full(DIMENSION, 1e-44, dtype=np.float32)
     collection.upsert([point("huge", at=huge), point("small", at=small), point("double", at=np.full(DIMENSION, 1e300))])
     assert [hit.score for hit in collection.search(np.ones(DIMENSION))] == pytest.approx([1, 1, 1], abs=1e-6)
@@ -209,7 +209,7 @@ def test_delete_by_filter(collection: Collection) -> None:
     assert collection.delete(filter={"even": True, "number": {"lt": 580}}) == 0
 
 
-def test_scroll_has_no_cap_and_survives_deletes(collection: Collection) -> None:
+def test_scroll_returns_all_points_also_during_deletions(collection: Collection) -> None:
     collection.upsert(points(500))
     seen = []
     for chunk in collection.scroll({"number": {"gte": 400}}, batch=16):
@@ -219,7 +219,7 @@ def test_scroll_has_no_cap_and_survives_deletes(collection: Collection) -> None:
     assert collection.count() == 400
 
 
-def test_payload_names_are_configurable_and_remembered(place: Place) -> None:
+def test_payload_keys_can_be_chosen_and_are_stored(place: Place) -> None:
     with pytest.raises(ValueError, match="must differ"):
         place.open(content_key="t1")
     with pytest.raises(ValueError, match="letters, digits"):
@@ -245,7 +245,7 @@ def test_info(collection: Collection, place: Place) -> None:
     assert place.engine in repr(collection)
 
 
-def test_a_closed_collection_says_so(place: Place) -> None:
+def test_using_a_closed_collection_is_an_error(place: Place) -> None:
     with place.open() as collection:
         collection.upsert(points(3))
     collection.close()
@@ -254,9 +254,9 @@ def test_a_closed_collection_says_so(place: Place) -> None:
             call()
 
 
-def test_an_existing_collection_is_opened_as_it_is(place: Place) -> None:
+def test_an_existing_collection_is_opened_unchanged(place: Place) -> None:
     if place.engine == "memory":
-        pytest.skip("memory forgets")
+        pytest.skip("a collection in memory cannot be opened again")
     place.open().upsert(points(5))
     place.close()
     for options in ({}, {"identity": None}, {"create": False}):
@@ -274,9 +274,9 @@ def test_an_existing_collection_is_opened_as_it_is(place: Place) -> None:
         ModelIdentity("other-model", "a" * 64, DIMENSION + 1),
     ],
 )
-def test_another_model_is_refused_by_name(place: Place, other: ModelIdentity) -> None:
+def test_another_models_identity_is_refused(place: Place, other: ModelIdentity) -> None:
     if place.engine == "memory":
-        pytest.skip("memory forgets")
+        pytest.skip("a collection in memory cannot be opened again")
     place.open().upsert(points(5))
     place.close()
     for options in ({}, {"adopt": True}):
@@ -289,12 +289,12 @@ def test_another_model_is_refused_by_name(place: Place, other: ModelIdentity) ->
 
 def test_the_same_model_under_another_name_is_the_same_model(place: Place) -> None:
     if place.engine == "memory":
-        pytest.skip("memory forgets")
+        pytest.skip("a collection in memory cannot be opened again")
     place.open().close()
     assert place.open(identity=ModelIdentity("/a/copy", MODEL.fingerprint, DIMENSION)).identity == MODEL
 
 
-def test_threads_write_and_read_together(collection: Collection) -> None:
+def test_threads_can_write_and_read_at_the_same_time(collection: Collection) -> None:
     threads, rounds = 8, 3
     failures: list[BaseException] = []
 
@@ -305,7 +305,7 @@ def test_threads_write_and_read_together(collection: Collection) -> None:
                 collection.upsert(points(20, first))
                 collection.upsert([point("everyone's", "shared", {"turn": turn}, at=vector(7))])
                 assert len(collection.get([f"doc {n}" for n in range(first, first + 20)])) == 20
-                # While others write, a server's search was seen to miss, for a moment, what a read had just returned.
+                # During writes, a server's search may miss for a moment a point that a read has just returned.
                 until = time.monotonic() + 60
                 while (best := collection.search(vector(first), limit=3)[0].id) != f"doc {first}":
                     assert time.monotonic() < until, best
@@ -324,7 +324,7 @@ def test_threads_write_and_read_together(collection: Collection) -> None:
     assert len(found) == threads * rounds * 19 + 1
 
 
-def test_scores_stay_within_a_cosine(collection: Collection) -> None:
+def test_scores_are_at_most_1(collection: Collection) -> None:
     collection.upsert(point(str(n), at=vector(n) * 3) for n in range(50))
     for n in range(50):
         best = collection.search(vector(n), limit=1)[0]

@@ -1,4 +1,4 @@
-"""What a collection refuses, and what it finds out, the same on every engine."""
+"""Invalid input that a collection refuses, and lost writes that it detects, on every engine."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.collection.points import DIMENSION, point, points, vector
 @pytest.mark.parametrize(
     ("bad", "error"), [("", InvalidText), ("a\ud800", InvalidText), (7, TypeError), (None, TypeError)]
 )
-def test_what_is_no_id_is_refused(collection: Collection, bad: Any, error: type[Exception]) -> None:
+def test_invalid_ids_are_refused(collection: Collection, bad: Any, error: type[Exception]) -> None:
     for call in (
         lambda: collection.upsert([Point(Chunk(bad, "d", "t", 0, 1), vector(1))]),
         lambda: collection.get([bad]),
@@ -29,7 +29,7 @@ def test_what_is_no_id_is_refused(collection: Collection, bad: Any, error: type[
             call()
 
 
-def test_an_id_that_is_anothers_hash_is_refused(collection: Collection) -> None:
+def test_an_id_that_is_the_hash_of_another_id_is_refused(collection: Collection) -> None:
     from t1_vectorstore.engines.ids import point_id
 
     hashed = str(point_id("some id"))
@@ -43,11 +43,11 @@ def test_an_id_that_is_anothers_hash_is_refused(collection: Collection) -> None:
         collection.upsert([point("other id"), point(str(point_id("other id")))])
 
 
-def test_one_id_with_two_contents_in_one_call_is_refused(collection: Collection) -> None:
+def test_two_contents_of_one_id_in_one_call_are_refused(collection: Collection) -> None:
     with pytest.raises(ValueError, match="'a' occurs twice"):
         collection.upsert([point("b"), point("a", "one"), point("a", "two")])
     assert collection.count() == 0
-    # in different batches of one call, too
+    # also in different batches of one call
     with pytest.raises(ValueError, match=r"'doc 0' occurs twice.*\(256 points were stored before\)") as caught:
         collection.upsert([*points(BATCH_POINTS + 10), point("doc 0", "another")])
     assert caught.value.stored == BATCH_POINTS  # type: ignore[attr-defined]
@@ -69,7 +69,7 @@ def test_one_id_with_two_contents_in_one_call_is_refused(collection: Collection)
         (None, TypeError, "real numbers"),
     ],
 )
-def test_a_bad_vector_stores_nothing_of_its_batch(
+def test_an_invalid_vector_stores_nothing_of_its_batch(
     collection: Collection, bad: Any, error: type[Exception], words: str
 ) -> None:
     with pytest.raises(error, match=words) as caught:
@@ -81,7 +81,7 @@ def test_a_bad_vector_stores_nothing_of_its_batch(
         collection.search(bad)
 
 
-def test_a_bad_point_leaves_the_batches_before_it(collection: Collection) -> None:
+def test_batches_before_an_invalid_point_stay_stored(collection: Collection) -> None:
     def stream() -> Iterator[Point]:
         yield from points(BATCH_POINTS * 2 + 5)
         yield point("bad", at=np.full(DIMENSION, np.nan))
@@ -92,7 +92,7 @@ def test_a_bad_point_leaves_the_batches_before_it(collection: Collection) -> Non
     assert collection.count() == BATCH_POINTS * 2
 
 
-def test_what_the_iterable_raises_passes_as_it_is(collection: Collection) -> None:
+def test_exceptions_of_the_iterable_pass_unchanged(collection: Collection) -> None:
     def stream() -> Iterator[Point]:
         yield from points(BATCH_POINTS + 5)
         raise KeyError("of the reader")
@@ -131,7 +131,7 @@ def test_metadata_that_is_not_json_is_refused(
     assert collection.count() == 0
 
 
-def test_metadata_may_nest_but_not_without_end(collection: Collection) -> None:
+def test_the_nesting_of_metadata_is_limited(collection: Collection) -> None:
     def nested(depth: int) -> dict[str, Any]:
         return {"a": nested(depth - 1)} if depth else {"leaf": 1}
 
@@ -143,7 +143,7 @@ def test_metadata_may_nest_but_not_without_end(collection: Collection) -> None:
         collection.upsert([point("bottomless", metadata=nested(500))])
 
 
-def test_metadata_of_other_json_types_becomes_plain(collection: Collection) -> None:
+def test_metadata_is_converted_to_plain_json_types(collection: Collection) -> None:
     metadata = {"tuple": (1, 2), "double": np.float64(1.5), "mapping": {"a": True}}
     collection.upsert([point("a", metadata=metadata)])
     found = collection.get(["a"])["a"].metadata
@@ -171,7 +171,7 @@ def test_only_points_are_stored(collection: Collection) -> None:
 
 
 @pytest.mark.parametrize("bad", [0, -1, 1.5, "3", None, True])
-def test_numbers_that_are_none_are_refused(collection: Collection, bad: Any) -> None:
+def test_invalid_numbers_are_refused(collection: Collection, bad: Any) -> None:
     with pytest.raises((ValueError, TypeError), match="limit"):
         collection.search(vector(1), limit=bad)
     with pytest.raises((ValueError, TypeError), match="batch"):
@@ -185,7 +185,7 @@ def test_numbers_that_are_none_are_refused(collection: Collection, bad: Any) -> 
 @pytest.mark.parametrize(
     "arguments", [{}, {"filter": {}}, {"filter": {"a": {"not_in": []}}}, {"ids": ["a"], "filter": {"a": 1}}]
 )
-def test_nothing_deletes_everything_by_accident(collection: Collection, arguments: dict[str, Any]) -> None:
+def test_delete_refuses_to_delete_everything(collection: Collection, arguments: dict[str, Any]) -> None:
     from qdrant_client import models
 
     collection.upsert(points(3))
@@ -197,7 +197,7 @@ def test_nothing_deletes_everything_by_accident(collection: Collection, argument
     assert collection.count() == 3
 
 
-def test_a_write_that_vanishes_is_found_out(collection: Collection, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lost_write_is_detected(collection: Collection, monkeypatch: pytest.MonkeyPatch) -> None:
     engine = collection._engine
     write = engine.write
 
@@ -212,16 +212,16 @@ def test_a_write_that_vanishes_is_found_out(collection: Collection, monkeypatch:
     assert caught.value.stored == 0  # type: ignore[attr-defined]
 
 
-def test_a_replacement_that_vanishes_is_found_out(collection: Collection, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lost_replacement_is_detected(collection: Collection, monkeypatch: pytest.MonkeyPatch) -> None:
     collection.upsert([point("a", "old"), point("b", "same")])
     monkeypatch.setattr(collection._engine, "write", lambda rows: None)
-    assert collection.upsert([point("b", "same")]) == 1  # nothing to prove: it is there
+    assert collection.upsert([point("b", "same")]) == 1  # it is stored already
     with pytest.raises(WriteNotVerified) as caught:
         collection.upsert([point("a", "new"), point("b", "same")])
     assert caught.value.ids == ["a"]
 
 
-def test_a_write_lost_once_is_made_up_for(collection: Collection, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_write_that_is_lost_once_is_repeated(collection: Collection, monkeypatch: pytest.MonkeyPatch) -> None:
     engine = collection._engine
     write, calls = engine.write, []
 
@@ -235,7 +235,7 @@ def test_a_write_lost_once_is_made_up_for(collection: Collection, monkeypatch: p
     assert collection.count() == 10
 
 
-def test_a_delete_that_does_nothing_is_found_out(collection: Collection, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lost_deletion_is_detected(collection: Collection, monkeypatch: pytest.MonkeyPatch) -> None:
     collection.upsert(points(3))
     monkeypatch.setattr(collection._engine, "erase", lambda ids: None)
     with pytest.raises(WriteNotVerified, match="still in"):

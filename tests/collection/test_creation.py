@@ -1,4 +1,4 @@
-"""What is decided when a collection is made: words, indexes and the tenant. It remembers them, and holds to them."""
+"""The options that are fixed at the creation of a collection: words, indexes and the tenant."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ METADATA = {
 
 def reopened(place: Place, **options: Any) -> Collection:
     if place.engine == "memory":
-        pytest.skip("memory is not opened twice")
+        pytest.skip("a collection in memory cannot be opened again")
     place.close()
     return place.open(**options)
 
 
-def test_a_collection_remembers_what_it_was_made_with(place: Place) -> None:
+def test_a_collection_stores_its_creation_options(place: Place) -> None:
     place.open(hybrid=True, indexes=INDEXES, tenant="customer").upsert(points(3))
     again = reopened(place)
     assert again.hybrid
@@ -62,7 +62,7 @@ def test_a_collection_remembers_what_it_was_made_with(place: Place) -> None:
         ({}, {"tenant": "customer"}, "tenant=None and is opened with 'customer'"),
     ],
 )
-def test_opened_with_other_options_names_both(
+def test_a_mismatch_of_options_names_both_values(
     place: Place, made: dict[str, Any], asked: dict[str, Any], words: str
 ) -> None:
     place.open(**made)
@@ -81,7 +81,7 @@ def test_opened_with_other_options_names_both(
         ({"tenant": "who", "indexes": {"who": "text"}}, ValueError, "'who' is indexed as keyword"),
     ],
 )
-def test_an_index_that_cannot_be_made_is_refused(
+def test_an_invalid_index_is_refused(
     tmp_path: Path, options: dict[str, Any], error: type[Exception], words: str
 ) -> None:
     with pytest.raises(error, match=words):
@@ -90,7 +90,7 @@ def test_an_index_that_cannot_be_made_is_refused(
 
 
 @pytest.mark.parametrize("metadata_key", ["metadata", ""])
-def test_filters_find_what_is_indexed(place: Place, metadata_key: str) -> None:
+def test_filters_work_on_indexed_fields(place: Place, metadata_key: str) -> None:
     collection = place.open(indexes=INDEXES, tenant="customer", metadata_key=metadata_key)
     collection.upsert([point("a", metadata=METADATA), point("b", metadata={"number": 8, "customer": "c2"})])
     for filter in (
@@ -107,7 +107,7 @@ def test_filters_find_what_is_indexed(place: Place, metadata_key: str) -> None:
         assert collection.count(filter) == 1
 
 
-def test_the_embedded_engine_has_the_indexes(tmp_path: Path) -> None:
+def test_the_embedded_engine_creates_the_indexes(tmp_path: Path) -> None:
     index = tmp_path / "index"
     with Collection.open(index, identity=MODEL, indexes=INDEXES, tenant="customer", hybrid=True) as collection:
         collection.upsert([point("a", metadata=METADATA)])
@@ -124,7 +124,7 @@ def test_the_embedded_engine_has_the_indexes(tmp_path: Path) -> None:
 
 
 @pytest.mark.server
-def test_the_server_has_the_indexes_and_gets_those_that_are_missing(
+def test_the_server_creates_the_indexes_and_completes_missing_ones(
     server_url: str, admin: QdrantClient, fresh_name: str
 ) -> None:
     options: dict[str, Any] = {"name": fresh_name, "identity": MODEL}
@@ -139,13 +139,13 @@ def test_the_server_has_the_indexes_and_gets_those_that_are_missing(
     assert isinstance(params, models.KeywordIndexParams)
     assert params.is_tenant
     assert (made.config.params.sparse_vectors or {})["bm25"].modifier == models.Modifier.IDF
-    # its maker was interrupted
+    # as after an interrupted creation
     admin.delete_payload_index(fresh_name, "metadata.share", wait=True)
     Collection.open(server_url, **options).close()
     assert "metadata.share" in admin.get_collection(fresh_name).payload_schema
 
 
-def test_an_index_of_the_first_format_opens(tmp_path: Path) -> None:
+def test_an_index_of_the_first_format_can_be_opened(tmp_path: Path) -> None:
     index = tmp_path / "index"
     with Collection.open(index, identity=MODEL) as collection:
         collection.upsert(points(3))
@@ -160,6 +160,6 @@ def test_an_index_of_the_first_format_opens(tmp_path: Path) -> None:
         assert not collection.hybrid
 
 
-def test_a_version_that_knows_no_words_must_not_write_to_a_hybrid_index(tmp_path: Path) -> None:
+def test_a_hybrid_index_has_a_format_that_earlier_versions_refuse(tmp_path: Path) -> None:
     Collection.open(tmp_path / "index", identity=MODEL, hybrid=True).close()
     assert json.loads((tmp_path / "index" / "t1.json").read_text())["format"] == 2

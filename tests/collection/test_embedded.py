@@ -1,4 +1,4 @@
-"""An index in a folder: what is in it, and what is refused as no index."""
+"""An index in a folder: its files, and folders that are not an index."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def contents(path: Path) -> dict[str, bytes]:
     return {str(file.relative_to(path)): file.read_bytes() for file in sorted(path.rglob("*")) if file.is_file()}
 
 
-def test_the_description_is_for_people_too(index: Path) -> None:
+def test_the_description_is_readable(index: Path) -> None:
     description = json.loads((index / "t1.json").read_text())
     assert description["model"] == "test-model"
     assert description["fingerprint"] == MODEL.fingerprint
@@ -28,7 +28,7 @@ def test_the_description_is_for_people_too(index: Path) -> None:
     assert sorted(entry.name for entry in index.iterdir()) == ["lock", "shard", "t1.json"]
 
 
-def test_another_name_or_model_changes_nothing(index: Path) -> None:
+def test_a_mismatch_changes_no_files(index: Path) -> None:
     before = contents(index)
     for options in ({"identity": OTHER}, {"identity": MODEL, "name": "other"}, {"name": "other"}):
         with pytest.raises(CollectionMismatch):
@@ -46,7 +46,7 @@ def test_a_folder_can_be_moved(index: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("options", [{}, {"identity": MODEL}, {"identity": MODEL, "create": False}])
-def test_a_folder_of_other_things_is_left_untouched(tmp_path: Path, options: dict[str, object]) -> None:
+def test_a_folder_with_other_files_is_left_unchanged(tmp_path: Path, options: dict[str, object]) -> None:
     (tmp_path / "thesis.txt").write_text("do not lose")
     (tmp_path / "shard").mkdir()
     with pytest.raises(CollectionNotFound, match="not an index"):
@@ -57,7 +57,7 @@ def test_a_folder_of_other_things_is_left_untouched(tmp_path: Path, options: dic
 
 
 @pytest.mark.parametrize("options", [{}, {"identity": MODEL, "create": False}])
-def test_what_does_not_exist_is_not_created_by_looking(tmp_path: Path, options: dict[str, object]) -> None:
+def test_opening_without_create_creates_no_folder(tmp_path: Path, options: dict[str, object]) -> None:
     for place in (tmp_path / "missing" / "index", tmp_path):
         with pytest.raises(CollectionNotFound, match="no index"):
             Collection.open(place, **options)  # type: ignore[arg-type]
@@ -67,7 +67,7 @@ def test_what_does_not_exist_is_not_created_by_looking(tmp_path: Path, options: 
 @pytest.mark.parametrize(
     "location", ["", "  ", "localhost:6333", "127.0.0.1:6333/", "grpc://host", "https://", "s3://b/c"]
 )
-def test_an_address_that_is_no_url_does_not_become_a_folder(location: str) -> None:
+def test_an_address_that_is_not_a_url_is_refused(location: str) -> None:
     with pytest.raises(ValueError, match="http"):
         Collection.open(location, identity=MODEL)
 
@@ -86,13 +86,13 @@ def test_a_later_format_asks_for_an_upgrade(index: Path) -> None:
         Collection.open(index)
 
 
-def test_a_lost_shard_is_not_replaced_by_an_empty_one(index: Path) -> None:
+def test_a_missing_shard_is_an_error(index: Path) -> None:
     shutil.rmtree(index / "shard")
     with pytest.raises(StoreError, match="lost its 'shard'"):
         Collection.open(index, identity=MODEL)
 
 
-def test_the_engines_bare_exceptions_are_translated(index: Path) -> None:
+def test_bare_exceptions_of_the_engine_are_converted(index: Path) -> None:
     from t1_vectorstore.engines.embedded.engine import _converted_errors
 
     def fail(words: str) -> None:
@@ -105,7 +105,7 @@ def test_the_engines_bare_exceptions_are_translated(index: Path) -> None:
         fail("Service runtime error: something else")
 
 
-def test_opening_and_searching_an_index_loads_no_client(index: Path) -> None:
+def test_an_embedded_index_imports_no_client_library(index: Path) -> None:
     said = output(
         python(
             """

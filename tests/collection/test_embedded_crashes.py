@@ -1,4 +1,4 @@
-"""An index folder whose process is killed, at any step."""
+"""An index folder whose process is killed at any step."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.collection.points import MODEL, OTHER, points, vector
 from tests.collection.processes import output, python
 
 
-def test_a_killed_writer_loses_nothing_that_was_stored(tmp_path: Path) -> None:
+def test_a_killed_writer_loses_no_stored_points(tmp_path: Path) -> None:
     index = tmp_path / "index"
     for turn in range(3):
         writer = python(
@@ -68,7 +68,7 @@ def test_a_creation_can_be_killed_at_any_step(tmp_path: Path, step: str) -> None
     assert sorted(entry.name for entry in index.iterdir()) == ["lock", "shard", "t1.json"]
 
 
-def test_an_unfinished_index_can_become_another_models(tmp_path: Path) -> None:
+def test_an_unfinished_index_can_be_created_for_another_model(tmp_path: Path) -> None:
     (tmp_path / "shard.new").mkdir()
     (tmp_path / "shard.new" / "half").write_text("written")
     (tmp_path / "t1.json.new").write_text("{")
@@ -76,7 +76,7 @@ def test_an_unfinished_index_can_become_another_models(tmp_path: Path) -> None:
         assert collection.identity == OTHER
 
 
-def test_the_log_is_flushed_now_and_then(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_write_ahead_log_is_flushed_regularly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from t1_vectorstore.engines.embedded import engine
 
     monkeypatch.setattr(engine, "_FLUSH_SECONDS", 0.0)

@@ -1,4 +1,4 @@
-"""An index folder on a disk that is full, read-only or somebody else's."""
+"""An index folder on a full disk, on a read-only one, or of another user."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.collection.points import MODEL, points
 from tests.collection.processes import output, python
 
 
-def test_a_folder_that_cannot_be_written_is_named(index: Path, tmp_path: Path) -> None:
+def test_a_folder_that_is_not_writable_is_named(index: Path, tmp_path: Path) -> None:
     with pytest.raises(StoreUnavailable, match="/proc/"):
         Collection.open("/proc/t1-index", identity=MODEL)
     if os.geteuid() != 0:
@@ -28,8 +28,8 @@ def test_a_folder_that_cannot_be_written_is_named(index: Path, tmp_path: Path) -
         index.chmod(0o700)
 
 
-@pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="only root can become somebody else")
-def test_somebody_elses_folder_is_named() -> None:
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="only root can become another user")
+def test_another_users_folder_is_named() -> None:
     path = Path("/tmp") / f"t1-index-{os.getpid()}"
     script = """
         from t1_vectorstore.engines.embedded.folder import IndexFolder
@@ -67,7 +67,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", disk], check=True)
 
 
-def test_a_full_disk_stops_the_writing_and_nothing_else(small_disk: Path) -> None:
+def test_a_full_disk_stops_only_writes(small_disk: Path) -> None:
     said = output(
         python(
             """
@@ -105,7 +105,7 @@ def test_a_full_disk_stops_the_writing_and_nothing_else(small_disk: Path) -> Non
     assert lines[0].split()[1] == lines[1].split()[1]
 
 
-def test_disk_space_is_asked_for_before_anything_is_written(index: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_disk_space_is_checked_before_a_write(index: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with Collection.open(index) as collection:
         monkeypatch.setattr(folders, "_SPACE_TO_WRITE", 2**62)
         with pytest.raises(StoreUnavailable, match="is full") as caught:

@@ -1,4 +1,4 @@
-"""Two who want the same index folder: one at a time, and nothing is lost."""
+"""An index folder can be open only once at a time."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.collection.points import MODEL, OTHER, points
 from tests.collection.processes import output, python
 
 
-def test_a_second_opening_is_refused_and_harmless(tmp_path: Path) -> None:
+def test_opening_a_folder_twice_is_refused(tmp_path: Path) -> None:
     index = tmp_path / "index"
     with Collection.open(index, identity=MODEL) as collection:
         collection.upsert(points(5))
@@ -46,7 +46,7 @@ def test_a_failed_opening_leaves_no_lock(index: Path) -> None:
         assert collection.count() == 5
 
 
-def test_the_lock_dies_with_its_holder(index: Path) -> None:
+def test_the_lock_is_released_when_its_process_dies(index: Path) -> None:
     holder = python("c = Collection.open(sys.argv[1]); print('open', flush=True); sys.stdin.read()", index)
     assert holder.stdout is not None
     assert holder.stdout.readline() == "open\n"
@@ -58,7 +58,7 @@ def test_the_lock_dies_with_its_holder(index: Path) -> None:
         assert collection.count() == 5
 
 
-def test_an_index_nobody_closed_is_closed_when_it_is_forgotten(index: Path) -> None:
+def test_an_index_that_was_not_closed_is_closed_by_garbage_collection(index: Path) -> None:
     collection = Collection.open(index)
     collection.upsert(points(5, 5))
     del collection
@@ -70,7 +70,7 @@ def test_an_index_nobody_closed_is_closed_when_it_is_forgotten(index: Path) -> N
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
-def test_a_forked_child_is_told_and_does_no_harm(tmp_path: Path) -> None:
+def test_use_after_a_fork_is_an_error(tmp_path: Path) -> None:
     said = output(
         python(
             """

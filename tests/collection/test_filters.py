@@ -1,4 +1,4 @@
-"""A filter means the same on every engine, and the same as in plain Python."""
+"""A filter finds the same on every engine, and the same as plain Python."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MISSING = object()
 
 
 def holds(stored: Any, wanted: Any) -> bool:
-    """Equality as the documentation of filters has it, in plain Python."""
+    """Equality as the documentation of filters defines it."""
     if wanted is None:
         return stored is MISSING or stored is None or stored == []
     elements = stored if isinstance(stored, list) else [stored]
@@ -110,7 +110,7 @@ def test_dates(collection: Collection) -> None:
     assert found({"lt": "2000-01-01"}) == [0]
 
 
-def test_nested_and_strange_keys(collection: Collection) -> None:
+def test_nested_and_unusual_keys(collection: Collection) -> None:
     metadata: Mapping[str, Any] = {
         "author": {"name": "Ada", "tags": ["x", "y"]},
         "parts": [{"kind": "a"}, {"kind": "b"}],
@@ -160,7 +160,7 @@ def test_nested_and_strange_keys(collection: Collection) -> None:
         ({"a[x]": 1}, "is not the path"),
     ],
 )
-def test_a_bad_filter_is_explained(filter: dict[str, Any], words: str) -> None:
+def test_the_error_about_an_invalid_filter_explains_it(filter: dict[str, Any], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         compile_filter(filter, "metadata")
 
@@ -227,7 +227,7 @@ def test_qdrants_own_filter_passes_unchanged(condition: Any) -> None:
         edge_filter(compiled)
 
 
-def test_qdrants_own_filter_finds_the_same_everywhere(filled: Collection) -> None:
+def test_qdrants_own_filter_finds_the_same_on_every_engine(filled: Collection) -> None:
     expected = {
         0: ["a", ["a", "b"], [0.5, "a"]],
         1: [True, [True]],
@@ -244,7 +244,7 @@ def test_qdrants_own_filter_finds_the_same_everywhere(filled: Collection) -> Non
     assert matching(filled, models.Filter()) == STORED
 
 
-def test_what_the_embedded_engine_lacks_is_said() -> None:
+def test_a_condition_that_the_embedded_engine_lacks_is_an_error() -> None:
     slice_ = models.Filter(must=[models.SliceCondition(slice=models.Slice(total=2, index=0))])
     compiled = compile_filter(slice_, "metadata")
     assert compiled is not None
@@ -252,7 +252,7 @@ def test_what_the_embedded_engine_lacks_is_said() -> None:
         edge_filter(compiled)
 
 
-def test_random_filters_agree_with_python(filled: Collection) -> None:
+def test_random_filters_find_the_same_as_python(filled: Collection) -> None:
     drawn = random.Random(7)
     for _ in range(40):
         wanted, unwanted = drawn.sample(WANTED, 3), drawn.choice(WANTED)
@@ -295,7 +295,7 @@ def test_combinations(collection: Collection, filter: Any, expected: list[int]) 
     assert collection.count(filter) == len(expected)
 
 
-def test_a_combination_that_restricts_nothing_deletes_nothing(collection: Collection) -> None:
+def test_delete_refuses_combinations_that_restrict_nothing(collection: Collection) -> None:
     collection.upsert([point("a")])
     for filter in (AllOf([]), AllOf([{}]), AnyOf([{}]), NoneOf([])):
         with pytest.raises(ValueError, match="would delete every point"):

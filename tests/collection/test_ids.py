@@ -39,11 +39,11 @@ def test_any_text_is_an_id(chunk_id: str) -> None:
 
 
 @given(st.sets(st.integers(min_value=0, max_value=2**66).map(str), min_size=2))
-def test_numbers_of_any_size_stay_apart(numbers: set[str]) -> None:
+def test_numbers_of_any_size_have_different_points(numbers: set[str]) -> None:
     assert len({point_id(number) for number in numbers}) == len(numbers)
 
 
 @pytest.mark.parametrize("bad", ["", "\ud800"])
-def test_what_is_no_text_is_no_id(bad: str) -> None:
+def test_a_text_that_is_empty_or_invalid_is_refused(bad: str) -> None:
     with pytest.raises(InvalidText):
         point_id(bad)

@@ -1,4 +1,4 @@
-"""Three hundred random searches of every kind: each engine gives the answers of the others.
+"""Three hundred random searches with all combinations of options: the engines give the same answers.
 
 What may differ, and is tested as such: texts that match the same words equally well. Each engine ranks such equals in
 an order of its own before it fuses, so their places, and those of texts next to them, may be exchanged.
@@ -25,7 +25,7 @@ INDEXES: dict[str, Any] = {"number": "integer", "colour": "keyword", "share": "f
 
 
 def corpus() -> Iterator[Point]:
-    """Texts of lengths that all differ, so that none match the same words equally well; some have no words."""
+    """All texts have different lengths, so that no two have the same BM25 score; some have no words."""
     draw = random.Random(1)
     for n in range(POINTS):
         length = 0 if n % 40 == 0 else 2 * n + 3
@@ -81,7 +81,7 @@ def answers(memory: Collection) -> list[list[Hit]]:
     return [memory.search(vector(seed), **options) for seed, options in searches()]
 
 
-def test_the_searches_are_worth_comparing(answers: list[list[Hit]]) -> None:
+def test_the_searches_cover_all_combinations_of_options(answers: list[list[Hit]]) -> None:
     assert sum(len(hits) > 0 for hits in answers) > SEARCHES * 0.7
     kinds = [tuple(sorted(options.keys() & {"text", "diversity", "group", "filter"})) for _, options in searches()]
     assert len(set(kinds)) == 16
@@ -95,14 +95,14 @@ def compare(collection: Collection, answers: list[list[Hit]]) -> None:
         assert [hit.score for hit in found] == pytest.approx([hit.score for hit in expected], abs=5e-4), options
 
 
-def test_the_embedded_engine_answers_as_memory_does(answers: list[list[Hit]], tmp_path: Path) -> None:
+def test_the_embedded_engine_answers_like_memory(answers: list[list[Hit]], tmp_path: Path) -> None:
     with Collection.open(tmp_path / "index", identity=MODEL, hybrid=True, indexes=INDEXES) as collection:
         compare(collection, answers)
 
 
 @pytest.mark.server
 @pytest.mark.parametrize("grpc_port", [None, CLOSED_PORT], ids=["grpc", "rest"])
-def test_a_server_answers_as_memory_does(
+def test_a_server_answers_like_memory(
     answers: list[list[Hit]], server_url: str, fresh_name: str, grpc_port: int | None
 ) -> None:
     options: dict[str, Any] = {"name": fresh_name, "identity": MODEL, "hybrid": True, "indexes": INDEXES}
@@ -110,7 +110,7 @@ def test_a_server_answers_as_memory_does(
         compare(collection, answers)
 
 
-def test_equally_good_texts_may_change_places_and_nothing_else(memory: Collection, tmp_path: Path) -> None:
+def test_only_texts_with_equal_word_matches_may_change_places(memory: Collection, tmp_path: Path) -> None:
     twins = [point(f"twin {n}", "twin", at=vector(20_000 + n)) for n in range(12)]
     with Collection.open(tmp_path / "index", identity=MODEL, hybrid=True) as embedded:
         found = []

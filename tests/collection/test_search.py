@@ -1,4 +1,4 @@
-"""What a search can do beside finding the nearest: words, diversity, one hit for each document. On every engine."""
+"""The options of a search, on every engine: words, diversity, and one hit for each document."""
 
 from __future__ import annotations
 
@@ -14,53 +14,55 @@ from t1_vectorstore.errors import InvalidText
 from t1_vectorstore.types import Hit
 from tests.collection.conftest import Place
 from tests.collection.points import DIMENSION, point, vector
-from tests.collection.stories import NUMBER, QUERY, bm25, cosine, fused, ids, nearest, stories
+from tests.collection.search_corpus import POINTS, QUERY, bm25, corpus, cosine, fused, ids, nearest
 
 
 @pytest.fixture
 def hybrid(place: Place) -> Collection:
     collection = place.open(hybrid=True)
-    collection.upsert(stories())
+    collection.upsert(corpus())
     return collection
 
 
 @pytest.fixture
 def filled(collection: Collection) -> Collection:
-    collection.upsert(stories())
+    collection.upsert(corpus())
     return collection
 
 
 @pytest.mark.parametrize("limit", [1, 3, 10])
-def test_a_fusion_looks_deeper_than_the_limit(hybrid: Collection, limit: int) -> None:
+def test_a_fusion_uses_more_candidates_than_the_limit(hybrid: Collection, limit: int) -> None:
     found = ids(hybrid.search(QUERY, text="river export", limit=limit))
     assert found == fused("river export", 50)[:limit]
-    assert (found == fused("river export", limit)[:limit]) == (limit < 10)  # a shallow one is wrong further down
+    assert (found == fused("river export", limit)[:limit]) == (
+        limit < 10
+    )  # with fewer candidates the later hits are wrong
     assert (
-        ids(hybrid.search(QUERY, text="river export", limit=limit, candidates=NUMBER))
-        == (fused("river export", NUMBER)[:limit])
+        ids(hybrid.search(QUERY, text="river export", limit=limit, candidates=POINTS))
+        == (fused("river export", POINTS)[:limit])
     )
 
 
 @pytest.mark.parametrize("share", [0.05, 0.3, 0.5, 0.8])
-def test_the_vector_may_count_for_more_or_less_than_the_words(hybrid: Collection, share: float) -> None:
+def test_vector_weight_shifts_a_fusion_towards_vector_or_words(hybrid: Collection, share: float) -> None:
     found = ids(hybrid.search(QUERY, text="river export", limit=20, vector_weight=share))
     assert found == fused("river export", 80, share)[:20]
     assert (found == ids(hybrid.search(QUERY, text="river export", limit=20))) == (share == 0.5)
 
 
-def test_one_side_may_count_for_everything(hybrid: Collection) -> None:
+def test_vector_weights_of_0_and_1_use_one_ranking_only(hybrid: Collection) -> None:
     def search(share: float, **options: Any) -> list[str]:
-        return ids(hybrid.search(QUERY, text="river export", limit=NUMBER, vector_weight=share, **options))
+        return ids(hybrid.search(QUERY, text="river export", limit=POINTS, vector_weight=share, **options))
 
     assert search(1) == nearest()
     assert search(0) == bm25("river export")
-    assert len(search(0)) < NUMBER  # the others match no word
+    assert len(search(0)) < POINTS  # the others match no word
     assert set(search(0, filter={"even": True})) == {chunk for chunk in search(0) if int(chunk.split()[1]) % 2 == 0}
     assert len(search(0, group=True)) == len({int(chunk.split()[1]) % 24 for chunk in bm25("river export")})
     assert len(search(0.9, group=True)) == 24
 
 
-def test_scores_are_cosines_and_thresholds_are_about_them_on_every_path(hybrid: Collection) -> None:
+def test_scores_and_thresholds_are_cosines_in_every_kind_of_search(hybrid: Collection) -> None:
     paths: list[dict[str, Any]] = [
         {},
         {"text": "river"},
@@ -72,12 +74,12 @@ def test_scores_are_cosines_and_thresholds_are_about_them_on_every_path(hybrid: 
         {"text": "river", "group": True, "diversity": 0.3},
     ]
     for options in paths:
-        everything = hybrid.search(QUERY, limit=NUMBER, candidates=NUMBER, **options)
+        everything = hybrid.search(QUERY, limit=POINTS, candidates=POINTS, **options)
         assert [hit.score for hit in everything] == pytest.approx([cosine(hit.id) for hit in everything], abs=2e-6)
         threshold = sorted(hit.score for hit in everything)[len(everything) // 2]
-        above = hybrid.search(QUERY, limit=NUMBER, candidates=NUMBER, score_threshold=threshold, **options)
+        above = hybrid.search(QUERY, limit=POINTS, candidates=POINTS, score_threshold=threshold, **options)
         assert above
-        if options.get("group"):  # of a document whose best is too far, another chunk may do
+        if options.get("group"):  # another chunk of a document may reach the threshold
             assert {hit.document_id for hit in above} >= {
                 hit.document_id for hit in everything if hit.score >= threshold
             }
@@ -86,26 +88,26 @@ def test_scores_are_cosines_and_thresholds_are_about_them_on_every_path(hybrid: 
         assert all(hit.score >= threshold for hit in above)
 
 
-def test_a_threshold_does_not_cost_hits_that_reach_it(hybrid: Collection) -> None:
+def test_a_threshold_loses_no_hits_that_reach_it(hybrid: Collection) -> None:
     good = [chunk for chunk in fused("river", 50) if cosine(chunk) >= 0.2]
     assert ids(hybrid.search(QUERY, text="river", limit=10, score_threshold=0.2)) == good[:10]
 
 
 @pytest.mark.parametrize("how", [{"fusion": "rrf"}, {"fusion": "dbsf"}, {"vector_weight": 0.7}], ids=str)
-def test_pages_of_a_fusion_are_one_list(hybrid: Collection, how: Any) -> None:
-    whole = hybrid.search(QUERY, text="climate", limit=30, candidates=NUMBER, **how)
+def test_pages_of_a_fusion_are_parts_of_one_list(hybrid: Collection, how: Any) -> None:
+    whole = hybrid.search(QUERY, text="climate", limit=30, candidates=POINTS, **how)
     for offset in (0, 7, 25):
-        page = hybrid.search(QUERY, text="climate", limit=5, offset=offset, candidates=NUMBER, **how)
+        page = hybrid.search(QUERY, text="climate", limit=5, offset=offset, candidates=POINTS, **how)
         assert page == whole[offset : offset + 5]
 
 
-def test_a_filter_holds_for_words_and_vectors(hybrid: Collection) -> None:
-    found = hybrid.search(QUERY, text="river", limit=NUMBER, filter={"even": True})
-    assert len(found) == NUMBER // 2
+def test_a_filter_restricts_hits_by_words_and_by_vector(hybrid: Collection) -> None:
+    found = hybrid.search(QUERY, text="river", limit=POINTS, filter={"even": True})
+    assert len(found) == POINTS // 2
     assert all(hit.metadata["even"] for hit in found)
 
 
-def test_a_text_without_words_changes_nothing(hybrid: Collection) -> None:
+def test_a_searched_text_without_words_changes_nothing(hybrid: Collection) -> None:
     hybrid.upsert([point("wordless", "of the", at=vector(9_001)), point("empty", "", at=vector(9_002))])
     for text in ("", "the of", "?!"):
         assert hybrid.search(QUERY, text=text, limit=20) == hybrid.search(QUERY, limit=20)
@@ -113,7 +115,7 @@ def test_a_text_without_words_changes_nothing(hybrid: Collection) -> None:
     assert hybrid.get(["wordless", "empty"])["wordless"].text == "of the"
 
 
-def test_words_follow_their_text(hybrid: Collection) -> None:
+def test_replacing_a_text_replaces_its_words(hybrid: Collection) -> None:
     hybrid.upsert([point("chunk 3", "zebra", at=vector(3))])
     assert "chunk 3" in ids(hybrid.search(-vector(3), text="Zebras!", limit=2))
     hybrid.upsert([point("chunk 3", "lion", at=vector(3))])
@@ -122,7 +124,7 @@ def test_words_follow_their_text(hybrid: Collection) -> None:
     assert "chunk 3" not in ids(hybrid.search(-vector(3), text="lion", limit=10))
 
 
-def test_without_diversity_it_is_relevance_and_with_all_of_it_difference(filled: Collection) -> None:
+def test_diversity_chooses_by_maximal_marginal_relevance(filled: Collection) -> None:
     plain = filled.search(QUERY, limit=10)
     assert filled.search(QUERY, limit=10, diversity=0) == plain
     for diversity in (0.3, 0.7, 1.0):
@@ -132,7 +134,7 @@ def test_without_diversity_it_is_relevance_and_with_all_of_it_difference(filled:
 
 
 def marginal(candidates: list[str], diversity: float, limit: int) -> list[str]:
-    """Maximal marginal relevance, by its formula."""
+    """Return a choice by the formula of maximal marginal relevance."""
     chosen = [max(candidates, key=cosine)]
     while len(chosen) < limit:
         left = [chunk for chunk in candidates if chunk not in chosen]
@@ -142,11 +144,11 @@ def marginal(candidates: list[str], diversity: float, limit: int) -> list[str]:
 
 
 def likeness(chunks: list[str]) -> float:
-    """The highest cosine between two of them."""
+    """Return the highest cosine between two of them."""
     return max(cosine(a, vector(int(b.split()[1]))) for a in chunks for b in chunks if a != b)
 
 
-def test_pages_of_a_choice_are_one_list(filled: Collection) -> None:
+def test_pages_of_a_diverse_search_are_parts_of_one_list(filled: Collection) -> None:
     whole = filled.search(QUERY, limit=20, diversity=0.5, candidates=50)
     assert filled.search(QUERY, limit=5, offset=5, diversity=0.5, candidates=50) == whole[5:10]
     assert filled.search(QUERY, limit=5, offset=18, diversity=0.5, candidates=50) == whole[18:] + filled.search(
@@ -154,7 +156,7 @@ def test_pages_of_a_choice_are_one_list(filled: Collection) -> None:
     )
 
 
-def test_of_each_document_only_its_best_chunk(filled: Collection) -> None:
+def test_group_returns_the_best_chunk_of_each_document(filled: Collection) -> None:
     best: dict[int, str] = {}
     for chunk in nearest():
         best.setdefault(int(chunk.split()[1]) % 24, chunk)
@@ -164,7 +166,7 @@ def test_of_each_document_only_its_best_chunk(filled: Collection) -> None:
     assert ids(filled.search(QUERY, group=True, limit=100, candidates=1)) == everyone
 
 
-def test_a_document_of_many_chunks_hides_no_other(collection: Collection) -> None:
+def test_a_document_with_many_chunks_does_not_hide_others(collection: Collection) -> None:
     near = vector(1)
     collection.upsert(
         point(f"book#{n}", at=near + vector(n) * 0.001, document_id="book", metadata={"long": True}) for n in range(300)
@@ -177,7 +179,7 @@ def test_a_document_of_many_chunks_hides_no_other(collection: Collection) -> Non
     assert [hit.document_id for hit in collection.search(near, group=True, limit=4, filter={"long": True})] == ["book"]
 
 
-def test_a_document_may_have_the_name_of_anothers_chunk(collection: Collection) -> None:
+def test_a_document_id_may_be_the_id_of_another_documents_chunk(collection: Collection) -> None:
     collection.upsert([point("a", at=vector(1), document_id="b"), point("b", at=vector(1), document_id="c")])
     collection.upsert([point("c", at=vector(1), document_id="a"), point("d", at=vector(1), document_id="a")])
     found = collection.search(vector(1), group=True, limit=10, candidates=1)
@@ -185,9 +187,7 @@ def test_a_document_may_have_the_name_of_anothers_chunk(collection: Collection) 
 
 
 @pytest.mark.server
-def test_points_of_other_packages_are_documents_of_their_own(
-    server_url: str, admin: QdrantClient, fresh_name: str
-) -> None:
+def test_each_point_of_another_package_is_a_document(server_url: str, admin: QdrantClient, fresh_name: str) -> None:
     params = models.VectorParams(size=DIMENSION, distance=models.Distance.COSINE)
     admin.create_collection(fresh_name, vectors_config=params)
     batch = models.Batch(ids=list(range(5)), vectors=[vector(n).tolist() for n in range(5)], payloads=[{}] * 5)
@@ -198,13 +198,13 @@ def test_points_of_other_packages_are_documents_of_their_own(
         assert not collection.hybrid
 
 
-def test_as_many_as_there_are(hybrid: Collection) -> None:
+def test_a_large_limit_returns_every_point(hybrid: Collection) -> None:
     for options in ({}, {"text": "river"}, {"group": True}, {"diversity": 0.5}):
-        expected = 24 if "group" in options else NUMBER
+        expected = 24 if "group" in options else POINTS
         assert len(hybrid.search(QUERY, limit=16_384, **options)) == expected  # type: ignore[arg-type]
 
 
-def test_everything_at_once(hybrid: Collection) -> None:
+def test_all_options_can_be_combined(hybrid: Collection) -> None:
     found = hybrid.search(
         QUERY, text="river", group=True, diversity=0.5, score_threshold=-0.5, filter={"even": True}, limit=6, offset=1
     )
@@ -223,11 +223,11 @@ def test_everything_at_once(hybrid: Collection) -> None:
     ],
     ids=["plain", "words", "weighed", "diverse", "grouped"],
 )
-def test_the_awaited_search_is_the_same(hybrid: Collection, options: dict[str, Any]) -> None:
+def test_asearch_returns_the_hits_of_search(hybrid: Collection, options: dict[str, Any]) -> None:
     async def many() -> list[list[Hit]]:
         return await asyncio.gather(*(hybrid.asearch(QUERY, **options) for _ in range(3)))
 
-    for _ in range(2):  # loops come and go
+    for _ in range(2):  # with a new event loop each time
         assert asyncio.run(many()) == [hybrid.search(QUERY, **options)] * 3
     with pytest.raises(ValueError, match="limit"):
         asyncio.run(hybrid.asearch(QUERY, **{**options, "limit": 0}))
@@ -255,7 +255,7 @@ def test_the_awaited_search_is_the_same(hybrid: Collection, options: dict[str, A
         ({"limit": 0, "group": True}, ValueError, "limit must be greater than or equal to 1, got 0"),
     ],
 )
-def test_a_search_that_cannot_be_is_refused(
+def test_invalid_search_options_are_refused(
     collection: Collection, options: dict[str, Any], error: type[Exception], words: str
 ) -> None:
     with pytest.raises(error, match=words):

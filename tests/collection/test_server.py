@@ -1,4 +1,4 @@
-"""What only a real server can show: other programs' collections, several processes, two protocols."""
+"""Tests that need a real server: other programs' collections, several processes, both protocols."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def protocol(collection: Collection) -> str:
     return "grpc" if engine._point_client._client._prefer_grpc else "rest"  # type: ignore[attr-defined]
 
 
-def test_nothing_is_created_by_looking(server_url: str, fresh_name: str, admin: QdrantClient) -> None:
+def test_opening_without_create_creates_no_collection(server_url: str, fresh_name: str, admin: QdrantClient) -> None:
     for options in ({}, {"identity": MODEL, "create": False}):
         with pytest.raises(CollectionNotFound, match=fresh_name):
             Collection.open(server_url, name=fresh_name, **options)  # type: ignore[arg-type]
@@ -46,14 +46,12 @@ def test_the_description_is_in_the_collections_metadata(server_url: str, fresh_n
     assert metadata["t1"]["model"] == MODEL.model
 
 
-def test_grpc_is_preferred_where_it_leads_to_the_same_collection(
-    server_url: str, fresh_name: str, admin: QdrantClient
-) -> None:
+def test_grpc_is_used_if_it_leads_to_the_same_collection(server_url: str, fresh_name: str, admin: QdrantClient) -> None:
     with Collection.open(server_url, name=fresh_name, identity=MODEL) as collection:
         assert protocol(collection) == "grpc"
     with Collection.open(server_url, name=fresh_name, identity=MODEL, grpc_port=CLOSED_PORT) as collection:
         assert protocol(collection) == "rest"
-    rest_port = int(server_url.rsplit(":", 1)[1])  # something listens there, and it does not speak gRPC
+    rest_port = int(server_url.rsplit(":", 1)[1])  # the server listens there, but without gRPC
     with Collection.open(server_url, name=fresh_name, identity=MODEL, grpc_port=rest_port, timeout=2) as collection:
         assert protocol(collection) == "rest"
     metadata: dict[str, Any] = {"t1": {"uid": "another server's"}}
@@ -62,7 +60,7 @@ def test_grpc_is_preferred_where_it_leads_to_the_same_collection(
         Collection.open(server_url, name=fresh_name, identity=MODEL)
 
 
-def test_a_collection_of_langchain_is_read(server_url: str, fresh_name: str, admin: QdrantClient) -> None:
+def test_a_collection_of_langchain_can_be_adopted(server_url: str, fresh_name: str, admin: QdrantClient) -> None:
     params = models.VectorParams(size=DIMENSION, distance=models.Distance.COSINE)
     admin.create_collection(fresh_name, vectors_config=params)
     payloads: list[dict[str, Any]] = [
@@ -96,7 +94,7 @@ def test_a_collection_of_langchain_is_read(server_url: str, fresh_name: str, adm
     assert admin.get_collection(fresh_name).config.metadata is None
 
 
-def test_an_alias_is_a_name(server_url: str, fresh_name: str, admin: QdrantClient) -> None:
+def test_a_collection_can_be_opened_by_an_alias(server_url: str, fresh_name: str, admin: QdrantClient) -> None:
     with Collection.open(server_url, name=fresh_name, identity=MODEL) as collection:
         collection.upsert(points(3))
     alias = f"{fresh_name}-alias"
@@ -107,7 +105,7 @@ def test_an_alias_is_a_name(server_url: str, fresh_name: str, admin: QdrantClien
         assert collection.name == alias
 
 
-def test_a_collection_that_vanishes_is_missed(server_url: str, fresh_name: str, admin: QdrantClient) -> None:
+def test_a_deleted_collection_is_reported(server_url: str, fresh_name: str, admin: QdrantClient) -> None:
     for port in (None, CLOSED_PORT):
         with Collection.open(server_url, name=fresh_name, identity=MODEL, grpc_port=port) as collection:
             admin.delete_collection(fresh_name)
@@ -115,7 +113,7 @@ def test_a_collection_that_vanishes_is_missed(server_url: str, fresh_name: str, 
                 collection.count()
 
 
-def test_processes_that_create_at_once_share_one_collection(
+def test_processes_that_create_a_collection_at_once_share_it(
     server_url: str, fresh_name: str, admin: QdrantClient
 ) -> None:
     script = """

@@ -1,4 +1,4 @@
-"""How points are kept: decided when a collection is made, remembered, and refused where it cannot be done."""
+"""Storage options: they are fixed at creation, stored, and refused by engines that do not have them."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from tests.collection.stub_server import VERSION, Stub, described
 KEPT = Storage(on_disk=True, payload_on_disk=False, quantization="int8", m=8, ef_construct=50)
 
 
-def test_a_collection_remembers_how_it_keeps_its_points(place: Place) -> None:
+def test_a_collection_stores_its_storage_options(place: Place) -> None:
     if place.engine == "memory":
-        pytest.skip("memory keeps them in one way")
+        pytest.skip("memory has no storage options")
     place.open(storage=KEPT, hybrid=True).upsert(points(300))
     place.close()
     again = place.open(storage=KEPT)
@@ -35,7 +35,7 @@ def test_a_collection_remembers_how_it_keeps_its_points(place: Place) -> None:
         place.open(storage=Storage())
 
 
-def test_what_an_engine_cannot_do_is_refused_before_anything_is_made(tmp_path: Path) -> None:
+def test_storage_options_that_an_engine_does_not_have_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"storage\.quantization"):
         Collection.open(":memory:", identity=MODEL, storage=Storage(quantization="int8"))
     with pytest.raises(ValueError, match=r"storage\.replicas.*cluster"):
@@ -78,7 +78,9 @@ def test_the_server_gets_the_storage_options(server_url: str, fresh_name: str, a
 
 @pytest.mark.server
 @pytest.mark.parametrize("storage", [Storage(replicas=2), Storage(shard_keys=["eu"])])
-def test_one_server_is_no_cluster(server_url: str, fresh_name: str, admin: QdrantClient, storage: Storage) -> None:
+def test_a_single_server_refuses_cluster_options(
+    server_url: str, fresh_name: str, admin: QdrantClient, storage: Storage
+) -> None:
     with pytest.raises(StoreError, match="single server"):
         Collection.open(server_url, name=fresh_name, identity=MODEL, storage=storage)
     assert not admin.collection_exists(fresh_name)
@@ -86,7 +88,7 @@ def test_one_server_is_no_cluster(server_url: str, fresh_name: str, admin: Qdran
 
 @pytest.mark.server
 @pytest.mark.parametrize(("quantization", "least"), [(None, 0.95), ("int8", 0.95), ("binary", 0.85)])
-def test_quantised_vectors_find_what_full_ones_do(
+def test_quantised_vectors_find_nearly_the_same_points(
     server_url: str, fresh_name: str, admin: QdrantClient, quantization: Any, least: float
 ) -> None:
     dimension, count = 128, 4000
@@ -106,7 +108,7 @@ def test_quantised_vectors_find_what_full_ones_do(
     assert np.mean([len(a & b) / 10 for a, b in zip(found, true, strict=True)]) >= least
 
 
-def test_an_older_server_is_not_asked_for_what_it_would_ignore(stub: Stub, retry: Retry) -> None:
+def test_queries_that_an_older_server_would_ignore_are_refused(stub: Stub, retry: Retry) -> None:
     metadata = dict(described()["config"]["metadata"])
     metadata["t1"] = {**metadata["t1"], "format": 2, "hybrid": True}
     stub.result(described(metadata=metadata))
@@ -123,7 +125,7 @@ def test_an_older_server_is_not_asked_for_what_it_would_ignore(stub: Stub, retry
 
 
 def clustered(count: int, dimension: int, first: int = 0) -> Vectors:
-    """Vectors of length 1 around twenty centres."""
+    """Return vectors of unit length around twenty centres."""
     centres = np.random.default_rng(1).standard_normal((20, dimension))
     random = np.random.default_rng(2 + first)
     drawn = centres[random.integers(0, 20, count)] + 0.7 * random.standard_normal((count, dimension))

@@ -1,4 +1,4 @@
-"""One try of a load in a process of its own, which may die of it at a given moment."""
+"""A load in a process of its own, which can be killed at a given moment."""
 
 from __future__ import annotations
 
@@ -22,81 +22,81 @@ from t1_vectorstore.types import Document
 from tests.faults.corpus import CHUNK
 
 DIMENSION = 16
-GAVE_UP = 75  # EX_TEMPFAIL: the store failed, and the load said so
+STORE_FAILED = 75  # EX_TEMPFAIL: the load ended with a StoreError
 CALLS = 30
-"""Any load of such a corpus calls the engine more often than this."""
+"""Every load of such a corpus makes more calls to the engine than this."""
 
 _VERBS = ("write", "erase", "read", "page", "defer_indexing", "restore_indexing", "close")
-_CONTEXT = multiprocessing.get_context("forkserver")  # processes that have everything imported, and no threads
+_CONTEXT = multiprocessing.get_context("forkserver")  # its processes have everything imported, and no threads
 _CONTEXT.set_forkserver_preload(["tests.faults.attempt"])
 
 
 @dataclass(frozen=True)
-class Death:
-    """When to die, as by kill -9.
+class Kill:
+    """When the process kills itself, as kill -9 would.
 
     Attributes:
-        call: of so many calls to the engine, at the beginning of the last.
-        delay: so many seconds later, wherever the process is then: in the engine's own code, too.
+        call: Number of the call to the engine at whose beginning the process dies.
+        delay: Seconds by which it dies later, also within the engine's own code.
     """
 
     call: int
     delay: float
 
 
-def draw_deaths(random: Random) -> list[Death]:
-    """One to three; the first ends any load, the others may come too late to end what is left of it."""
+def draw_kills(random: Random) -> list[Kill]:
+    """Draw one to three kills. The first one ends any load; the rest of the load may end before the others."""
     bounds = [CALLS, 2 * CALLS, 2 * CALLS][: random.randint(1, 3)]
-    return [Death(random.randint(1, bound), random.choice([0, random.uniform(0, 0.004)])) for bound in bounds]
+    return [Kill(random.randint(1, bound), random.choice([0, random.uniform(0, 0.004)])) for bound in bounds]
 
 
 @dataclass(frozen=True)
 class Attempt:
-    """What to load, and where to; ``options`` are those of ``Collection.open``."""
+    """What is loaded and where; ``options`` are those of ``Collection.open``."""
 
     location: str
     documents: Sequence[Document]
     options: dict[str, Any] = field(default_factory=dict)
 
     def open(self) -> Collection:
-        """The collection, made if need be."""
+        """Open the collection, and create it if it does not exist."""
         return Collection.open(self.location, identity=T1Embedder.fake(DIMENSION).identity, **self.options)
 
     def run(self) -> None:
-        """Bring the collection to exactly these documents, in this process.
+        """Load exactly these documents into the collection, in this process.
 
         Raises:
-            StoreError: the store failed.
+            StoreError: The store failed.
         """
         embedder, chunker = T1Embedder.fake(DIMENSION), Chunker(CHUNK)
         with self.open() as collection, collection.bulk():
             report = load(self.documents, embedder, collection, chunker=chunker, batch_chunks=16, prune=True)
         assert not report.failures, report.failures
 
-    def in_a_process(self, death: Death | None = None) -> bool:
-        """Whether a process of its own got through; if not, it died as told or gave up on the store."""
-        process = _CONTEXT.Process(target=_main, args=(self, death))
+    def in_a_process(self, kill: Kill | None = None) -> bool:
+        """Return whether a process of its own completed the load; if not, it was killed or the store failed."""
+        process = _CONTEXT.Process(target=_main, args=(self, kill))
         process.start()
         process.join(120)
         if process.exitcode is None:
             process.kill()
-            raise AssertionError(f"the load hangs: {self.location}, {death}")
-        assert process.exitcode in (0, GAVE_UP, -signal.SIGKILL, -signal.SIGALRM), process.exitcode
+            raise AssertionError(f"the load hangs: {self.location}, {kill}")
+        assert process.exitcode in (0, STORE_FAILED, -signal.SIGKILL, -signal.SIGALRM), process.exitcode
         return process.exitcode == 0
 
 
-def _main(attempt: Attempt, death: Death | None) -> None:
-    if death is not None:
-        _arrange(death)
+def _main(attempt: Attempt, kill: Kill | None) -> None:
+    if kill is not None:
+        _schedule_kill(kill)
     try:
         attempt.run()
     except StoreError as error:
         os.write(2, f"{type(error).__name__}: {error}\n".encode())
-        os._exit(GAVE_UP)
+        os._exit(STORE_FAILED)
 
 
-def _arrange(death: Death) -> None:
-    """Count the engines' calls, and let the alarm, whose default is to end the process at once, go off in time."""
+def _schedule_kill(kill: Kill) -> None:
+    """Count the calls to the engine, and kill the process in time, by a signal or by an alarm without a handler."""
     calls, lock = 0, threading.Lock()
 
     def counted(verb: Callable[..., Any]) -> Callable[..., Any]:
@@ -104,11 +104,11 @@ def _arrange(death: Death) -> None:
             nonlocal calls
             with lock:
                 calls += 1
-                reached = calls == death.call
-            if reached and death.delay == 0:
+                reached = calls == kill.call
+            if reached and kill.delay == 0:
                 os.kill(os.getpid(), signal.SIGKILL)
             elif reached:
-                signal.setitimer(signal.ITIMER_REAL, death.delay)
+                signal.setitimer(signal.ITIMER_REAL, kill.delay)
             return verb(*args, **kwargs)
 
         return call

@@ -1,4 +1,4 @@
-"""Servers: one that can be killed, and any other."""
+"""Fixtures: servers, among them one that can be killed."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from tests.collection.qdrant_server import LocalServer, running_server
 
 
 @pytest.fixture(scope="session")
-def mortal_server() -> Iterator[LocalServer]:
-    """A server of our own from the pinned binary: one that others use must not be killed."""
+def killable_server() -> Iterator[LocalServer]:
+    """A server for these tests only, from the pinned binary."""
     if (binary := cached()) is None:
         absent("no Qdrant server to kill: run python -m tests.collection.qdrant_binary")
     with running_server(binary) as server:

@@ -1,4 +1,4 @@
-"""Two versions of a corpus, drawn from a seed: what changes between them is what a load has to get right."""
+"""Two versions of a random corpus, with all the changes that a load has to handle."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from random import Random
 from t1_vectorstore.types import Document
 
 CHUNK = 100
-"""Characters in a chunk; long documents have up to eight of them."""
+"""Maximum number of characters in a chunk; long documents have up to eight chunks."""
 
 _WORDS = [
     "ash",
@@ -34,11 +34,11 @@ _WORDS = [
 
 @dataclass(frozen=True)
 class Corpus:
-    """A corpus and what became of it.
+    """Two versions of a corpus.
 
     Attributes:
-        before: what was loaded first.
-        after: the same with documents changed, grown, shrunk, annotated, added and left out.
+        before: The documents loaded first.
+        after: The same with documents changed, grown, shrunk, annotated, added and left out.
     """
 
     before: tuple[Document, ...]
@@ -46,7 +46,7 @@ class Corpus:
 
 
 def draw(seed: int, documents: int = 75) -> Corpus:
-    """The corpus of a seed."""
+    """Return the corpus of a seed."""
     random = Random(seed)
     before = [_document(random, number) for number in range(documents)]
     after = [later for document in before if (later := _later(random, document)) is not None]

@@ -1,7 +1,7 @@
-"""A proxy between a client and a server that breaks what passes through it, by a plan drawn from a seed.
+"""A proxy between a client and a server that injects faults, by a random plan.
 
-It listens on two neighbouring ports, as a server does. What comes for REST is understood request by request, so a
-request can be refused, or carried out and its answer lost; what comes for gRPC passes as bytes.
+It listens on two neighbouring ports, as a server does. REST is parsed, so that a request can be refused, or carried out
+without its answer. gRPC passes as bytes.
 """
 
 from __future__ import annotations
@@ -25,23 +25,23 @@ _COMPLAINT = b'{"status": {"error": "told to"}, "time": 0.0}'
 
 
 class Fault(Enum):
-    """What happens to one request, or to one piece of a gRPC stream."""
+    """A fault of one request, or of one piece of a gRPC stream."""
 
     DELAY = auto()
-    DROP = auto()  # the connection ends before the server sees the request
-    LOSE = auto()  # the connection ends after the server did what it was asked
-    TRUNCATE = auto()  # as LOSE, with half of the answer
+    DROP = auto()  # the connection is closed before the server gets the request
+    LOSE = auto()  # the connection is closed after the server has carried out the request
+    TRUNCATE = auto()  # like LOSE, after half of the answer
     TOO_MANY = 429
     INTERNAL = 500
     UNAVAILABLE = 503
-    KILL = auto()  # the server dies while it is at work, and is started again
+    KILL = auto()  # the server is killed while it works, and restarted
 
 
 class Plan:
-    """What is to break, in the order of the requests."""
+    """The faults, in the order of the requests."""
 
     def __init__(self, seed: int, kill: Callable[[], None] | None = None, *, rate: float = 0.08) -> None:
-        """Draw from ``seed``; ``kill`` ends the server and starts it again, which happens once."""
+        """Draw from ``seed``; ``kill`` kills the server and restarts it, once."""
         self.seen: Counter[Fault] = Counter()
         self._random = Random(seed)
         self._rate = rate
@@ -51,7 +51,7 @@ class Plan:
         self._lock = threading.Lock()
 
     def next(self) -> Fault | None:
-        """What happens to the next request; mostly nothing."""
+        """Return the fault of the next request, if any."""
         with self._lock:
             self._requests += 1
             fault = None
@@ -64,21 +64,21 @@ class Plan:
             return fault
 
     def wait(self) -> None:
-        """A delay."""
+        """Wait for a random time."""
         time.sleep(self._random.uniform(0, 0.05))
 
     def kill(self) -> None:
-        """Kill the server a moment from now."""
+        """Kill the server after a random moment."""
         assert self._kill is not None
         threading.Timer(self._random.uniform(0, 0.005), self._kill).start()
 
 
 @contextmanager
 def proxy(port: int, plan: Plan) -> Iterator[str]:
-    """Stand before the server on ``port`` and the port after it; gives the URL to talk to."""
+    """Run a proxy to the server on ``port`` and the next port, and give its URL."""
     while True:
         front = two_free_ports()
-        with suppress(OSError):  # somebody was faster
+        with suppress(OSError):  # another process has taken the ports
             rest = _Rest(front, port, plan)
             break
     grpc = _Grpc(front + 1, port + 1, plan)
@@ -91,7 +91,7 @@ def proxy(port: int, plan: Plan) -> Iterator[str]:
 
 
 class _Rest(ThreadingHTTPServer):
-    """Requests and answers."""
+    """The REST side."""
 
     daemon_threads = True
 
@@ -127,7 +127,7 @@ class _Handler(BaseHTTPRequestHandler):
     do_GET = do_POST = do_PUT = do_DELETE = do_PATCH = _pass
 
     def _ask(self, body: bytes) -> tuple[int, dict[str, str], bytes] | None:
-        """What the server answers; nothing if it is dead."""
+        """Return the server's answer; ``None`` if it is down."""
         try:
             with closing(http.client.HTTPConnection("127.0.0.1", self.server.behind, timeout=30)) as connection:
                 connection.request(self.command, self.path, body, _lasting(self.headers))
@@ -154,18 +154,18 @@ class _Handler(BaseHTTPRequestHandler):
         pass
 
     def handle(self) -> None:
-        with suppress(OSError, ValueError):  # of connections that ended
+        with suppress(OSError, ValueError):  # closed connections
             super().handle()
 
 
 def _lasting(headers: Message) -> dict[str, str]:
-    """The headers that are not about one connection only."""
+    """Return the headers that are not about one connection only."""
     of_one_hop = ("connection", "content-length", "transfer-encoding")
     return {name: text for name, text in headers.items() if name.lower() not in of_one_hop}
 
 
 class _Grpc:
-    """Streams of bytes."""
+    """The gRPC side."""
 
     def __init__(self, port: int, server: int, plan: Plan) -> None:
         self._plan = plan
@@ -178,7 +178,7 @@ class _Grpc:
         self._listener.close()
 
     def _accept(self) -> None:
-        with suppress(OSError):  # when it is closed
+        with suppress(OSError):  # raised when it is closed
             while True:
                 client, _ = self._listener.accept()
                 threading.Thread(target=self._serve, args=(client,), daemon=True).start()
@@ -200,7 +200,7 @@ class _Grpc:
 
 
 def _pump(source: socket.socket, target: socket.socket, strike: Callable[[], Fault | None]) -> None:
-    """Pass bytes on until either end is gone or a fault ends it."""
+    """Copy bytes until one end is closed or a fault closes both."""
     with suppress(OSError):
         while piece := source.recv(2**16):
             fault = strike()
@@ -211,7 +211,7 @@ def _pump(source: socket.socket, target: socket.socket, strike: Callable[[], Fau
                 target.sendall(piece[: len(piece) // 2])
             elif fault is Fault.LOSE:
                 target.sendall(piece)
-                time.sleep(0.01)  # for the server to do what it was asked
+                time.sleep(0.01)  # until the server has carried out the request
             break
     for end in (source, target):
         with suppress(OSError):

@@ -1,4 +1,4 @@
-"""What a collection holds, to the last bit."""
+"""The exact content of a collection."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Contents: TypeAlias = dict[str, tuple[Chunk, str, bytes]]
 
 
 def contents(collection: Collection) -> Contents:
-    """Every point by its id: the chunk, the content hash stored with it, and the bytes of its vector."""
+    """Return every point by its id: the chunk, its stored content hash, and the bytes of its vector."""
     points = {point.chunk.id: point for point in collection.scroll(with_vectors=True)}
     hashes = collection.content_hashes(points)
     assert len(points) == collection.count(), "two points have one id"

@@ -1,4 +1,4 @@
-"""Any sequence of loads, upserts, deletions and crashes leaves what a dictionary would hold, on every engine."""
+"""After any sequence of loads, upserts, deletions and crashes a collection holds what a dict would, on every engine."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ Reopen: TypeAlias = Callable[[], Collection]
 
 
 class Interrupted(BaseException):
-    """What ends a load from outside."""
+    """Raised to interrupt a load."""
 
 
 class AnySequence(RuleBasedStateMachine):
-    """A collection beside its model: the chunks that there should be, by their ids.
+    """A collection and its model, the expected chunks by id.
 
-    ``reopen`` gives the collection as it is found after a crash; without it there are none.
+    ``reopen`` returns the collection as it is after a crash; without it there are no crashes.
     """
 
     def __init__(self, collection: Collection, reopen: Reopen | None) -> None:
@@ -131,7 +131,7 @@ class AnySequence(RuleBasedStateMachine):
 
 
 def holds(start: Callable[[], AnySequence], examples: int) -> None:
-    """Try sequences, the same in each run of the tests."""
+    """Run random sequences, which are the same in each test run."""
     bounds = settings(
         max_examples=examples,
         stateful_step_count=12,
@@ -148,7 +148,7 @@ def test_in_memory() -> None:
 
 
 def test_in_a_folder(tmp_path: Path) -> None:
-    """A crash is what kill -9 leaves: the files as they are at that moment."""
+    """A crash leaves the files as they are at that moment, as after kill -9."""
     numbers = count()
 
     def start() -> AnySequence:

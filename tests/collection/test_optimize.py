@@ -1,4 +1,4 @@
-"""Optimising an embedded index: the same points and answers before, meanwhile and after, whatever is killed."""
+"""Optimising an embedded index: points and answers stay the same before, during and after it, also after a kill."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def shards(index: Path) -> list[str]:
     return sorted(entry.name for entry in index.iterdir() if entry.is_dir())
 
 
-def test_a_graph_is_built_while_searches_are_answered(
+def test_searches_are_answered_while_a_graph_is_built(
     tmp_path: Path, rows: list[Point], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     index = tmp_path / "index"
@@ -68,7 +68,7 @@ def test_a_graph_is_built_while_searches_are_answered(
         assert collection.get(["late", "doc 0"]).keys() == {"late", "doc 0"}
 
 
-def test_an_index_that_cannot_be_optimised_stays_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_optimisation_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(optimize, "_CHILD", "import os; os.kill(os.getpid(), 9)")
     with Collection.open(tmp_path / "index", identity=LARGE) as collection:
         collection.upsert([point("a", at=np.ones(DIMENSION))])
@@ -80,7 +80,7 @@ def test_an_index_that_cannot_be_optimised_stays_as_it_was(tmp_path: Path, monke
 
 
 @pytest.mark.parametrize("step", ["optimize_copy", "use_copy", "rmtree"])
-def test_it_can_be_killed_at_any_step(tmp_path: Path, step: str) -> None:
+def test_optimisation_can_be_killed_at_any_step(tmp_path: Path, step: str) -> None:
     script = """
         import os, shutil, sys
         from pathlib import Path
@@ -108,7 +108,7 @@ def test_it_can_be_killed_at_any_step(tmp_path: Path, step: str) -> None:
     assert shards(index) == [json.loads((index / "t1.json").read_text())["shard"]]
 
 
-def test_other_engines_have_nothing_to_do(place: Place) -> None:
+def test_optimize_works_on_every_engine(place: Place) -> None:
     collection = place.open()
     collection.upsert(points(3))
     collection.optimize()

@@ -1,4 +1,4 @@
-"""Texts as terms."""
+"""The BM25 terms of texts."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def stored(text: str) -> dict[int, float]:
         ("Москва", "москва"),
     ],
 )
-def test_a_word_is_found_in_its_other_forms(query: str, text: str) -> None:
+def test_a_word_matches_its_other_forms(query: str, text: str) -> None:
     assert terms(query)
     assert terms(query) <= set(stored(text))
 
@@ -41,12 +41,12 @@ def test_a_text_without_words_has_no_terms(text: str) -> None:
     assert document_terms(text) is None
 
 
-def test_a_document_counts_its_words_and_a_query_does_not() -> None:
+def test_only_document_terms_have_weights() -> None:
     assert set(query_terms("river river lake").values) == {1.0}  # type: ignore[union-attr]
     weights = stored("river river lake")
     (river,), (lake,) = terms("river"), terms("lake")
     assert weights[river] > weights[lake] > 0
 
 
-def test_the_terms_are_the_same_everywhere() -> None:
-    assert terms("river") == {12344922}  # stored in collections: another number would find nothing in them
+def test_terms_never_change() -> None:
+    assert terms("river") == {12344922}  # collections store these numbers

@@ -1,4 +1,4 @@
-"""The latest load, as a collection remembers it on each engine."""
+"""The record of the latest load, on each engine."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def remembered(collection: Collection) -> tuple[int, int, bool]:
     return load.chunk_size, load.overlap, load.finished
 
 
-def test_a_load_is_unfinished_until_it_ends(place: Place) -> None:
+def test_a_load_is_finished_only_after_it_ended_without_error(place: Place) -> None:
     collection = place.open()
     assert collection.latest_load is None
     with collection.loading(chunk_size=800, overlap=100):
@@ -34,7 +34,7 @@ def test_a_load_is_unfinished_until_it_ends(place: Place) -> None:
         assert again.identity == MODEL
 
 
-def test_of_loads_that_overlap_the_later_one_counts(place: Place) -> None:
+def test_the_latest_of_overlapping_loads_is_recorded(place: Place) -> None:
     collection = place.open()
     with collection.loading(chunk_size=800, overlap=0):
         with collection.loading(chunk_size=400, overlap=0):
@@ -50,7 +50,7 @@ def test_of_loads_that_overlap_the_later_one_counts(place: Place) -> None:
     assert remembered(collection) == (400, 0, False)
 
 
-def test_what_is_damaged_is_not_known() -> None:
+def test_a_damaged_load_record_is_ignored() -> None:
     load = LoadRecord(800, 100, "2026-01-01T00:00:00.000001+00:00", finished=True)
     assert LoadRecord.from_json({**load.to_json(), "of a later version": 1}) == load
     for damaged in (None, [], {}, {**load.to_json(), "overlap": "much"}):
@@ -58,7 +58,9 @@ def test_what_is_damaged_is_not_known() -> None:
 
 
 @pytest.mark.server
-def test_a_collection_of_another_package_is_left_alone(server_url: str, admin: QdrantClient, fresh_name: str) -> None:
+def test_no_load_record_is_written_to_another_packages_collection(
+    server_url: str, admin: QdrantClient, fresh_name: str
+) -> None:
     vectors = models.VectorParams(size=MODEL.dimension, distance=models.Distance.COSINE)
     admin.create_collection(fresh_name, vectors_config=vectors)
     with Collection.open(server_url, name=fresh_name, identity=MODEL, adopt=True) as collection:

@@ -1,4 +1,4 @@
-"""How long a client is patient with a server that fails, against a stub: no sleeping, no real server."""
+"""Retries of failing calls, against a stub: without waits, and without a real server."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.collection.stub_server import Stub, opened
 
 
 @pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504, 0])
-def test_a_transient_error_is_tried_again(stub: Stub, retry: Retry, waits: list[float], status: int) -> None:
+def test_transient_errors_are_retried(stub: Stub, retry: Retry, waits: list[float], status: int) -> None:
     with opened(stub, retry) as collection:
         stub.error(status)
         stub.error(status)
@@ -29,7 +29,7 @@ def test_a_transient_error_is_tried_again(stub: Stub, retry: Retry, waits: list[
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 405, 409, 413, 422])
-def test_a_refusal_is_never_tried_again(stub: Stub, retry: Retry, waits: list[float], status: int) -> None:
+def test_refusals_are_not_retried(stub: Stub, retry: Retry, waits: list[float], status: int) -> None:
     with opened(stub, retry) as collection:
         stub.error(status, "because of this")
         with pytest.raises(StoreError, match="because of this") as caught:
@@ -41,7 +41,7 @@ def test_a_refusal_is_never_tried_again(stub: Stub, retry: Retry, waits: list[fl
         assert not isinstance(caught.value, StoreUnavailable)
 
 
-def test_patience_ends(stub: Stub, retry: Retry, waits: list[float]) -> None:
+def test_retries_end_after_the_number_of_attempts(stub: Stub, retry: Retry, waits: list[float]) -> None:
     with opened(stub, retry) as collection:
         stub.error(503, "overloaded")
         with pytest.raises(StoreUnavailable, match=f"{stub.url}.*overloaded"):
@@ -50,7 +50,7 @@ def test_patience_ends(stub: Stub, retry: Retry, waits: list[float]) -> None:
         assert len(waits) == 4
 
 
-def test_an_awaited_search_is_as_patient(stub: Stub) -> None:
+def test_asearch_retries_too(stub: Stub) -> None:
     patient = Retry(budget=1000.0, attempts=5, first_wait=0.001)
     with opened(stub, patient) as collection:
         stub.error(503)
@@ -70,7 +70,7 @@ def test_an_awaited_search_is_as_patient(stub: Stub) -> None:
         asyncio.run(collection.asearch(vector(1)))
 
 
-def test_closing_ends_an_awaited_search_that_waits(stub: Stub) -> None:
+def test_closing_ends_an_asearch_that_waits(stub: Stub) -> None:
     collection = opened(stub, Retry(budget=1000.0, first_wait=60.0, longest_wait=60.0))
     stub.error(429, Retry_After="60")
 
@@ -85,7 +85,7 @@ def test_closing_ends_an_awaited_search_that_waits(stub: Stub) -> None:
     asyncio.run(close_meanwhile())
 
 
-def test_an_awaited_search_may_be_given_up(stub: Stub) -> None:
+def test_an_asearch_can_be_cancelled(stub: Stub) -> None:
     with opened(stub, Retry(budget=1000.0)) as collection:
         stub.error(429, Retry_After="60")
 
@@ -96,7 +96,7 @@ def test_an_awaited_search_may_be_given_up(stub: Stub) -> None:
             asyncio.run(give_up())
 
 
-def test_patience_ends_by_the_clock_too(stub: Stub, waits: list[float]) -> None:
+def test_retries_end_after_the_time_budget(stub: Stub, waits: list[float]) -> None:
     with opened(stub, Retry(budget=0.0, sleep=waits.append)) as collection:
         stub.error(503)
         with pytest.raises(StoreUnavailable):
@@ -104,7 +104,7 @@ def test_patience_ends_by_the_clock_too(stub: Stub, waits: list[float]) -> None:
         assert len(stub.asked) == 1
 
 
-def test_the_server_may_say_how_long_to_wait(stub: Stub, retry: Retry, waits: list[float]) -> None:
+def test_retry_after_is_respected(stub: Stub, retry: Retry, waits: list[float]) -> None:
     with opened(stub, retry) as collection:
         stub.error(429, Retry_After="7")
         stub.result({"count": 1})
@@ -113,7 +113,9 @@ def test_the_server_may_say_how_long_to_wait(stub: Stub, retry: Retry, waits: li
 
 
 @pytest.mark.parametrize("status", [429, 503])
-def test_a_wait_beyond_all_patience_is_not_begun(stub: Stub, retry: Retry, waits: list[float], status: int) -> None:
+def test_a_wait_longer_than_the_budget_is_not_started(
+    stub: Stub, retry: Retry, waits: list[float], status: int
+) -> None:
     with opened(stub, retry) as collection:
         stub.error(status, "busy", Retry_After="7")
         stub.error(status, "busy", Retry_After="3600")
@@ -123,7 +125,7 @@ def test_a_wait_beyond_all_patience_is_not_begun(stub: Stub, retry: Retry, waits
         assert waits[0] >= 7
 
 
-def test_a_date_to_wait_for_is_no_refusal(stub: Stub, retry: Retry, waits: list[float]) -> None:
+def test_a_retry_after_date_is_retried(stub: Stub, retry: Retry, waits: list[float]) -> None:
     with opened(stub, retry) as collection:
         stub.error(429, Retry_After="Wed, 21 Oct 2026 07:28:00 GMT")
         stub.result({"count": 1})
@@ -132,7 +134,7 @@ def test_a_date_to_wait_for_is_no_refusal(stub: Stub, retry: Retry, waits: list[
 
 
 @pytest.mark.timeout(30)
-def test_an_unreachable_server_is_named_soon() -> None:
+def test_an_unreachable_server_is_reported_soon() -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{free.getsockname()[1]}"
@@ -143,7 +145,7 @@ def test_an_unreachable_server_is_named_soon() -> None:
     assert len(waits) == 3
 
 
-def test_a_server_that_never_answers_is_given_up(stub: Stub) -> None:
+def test_a_server_that_never_answers_is_reported(stub: Stub) -> None:
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
@@ -152,7 +154,7 @@ def test_a_server_that_never_answers_is_given_up(stub: Stub) -> None:
             Collection.open(url, identity=MODEL, timeout=0.5, retry=Retry(attempts=1))
 
 
-def test_what_grpc_says_is_understood() -> None:
+def test_grpc_status_codes_are_converted() -> None:
     from t1_vectorstore.engines.server.retry import is_transient, with_retries
 
     class Failure(grpc.RpcError):

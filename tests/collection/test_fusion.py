@@ -1,4 +1,4 @@
-"""Our weighted fusion is Qdrant's: proven against that of its client library."""
+"""Weighted fusion, compared with that of Qdrant's client library."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def ranking(draw: random.Random) -> list[str]:
 
 
 @pytest.mark.parametrize("share", [0.01, 0.1, 0.3, 0.5, 0.7, 0.99])
-def test_ranks_are_weighed_as_qdrant_does(share: float) -> None:
+def test_weighted_fusion_equals_qdrants(share: float) -> None:
     draw = random.Random(3)
     for _ in range(50):
         first, second = ranking(draw), ranking(draw)
@@ -30,7 +30,7 @@ def test_ranks_are_weighed_as_qdrant_does(share: float) -> None:
         assert [hit.id for hit in ours] == [point.id for point in expected]
 
 
-def test_one_ranking_stays_as_it_is() -> None:
+def test_the_fusion_of_one_ranking_is_that_ranking() -> None:
     assert [hit.id for hit in fuse([(1.0, hits(["c", "a", "b"]))])] == ["c", "a", "b"]
 
 

@@ -1,4 +1,4 @@
-"""What a client makes of a server's wrong, partial and foreign answers, against a stub."""
+"""Wrong, partial and foreign answers of a server, given by a stub."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from tests.collection.points import MODEL, points, vector
 from tests.collection.stub_server import VERSION, Stub, described, opened
 
 
-def test_the_point_that_is_refused_is_named(stub: Stub, retry: Retry) -> None:
-    """Of eight points the sixth: a write of a part is taken exactly if it is not among them."""
+def test_a_refused_point_is_named(stub: Stub, retry: Retry) -> None:
+    """The sixth of eight points: the server accepts the parts of the batch that do not contain it."""
     done = {"operation_id": 1, "status": "completed"}
     with opened(stub, retry) as collection:
         stub.result([])
@@ -35,7 +35,7 @@ def test_the_point_that_is_refused_is_named(stub: Stub, retry: Retry) -> None:
         assert caught.value.ids == []
 
 
-def test_a_write_that_is_only_acknowledged_is_not_taken_for_done(stub: Stub, retry: Retry) -> None:
+def test_a_write_that_is_only_acknowledged_is_an_error(stub: Stub, retry: Retry) -> None:
     with opened(stub, retry) as collection:
         stub.result([])
         stub.result({"operation_id": 1, "status": "acknowledged"})
@@ -47,14 +47,14 @@ def test_a_write_that_is_only_acknowledged_is_not_taken_for_done(stub: Stub, ret
     ("status", "body"),
     [(200, b"<html>It works!</html>"), (200, {"hello": "world"}), (200, b""), (301, b""), (404, b"nginx")],
 )
-def test_another_kind_of_server_is_told_apart(stub: Stub, retry: Retry, status: int, body: Any) -> None:
+def test_a_server_other_than_qdrant_is_an_error(stub: Stub, retry: Retry, status: int, body: Any) -> None:
     stub.answer(status, body)
     with pytest.raises(StoreError, match=stub.url):
         Collection.open(stub.url, identity=MODEL, retry=retry)
     assert not any(asked.startswith(("PUT", "DELETE")) for asked in stub.asked)
 
 
-def test_an_older_server_creates_nothing(stub: Stub, retry: Retry) -> None:
+def test_a_collection_is_not_created_on_an_older_server(stub: Stub, retry: Retry) -> None:
     stub.result({"aliases": []})
     stub.error(404, "Not found: Collection `t1` doesn't exist!")
     stub.answer(200, VERSION | {"version": "1.15.4"})
@@ -63,7 +63,7 @@ def test_an_older_server_creates_nothing(stub: Stub, retry: Retry) -> None:
     assert not any(asked.startswith("PUT") for asked in stub.asked)
 
 
-def test_a_collection_that_another_process_just_created_is_taken(stub: Stub, retry: Retry) -> None:
+def test_a_collection_created_by_another_process_meanwhile_is_opened(stub: Stub, retry: Retry) -> None:
     stub.result({"aliases": []})
     stub.error(404, "Not found")
     stub.answer(200, VERSION)
@@ -74,7 +74,7 @@ def test_a_collection_that_another_process_just_created_is_taken(stub: Stub, ret
     assert stub.asked[3].startswith("PUT")
 
 
-def test_other_vectors_are_a_mismatch(stub: Stub, retry: Retry) -> None:
+def test_a_collection_with_other_vectors_is_a_mismatch(stub: Stub, retry: Retry) -> None:
     for vectors, words in (
         ({"text": {"size": 8, "distance": "Cosine"}}, "named vectors.*'text'"),
         ({}, "named vectors"),
@@ -100,8 +100,8 @@ def test_the_api_key_is_sent(stub: Stub, retry: Retry) -> None:
         assert set(stub.api_keys) == {"secret"}
 
 
-def test_of_two_batches_that_fail_the_first_is_told(stub: Stub, retry: Retry) -> None:
-    """The second batch is written while the third is made ready, and both are wrong."""
+def test_the_first_of_two_failing_batches_is_reported(stub: Stub, retry: Retry) -> None:
+    """The second batch is being written while the third one is prepared, and both are invalid."""
     with opened(stub, retry) as collection:
         first = list(points(256))
         stub.result([])

@@ -1,4 +1,4 @@
-"""Each defect of qdrant-client's own uploader, by its name, and what happens here instead."""
+"""The defects of qdrant-client's uploader, by name, and what this package does instead."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from tests.collection.stub_server import Stub, opened
 DOCUMENTS = [Document(f"Document number {number}.", id=f"d{number}") for number in range(700)]
 
 
-def test_it_does_not_wait_by_default(tmp_path: Path) -> None:
-    """One wrong vector among 256, sent without waiting: no error there, and a part of the batch stored."""
+def test_defect_it_does_not_wait_by_default(tmp_path: Path) -> None:
+    """With one invalid vector among 256, the uploader raises no error and stores a part of the batch."""
     batch = list(points(256))
     batch[255] = replace(batch[255], vector=np.ones(3, np.float32))
     with Collection.open(tmp_path / "index", identity=MODEL) as collection:
@@ -29,7 +29,7 @@ def test_it_does_not_wait_by_default(tmp_path: Path) -> None:
         assert collection.count() == 0
 
 
-def test_it_tries_refused_writes_again(stub: Stub, retry: Retry, waits: list[float]) -> None:
+def test_defect_it_retries_refused_writes(stub: Stub, retry: Retry, waits: list[float]) -> None:
     with opened(stub, retry) as collection:
         stub.error(400, "wrong")
         with pytest.raises(StoreError, match="wrong"):
@@ -37,7 +37,7 @@ def test_it_tries_refused_writes_again(stub: Stub, retry: Retry, waits: list[flo
         assert (len(stub.asked), waits) == (1, [])
 
 
-def test_it_tries_without_end_when_told_to_slow_down(stub: Stub, retry: Retry, waits: list[float]) -> None:
+def test_defect_it_retries_forever_when_rate_limited(stub: Stub, retry: Retry, waits: list[float]) -> None:
     with opened(stub, retry) as collection:
         stub.error(429, "slow down")
         with pytest.raises(StoreUnavailable, match="slow down"):
@@ -45,7 +45,7 @@ def test_it_tries_without_end_when_told_to_slow_down(stub: Stub, retry: Retry, w
         assert len(stub.asked) == retry.attempts
 
 
-def test_it_tells_no_progress() -> None:
+def test_defect_it_reports_no_progress() -> None:
     seen: list[LoadProgress] = []
     with T1VectorStore.open(":memory:", T1Embedder.fake()) as store:
         store.add(DOCUMENTS, on_progress=seen.append)
@@ -55,9 +55,11 @@ def test_it_tells_no_progress() -> None:
     assert stored[-1] == len(DOCUMENTS)
 
 
-def test_it_does_not_resume(tmp_path: Path) -> None:
+def test_defect_it_does_not_resume(tmp_path: Path) -> None:
     embedder = T1Embedder.fake()
-    documents = [Document(f"Document number {i}.", f"d{i}") for i in range(3000)]  # more than can be under way
+    documents = [
+        Document(f"Document number {i}.", f"d{i}") for i in range(3000)
+    ]  # more than can be in progress at once
 
     def stop_after_300(progress: LoadProgress) -> None:
         if progress.stored >= 300:

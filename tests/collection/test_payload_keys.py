@@ -1,4 +1,4 @@
-"""Where metadata lies in a payload: under a key, or as the rest of the payload."""
+"""Metadata in a payload: under a key, or as the rest of the payload."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.collection.conftest import Place
 from tests.collection.points import DIMENSION, MODEL, point, vector
 
 
-def test_metadata_that_is_the_rest_of_the_payload(place: Place) -> None:
+def test_metadata_can_be_the_rest_of_the_payload(place: Place) -> None:
     collection = place.open(metadata_key="")
     metadata = {"country": "France", "author": {"name": "Ada"}, "metadata": 1}
     collection.upsert([point("a", "text", metadata), point("b", metadata={"country": "Norway"})])
@@ -24,16 +24,16 @@ def test_metadata_that_is_the_rest_of_the_payload(place: Place) -> None:
 
 
 @pytest.mark.parametrize("key", ["page_content", "t1"])
-def test_metadata_does_not_displace_the_payload(place: Place, key: str) -> None:
+def test_metadata_must_not_use_the_payloads_own_keys(place: Place, key: str) -> None:
     collection = place.open(metadata_key="")
     with pytest.raises(ValueError, match=f"metadata under '{key}'"):
         collection.upsert([point("a", metadata={key: "mine"})])
     assert collection.count() == 0
 
 
-def test_a_collection_remembers_where_its_metadata_lies(place: Place) -> None:
+def test_a_collection_stores_its_metadata_key(place: Place) -> None:
     if place.engine == "memory":
-        pytest.skip("memory is not opened twice")
+        pytest.skip("a collection in memory cannot be opened again")
     place.open(metadata_key="").upsert([point("a", metadata={"n": 1})])
     place.close()
     assert place.open().get(["a"])["a"].metadata == {"n": 1}
@@ -43,7 +43,7 @@ def test_a_collection_remembers_where_its_metadata_lies(place: Place) -> None:
 
 
 @pytest.mark.server
-def test_the_keys_of_an_adopted_collection_are_the_callers(
+def test_the_caller_gives_the_payload_keys_of_an_adopted_collection(
     server_url: str, fresh_name: str, admin: QdrantClient
 ) -> None:
     admin.create_collection(
