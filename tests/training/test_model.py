@@ -19,8 +19,8 @@ from t1_vectorstore.training.configs import Sft
 from t1_vectorstore.training.examples import read_data
 from t1_vectorstore.training.init_model import write_initial_model
 from t1_vectorstore.training.model import T1ForTraining, load_checkpoint
-from t1_vectorstore.training.optimizers import make_optimizer
 from t1_vectorstore.training.packing import PackedSequences, PromptEncoder, TokenSequence, pack
+from t1_vectorstore.training.trainer import make_optimizer
 from tests.checkpoints import save_checkpoint
 from tests.training.small_recipes import MODEL, SFT, recipe
 
