@@ -1,9 +1,9 @@
-"""How fast a collection searches beyond the model, and what the proof of its writes costs.
+"""The speed of a collection's searches without the model, and the cost of verifying its writes.
 
     python benchmarks/search_latency.py [--points 20000] [--dimension 384] [--url http://localhost:6333]
 
-The embedded engine is measured against qdrant-client's local mode in the same run; absolute times are the machine's,
-ratios are the package's.
+The embedded engine is compared with qdrant-client's local mode in the same run. Absolute times depend on the machine;
+compare the ratios.
 """
 
 from __future__ import annotations
@@ -26,12 +26,14 @@ TOPICS = ("exports", "climate", "terrain", "government", "economy", "population"
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Measure, and print a table in Markdown."""
+    """Print a table in Markdown."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--points", type=int, default=20_000)
     parser.add_argument("--dimension", type=int, default=384)
     parser.add_argument("--queries", type=int, default=200)
-    parser.add_argument("--url", help="also measure a Qdrant server; a collection is made there and removed")
+    parser.add_argument(
+        "--url", help="also measure the Qdrant server at this URL; a collection is created there and deleted"
+    )
     options = parser.parse_args(argv)
     warnings.filterwarnings("ignore", "Local mode is not recommended")
 
@@ -39,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     stored, queries = vectors[: options.points], vectors[options.points :]
     identity = ModelIdentity("benchmark", "0" * 64, options.dimension)
     print(f"{options.points:,} x {options.dimension}, p50 of {options.queries} searches, limit 10, in ms\n")
-    print("| engine | search | filtered | load, points/s | proof / write |\n|---|---|---|---|---|")
+    print("| engine | search | filtered | load, points/s | verification / write |\n|---|---|---|---|---|")
     medians = {}
     with tempfile.TemporaryDirectory() as folder:
         places = {"embedded": f"{folder}/index", "local mode": ":memory:"}
@@ -48,11 +50,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         for name, location in places.items():
             collection_name = f"t1-benchmark-{uuid.uuid4().hex}"
             with Collection.open(location, name=collection_name, identity=identity) as collection:
-                rate, proof = load(collection, stored)
+                rate, verification = load(collection, stored)
                 search = p50(lambda query, c=collection: c.search(query), queries)  # type: ignore[misc]
                 few = p50(lambda query, c=collection: c.search(query, filter={"topic": TOPICS[3]}), queries[:20])  # type: ignore[misc]
                 medians[name] = search, few
-                print(f"| {name} | {search:.2f} | {few:.2f} | {rate:,.0f} | {proof:.2f} |")
+                print(f"| {name} | {search:.2f} | {few:.2f} | {rate:,.0f} | {verification:.2f} |")
             if options.url == location:
                 remove(location, collection_name)
     ratio, filtered = (slow / fast for slow, fast in zip(medians["local mode"], medians["embedded"], strict=True))
@@ -60,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def clustered(count: int, dimension: int) -> npt.NDArray[np.float32]:
-    """Vectors around a hundred centres, as texts have topics."""
+    """Return random vectors around a hundred centres, like those of texts about a hundred topics."""
     random = np.random.default_rng(7)
     centres = random.standard_normal((100, dimension), dtype=np.float32)
     noise = random.standard_normal((count, dimension), dtype=np.float32)
@@ -69,7 +71,7 @@ def clustered(count: int, dimension: int) -> npt.NDArray[np.float32]:
 
 
 def points(vectors: npt.NDArray[np.float32]) -> Iterator[Point]:
-    """Texts of about 500 characters with a little metadata."""
+    """Yield points with texts of about 500 characters and a little metadata."""
     for number, vector in enumerate(vectors):
         topic = TOPICS[number % len(TOPICS)]
         text = f"Document {number} on {topic}. " + " ".join(TOPICS[(number + k) % len(TOPICS)] for k in range(50))
@@ -78,31 +80,31 @@ def points(vectors: npt.NDArray[np.float32]) -> Iterator[Point]:
 
 
 def load(collection: Collection, vectors: npt.NDArray[np.float32]) -> tuple[float, float]:
-    """Points per second of the whole load, and seconds of reading per second of writing in the engine."""
+    """Return the points per second, and the engine's seconds of reading per second of writing."""
     engine = collection._engine
-    spent = {"read": 0.0, "write": 0.0}
+    seconds = {"read": 0.0, "write": 0.0}
 
-    def timed(verb: str) -> None:
-        method = getattr(engine, verb)
+    def measure(name: str) -> None:
+        method = getattr(engine, name)
 
-        def measure(*arguments: object, **named: object) -> object:
+        def measured(*arguments: object, **named: object) -> object:
             started = time.perf_counter()
             try:
                 return method(*arguments, **named)
             finally:
-                spent[verb] += time.perf_counter() - started
+                seconds[name] += time.perf_counter() - started
 
-        setattr(engine, verb, measure)
+        setattr(engine, name, measured)
 
-    timed("read")
-    timed("write")
+    measure("read")
+    measure("write")
     started = time.perf_counter()
     stored = collection.upsert(points(vectors))
-    return stored / (time.perf_counter() - started), spent["read"] / spent["write"]
+    return stored / (time.perf_counter() - started), seconds["read"] / seconds["write"]
 
 
 def p50(call: Callable[[npt.NDArray[np.float32]], object], queries: npt.NDArray[np.float32]) -> float:
-    """The median time of a call in milliseconds, after a few to warm up."""
+    """Return the median time of a call in milliseconds, after five calls to warm up."""
     times = []
     for query in (*queries[:5], *queries):
         started = time.perf_counter()
@@ -112,7 +114,7 @@ def p50(call: Callable[[npt.NDArray[np.float32]], object], queries: npt.NDArray[
 
 
 def remove(url: str, name: str) -> None:
-    """Remove the benchmark's collection from a server."""
+    """Delete the benchmark's collection."""
     from qdrant_client import QdrantClient
 
     client = QdrantClient(url=url, check_compatibility=False)
