@@ -45,7 +45,7 @@ coverage: $(VENV)/.dev
 	$(BIN)/python -m coverage report
 
 docs: $(VENV)-docs/.docs
-	$(VENV)-docs/bin/python -m mkdocs build --strict --site-dir site
+	NO_MKDOCS_2_WARNING=1 $(VENV)-docs/bin/python -m mkdocs build --strict --site-dir site
 
 test-process: $(VENV)/.dev
 	$(BIN)/python -m pytest $(PARALLEL) -m process $(PYTEST_ARGS)

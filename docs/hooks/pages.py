@@ -34,52 +34,28 @@ def tutorial() -> str:
 
 
 def cli_reference() -> str:
-    """Return the help of each command as Markdown."""
+    """Return the help of each command as a page."""
     from typer.main import get_command
 
     from t1_vectorstore.cli import app
 
-    root: Any = get_command(app)
-    pages = ["# Command line", root.help or "", *_commands("t1", root)]
+    pages = ["# Command line", _help([]), *_commands([], get_command(app))]
     return "\n\n".join(pages) + "\n"
 
 
-def _commands(path: str, group: Any) -> Iterator[str]:  # noqa: ANN401 - a click group
+def _commands(path: list[str], group: Any) -> Iterator[str]:  # noqa: ANN401 - a command group
     for name, command in group.commands.items():
-        full = f"{path} {name}"
-        yield f"## `{full}`"
-        yield _plain(command.help or "")
+        words = [*path, name]
+        yield f"## t1 {' '.join(words)}"
+        yield _help(words)
         if hasattr(command, "commands"):
-            yield from _commands(full, command)
-            continue
-        arguments = [param for param in command.params if param.param_type_name == "argument"]
-        usage = " ".join([full, "[OPTIONS]", *(param.make_metavar(_Context(command)) for param in arguments)])
-        yield f"```text\n{usage}\n```"
-        yield from _table("Argument", [(param.make_metavar(_Context(command)), param.help) for param in arguments])
-        panels: dict[str, list[tuple[str, str | None]]] = {}
-        for param in command.params:
-            if param.param_type_name == "option" and not param.hidden:
-                panel = getattr(param, "rich_help_panel", None) or "Options"
-                panels.setdefault(panel, []).append((", ".join([*param.opts, *param.secondary_opts]), param.help))
-        for panel, options in panels.items():
-            yield from _table(panel, options)
+            yield from _commands(words, command)
 
 
-class _Context:
-    """What click needs to print a metavar."""
+def _help(words: list[str]) -> str:
+    from typer.testing import CliRunner
 
-    def __init__(self, command: Any) -> None:  # noqa: ANN401 - a click command
-        self.command = command
+    from t1_vectorstore.cli import app
 
-
-def _table(title: str, rows: list[tuple[str, str | None]]) -> Iterator[str]:
-    if rows:
-        lines = [f"| {title} | |", "|---|---|", *(f"| `{name}` | {_plain(text or '')} |" for name, text in rows)]
-        yield "\n".join(lines)
-
-
-def _plain(text: str) -> str:
-    """Escape what Markdown would take for markup."""
-    for mark in ("\\", "|", "<", "[", "*", "_"):
-        text = text.replace(mark, f"\\{mark}")
-    return text
+    done = CliRunner().invoke(app, [*words, "--help"], prog_name="t1", env={"COLUMNS": "96"})
+    return f"```text\n{done.stdout.strip()}\n```"
