@@ -23,18 +23,8 @@ from numbers import Integral, Real
 from pathlib import Path
 from typing import Annotated, Any, Concatenate, Literal, ParamSpec, Protocol, TypeAlias, TypeVar, overload
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    SecretStr,
-    SkipValidation,
-    Strict,
-    ValidationError,
-    model_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, Strict, ValidationError, model_validator
+from pydantic.functional_validators import AfterValidator, BeforeValidator, SkipValidation
 from typing_extensions import Self
 
 from t1_vectorstore.errors import InvalidText
@@ -67,26 +57,17 @@ def _builtin(value: object) -> object:
     return float(value) if isinstance(value, Real) else value
 
 
-def _secret(value: str | SecretStr | None) -> SecretStr | None:
-    """Hide a string in representations."""
-    return SecretStr(value) if isinstance(value, str) else value
-
-
 Integer = Annotated[int, Strict(), BeforeValidator(_builtin)]
 Number = Annotated[float, Strict(), BeforeValidator(_builtin)]
 Flag = Annotated[bool, Strict()]
 Text = Annotated[str, Strict()]
 Texts = Annotated[Sequence[str], SkipValidation()]  # checked by the function that embeds them
+Secret = Annotated[str | SecretStr, AfterValidator(lambda value: SecretStr(value) if isinstance(value, str) else value)]
 _BUILTIN_NAMES = {"Integer": "int", "Number": "float", "Flag": "bool", "Text": "str", "Texts": "Sequence[str]"}
 
 
 class Options(BaseModel):
-    """Base class of all options: frozen, without unknown fields, and with errors of one line.
-
-    Raises:
-        TypeError: An unknown option, or a value of the wrong type.
-        ValueError: A value that the option does not accept.
-    """
+    """Base class of all options: frozen, and with errors of one line, a ``TypeError`` or a ``ValueError``."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -109,7 +90,7 @@ def set_options(options: BaseModel, kind: type[BaseModel]) -> dict[str, Any]:
 
 
 def _plain_error(error: ValidationError, given: Mapping[str, Any], model: type[BaseModel]) -> TypeError | ValueError:
-    """Convert pydantic's error into one sentence about the first problem: the option, its value, what is accepted."""
+    """Convert pydantic's error into one sentence about the first problem: option, accepted values, given value."""
     problem = error.errors(include_url=False)[0]
     kind, message = problem["type"], problem["msg"]
     if kind == "value_error":  # raised by a validator of this package, whose message is complete
@@ -202,7 +183,7 @@ class LoadingOptions(Options):
     """Hub id whose preset describes a checkpoint folder without a ``t1_config.json``."""
     revision: str | None = None
     """Branch, tag or commit of a hub id."""
-    token: Annotated[str | SecretStr | None, AfterValidator(_secret)] = Field(default=None, exclude=True)
+    token: Secret | None = Field(default=None, exclude=True)
     """Hub access token. Default: the one that the hub's own client finds, such as ``HF_TOKEN``."""
     overrides: dict[str, Any] | None = None
     """Fields of the checkpoint's specification to change, such as ``{"truncate_dim": 256}``."""
@@ -276,27 +257,16 @@ class ThinkingOptions(Options):
     """Name of one of the checkpoint's task instructions."""
     refine_steps: Integer | None = Field(default=None, ge=0, le=MAX_REFINE_STEPS)
     """Refine Thought: number of passes in hidden space after the thought, or after the query without a thought. 0 turns
-    it off. The passes also follow a thought that the deadline closed. See ``checkpoints.spec.Refining``."""
+    it off. A deadline does not end them. See ``checkpoints.spec.Refining``."""
     refine: Aggregation | None = None
     """How the hidden states of these passes become the vector: ``mean`` or ``last``."""
 
 
-class TruncationOptions(Options):
-    """What to do with long texts."""
+class EmbedQueryOptions(ThinkingOptions):
+    """How one query is embedded."""
 
     truncation: Truncation | None = None
-    """What to do with a text longer than the model's limit. Default: the embedder's policy."""
-
-
-class EmbedDocumentsOptions(TruncationOptions):
-    """How documents are embedded."""
-
-    on_done: Callable[[int], None] | None = None
-    """Called with the number of texts that were embedded since the last call."""
-
-
-class EmbedQueryOptions(TruncationOptions, ThinkingOptions):
-    """How one query is embedded."""
+    """What to do with a query longer than the model's limit. Default: the embedder's policy."""
 
 
 class EmbedQueriesOptions(EmbedQueryOptions):
@@ -333,8 +303,8 @@ class RankingOptions(Options):
     """Choose hits that are also unlike each other, by maximal marginal relevance: 0 is relevance only, 1 is difference
     only. Hits are returned in the order of choice."""
     candidates: Integer | None = Field(default=None, ge=1, le=MAX_COUNT)
-    """Number of candidates from which a fusion or a diverse choice is made; from vector and words each. Pages of one
-    ranking need the same number. Default: four times as many as are returned or skipped, and at least 50."""
+    """Number of candidates for a fusion or a diverse choice, from vector and words each. Pages of one ranking need the
+    same number. Default: four times the number of hits to return or skip, and at least 50."""
     group: Flag = False
     """Return only the best chunk of each document."""
 
@@ -344,10 +314,8 @@ class RankingOptions(Options):
         if self.diversity is not None and most > MAX_CANDIDATES:
             raise ValueError(f"a diverse search chooses from at most {MAX_CANDIDATES} candidates, got {most}")
         if self.vector_weight is not None and self.fusion != "rrf":
-            raise ValueError(
-                f"vector_weight={self.vector_weight!r} weights ranks, and fusion={self.fusion!r} adds scores; "
-                "leave one of them out"
-            )
+            weight = f"vector_weight={self.vector_weight!r}"
+            raise ValueError(f"{weight} weights ranks, and fusion={self.fusion!r} adds scores; leave one of them out")
         return self
 
 
@@ -388,9 +356,9 @@ class Storage(Options):
     payload_on_disk: Flag | None = None
     """The same for texts and metadata. Default: the engine's choice, which is on disk."""
     quantization: Quantization | None = None
-    """Search by compressed vectors: more candidates than needed are taken from them, and the full vectors decide.
-    ``int8`` finds nearly the same hits; ``binary`` is for 1,000 dimensions or more, and should be tried with the
-    model's own vectors first. The embedded engine compresses when it is optimised, and searches exactly until then."""
+    """Choose candidates by compressed vectors, and hits by the full ones. ``int8`` finds nearly the same hits; try
+    ``binary`` with the model's own vectors first, of 1,000 dimensions or more. The embedded engine compresses when it
+    is optimised, and searches exactly until then."""
     m: Integer | None = Field(default=None, ge=2)
     """Edges of each node in the graph. Default: the engine's choice, 16."""
     ef_construct: Integer | None = Field(default=None, ge=4)
@@ -407,9 +375,8 @@ class Storage(Options):
     @model_validator(mode="after")
     def _check_replicas(self) -> Self:
         if (self.write_consistency or 1) > (self.replicas or 1):
-            raise ValueError(
-                f"write_consistency={self.write_consistency} needs more servers than replicas={self.replicas or 1}"
-            )
+            needed = f"write_consistency={self.write_consistency}"
+            raise ValueError(f"{needed} needs more servers than replicas={self.replicas or 1}")
         if len(set(self.shard_keys)) != len(self.shard_keys):
             raise ValueError(f"shard_keys names a shard twice: {list(self.shard_keys)!r}")
         return self

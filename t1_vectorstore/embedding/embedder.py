@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import overload
 
@@ -16,9 +16,9 @@ from t1_vectorstore.checkpoints.spec import CheckpointSpec
 from t1_vectorstore.embedding.pooling import to_vectors
 from t1_vectorstore.embedding.prompts import Prompter, check_texts, check_truncation
 from t1_vectorstore.embedding.query import PreparedQueries
+from t1_vectorstore.embedding.thinking import check_given_lengths, check_given_thoughts, plan_thinking
 from t1_vectorstore.options import (
     DEFAULT_MODEL,
-    EmbedDocumentsOptions,
     EmbedQueriesOptions,
     EmbedQueryOptions,
     LoadingOptions,
@@ -52,7 +52,7 @@ class T1Embedder:
         Raises:
             ValueError: An unknown truncation policy.
         """
-        self._truncation: Truncation = LoadingOptions(truncation=truncation).truncation
+        self._truncation = _check_policy(truncation)
         self._prompter = prompter
         self._backend = backend
         self._max_positions = max_positions
@@ -140,13 +140,19 @@ class T1Embedder:
         """Return the number of tokens that would be left out at the end of a document. Does not run the model."""
         return self._prompter.excess_tokens(text)
 
-    @takes_options(EmbedDocumentsOptions)
-    def embed_documents(self, texts: Iterable[str], options: EmbedDocumentsOptions) -> DocumentEmbeddings:
+    def embed_documents(
+        self,
+        texts: Iterable[str],
+        *,
+        truncation: Truncation | None = None,
+        on_done: Callable[[int], None] | None = None,
+    ) -> DocumentEmbeddings:
         """Embed documents, each in one forward pass.
 
         Args:
             texts: The documents; none may be empty.
-            options: Keyword arguments, the fields of :class:`~t1_vectorstore.options.EmbedDocumentsOptions`.
+            truncation: What to do with texts over ``max_document_tokens``. Default: the embedder's policy.
+            on_done: Called with the number of texts that were embedded since the last call.
 
         Returns:
             Vectors in the order of the texts, with the number of tokens, the time and the truncated texts.
@@ -157,12 +163,13 @@ class T1Embedder:
             BackendError: The model failed.
         """
         started = time.perf_counter()
+        policy = _check_policy(truncation or self._truncation)
         texts = check_texts(texts, "document")
         prompts = self._prompter.documents(texts)
-        truncated = check_truncation(prompts, "document", options.truncation or self._truncation, self.spec)
+        truncated = check_truncation(prompts, "document", policy, self.spec)
         if not prompts:
             return DocumentEmbeddings(np.empty((0, self.dimension), np.float32), 0, 0.0)
-        states = self._backend.encode([prompt.ids for prompt in prompts], on_done=options.on_done)
+        states = self._backend.encode([prompt.ids for prompt in prompts], on_done=on_done)
         tokens = sum(len(prompt.ids) for prompt in prompts)
         return DocumentEmbeddings(to_vectors(states, self.spec), tokens, time.perf_counter() - started, truncated)
 
@@ -170,7 +177,7 @@ class T1Embedder:
     def embed_query(self, text: str, options: EmbedQueryOptions) -> QueryEmbedding:
         """Think about a query, then embed it; see :meth:`embed_queries`."""
         started = time.perf_counter()
-        [embedding] = self._prepare_one(text, options).embed(self._backend, self._prompter, started)
+        [embedding] = self._prepare_one(text, options).embed(self._backend, started)
         return embedding
 
     @takes_options(EmbedQueriesOptions)
@@ -194,7 +201,7 @@ class T1Embedder:
             BackendError: The model failed.
         """
         started = time.perf_counter()
-        return self._prepare(texts, options).embed(self._backend, self._prompter, started)
+        return self._prepare(texts, options).embed(self._backend, started)
 
     @takes_options(EmbedQueryOptions)
     def stream_query(self, text: str, options: EmbedQueryOptions) -> Iterator[str | QueryEmbedding]:
@@ -217,7 +224,7 @@ class T1Embedder:
         query = self._prepare_one(text, options)
         if (samples := query.plan.samples) > 1:
             raise ValueError(f"{samples=} thoughts are generated at the same time, and only one can be streamed")
-        return query.stream(self._backend, self._prompter)
+        return query.stream(self._backend)
 
     def as_thought(self, text: str) -> str:
         """Return a text as the model would write it in a thought, such as in lower case; for comparing thoughts."""
@@ -229,4 +236,20 @@ class T1Embedder:
         return self._prepare([text], EmbedQueriesOptions.model_construct(**dict(options)))
 
     def _prepare(self, texts: Iterable[str], options: EmbedQueriesOptions) -> PreparedQueries:
-        return PreparedQueries.prepare(self._prompter, texts, options, self._max_positions, self._truncation)
+        """Build the prompts, and refuse everything that can be refused without the model."""
+        plan = plan_thinking(self.spec, options, self._max_positions)
+        texts = check_texts(texts, "query")
+        thoughts = options.thoughts
+        if thoughts is not None:
+            thoughts = check_given_thoughts(thoughts, len(texts), plan, options.budget)
+        prompts = self._prompter.queries(texts, think=plan.enabled, task=options.task)
+        ids = [prompt.ids for prompt in prompts]
+        given = None if thoughts is None else [self._prompter.thought_ids(thought) for thought in thoughts]
+        if given is not None:
+            check_given_lengths(ids, given, plan.refining, self._max_positions)
+        truncated = check_truncation(prompts, "query", options.truncation or self._truncation, self.spec)
+        return PreparedQueries(self._prompter, texts, ids, plan, given, {cut.index: cut for cut in truncated})
+
+
+def _check_policy(truncation: Truncation) -> Truncation:
+    return LoadingOptions(truncation=truncation).truncation

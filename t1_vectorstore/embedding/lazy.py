@@ -36,8 +36,8 @@ class LazyEmbedders:
         """Raise ``TypeError`` if the model is only in memory."""
         if self.given is not None:
             raise TypeError(
-                "an object made by from_embedder cannot be pickled, since its model is only in memory; create it with "
-                "the model's name"
+                "an object created by from_embedder cannot be pickled, since its model is only in memory; create it "
+                "with the model's name"
             )
 
     def __deepcopy__(self, memo: dict[int, Any]) -> LazyEmbedders:

@@ -13,7 +13,7 @@ from t1_vectorstore.options import ThinkingOptions
 
 @dataclass(frozen=True, slots=True)
 class ThinkingPlan:
-    """What was decided for one call.
+    """How the queries of one call are thought about.
 
     Attributes:
         enabled: Whether thoughts are generated.
@@ -90,13 +90,7 @@ def plan_refining(options: ThinkingOptions, default: Refining = NO_REFINING) -> 
 
 
 def check_given_thoughts(thoughts: Sequence[str], queries: int, plan: ThinkingPlan, budget: int | None) -> list[str]:
-    """Check that thoughts can be used instead of generated ones.
-
-    Args:
-        thoughts: The given thoughts.
-        queries: Number of queries.
-        plan: What was decided for the call.
-        budget: The call's own budget.
+    """Check that thoughts can be used for ``queries`` queries instead of generated ones; ``budget`` is the call's own.
 
     Raises:
         TypeError: A single string, or an item that is not a string.
@@ -115,15 +109,18 @@ def check_given_thoughts(thoughts: Sequence[str], queries: int, plan: ThinkingPl
     return given
 
 
-def check_sequence_lengths(sequences: Sequence[Sequence[int]], refining: Refining, max_positions: int | None) -> None:
-    """Check that queries with their given thoughts fit the model.
+def check_given_lengths(
+    prompts: Sequence[Sequence[int]], thoughts: Sequence[Sequence[int]], refining: Refining, max_positions: int | None
+) -> None:
+    """Check that queries with their given thoughts fit the model, in tokens.
 
     Raises:
         TextTooLong: One of them does not.
     """
-    for index, sequence in enumerate(sequences):
-        if max_positions is not None and len(sequence) + refining.steps > max_positions:
+    for index, (prompt, thought) in enumerate(zip(prompts, thoughts, strict=True)):
+        length = len(prompt) + len(thought)
+        if max_positions is not None and length + refining.steps > max_positions:
             raise TextTooLong(
-                f"query {index} and its given thought are {len(sequence)} tokens, followed by {refining.steps} refine "
-                f"steps, but the model accepts only {max_positions}; shorten the thought"
+                f"query {index} and its given thought are {length} tokens, followed by {refining.steps} refine steps, "
+                f"but the model accepts only {max_positions}; shorten the thought"
             )

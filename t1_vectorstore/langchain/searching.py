@@ -27,19 +27,19 @@ from t1_vectorstore.options import (
 from t1_vectorstore.types import Chunk, Hit, SearchResult, Thought
 from t1_vectorstore.vectorstore import T1VectorStore
 
-# In this module, `options` are keyword arguments as LangChain passes them on: the fields of SearchOptions, of which
-# LangChain calls `limit` `k`. They are validated, so that a misspelt one is an error and not ignored.
+# In this module, `options` are keyword arguments as LangChain passes them on: the fields of SearchOptions, with `k`
+# instead of `limit`. They are validated, so that a misspelt option is an error and not ignored.
 
 
-class _Limit(PageOptions):
+class _KOptions(PageOptions):
     limit: Integer = Field(default=4, ge=1, le=MAX_COUNT, alias="k")
 
 
-class _SearchOptions(_Limit, SearchOptions):
+class _SearchOptions(_KOptions, SearchOptions):
     """The options of a search by text, under LangChain's names."""
 
 
-class _VectorSearchOptions(_Limit, VectorSearchOptions):
+class _VectorSearchOptions(_KOptions, VectorSearchOptions):
     """The options of a search by vector, under LangChain's names."""
 
 

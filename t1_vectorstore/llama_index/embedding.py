@@ -120,7 +120,7 @@ class T1Embedding(LoadingOptions, ThinkingOptions, BaseEmbedding):
         found = embedder.identity
         if (found.fingerprint, found.dimension) != (self.fingerprint, self.dimension):
             raise CheckpointError(
-                f"{self.model_name!r} is now {found}, and not the model that this T1Embedding was made for: "
+                f"{self.model_name!r} is now {found}, and not the model that this T1Embedding was created for: "
                 f"{self.identity}. Restore that checkpoint, or create a new T1Embedding and index again"
             )
         return embedder

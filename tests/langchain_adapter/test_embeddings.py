@@ -132,7 +132,9 @@ def test_pickles_do_not_contain_the_model(tiny: Path, tmp_path: Path) -> None:
     code = "import pickle, sys; print(pickle.load(open(sys.argv[1], 'rb')).embed_query('a'))"
     done = subprocess.run([sys.executable, "-c", code, tmp_path / "pickle"], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == str(before)
-    with pytest.raises(TypeError, match=r"made by from_embedder cannot be pickled.* create it with the model's name"):
+    with pytest.raises(
+        TypeError, match=r"created by from_embedder cannot be pickled.* create it with the model's name"
+    ):
         pickle.dumps(T1Embeddings.from_embedder(T1Embedder.fake()))
 
 

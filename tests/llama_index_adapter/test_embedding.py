@@ -129,7 +129,9 @@ def test_it_can_be_saved_and_restored(tiny: Path) -> None:
 
 
 def test_a_model_in_memory_is_not_pickled(embedding: T1Embedding) -> None:
-    with pytest.raises(TypeError, match=r"made by from_embedder cannot be pickled.* create it with the model.s name"):
+    with pytest.raises(
+        TypeError, match=r"created by from_embedder cannot be pickled.* create it with the model.s name"
+    ):
         pickle.dumps(embedding)
     assert copy.deepcopy(embedding).get_text_embedding("a") == embedding.get_text_embedding("a")
 
@@ -142,7 +144,7 @@ def test_a_checkpoint_that_changed_under_the_same_name_is_refused(tiny: Path, tm
     content = bytearray(weights.read_bytes())
     content[-1] ^= 1
     weights.write_bytes(content)
-    with pytest.raises(CheckpointError, match="not the model that this T1Embedding was made for"):
+    with pytest.raises(CheckpointError, match="not the model that this T1Embedding was created for"):
         T1Embedding.from_dict(saved).get_text_embedding("a")
 
 

@@ -65,21 +65,21 @@ def test_reads_are_capped_at_9999(tmp_path: Path, embedding: T1Embedding) -> Non
 def test_all_points_are_built_before_the_first_is_sent(
     quick: T1QdrantVectorStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = 0
-    made_at_first_write: list[int] = []
+    created = 0
+    created_at_first_write: list[int] = []
     write = quick.client._engine.write
 
     def watched(rows: object) -> None:
-        made_at_first_write.append(made)
+        created_at_first_write.append(created)
         write(rows)  # type: ignore[arg-type]
 
     def stream() -> Iterator[TextNode]:
-        nonlocal made
+        nonlocal created
         for number in range(1000):
-            made += 1
+            created += 1
             yield node(str(number))
 
     monkeypatch.setattr(quick.client._engine, "write", watched)
     assert len(quick.add(stream())) == 1000  # type: ignore[arg-type]
-    assert made_at_first_write[0] < 300
+    assert created_at_first_write[0] < 300
     assert len(quick.get_nodes()) == 1000

@@ -30,12 +30,14 @@ TEXTS = {
 
 def nodes(embedding: T1Embedding, texts: dict[str, str] = TEXTS) -> list[TextNode]:
     """Return nodes with embeddings; the first two belong to one document, the others have no source."""
-    made = []
+    created = []
     for number, (name, text) in enumerate(texts.items()):
         source = {NodeRelationship.SOURCE: RelatedNodeInfo(node_id="capitals")} if number < 2 else {}
         vector = embedding.get_text_embedding(text)
-        made.append(TextNode(id_=name, text=text, metadata={"number": number}, relationships=source, embedding=vector))
-    return made
+        created.append(
+            TextNode(id_=name, text=text, metadata={"number": number}, relationships=source, embedding=vector)
+        )
+    return created
 
 
 def filters(number: int) -> MetadataFilters:

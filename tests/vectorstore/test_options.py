@@ -96,7 +96,11 @@ def test_options_that_contradict_each_other_are_refused(
         ),
         (lambda e: e.embed_query("a", thoughts=["b"]), TypeError, "unknown option 'thoughts'"),
         (lambda e: e.embed_queries(["a"], thoughts="b"), TypeError, "expected several thought texts, got one str"),
-        (lambda e: e.embed_documents(["a"], on_done=3), TypeError, "on_done must be callable, got 3"),
+        (
+            lambda e: e.embed_documents(["a"], truncation="cut"),
+            ValueError,
+            "truncation must be 'raise', 'warn' or 'allow', got 'cut'",
+        ),
         (
             lambda e: T1VectorStore.open(":memory:", e, nmae="x"),
             TypeError,
@@ -156,7 +160,7 @@ def test_arguments_can_be_passed_by_keyword_and_options_only_so(store: T1VectorS
     assert store.search(query="capital").hits == store.search("capital").hits  # type: ignore[call-arg]
     assert store.collection.search(vector=vector, limit=1) == store.collection.search(vector, limit=1)  # type: ignore[call-arg]
     assert embedder.embed_query(text="a").query == "a"  # type: ignore[call-arg]
-    assert len(embedder.embed_documents(texts=["a"]).vectors) == 1  # type: ignore[call-arg]
+    assert len(embedder.embed_documents(texts=["a"]).vectors) == 1
     with T1VectorStore.open(location=tmp_path, embedder=embedder, create=True) as other:  # type: ignore[call-arg]
         assert other.add(documents=[Document("a")]).stored == 1  # type: ignore[call-arg]
     assert T1Embedder.load(model="t1-mini", device="cpu").identity.model == "t1-mini"
