@@ -32,7 +32,6 @@ class ClientEngine(Engine):
     """The methods over one client; a subclass makes the calls."""
 
     def _call(self, method: str, **arguments: Any) -> Any:  # noqa: ANN401 - what the client's method returns
-        """Call a method of the client for the collection."""
         raise NotImplementedError
 
     def write(self, rows: Sequence[Row]) -> None:

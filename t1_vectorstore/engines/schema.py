@@ -183,16 +183,10 @@ class OpenOptions(CollectionOptions):
 
 
 def with_model(found: Schema, identity: ModelIdentity, where: str, *, adopt: bool = False) -> Schema:
-    """Return the schema of a collection that is used with a model.
-
-    Args:
-        found: The collection's schema.
-        identity: The model.
-        where: Names the collection in errors.
-        adopt: Accept a collection that does not record its model.
+    """Check that a collection holds a model's vectors, and return its schema; with ``adopt`` it need not record it.
 
     Raises:
-        CollectionMismatch: The collection holds another model's vectors; the message names both.
+        CollectionMismatch: It holds another model's vectors; the message names both.
     """
     remedy = "open it with that model, index into another place, or rebuild it: t1 reindex --model MODEL"
     if identity.model == found.identity.model:

@@ -41,11 +41,7 @@ def switch(folder: IndexFolder, name: str) -> None:
 
 
 def roll_back(folder: IndexFolder) -> None:
-    """Exchange the build in use and the previous one.
-
-    Raises:
-        StoreError: There is no previous build.
-    """
+    """Exchange the build in use and the previous one, which must exist."""
     record = folder.record()
     previous = record.get(PREVIOUS)
     if not isinstance(previous, dict):

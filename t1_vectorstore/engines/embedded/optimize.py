@@ -45,11 +45,7 @@ def copy_shard(folder: IndexFolder) -> Path:
 
 
 def optimize_copy(copy: Path) -> None:
-    """Build the graph, and quantise the vectors if the index asks for it.
-
-    Raises:
-        StoreError: The process failed; the copy is deleted.
-    """
+    """Build the graph, and quantise the vectors if the index asks for it; if this fails, delete the copy."""
     done = subprocess.run([sys.executable, "-c", _CHILD, str(copy)], capture_output=True, text=True, check=False)
     if done.returncode:
         shutil.rmtree(copy, ignore_errors=True)

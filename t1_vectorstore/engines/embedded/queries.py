@@ -13,11 +13,7 @@ from t1_vectorstore.types import Vector
 
 
 def edge_query(query: Nearest, storage: Storage) -> edge.QueryRequest:
-    """Translate a query.
-
-    Raises:
-        ValueError: Its filter has a condition that the embedded engine does not have.
-    """
+    """Translate a query; see ``edge_filter``."""
     vector = edge.Query.Nearest(edge_array(query.vector))
     filter = edge_filter(query.filter) if query.filter else None
     params = None

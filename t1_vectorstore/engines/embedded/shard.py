@@ -26,11 +26,7 @@ _M, _EF_CONSTRUCT, _FULL_SCAN_KB = 16, 100, 10_000  # the library's defaults, wh
 
 
 def check_storage(storage: Storage) -> None:
-    """Refuse options that are for clusters.
-
-    Raises:
-        ValueError: Such an option is given.
-    """
+    """Refuse options that are for clusters."""
     if wrong := [name for name in storage.changed() if name in _CLUSTER_OPTIONS]:
         raise ValueError(f"an index in a folder has no storage.{wrong[0]}, which is for a cluster of Qdrant servers")
 
@@ -45,11 +41,7 @@ def create_shard(path: Path, schema: Schema) -> None:
 
 
 def unpack_shard(snapshot: Path, folder: Path, schema: Schema) -> None:
-    """Unpack a server's shard snapshot, which has the same format, into an empty folder.
-
-    Raises:
-        StoreError: The engine cannot read it.
-    """
+    """Unpack a server's shard snapshot, which has the same format, into an empty folder."""
     try:
         edge.EdgeShard.unpack_snapshot(str(snapshot), str(folder))
         edge.EdgeShard.load(str(folder), _config(schema)).close()  # writes the settings

@@ -20,17 +20,9 @@ from t1_vectorstore.engines.base import EngineKind, Nearest, Row, Scored
 from t1_vectorstore.engines.client import ClientEngine, check_completed, query_arguments, scored_rows
 from t1_vectorstore.engines.ids import PointId
 from t1_vectorstore.engines.schema import OWN_KEY, OpenOptions
-from t1_vectorstore.engines.server import grpc_messages
+from t1_vectorstore.engines.server import grpc_messages, opening
 from t1_vectorstore.engines.server.connections import AsyncConnection, client_settings, listening_grpc_port
-from t1_vectorstore.engines.server.opening import (
-    DIVERSITY,
-    FUSE_BY_RANK,
-    NOTED_LOAD,
-    Feature,
-    Opening,
-    check_version,
-    noted_load,
-)
+from t1_vectorstore.engines.server.opening import NOTED_LOAD, Opening, check_version, noted_load
 from t1_vectorstore.engines.server.retry import is_about_content, with_retries, with_retries_async
 from t1_vectorstore.errors import StoreError, WriteRefused
 from t1_vectorstore.types import Indexing, LoadRecord
@@ -258,7 +250,7 @@ def _former_threshold(found: models.CollectionInfo) -> int | None:
     return int(former) if isinstance(former, int | float) else None
 
 
-def _features(query: Nearest) -> list[Feature]:
+def _features(query: Nearest) -> list[opening.Feature]:
     """Return the features of a query that not every server has."""
-    by_rank = [FUSE_BY_RANK] if query.sparse is not None and query.fusion is not None else []
-    return by_rank if query.diversity is None else [DIVERSITY, *by_rank]
+    fused = [opening.FUSE_BY_RANK] if query.sparse is not None and query.fusion is not None else []
+    return fused if query.diversity is None else [opening.DIVERSITY, *fused]

@@ -155,12 +155,7 @@ def noted_load(found: models.CollectionInfo) -> LoadRecord | None:
 
 
 def check_version(feature: Feature, version: str, url: str) -> None:
-    """Refuse a feature that a server does not have.
-
-    Raises:
-        StoreError: The server's version is older. A version that cannot be parsed, as of a build from source, is
-            accepted.
-    """
+    """Refuse a feature that a server is too old for; a version that cannot be parsed, of a local build, is accepted."""
     what, (major, minor) = feature
     numbers = re.match(r"(\d+)\.(\d+)", version)
     if numbers is not None and (int(numbers[1]), int(numbers[2])) < (major, minor):

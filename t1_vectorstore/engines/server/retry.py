@@ -17,19 +17,8 @@ from t1_vectorstore.errors import CollectionNotFound, StoreError, StoreUnavailab
 from t1_vectorstore.options import Retry
 
 _Result = TypeVar("_Result")
-_TRANSIENT = {
-    408,
-    429,
-    500,
-    502,
-    503,
-    504,
-    grpc.StatusCode.UNAVAILABLE,
-    grpc.StatusCode.DEADLINE_EXCEEDED,
-    grpc.StatusCode.RESOURCE_EXHAUSTED,
-    grpc.StatusCode.ABORTED,
-    grpc.StatusCode.INTERNAL,
-}
+_TRANSIENT_CODES = ("UNAVAILABLE", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED", "ABORTED", "INTERNAL")
+_TRANSIENT = {408, 429, 500, 502, 503, 504, *(grpc.StatusCode[name] for name in _TRANSIENT_CODES)}
 _UNAUTHORISED = {401, 403, grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED}
 _CONTENT = {400, 413, 422, grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.OUT_OF_RANGE}
 _NOT_FOUND = {404, grpc.StatusCode.NOT_FOUND}
