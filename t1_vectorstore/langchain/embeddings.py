@@ -9,7 +9,7 @@ from typing import Any
 
 from langchain_core.embeddings import Embeddings
 from langchain_core.utils import secret_from_env
-from pydantic import Field, PrivateAttr, SecretStr
+from pydantic import Field, PrivateAttr
 from typing_extensions import Self
 
 from t1_vectorstore.embedding.embedder import T1Embedder
@@ -17,7 +17,7 @@ from t1_vectorstore.embedding.lazy import LazyEmbedders
 from t1_vectorstore.embedding.prompts import check_texts
 from t1_vectorstore.embedding.thinking import merge_options
 from t1_vectorstore.errors import MissingExtraError
-from t1_vectorstore.options import Flag, ModelOptions, ThinkingOptions, takes_options
+from t1_vectorstore.options import Flag, ModelOptions, Secret, ThinkingOptions, takes_options
 from t1_vectorstore.types import QueryEmbedding
 
 
@@ -34,9 +34,7 @@ class T1Embeddings(ModelOptions, ThinkingOptions, Embeddings):
     ``query_embedding_cache=another_store``, and another one for each setting of the thinking options.
     """
 
-    token: SecretStr | None = Field(
-        default_factory=secret_from_env("HF_TOKEN", default=None), exclude=True, validate_default=True
-    )
+    token: Secret | None = Field(default_factory=secret_from_env("HF_TOKEN", default=None), exclude=True)
     """Hub access token. Default: the environment variable ``HF_TOKEN``."""
     show_progress: Flag = False
     """Show a progress bar on standard error while documents are embedded."""

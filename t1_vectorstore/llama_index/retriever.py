@@ -8,10 +8,8 @@ from typing import Any
 
 import numpy as np
 from llama_index.core.base.base_retriever import BaseRetriever
-from llama_index.core.callbacks.base import CallbackManager
 from llama_index.core.constants import DEFAULT_SIMILARITY_TOP_K
 from llama_index.core.schema import NodeWithScore, QueryBundle
-from llama_index.core.vector_stores.types import MetadataFilters
 from pydantic import Field
 
 from t1_vectorstore.embedding.thinking import merge_options
@@ -20,8 +18,8 @@ from t1_vectorstore.llama_index.events import dispatch_thought
 from t1_vectorstore.llama_index.filters import to_filter
 from t1_vectorstore.llama_index.nodes import to_node
 from t1_vectorstore.llama_index.vectorstore import T1QdrantVectorStore
-from t1_vectorstore.options import MAX_COUNT, Integer, QueryOptions, RankingOptions
-from t1_vectorstore.types import FilterLike, Hit, QueryEmbedding, Thought
+from t1_vectorstore.options import MAX_COUNT, Flag, Integer, QueryOptions, RankingOptions, takes_options
+from t1_vectorstore.types import Hit, QueryEmbedding, Thought
 from t1_vectorstore.vectorstore import T1VectorStore
 
 THOUGHT_KEY = "t1_thought"
@@ -29,12 +27,20 @@ THOUGHT_KEY = "t1_thought"
 
 
 class RetrieverOptions(QueryOptions):
-    """The search options of a retriever, under LlamaIndex's names."""
+    """The options of a retriever: those of a query, two of them under LlamaIndex's names, and LlamaIndex's own."""
 
     limit: Integer = Field(default=DEFAULT_SIMILARITY_TOP_K, ge=1, le=MAX_COUNT, alias="similarity_top_k")
     """Maximum number of nodes."""
     filter: Any = Field(default=None, alias="filters")
-    """Condition on their metadata: ``MetadataFilters``, or a filter of this package."""
+    """Condition on their metadata: LlamaIndex's ``MetadataFilters``, or a filter of this package."""
+    thought_in_metadata: Flag = False
+    """Add the thought to each node's metadata, where no prompt shows it."""
+    callback_manager: Any = None
+    """LlamaIndex's ``CallbackManager``."""
+    object_map: dict[str, Any] | None = None
+    """LlamaIndex's: objects, such as other retrievers, to which index nodes lead."""
+    verbose: Flag = False
+    """LlamaIndex's: print what is retrieved."""
 
 
 class T1Retriever(BaseRetriever):
@@ -50,54 +56,36 @@ class T1Retriever(BaseRetriever):
         thought_in_metadata: Whether each node carries the thought, hidden from LLMs and embedding models.
     """
 
-    def __init__(
-        self,
-        vector_store: T1QdrantVectorStore,
-        embed_model: T1Embedding,
-        *,
-        similarity_top_k: int = DEFAULT_SIMILARITY_TOP_K,
-        filters: MetadataFilters | FilterLike | None = None,
-        thought_in_metadata: bool = False,
-        callback_manager: CallbackManager | None = None,
-        object_map: dict[str, Any] | None = None,
-        verbose: bool = False,
-        **options: Any,  # noqa: ANN401 - checked below
-    ) -> None:
+    @takes_options(RetrieverOptions)
+    def __init__(self, vector_store: T1QdrantVectorStore, embed_model: T1Embedding, options: RetrieverOptions) -> None:
         """Combine a store and a model.
 
         Args:
             vector_store: The store with the nodes.
             embed_model: The model whose vectors the store holds.
-            similarity_top_k: Maximum number of nodes.
-            filters: LlamaIndex's ``MetadataFilters``, or a filter of this package.
-            thought_in_metadata: Add the thought to each node's metadata, where no prompt shows it.
-            callback_manager: LlamaIndex's.
-            object_map: LlamaIndex's, for index nodes that lead to other retrievers.
-            verbose: LlamaIndex's.
-            options: The fields of :class:`~t1_vectorstore.options.QueryOptions` except ``filter``. Thinking options
-                that are not set are the model's.
+            options: Keyword arguments, the fields of :class:`RetrieverOptions`. Thinking options that are not set are
+                the model's.
 
         Raises:
             TypeError: An unknown option, or a value of the wrong type.
             ValueError: A value that an option does not accept.
         """
-        super().__init__(callback_manager=callback_manager, object_map=object_map, verbose=verbose)
+        super().__init__(options.callback_manager, object_map=options.object_map, verbose=options.verbose)
         if not isinstance(embed_model, T1Embedding):
             raise TypeError(f"embed_model must be a T1Embedding, got {type(embed_model).__name__}")
-        checked = RetrieverOptions(similarity_top_k=similarity_top_k, filters=filters, **options)
-        self.similarity_top_k = checked.limit
-        self.filters = filters
-        self.score_threshold = checked.score_threshold
-        self.fusion = checked.fusion
-        self.vector_weight = checked.vector_weight
-        self.diversity = checked.diversity
-        self.candidates = checked.candidates
-        self.group = checked.group
-        self.hybrid = checked.hybrid
-        self.thought_terms = checked.thought_terms
-        self.truncation = checked.truncation
-        self.thinking = merge_options(checked, embed_model)
-        self.thought_in_metadata = thought_in_metadata
+        self.similarity_top_k = options.limit
+        self.filters = options.filter
+        self.score_threshold = options.score_threshold
+        self.fusion = options.fusion
+        self.vector_weight = options.vector_weight
+        self.diversity = options.diversity
+        self.candidates = options.candidates
+        self.group = options.group
+        self.hybrid = options.hybrid
+        self.thought_terms = options.thought_terms
+        self.truncation = options.truncation
+        self.thinking = merge_options(options, embed_model)
+        self.thought_in_metadata = options.thought_in_metadata
         self._vector_store = vector_store
         self._embed_model = embed_model
         vector_store.client.check_search(**self._options(RankingOptions), text="any" if self._by_words() else None)
