@@ -23,6 +23,8 @@ PARALLEL := -n $(WORKERS) --dist loadfile
 
 # One thread per process: the tests' models are tiny, and OpenMP threads waiting for a busy core cost more than they give.
 export OMP_NUM_THREADS ?= 1
+# Tests start many processes; without bytecode each would compile every module again.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DELETE_ON_ERROR:
 .PHONY: demo test lint docs coverage test-process test-server test-faults test-ray test-train test-vllm bench clean

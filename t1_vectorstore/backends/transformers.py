@@ -148,7 +148,7 @@ def load_causal_model(checkpoint: Checkpoint, dtype: torch.dtype, *, remote_code
     """
     loader: Any = AutoModelForCausalLM
     bars = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call] # a library should not write to the terminal
+    logging.disable_progress_bar()  # a library should not write to the terminal
     try:
         model, report = loader.from_pretrained(
             checkpoint.path,
@@ -162,7 +162,7 @@ def load_causal_model(checkpoint: Checkpoint, dtype: torch.dtype, *, remote_code
         raise CheckpointError(f"{checkpoint.path} does not load as a causal language model: {error}") from error
     finally:
         if bars:
-            logging.enable_progress_bar()  # type: ignore[no-untyped-call]
+            logging.enable_progress_bar()
     if missing := sorted(report["missing_keys"]):  # transformers would only warn, and fill them with random values
         raise missing_weights(checkpoint.path, missing)
     if getattr(model.config.get_text_config(), "attn_logit_softcapping", None):

@@ -110,7 +110,7 @@ def _qwen3(new: NewModel, tokenizer: Any) -> Any:  # noqa: ANN401 - transformers
         eos_token_id=tokenizer.eos_token_id,
         bos_token_id=None,
     )
-    return Qwen3ForCausalLM(config)  # type: ignore[no-untyped-call]
+    return Qwen3ForCausalLM(config)
 
 
 def _copy_embeddings(model: Any, folder: Path, source_ids: list[int | None]) -> None:  # noqa: ANN401 - transformers'
@@ -251,7 +251,7 @@ def prune_wordpieces(
 def _wrap(tokenizer: Tokenizer) -> PreTrainedTokenizerFast:
     from transformers import PreTrainedTokenizerFast
 
-    return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
+    return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         pad_token=PAD,
         eos_token=EMB,

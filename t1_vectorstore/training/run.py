@@ -63,8 +63,8 @@ def train(recipe: Recipe, source: Path, out: Path) -> Path:
         _claim_folder(recipe, source, out)
 
     # 2. Write the initial model. Other processes wait for what the main process writes.
-    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call] # only the command line shows progress
-    transformers_logging.set_verbosity_error()  # type: ignore[no-untyped-call] # it warns of tied weights as missing
+    transformers_logging.disable_progress_bar()  # only the command line shows progress
+    transformers_logging.set_verbosity_error()  # it warns of tied weights as missing
     model = out / "0-begin"
     if is_main_process() and not (model / SPEC_FILE).is_file():
         write_initial_model(recipe, data, model)

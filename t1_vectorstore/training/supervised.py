@@ -116,7 +116,7 @@ def _add_negatives_and_teacher(
     return data, mining.embed_with_teacher(stage.teacher, used, stage.teacher_parts, out / mining.TEACHER_FILE)
 
 
-class SupervisedTrainer(Trainer):
+class SupervisedTrainer(Trainer):  # type: ignore[misc] # transformers is not type-checked
     """Trains a :class:`T1ForTraining` with the losses of stages 1 and 2."""
 
     def __init__(self, *, stage: Sft | Contrastive, **options: Any) -> None:  # noqa: ANN401 - transformers'

@@ -181,7 +181,7 @@ def _last_checkpoint(folder: Path) -> Path | None:
     return max(found, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
 
 
-class ThoughtProbes(TrainerCallback):
+class ThoughtProbes(TrainerCallback):  # type: ignore[misc] # transformers is not type-checked
     """Logs the share of exact thoughts on held-out splits, at intervals and at the end."""
 
     def __init__(self, model: T1ForTraining, splits: dict[str, PackedSequences], every: int, trainer: Trainer) -> None:
@@ -199,7 +199,7 @@ class ThoughtProbes(TrainerCallback):
             control.should_log = should_log  # log() clears it, and the losses of this step may not be logged yet
 
 
-class LogReporter(TrainerCallback):
+class LogReporter(TrainerCallback):  # type: ignore[misc] # transformers is not type-checked
     """Writes the Trainer's metrics to ``logging``, one line for each report."""
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:  # noqa: ANN401

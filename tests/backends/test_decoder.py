@@ -278,6 +278,7 @@ def test_a_shared_prefix_is_in_memory_once(tiny: Path) -> None:
     assert cosines(states(together), states(expected)).min() >= 0.99999
 
 
+@pytest.mark.process
 def test_transformers_is_not_imported(tiny: Path) -> None:
     script = f"""
 import sys

@@ -22,6 +22,8 @@ from tests.backends.contract import cosines
 from tests.backends.fake_devices import TWO, load_fake, load_two_fakes, worker_pid
 from tests.embedding.test_documents import TEXTS
 
+pytestmark = pytest.mark.process
+
 
 @pytest.fixture(autouse=True)
 def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -107,6 +107,7 @@ def test_other_errors_are_raised(tiny: Path) -> None:
         embedder.embed_documents(TEXTS)
 
 
+@pytest.mark.process
 @pytest.mark.skipif(sys.platform != "linux", reason="limits memory as on Linux")
 def test_a_process_with_limited_memory(tiny: Path) -> None:
     script = f"""

@@ -101,6 +101,7 @@ def test_limits_use_the_sizes_of_the_model(work: workload.Workload) -> None:
     assert Bandwidth(work, "bfloat16", "cpu")._bytes == 2 * (2 * (64 * 192 + 3 * 64 * 128) + 300 * 64)
 
 
+@pytest.mark.process
 def test_contenders_that_cannot_run(work: workload.Workload, tmp_path: Path) -> None:
     work.write(tmp_path / "work.json")
     with pytest.raises(Unavailable, match="KeyError: 'nobody'"):

@@ -13,6 +13,7 @@ from tests.collection.points import MODEL, OTHER, points, vector
 from tests.collection.processes import output, python
 
 
+@pytest.mark.process
 def test_a_killed_writer_loses_no_stored_points(tmp_path: Path) -> None:
     index = tmp_path / "index"
     for turn in range(3):
@@ -41,6 +42,7 @@ def test_a_killed_writer_loses_no_stored_points(tmp_path: Path) -> None:
         assert sorted(chunk.metadata["number"] for chunk in collection.scroll()) == list(range(2000))
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("step", ["fill", "describe", "rename"])
 def test_a_creation_can_be_killed_at_any_step(tmp_path: Path, step: str) -> None:
     index = tmp_path / "index"

@@ -67,6 +67,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", disk], check=True)
 
 
+@pytest.mark.process
 def test_a_full_disk_stops_only_writes(small_disk: Path) -> None:
     said = output(
         python(

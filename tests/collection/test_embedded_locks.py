@@ -46,6 +46,7 @@ def test_a_failed_opening_leaves_no_lock(index: Path) -> None:
         assert collection.count() == 5
 
 
+@pytest.mark.process
 def test_the_lock_is_released_when_its_process_dies(index: Path) -> None:
     holder = python("c = Collection.open(sys.argv[1]); print('open', flush=True); sys.stdin.read()", index)
     assert holder.stdout is not None

@@ -36,6 +36,7 @@ def shards(index: Path) -> list[str]:
     return sorted(entry.name for entry in index.iterdir() if entry.is_dir())
 
 
+@pytest.mark.process
 def test_searches_are_answered_while_a_graph_is_built(
     tmp_path: Path, rows: list[Point], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -68,6 +69,7 @@ def test_searches_are_answered_while_a_graph_is_built(
         assert collection.get(["late", "doc 0"]).keys() == {"late", "doc 0"}
 
 
+@pytest.mark.process
 def test_a_failed_optimisation_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(optimize, "_CHILD", "import os; os.kill(os.getpid(), 9)")
     with Collection.open(tmp_path / "index", identity=LARGE) as collection:
@@ -79,6 +81,7 @@ def test_a_failed_optimisation_changes_nothing(tmp_path: Path, monkeypatch: pyte
     assert shards(tmp_path / "index") == ["shard"]
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("step", ["optimize_copy", "use_copy", "rmtree"])
 def test_optimisation_can_be_killed_at_any_step(tmp_path: Path, step: str) -> None:
     script = """

@@ -45,6 +45,7 @@ def services() -> dict[str, Any]:
     return found
 
 
+@pytest.mark.process
 @each_image
 def test_hadolint_finds_nothing(dockerfile: Path) -> None:
     hadolint = shutil.which("hadolint", path=str(Path(sys.executable).parent)) or shutil.which("hadolint")

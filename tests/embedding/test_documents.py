@@ -184,6 +184,7 @@ def test_a_megabyte_of_text_is_truncated(tiny: Path) -> None:
     assert result.truncated[0].total_tokens == 1_000_000
 
 
+@pytest.mark.process
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_a_forked_process_can_embed(tiny: Path) -> None:
     embedder = T1Embedder.load(tiny, dtype="float32", threads=2)

@@ -143,10 +143,12 @@ def holds(start: Callable[[], AnySequence], examples: int) -> None:
     run_state_machine_as_test(start, settings=bounds)  # type: ignore[no-untyped-call]
 
 
+@pytest.mark.process
 def test_in_memory() -> None:
     holds(lambda: AnySequence(Collection.open(":memory:", identity=EMBEDDER.identity), None), 30)
 
 
+@pytest.mark.process
 def test_in_a_folder(tmp_path: Path) -> None:
     """A crash leaves the files as they are at that moment, as after kill -9."""
     numbers = count()
@@ -169,6 +171,7 @@ def test_in_a_folder(tmp_path: Path) -> None:
 
 @pytest.mark.server
 @pytest.mark.parametrize("grpc_port", [None, CLOSED_PORT], ids=["grpc", "rest"])
+@pytest.mark.process
 def test_on_a_server(server_url: str, fresh_name: str, grpc_port: int | None) -> None:
     def start() -> AnySequence:
         def reopen() -> Collection:

@@ -14,7 +14,13 @@ from tests.faults.state import contents
 FEW, MANY = range(5), range(5, 96)  # 200 runs together with the 104 of test_server_faults.py
 
 
-@pytest.mark.parametrize("seed", [*FEW, *(pytest.param(seed, marks=pytest.mark.faults) for seed in MANY)])
+@pytest.mark.parametrize(
+    "seed",
+    [
+        *(pytest.param(seed, marks=pytest.mark.process) for seed in FEW),
+        *(pytest.param(seed, marks=pytest.mark.faults) for seed in MANY),
+    ],
+)
 def test_a_killed_load_is_completed_by_the_next(tmp_path: Path, seed: int) -> None:
     corpus, kills = draw(seed), draw_kills(Random(seed))
     first = Attempt(str(tmp_path / "index"), corpus.before)

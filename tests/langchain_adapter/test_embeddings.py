@@ -123,6 +123,7 @@ def test_the_token_is_a_secret(monkeypatch: pytest.MonkeyPatch) -> None:
     assert given == ["hf_other"]
 
 
+@pytest.mark.process
 def test_pickles_do_not_contain_the_model(tiny: Path, tmp_path: Path) -> None:
     embeddings = T1Embeddings(model=tiny, dtype="float32")
     before = embeddings.embed_query("a")

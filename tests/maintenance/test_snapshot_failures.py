@@ -39,6 +39,7 @@ def run_killed(step: str, at: int, *arguments: str) -> None:
     assert subprocess.run(command, cwd=Path(__file__).parents[2], check=False).returncode == -signal.SIGKILL
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("at", [9])
 def test_a_killed_command_is_completed_by_running_it_again(saved: Path, tmp_path: Path, at: int) -> None:
     run_killed("_extract", at, "restore", str(saved), str(tmp_path / "back"))
@@ -79,6 +80,7 @@ def test_a_failed_restore_leaves_the_existing_index_unchanged(index: Collection,
     assert sorted(path for path in (tmp_path / "index").rglob("*") if path.name != "builds") == before
 
 
+@pytest.mark.process
 def test_temporary_folders_of_dead_processes_are_removed(tmp_path: Path) -> None:
     code = (
         "import os, pathlib, sys; from t1_vectorstore.maintenance.tempdir import temporary_folder; "

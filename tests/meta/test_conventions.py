@@ -45,6 +45,7 @@ def test_every_public_name_can_be_imported_and_is_documented() -> None:
         ("vendor.github-issue-config", ".github/ISSUE_TEMPLATE/config.yml"),
     ],
 )
+@pytest.mark.process
 def test_files_of_the_repository_host_are_valid(schema: str, pattern: str) -> None:
     files = [str(path) for path in ROOT.glob(pattern)]
     assert files

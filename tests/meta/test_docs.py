@@ -34,6 +34,7 @@ def outputs(notebook: Any) -> list[list[str]]:
     return shown
 
 
+@pytest.mark.process
 @pytest.mark.filterwarnings("default")  # of the kernel's own libraries
 def test_the_tutorial_runs_and_shows_its_stored_outputs(tmp_path: Path) -> None:
     stored = nbformat.read(NOTEBOOK, as_version=4)

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.process
+
 HEAVY = ("torch", "transformers", "tokenizers", "qdrant_client", "qdrant_edge", "langchain_core", "numpy", "pydantic")
 UNUSED_BY_SEARCH = ("transformers", "qdrant_client", "pandas", "scipy", "sympy", "torch._dynamo", "torch._inductor")
 
