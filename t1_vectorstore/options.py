@@ -206,7 +206,7 @@ class LoadingOptions(Options):
     """What runs the model: ``transformers`` or ``vllm`` in this process, or ``remote`` for vLLM servers."""
     engine_options: dict[str, Any] | None = Field(default=None, exclude=True, repr=False)
     """Options of the backend's engine. For ``vllm``: engine arguments, such as ``{"tensor_parallel_size": 2}``. For
-    ``remote``: the fields of :class:`~t1_vectorstore.backends.vllm.remote.Servers`."""
+    ``remote``: the fields of ``Servers``."""
 
     @model_validator(mode="after")
     def _check_backend(self) -> Self:
@@ -290,7 +290,7 @@ class RankingOptions(Options):
 
     filter: FilterLike | None = None
     """Condition on the metadata, such as ``{"country": "France", "year": {"gte": 2000}}``; see
-    :mod:`t1_vectorstore.collection.filters`."""
+    ``t1_vectorstore.collection.filters``."""
     score_threshold: Number | None = Field(default=None, ge=-1, le=1)
     """Minimum cosine similarity of a hit. It also applies to hits that were found by their words."""
     fusion: Fusion = "rrf"

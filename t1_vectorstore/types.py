@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from qdrant_client.models import Filter
 
     FilterLike: TypeAlias = "Mapping[str, Any] | AllOf | AnyOf | NoneOf | IdIn | Filter"
-    """Condition on the metadata; see :mod:`t1_vectorstore.collection.filters`."""
+    """Condition on the metadata; see ``t1_vectorstore.collection.filters``."""
 
     Vectors: TypeAlias = "npt.NDArray[np.float32]"
     """float32, shape ``(n, dimension)``: one row for each text, in order, of length 1 if the checkpoint normalises."""
@@ -120,7 +120,7 @@ class Chunk:
         """SHA-256 (hex) of the text, the metadata and, unless it is 0, the offset in the document.
 
         If it is unchanged, encoding and writing the chunk again would change nothing. A stored chunk has the same hash
-        as before, although Qdrant changes some floats: see :func:`json_roundtrip`.
+        as before, although Qdrant changes some floats: see ``json_roundtrip``.
         """
         metadata = json.dumps(dict(self.metadata), sort_keys=True, allow_nan=False)
         if _FLOAT.search(metadata):

@@ -52,7 +52,7 @@ class T1VectorStore:
         Args:
             location: A folder (embedded engine), ``:memory:``, or the URL of a Qdrant server.
             embedder: The model. A collection with another model's vectors is refused.
-            options: Keyword arguments, the fields of :class:`~t1_vectorstore.options.CollectionOptions`.
+            options: Keyword arguments, the fields of ``CollectionOptions``.
 
         Raises:
             CollectionMismatch: The collection holds another model's vectors, or was created with other options.
@@ -71,7 +71,7 @@ class T1VectorStore:
         Args:
             documents: Any iterable, or a reader such as ``partial(read, "docs")``. It is read while the load runs, in
                 the calling thread.
-            options: Keyword arguments, the fields of :class:`~t1_vectorstore.indexing.LoadOptions`.
+            options: Keyword arguments, the fields of ``LoadOptions``.
 
         Raises:
             ValueError: ``prune`` with a source that has no document.
@@ -92,7 +92,7 @@ class T1VectorStore:
 
         Args:
             query: The query.
-            options: Keyword arguments, the fields of :class:`~t1_vectorstore.options.SearchOptions`.
+            options: Keyword arguments, the fields of ``SearchOptions``.
 
         Raises:
             InvalidText: An empty query.

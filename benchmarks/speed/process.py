@@ -39,7 +39,7 @@ class Process:
     """A contender's process."""
 
     def __init__(self, kind: str, workload: Path, *, dtype: str, threads: int, device: str = "cpu") -> None:
-        """Start a contender. :meth:`ready` waits until its model is loaded, so several can load at the same time.
+        """Start a contender. ``ready`` waits until its model is loaded, so several can load at the same time.
 
         Args:
             kind: A key of ``contenders.CONTENDERS``.

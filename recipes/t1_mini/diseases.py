@@ -118,7 +118,7 @@ def build(source: Path, out: Path, *, examples: int = 40_000, queries: int = 250
         seed: Random seed of the training examples.
 
     Returns:
-        Number of documents and examples written, as from :func:`write_data`.
+        Number of documents and examples written, as from ``write_data``.
 
     Raises:
         CorpusError: A file is missing, lacks a column, or allows no chains.
@@ -157,7 +157,7 @@ def build(source: Path, out: Path, *, examples: int = 40_000, queries: int = 250
 
 
 def read_diseases(source: Path) -> dict[str, Disease]:
-    """Read the diseases with known facts, by name; the errors are those of :func:`build`."""
+    """Read the diseases with known facts, by name; the errors are those of ``build``."""
     parents = {row["label"]: row["subClassOf"] for row in _read_rows(source / TREE_FILE, ("label", "subClassOf"))}
     diseases = {}
     for row in _read_rows(source / FACETS_FILE, ("?name", "?definition")):

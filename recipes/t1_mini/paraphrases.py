@@ -1,6 +1,6 @@
 """More wordings of queries: hundreds of training templates for each facet and relation, and held-out ones.
 
-As in :mod:`recipes.t1_mini.wording`, no query template shares a word with the document templates of its facet, apart
+As in ``recipes.t1_mini.wording``, no query template shares a word with the document templates of its facet, apart
 from names and small function words. Every step template ends with the previous country, so a chain of them is read from
 its end and nothing is nested. The training patterns are in ``wide.json``.
 """

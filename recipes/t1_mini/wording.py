@@ -1,4 +1,4 @@
-"""Templates of documents, of the demo's queries, and of thoughts; :mod:`recipes.t1_mini.paraphrases` has more queries.
+"""Templates of documents, of the demo's queries, and of thoughts; ``recipes.t1_mini.paraphrases`` has more queries.
 
 Apart from names and small function words, the query templates and the document templates of a facet share no word, so
 lexical search finds nothing. Each step of a thought has a single template.

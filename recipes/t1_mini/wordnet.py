@@ -56,7 +56,7 @@ def build(
         seed: Random seed.
 
     Returns:
-        Number of documents and examples written, as from :func:`write_data`, for ``out`` and for ``unseen``.
+        Number of documents and examples written, as from ``write_data``, for ``out`` and for ``unseen``.
 
     Raises:
         CorpusError: The file is missing, malformed or too small; the message names the line.
@@ -102,7 +102,7 @@ def build(
 
 
 def read_synsets(source: Path) -> dict[str, Synset]:
-    """Read all meanings, by id; the errors are those of :func:`build`."""
+    """Read all meanings, by id; the errors are those of ``build``."""
     if not source.is_file():
         raise CorpusError(f"{source} is missing: pass synsets.jsonl.gz, made from Open English WordNet")
     synsets = {}

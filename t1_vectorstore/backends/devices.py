@@ -29,7 +29,7 @@ def find_device(name: str) -> torch.device:
 
 
 def find_dtype(name: str, device: torch.device) -> torch.dtype:
-    """Return a number type by its name in :data:`~t1_vectorstore.options.Dtype`; ``auto`` depends on the device."""
+    """Return a number type by its name in ``Dtype``; ``auto`` depends on the device."""
     if name != "auto":
         return {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[name]
     if device.type == "cuda":

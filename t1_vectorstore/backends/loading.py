@@ -67,7 +67,7 @@ def load_backend(options: LoadingOptions, checkpoint: Checkpoint, *, stop_ids: S
     """Load the backend that runs a checkpoint's model.
 
     Args:
-        options: The options, which have passed :func:`check_backend`.
+        options: The options, which have passed ``check_backend``.
         checkpoint: The folder and its specification.
         stop_ids: Tokens that end a thought, the emb token first.
 

@@ -103,7 +103,7 @@ class LocalBackend:
         self._lock = threading.Lock()
 
     def encode(self, prompts: Sequence[Sequence[int]], *, on_done: Callable[[int], None] | None = None) -> Vectors:
-        """See :meth:`t1_vectorstore.backends.Backend.encode`; ``on_done`` is called after each batch."""
+        """See ``Backend.encode``; ``on_done`` is called after each batch."""
         states: list[Any] = [None] * len(prompts)
 
         def forward(batch: Sequence[int]) -> Vectors:
@@ -128,13 +128,13 @@ class LocalBackend:
         samples: int = 1,
         on_tokens: OnTokens | None = None,
     ) -> list[Trajectory]:
-        """See :meth:`t1_vectorstore.backends.Backend.think`; ``on_tokens`` is called in the calling thread."""
+        """See ``Backend.think``; ``on_tokens`` is called in the calling thread."""
         jobs = enumerate(product(prompts, range(samples)))
         started = [ThoughtState.start(index, prompt, sample, decoding, refining) for index, (prompt, sample) in jobs]
         return self._complete(started, decoding, refining, deadline, on_tokens)
 
     def refine(self, prompts: Sequence[Sequence[int]], refining: Refining) -> Vectors:
-        """See :meth:`t1_vectorstore.backends.Backend.refine`."""
+        """See ``Backend.refine``."""
         if not refining.steps:
             return self.encode(prompts)
         # The prompts end with the emb token, so these thoughts have ended, and only their refining is left.

@@ -97,7 +97,7 @@ class MultiDeviceBackend:
         self._workers = [_Worker(devices[0], ThreadPoolExecutor(1), self._first.encode), *others]
 
     def encode(self, prompts: Prompts, *, on_done: Callable[[int], None] | None = None) -> Vectors:
-        """See :meth:`t1_vectorstore.backends.Backend.encode`; ``on_done`` is called after each shard.
+        """See ``Backend.encode``; ``on_done`` is called after each shard.
 
         Raises:
             BackendError: A device's process has ended, or the backend is closed.
@@ -131,12 +131,12 @@ class MultiDeviceBackend:
         return np.stack(states)
 
     def think(self, prompts: Prompts, decoding: Decoding, **options: Any) -> list[Trajectory]:  # noqa: ANN401
-        """Think on the first device; see :meth:`t1_vectorstore.backends.Backend.think`."""
+        """Think on the first device; see ``Backend.think``."""
         self._check_open()
         return self._first.think(prompts, decoding, **options)
 
     def refine(self, prompts: Prompts, refining: Refining) -> Vectors:
-        """Refine on the first device; see :meth:`t1_vectorstore.backends.Backend.refine`."""
+        """Refine on the first device; see ``Backend.refine``."""
         self._check_open()
         return self._first.refine(prompts, refining)
 

@@ -34,7 +34,7 @@ class TokenBudget:
     def run_batches(
         self, lengths: Sequence[int], forward: Callable[[list[int]], _Result], *, padded: bool
     ) -> Iterator[tuple[list[int], _Result]]:
-        """Process sequences in batches of :func:`~t1_vectorstore.backends.batching.batches_by_tokens`.
+        """Process sequences in batches of ``batches_by_tokens``.
 
         Args:
             lengths: Length of each sequence in tokens.

@@ -20,7 +20,7 @@ from t1_vectorstore.errors import CheckpointError
 
 
 class TransformersModel:
-    """A :class:`~t1_vectorstore.backends.local.LocalModel`."""
+    """A ``LocalModel``."""
 
     padded = True
 
@@ -130,7 +130,7 @@ def _collect(thoughts: Sequence[ThoughtState], pooled: torch.Tensor, last: torch
 
 
 def _supports_cache(model: Any) -> bool:  # noqa: ANN401
-    """Whether keys and values, which :class:`DynamicCache` holds, are all that the model remembers of a sequence.
+    """Whether keys and values, which ``DynamicCache`` holds, are all that the model remembers of a sequence.
 
     The state of a recurrent model would include the padding, or would be lost at each step.
     """

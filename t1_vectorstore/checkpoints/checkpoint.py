@@ -1,7 +1,7 @@
 """Find T1 checkpoints on this machine or on the hub, and identify them.
 
 A checkpoint is a folder with weights, a tokenizer and a specification. The specification is a file beside the weights,
-``t1_config.json``, or a preset from :mod:`t1_vectorstore.checkpoints.presets` for models published without that file.
+``t1_config.json``, or a preset from ``t1_vectorstore.checkpoints.presets`` for models published without that file.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Checkpoint:
 
     @classmethod
     def load(cls, model: str | Path, **options: Any) -> Checkpoint:  # noqa: ANN401 - checked by pydantic
-        """Find a checkpoint; ``options`` are the other fields of ``ModelOptions``. See :meth:`from_options`."""
+        """Find a checkpoint; ``options`` are the other fields of ``ModelOptions``. See ``from_options``."""
         return cls.from_options(ModelOptions(model=model, **options))
 
     @classmethod
@@ -138,7 +138,7 @@ class Checkpoint:
         is bound to it. The one of ``query`` also covers prompts, limits and decoding of queries, for caches of
         thoughts. The chat template is included if a prompt is given as messages, and the checkpoint's own code if it is
         run. The number type is not: a collection indexed in bfloat16 may be searched in float32. Weight files above
-        64 MiB are sampled (see :func:`t1_vectorstore.checkpoints.fingerprint.file_digest`).
+        64 MiB are sampled (see ``file_digest``).
         """
         fields = self.spec.identity_fields(role) | {"truncate_dim": self.dimension}
         if self.chat_template and any(isinstance(fields.get(prompt), list) for prompt in PROMPTS):

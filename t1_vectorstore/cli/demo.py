@@ -63,7 +63,7 @@ def demo(
     ] = None,
     model: Model = None,
 ) -> None:
-    """Try T1 on 1,600 facts about countries.
+    """Try T1 on 1,843 facts about countries.
 
     Indexes the facts, then answers queries that combine two to four of them, with and without thinking.
     """

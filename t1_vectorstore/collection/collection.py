@@ -83,7 +83,7 @@ class Collection:
         Args:
             location: ``:memory:``, the http(s) URL of a Qdrant server (1.16 or later to create), or else a folder.
             options: Keyword arguments: ``identity``, the model to be used, and the fields of
-                :class:`~t1_vectorstore.options.CollectionOptions`. Without an identity the collection must exist, and
+                ``CollectionOptions``. Without an identity the collection must exist, and
                 any model's is opened.
 
         Raises:
@@ -110,7 +110,7 @@ class Collection:
 
         Args:
             vector: Shape ``(dimension,)``, of any length.
-            options: Keyword arguments, the fields of :class:`~t1_vectorstore.options.VectorSearchOptions`.
+            options: Keyword arguments, the fields of ``VectorSearchOptions``.
 
         Raises:
             ValueError: The vector, an option or the filter cannot be used, or the collection stores no words.

@@ -47,7 +47,7 @@ class T1Embedder:
         truncation: Truncation = "warn",
         max_positions: int | None = None,
     ) -> None:
-        """Combine parts that exist already. Call :meth:`load` instead to create them from a checkpoint.
+        """Combine parts that exist already. Call ``load`` instead to create them from a checkpoint.
 
         Raises:
             ValueError: An unknown truncation policy.
@@ -74,7 +74,7 @@ class T1Embedder:
 
         Args:
             model: ``t1-mini`` (bundled), a checkpoint folder, or a hub id such as ``ForwardAILabs/MRE-T1``.
-            options: Keyword arguments, the fields of :class:`~t1_vectorstore.options.LoadingOptions`.
+            options: Keyword arguments, the fields of ``LoadingOptions``.
 
         Raises:
             CheckpointError: There is no usable checkpoint under that name, or this backend cannot run it.
@@ -88,7 +88,7 @@ class T1Embedder:
 
     @classmethod
     def from_options(cls, options: ModelOptions, checkpoint: Checkpoint | None = None) -> T1Embedder:
-        """Load a model; see :meth:`load`.
+        """Load a model; see ``load``.
 
         Args:
             options: The model, and how it is run.
@@ -175,7 +175,7 @@ class T1Embedder:
 
     @takes_options(EmbedQueryOptions)
     def embed_query(self, text: str, options: EmbedQueryOptions) -> QueryEmbedding:
-        """Think about a query, then embed it; see :meth:`embed_queries`."""
+        """Think about a query, then embed it; see ``embed_queries``."""
         started = time.perf_counter()
         [embedding] = self._prepare_one(text, options).embed(self._backend, started)
         return embedding
@@ -186,7 +186,7 @@ class T1Embedder:
 
         Args:
             texts: The queries; none may be empty.
-            options: Keyword arguments, the fields of :class:`~t1_vectorstore.options.EmbedQueriesOptions`. A thought
+            options: Keyword arguments, the fields of ``EmbedQueriesOptions``. A thought
                 that ``budget`` or ``deadline`` ended still gives a vector; see ``Thought.stop``. The deadline is for
                 the whole call.
 
@@ -211,13 +211,13 @@ class T1Embedder:
 
         Args:
             text: The query.
-            options: Keyword arguments, the fields of :class:`~t1_vectorstore.options.EmbedQueryOptions`.
+            options: Keyword arguments, the fields of ``EmbedQueryOptions``.
 
         Yields:
             Pieces of the thought's text, then the embedding. The pieces together are ``Thought.text``.
 
         Raises:
-            ValueError: Several samples. This, and everything that :meth:`embed_queries` refuses, is raised before the
+            ValueError: Several samples. This, and everything that ``embed_queries`` refuses, is raised before the
                 first item is requested.
             BackendError: The model failed.
         """

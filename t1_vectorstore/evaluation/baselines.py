@@ -20,7 +20,7 @@ class Bm25:
     """BM25 over documents in memory.
 
     The settings are the defaults of ``bm25s``: Lucene's variant, k1 = 1.5, b = 0.75, and English stop words. Training
-    uses it, too, to check thoughts. Hybrid collections have their own: :mod:`t1_vectorstore.collection.bm25`.
+    uses it, too, to check thoughts. Hybrid collections have their own: ``t1_vectorstore.collection.bm25``.
     """
 
     name = "bm25"

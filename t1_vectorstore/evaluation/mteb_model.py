@@ -44,11 +44,11 @@ class T1Encoder:
         """Load a model, or use a loaded one.
 
         Args:
-            model: Model name, as for :meth:`T1Embedder.load`.
+            model: Model name, as for ``T1Embedder.load``.
             revision: Revision of a hub id.
             device: Device of the model. Default: the embedder's choice.
             embedder: Loaded embedder to use instead.
-            query_options: Options of :meth:`T1Embedder.embed_queries`, such as ``think=False``.
+            query_options: Options of ``T1Embedder.embed_queries``, such as ``think=False``.
 
         Raises:
             MissingExtraError: mteb is not installed.

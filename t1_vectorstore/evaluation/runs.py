@@ -16,7 +16,7 @@ from t1_vectorstore.types import Vector
 _NUMBER = re.compile(r"[-+]?[0-9.]+([eE][-+]?[0-9]+)?")
 
 Ranking = Mapping[str, float]
-"""Scores by document id; higher is better. Equal scores are in any order until :func:`top_documents` orders them."""
+"""Scores by document id; higher is better. Equal scores are in any order until ``top_documents`` orders them."""
 
 
 @dataclass(frozen=True)

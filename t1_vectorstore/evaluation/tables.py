@@ -10,7 +10,7 @@ from t1_vectorstore.evaluation.experiment import Experiment
 from t1_vectorstore.evaluation.scoring import HIT
 
 SystemFigures = Mapping[str, Any]
-"""One of :meth:`Experiment.rows`."""
+"""One of ``Experiment.rows``."""
 
 
 def markdown(experiment: Experiment) -> str:

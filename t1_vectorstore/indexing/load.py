@@ -105,7 +105,7 @@ def load(
             ``partial(read, "docs")``. It is read in the calling thread while the load runs.
         embedder: The model whose vectors the collection holds.
         collection: The collection to write to.
-        options: Keyword arguments, the fields of :class:`LoadOptions`.
+        options: Keyword arguments, the fields of ``LoadOptions``.
 
     Raises:
         CollectionMismatch: The collection holds another model's vectors. Nothing was changed.

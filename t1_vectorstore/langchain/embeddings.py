@@ -24,8 +24,8 @@ from t1_vectorstore.types import QueryEmbedding
 class T1Embeddings(ModelOptions, ThinkingOptions, Embeddings):
     """Embeds documents in one forward pass, and queries after thinking about them; for any vector store of LangChain.
 
-    The fields are those of :class:`~t1_vectorstore.options.ModelOptions` and
-    :class:`~t1_vectorstore.options.ThinkingOptions`. The model is loaded on first use, once, and shared by copies of
+    The fields are those of ``ModelOptions`` and
+    ``ThinkingOptions``. The model is loaded on first use, once, and shared by copies of
     this object. It is not pickled: an unpickled object loads it again.
 
     Queries and documents take different paths, so a cache must not mix them. Cache documents under ``namespace``. Never
@@ -98,7 +98,7 @@ class T1Embeddings(ModelOptions, ThinkingOptions, Embeddings):
 
         Args:
             text: The query.
-            options: Keyword arguments, the fields of :class:`~t1_vectorstore.options.ThinkingOptions`; they override
+            options: Keyword arguments, the fields of ``ThinkingOptions``; they override
                 those of this object.
 
         Raises:

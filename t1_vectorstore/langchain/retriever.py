@@ -28,7 +28,7 @@ THOUGHT_EVENT = "t1_thought"
 class T1Retriever(QueryOptions, VectorStoreRetriever):
     """The retriever that ``T1QdrantVectorStore.as_retriever()`` returns. It can also be created directly.
 
-    The fields are ``k`` and those of :class:`~t1_vectorstore.options.QueryOptions`. Each of them can also be given to
+    The fields are ``k`` and those of ``QueryOptions``. Each of them can also be given to
     a single call: ``retriever.invoke(query, k=3, think=False)``.
 
     Each run with a thought sends one custom event ``t1_thought`` with the query, its thoughts and their seconds:

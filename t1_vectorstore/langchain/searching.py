@@ -84,7 +84,7 @@ class T1Searches(VectorStore):
         Args:
             query: The query.
             k: Maximum number of documents.
-            options: The fields of :class:`~t1_vectorstore.options.SearchOptions` except ``limit``. Thinking options
+            options: The fields of ``SearchOptions`` except ``limit``. Thinking options
                 override those of the embeddings.
 
         Raises:
@@ -153,7 +153,7 @@ class T1Searches(VectorStore):
         Args:
             embedding: The vector, of any length.
             k: Maximum number of documents.
-            options: The fields of :class:`~t1_vectorstore.options.VectorSearchOptions` except ``limit``.
+            options: The fields of ``VectorSearchOptions`` except ``limit``.
 
         Raises:
             ValueError: A vector of another dimension, or a value that an option does not accept.

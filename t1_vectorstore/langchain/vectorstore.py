@@ -68,7 +68,7 @@ class T1QdrantVectorStore(T1Searches):
         Args:
             embedding: The model. A collection with another model's vectors is refused.
             options: Keyword arguments: exactly one of ``location``, ``url`` and ``path``, and the other fields of
-                :class:`OpenOptions`.
+                ``OpenOptions``.
 
         Raises:
             CollectionNotFound: Nothing to open, and ``create`` is false.

@@ -26,8 +26,8 @@ from t1_vectorstore.types import ModelIdentity, QueryEmbedding
 class T1Embedding(LoadingOptions, ThinkingOptions, BaseEmbedding):
     """Embeds documents in one forward pass, and queries after thinking about them; for any index of LlamaIndex.
 
-    The fields are ``model_name`` and those of :class:`~t1_vectorstore.options.LoadingOptions`, which are fixed, and of
-    :class:`~t1_vectorstore.options.ThinkingOptions`, which can be changed. The checkpoint's files are read at once, for
+    The fields are ``model_name`` and those of ``LoadingOptions``, which are fixed, and of
+    ``ThinkingOptions``, which can be changed. The checkpoint's files are read at once, for
     ``dimension`` and ``fingerprint``; the model is loaded on first use, once, and shared by copies. It is not pickled:
     an unpickled object loads it again. Each thought is dispatched as a ``T1ThoughtEvent``.
 

@@ -43,7 +43,7 @@ def to_search_options(query: VectorStoreQuery, **kwargs: Any) -> tuple[list[floa
 
     Args:
         query: The query.
-        kwargs: The fields of :class:`QueryKwargs`.
+        kwargs: The fields of ``QueryKwargs``.
 
     Raises:
         TypeError: An unknown option, or a value of the wrong type.

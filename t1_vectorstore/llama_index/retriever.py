@@ -46,7 +46,7 @@ class RetrieverOptions(QueryOptions):
 class T1Retriever(BaseRetriever):
     """Retrieves nodes by T1's thought about a query. Each thought is dispatched as a ``T1ThoughtEvent``.
 
-    The other options of :class:`~t1_vectorstore.options.QueryOptions`, such as ``hybrid``, are attributes as well. All
+    The other options of ``QueryOptions``, such as ``hybrid``, are attributes as well. All
     attributes can be changed later.
 
     Attributes:
@@ -63,7 +63,7 @@ class T1Retriever(BaseRetriever):
         Args:
             vector_store: The store with the nodes.
             embed_model: The model whose vectors the store holds.
-            options: Keyword arguments, the fields of :class:`RetrieverOptions`. Thinking options that are not set are
+            options: Keyword arguments, the fields of ``RetrieverOptions``. Thinking options that are not set are
                 the model's.
 
         Raises:

@@ -70,7 +70,7 @@ class T1QdrantVectorStore(BasePydanticVectorStore):
             location: A folder (embedded engine), ``:memory:``, or the URL of a Qdrant server.
             embed_model: The model. A collection with another model's vectors is refused. It is not loaded for this.
             options: Keyword arguments: ``collection_name``, and the other fields of
-                :class:`~t1_vectorstore.options.CollectionOptions`. With ``adopt=True`` and ``metadata_key=""``,
+                ``CollectionOptions``. With ``adopt=True`` and ``metadata_key=""``,
                 collections of llama-index-vector-stores-qdrant can be opened, unless they are hybrid.
 
         Raises:
@@ -158,7 +158,7 @@ class T1QdrantVectorStore(BasePydanticVectorStore):
         Args:
             query: Vector, mode, number of nodes, and restrictions: ``filters``, ``node_ids``, and ``doc_ids`` of
                 documents that were added through LlamaIndex.
-            kwargs: The fields of :class:`~t1_vectorstore.llama_index.queries.QueryKwargs`; an index passes its
+            kwargs: The fields of ``QueryKwargs``; an index passes its
                 ``vector_store_kwargs``.
 
         Raises:

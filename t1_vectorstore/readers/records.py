@@ -111,7 +111,7 @@ def numbered_jsonl(
     on_error: OnError = raise_error,
     on_bytes: OnBytes = ignore_bytes,
 ) -> Iterator[tuple[int, Document]]:
-    """Like :func:`read_jsonl`, but yield each document with the number of its line, from 1."""
+    """Like ``read_jsonl``, but yield each document with the number of its line, from 1."""
     path = Path(path)
     lines = Lines(path, on_error, on_bytes)
     for line in lines:

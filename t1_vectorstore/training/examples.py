@@ -7,7 +7,7 @@
     queries.dev.jsonl      {"_id": "dev-0", "text": "..."}                     written from dev.jsonl for ``t1 eval``
     qrels.dev.tsv          query-id, corpus-id, score                          likewise
 
-Each line of a split is one :class:`Example`. ``negatives`` and ``part`` are optional. Any file may be gzipped.
+Each line of a split is one ``Example``. ``negatives`` and ``part`` are optional. Any file may be gzipped.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def read_data(folder: str | Path, split: str = TRAIN) -> TrainingData:
 
 
 def read_corpus(folder: Path) -> dict[str, str]:
-    """Read the documents, text by id; the errors are those of :func:`read_data`."""
+    """Read the documents, text by id; the errors are those of ``read_data``."""
     path = data_file(folder, CORPUS_FILE)
     documents: dict[str, str] = {}
     for number, document in numbered_jsonl(path):
@@ -114,7 +114,7 @@ def list_splits(folder: Path) -> list[str]:
 
 
 def read_split(folder: Path, split: str, documents: Mapping[str, str]) -> list[Example]:
-    """Read the examples of a split; the errors are those of :func:`read_data`."""
+    """Read the examples of a split; the errors are those of ``read_data``."""
     path = data_file(folder, f"{split}.jsonl")
     seen: dict[tuple[object, ...], int] = {}
     examples = []
@@ -136,7 +136,7 @@ def read_split(folder: Path, split: str, documents: Mapping[str, str]) -> list[E
 def write_data(folder: Path, documents: Mapping[str, str], splits: Mapping[str, Iterable[Example]]) -> dict[str, int]:
     """Write a corpus and its splits; every split except ``train`` also in the BEIR format.
 
-    Repeated examples are left out. The written files are read back with all checks of :func:`read_data`.
+    Repeated examples are left out. The written files are read back with all checks of ``read_data``.
 
     Returns:
         Number of documents (``corpus``) and of examples in each split.

@@ -40,7 +40,7 @@ with warnings.catch_warnings():
 
 
 def train(stage: Grpo, start: Path, data: TrainingData, source: Path, out: Path, seed: int) -> None:
-    """Train a stage and write the model to ``out/model``; see :func:`t1_vectorstore.training.supervised.train`.
+    """Train a stage and write the model to ``out/model``; see ``train``.
 
     Raises:
         TrainingFailed: The training cannot continue, exact thoughts collapse, or the rewards do not vary.

@@ -24,10 +24,10 @@ def build(sources: Mapping[str, Path], out: Path) -> dict[str, int]:
         out: Folder to write. The other splits of the sources are not copied: evaluate them on their own documents.
 
     Returns:
-        Number of documents and examples written, as from :func:`write_data`.
+        Number of documents and examples written, as from ``write_data``.
 
     Raises:
-        CorpusError: A folder cannot be read, see :func:`t1_vectorstore.training.examples.read_data`.
+        CorpusError: A folder cannot be read, see ``read_data``.
         ValueError: Fewer than two folders, a name that cannot be part of an id, or ``out`` is one of the sources.
     """
     if len(sources) < 2:

@@ -64,7 +64,7 @@ def triplet_margin(
 ) -> Tensor:
     """Return the mean triplet loss with each query's hardest negative; ``margin`` is a difference of cosines.
 
-    The arguments are those of :func:`info_nce`. A single document gives zero.
+    The arguments are those of ``info_nce``. A single document gives zero.
     """
     if documents.shape[0] < 2:
         return queries.new_zeros(())

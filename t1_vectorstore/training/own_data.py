@@ -103,9 +103,9 @@ def build(
         transport: HTTP transport, for tests.
 
     Returns:
-        Number of documents and examples written, as from :func:`write_data`; also the number of unusable queries
-        (``refused``), of queries whose thought does not lead to the document (:data:`MISLEADING`), and of answers about
-        documents that ``source`` no longer has, or has with another text (:data:`STALE`).
+        Number of documents and examples written, as from ``write_data``; also the number of unusable queries
+        (``refused``), of queries whose thought does not lead to the document (``MISLEADING``), and of answers about
+        documents that ``source`` no longer has, or has with another text (``STALE``).
 
     Raises:
         ValueError: ``found_within`` is negative; or ``out`` contains ``source``, or files but no answers.

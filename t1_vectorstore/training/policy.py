@@ -60,7 +60,7 @@ def log_probabilities(
     """Compute the log-probabilities of the last tokens of each row, in one packed pass without padding.
 
     Args:
-        model: Causal language model with the attention :data:`~t1_vectorstore.training.model.PACKED_ATTENTION`.
+        model: Causal language model with the attention ``PACKED_ATTENTION``.
         ids: Token ids (rows, width), padded on both sides.
         mask: 1 at tokens, 0 at padding (rows, width).
         predicted: Number of last columns to compute.

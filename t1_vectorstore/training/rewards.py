@@ -70,7 +70,7 @@ class CorpusIndex:
     """The vectors of a corpus, for exact search. Training moves them all, so they are recomputed at intervals."""
 
     def __init__(self, encoder: PromptEncoder, texts: Sequence[str]) -> None:
-        """Tokenize the documents. Call :meth:`refresh` before the first search."""
+        """Tokenize the documents. Call ``refresh`` before the first search."""
         self._documents = encoder.documents(texts)
         self._vectors = torch.empty(0)
 

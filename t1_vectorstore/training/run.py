@@ -35,7 +35,7 @@ def train(recipe: Recipe, source: Path, out: Path) -> Path:
 
     Args:
         recipe: Configuration of the run.
-        source: Folder of training data, see :mod:`t1_vectorstore.training.examples`.
+        source: Folder of training data, see ``t1_vectorstore.training.examples``.
         out: Folder of the run.
 
     Returns:

@@ -96,7 +96,7 @@ def probe_examples(stage: Stage, source: Path, data: TrainingData) -> dict[str, 
 
 
 def probe_packs(stage: Stage, source: Path, data: TrainingData, encoder: PromptEncoder) -> dict[str, PackedSequences]:
-    """Return the examples of :func:`probe_examples`, packed."""
+    """Return the examples of ``probe_examples``, packed."""
     return {
         name: pack(encoder.queries([e.query for e in examples], [e.thought for e in examples]))
         for name, examples in probe_examples(stage, source, data).items()
@@ -117,7 +117,7 @@ def _add_negatives_and_teacher(
 
 
 class SupervisedTrainer(Trainer):  # type: ignore[misc] # transformers is not type-checked
-    """Trains a :class:`T1ForTraining` with the losses of stages 1 and 2."""
+    """Trains a ``T1ForTraining`` with the losses of stages 1 and 2."""
 
     def __init__(self, *, stage: Sft | Contrastive, **options: Any) -> None:  # noqa: ANN401 - transformers'
         """Create a trainer for a stage; the other arguments are those of transformers' Trainer."""

@@ -111,7 +111,7 @@ class CombinedOptimizer(torch.optim.Optimizer):
         return {"parts": [part.state_dict() for part in self.parts]}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Load a dictionary that :meth:`state_dict` returned."""
+        """Load a dictionary that ``state_dict`` returned."""
         for part, state in zip(self.parts, state_dict["parts"], strict=True):
             part.load_state_dict(state)
 

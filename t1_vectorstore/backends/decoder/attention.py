@@ -19,7 +19,7 @@ from t1_vectorstore.backends.decoder.kv_cache import KVCache
 from t1_vectorstore.backends.decoder.matmul_attention import Prefix, attend, attend_causally
 
 _MIN_QUERIES = {torch.bfloat16: 32, torch.float32: 192}
-"""Queries of a head from which :mod:`.matmul_attention` is faster than torch's fused kernel, on a CPU."""
+"""Queries of a head from which ``.matmul_attention`` is faster than torch's fused kernel, on a CPU."""
 
 _MIN_THOUGHTS = 8
 """Number of thoughts from which the same holds for decode steps."""

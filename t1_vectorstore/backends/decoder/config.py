@@ -1,7 +1,7 @@
 """Read from ``config.json`` whether this package's decoder supports a model, and its sizes.
 
 Only a configuration whose every key is known is supported: each key either has no effect on inference, or has a value
-that :mod:`t1_vectorstore.backends.decoder.decoder` computes. transformers runs all other models, more slowly.
+that ``t1_vectorstore.backends.decoder.decoder`` computes. transformers runs all other models, more slowly.
 """
 
 from __future__ import annotations

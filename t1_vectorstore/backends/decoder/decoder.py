@@ -1,6 +1,6 @@
 """The forward pass of Llama-style decoders in plain torch, without padding, and with logits only where they are needed.
 
-It computes what transformers does, to rounding, for the families in :mod:`t1_vectorstore.backends.decoder.config`. The
+It computes what transformers does, to rounding, for the families in ``t1_vectorstore.backends.decoder.config``. The
 tokens of all sequences form one long sequence; only attention knows where one ends. In the last layer, the feed-forward
 part is computed only for the tokens whose states are needed.
 """

@@ -57,7 +57,7 @@ class KVCache:
         target[:] = keys_values.view(sequences, n, *(target.shape[at] for at in (0, 2)), -1).permute(2, 0, 3, 1, 4)
 
     def targets(self, positions: torch.Tensor) -> torch.Tensor:
-        """Return where in a layer's memory :meth:`write_inputs` puts inputs at ``positions (slots, n)``."""
+        """Return where in a layer's memory ``write_inputs`` puts inputs at ``positions (slots, n)``."""
         kinds, slots, heads, tokens = self._memory.shape[1:5]
         starts = torch.arange(kinds * slots * heads, device=positions.device).view(kinds, slots, heads) * tokens
         starts = starts[:, : len(positions)].transpose(0, 1)[:, None]

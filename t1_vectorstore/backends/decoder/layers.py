@@ -177,7 +177,7 @@ def rotations(frequencies: torch.Tensor, scale: float, positions: torch.Tensor) 
 
 
 def rotate_(heads: torch.Tensor, rotation: torch.Tensor) -> None:
-    """Rotate float32 ``(n, heads, head_dim)`` in place; the dimensions must be :func:`interleaved`."""
+    """Rotate float32 ``(n, heads, head_dim)`` in place; the dimensions must be ``interleaved``."""
     torch.view_as_complex(heads.view(*heads.shape[:-1], -1, 2)).mul_(rotation)
 
 

@@ -102,5 +102,5 @@ def _merge_sequences(rows: torch.Tensor) -> torch.Tensor:
 
 
 def _split_sequences(rows: torch.Tensor, sequences: int) -> torch.Tensor:
-    """Undo :func:`_merge_sequences`."""
+    """Undo ``_merge_sequences``."""
     return rows.view(rows.shape[0], sequences, -1, rows.shape[-1]).transpose(0, 1)

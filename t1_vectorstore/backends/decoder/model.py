@@ -24,7 +24,7 @@ def decoder_config(checkpoint: Checkpoint, device: torch.device) -> DecoderConfi
 
 
 class DecoderModel:
-    """A :class:`~t1_vectorstore.backends.local.LocalModel`."""
+    """A ``LocalModel``."""
 
     padded = False
 
@@ -48,7 +48,7 @@ class DecoderModel:
     def generate(
         self, thoughts: Sequence[ThoughtState], sampler: Sampler, *, max_batch: int, prefill_tokens: int
     ) -> None:
-        """Complete all thoughts; see :meth:`t1_vectorstore.backends.local.LocalModel.generate`."""
+        """Complete all thoughts; see ``LocalModel.generate``."""
         shared = shared_prefix_length([thought.prompt for thought in thoughts])
         prefix = None
         if shared:

@@ -23,7 +23,7 @@ from t1_vectorstore.types import Vector, Vectors
 
 
 class VLLMEngine:
-    """A :class:`~t1_vectorstore.backends.vllm.generation.GenerationEngine` in this process.
+    """A ``GenerationEngine`` in this process.
 
     The generator's workers keep states, unless a second engine with the same weights, the pooler, computes the vectors.
     """
@@ -172,7 +172,7 @@ async def call_workers(engine: AsyncLLM, method: str, *arguments: Any) -> list[l
 
 @contextmanager
 def _translated_errors() -> Iterator[None]:
-    """Raise vLLM's errors as :class:`BackendError`."""
+    """Raise vLLM's errors as ``BackendError``."""
     try:
         yield
     except BackendError:

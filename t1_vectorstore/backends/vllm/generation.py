@@ -99,7 +99,7 @@ class EngineBackend:
         self._numbers = itertools.count()
 
     def encode(self, prompts: Sequence[Sequence[int]], *, on_done: Callable[[int], None] | None = None) -> Vectors:
-        """See :meth:`t1_vectorstore.backends.Backend.encode`; ``on_done`` is called from another thread."""
+        """See ``Backend.encode``; ``on_done`` is called from another thread."""
         size = self._engine.batch_size
         batches = [prompts[at : at + size] for at in range(0, len(prompts), size)]
 
@@ -121,7 +121,7 @@ class EngineBackend:
         samples: int = 1,
         on_tokens: OnTokens | None = None,
     ) -> list[Trajectory]:
-        """See :meth:`t1_vectorstore.backends.Backend.think`; ``on_tokens`` is called from another thread."""
+        """See ``Backend.think``; ``on_tokens`` is called from another thread."""
         refuse_refining(refining)
 
         async def think(job: tuple[int, Sequence[int]]) -> list[Trajectory]:

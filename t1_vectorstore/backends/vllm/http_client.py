@@ -34,7 +34,7 @@ class _ModelCards(BaseModel):
 class OpenAIClient:
     """Sends requests to one model on one server.
 
-    All methods raise :class:`~t1_vectorstore.errors.BackendError` if the server cannot be reached, refuses a request,
+    All methods raise ``BackendError`` if the server cannot be reached, refuses a request,
     or sends an unexpected answer.
     """
 
@@ -54,7 +54,7 @@ class OpenAIClient:
 
         Args:
             url: Base URL, with ``/v1``.
-            model: Name under which the model is served; ``None`` if the server has only one, see :meth:`check`.
+            model: Name under which the model is served; ``None`` if the server has only one, see ``check``.
             timeout: Seconds to wait for the next byte.
             api_key: API key of the server.
             attempts: Maximum number of attempts while the server is busy or cannot be reached.

@@ -69,10 +69,10 @@ def load(checkpoint: Checkpoint, *, stop_ids: Sequence[int], options: Mapping[st
     Args:
         checkpoint: The folder and its specification.
         stop_ids: Tokens that end a thought, the emb token first.
-        options: The fields of :class:`Servers`.
+        options: The fields of ``Servers``.
 
     Raises:
-        ValueError: Options that :class:`Servers` does not accept.
+        ValueError: Options that ``Servers`` does not accept.
         BackendError: A server cannot be reached, or has another model.
         CheckpointError: The servers do not accept the checkpoint's longest text.
     """
@@ -109,7 +109,7 @@ class _Embeddings(BaseModel):
 
 
 class RemoteEngine:
-    """A :class:`~t1_vectorstore.backends.vllm.generation.GenerationEngine` on two servers."""
+    """A ``GenerationEngine`` on two servers."""
 
     def __init__(self, servers: Servers, checkpoint: Checkpoint, stop_ids: Sequence[int]) -> None:
         self._checkpoint, self._stop_ids = checkpoint, list(stop_ids)

@@ -46,7 +46,7 @@ def load_on_ray(
         embedder: Creates the model, in each worker: ``partial(T1Embedder.load, "t1-mini", truncation="allow")``.
         collection: Opens the collection, first here, so that it is created or refused before any worker starts, and
             then in each worker: ``partial(Collection.open, url, identity=identity)``.
-        options: Keyword arguments, the fields of :class:`RayLoadOptions`.
+        options: Keyword arguments, the fields of ``RayLoadOptions``.
 
     Raises:
         ValueError: No shard, a shard that is not a file of records, or a collection that only one process can open.
