@@ -117,6 +117,8 @@ def load(
     collection.check_model(embedder.identity)
     if isinstance(documents, Document) or not (isinstance(documents, Iterable) or callable(documents)):
         raise TypeError(f"expected several documents, got {type(documents).__name__}; wrap a single one in a list")
+    if not isinstance(options.prune, bool):
+        collection.check_search(filter=options.prune)  # refused before anything is embedded
     with ExitStack() as stack:
         file = options.dead_letters
         dead_letters = None if file is None else stack.enter_context(closing(DeadLetters(file)))

@@ -137,3 +137,10 @@ def test_prune_after_a_load_in_parts_takes_the_whole_source(collection: Collecti
         run(part, collection)
     assert prune([document for part in parts for document in part], collection) == 1
     assert stored_documents(collection) == {"a", "b"}
+
+
+@pytest.mark.parametrize("wrong", ["x", {"n": {"above": 1}}])
+def test_an_invalid_filter_is_refused_before_anything_is_stored(collection: Collection, wrong: Any) -> None:
+    with pytest.raises((TypeError, ValueError), match=r"filter is|'above'"):
+        run([Document("a", "a")], collection, prune=wrong)
+    assert collection.count() == 0
