@@ -98,27 +98,6 @@ class Checkpoint:
         positions = self.config.get("text_config", self.config).get("max_position_embeddings")
         return int(positions) if positions else None
 
-    def check_lengths(self, max_positions: int | None) -> None:
-        """Check the specification's own limits, which would otherwise fail in the middle of a long load.
-
-        Args:
-            max_positions: Longest sequence that the model accepts, in tokens; ``None`` if unknown.
-
-        Raises:
-            CheckpointError: A limit on texts is higher than that.
-            ValueError: The thought's budget or the refine steps do not fit after the longest query.
-        """
-        if max_positions is None:
-            return
-        spec = self.spec
-        for name in ("max_document_tokens", "max_query_tokens"):
-            if getattr(spec, name) > max_positions:
-                raise CheckpointError(
-                    f"{name}={getattr(spec, name)}, but {self.name!r} accepts only {max_positions} tokens"
-                )
-        budget = spec.decoding.max_tokens if spec.thinks else None
-        spec.check_lengths(max_positions, budget=budget, refine_steps=spec.refining.steps)
-
     @property
     def dimension(self) -> int:
         """Length of a vector.

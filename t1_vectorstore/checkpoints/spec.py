@@ -144,28 +144,6 @@ class CheckpointSpec(_Frozen):
         except ValidationError as error:
             raise ValueError(f"cannot override the checkpoint's specification: {one_line(error)}") from error
 
-    def check_lengths(self, max_positions: int | None, *, budget: int | None, refine_steps: int) -> None:
-        """Check that a thought and refine steps fit the model after the longest query.
-
-        Args:
-            max_positions: Longest sequence that the model accepts, in tokens; ``None`` if unknown.
-            budget: Maximum length of the thought in tokens; ``None`` without a thought.
-            refine_steps: Number of refine steps.
-
-        Raises:
-            ValueError: They do not fit.
-        """
-        if max_positions is None or (budget is None and not refine_steps):
-            return
-        closing = int(budget is not None)  # without a thought, the emb token is part of the prompt
-        left = max_positions - self.max_query_tokens - closing
-        if (budget or 0) + refine_steps > left:
-            wanted = [f"a budget of {budget} tokens"] * closing + [f"{refine_steps} refine steps"] * bool(refine_steps)
-            raise ValueError(
-                f"{' and '.join(wanted)} do not fit: the model accepts {max_positions} tokens, and "
-                f"max_query_tokens={self.max_query_tokens} are reserved for the query. At most {max(left, 0)} are left"
-            )
-
     def identity_fields(self, role: Role) -> dict[str, Any]:
         """Return the fields that affect the vectors of a role; all but ``unverified`` for queries."""
         values: dict[str, Any] = self.model_dump(mode="json", exclude={"unverified"})

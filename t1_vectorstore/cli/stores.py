@@ -40,6 +40,7 @@ def open_with_checkpoint(
     from t1_vectorstore.checkpoints.checkpoint import Checkpoint
     from t1_vectorstore.collection import Collection
     from t1_vectorstore.embedding.prompts import Prompter
+    from t1_vectorstore.embedding.thinking import check_limits
     from t1_vectorstore.errors import CheckpointError, CollectionNotFound
 
     with ExitStack() as stack:
@@ -55,7 +56,7 @@ def open_with_checkpoint(
             options = options.model_copy(update={"model": found.identity.model})
         try:
             checkpoint = Checkpoint.from_options(options)
-            checkpoint.check_lengths(checkpoint.max_positions)
+            check_limits(checkpoint, checkpoint.max_positions)
             if found is None:  # before a collection is created, everything but the weights is read
                 Prompter.load(checkpoint)
             identity = checkpoint.identity

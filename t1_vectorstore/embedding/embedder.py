@@ -13,10 +13,10 @@ from typing_extensions import Self
 from t1_vectorstore.backends import Backend, check_backend, load_backend
 from t1_vectorstore.checkpoints.checkpoint import Checkpoint
 from t1_vectorstore.checkpoints.spec import CheckpointSpec
-from t1_vectorstore.embedding.pooling import to_vectors
 from t1_vectorstore.embedding.prompts import Prompter, check_texts, check_truncation
-from t1_vectorstore.embedding.query import PreparedQueries
-from t1_vectorstore.embedding.thinking import check_given_lengths, check_given_thoughts, plan_thinking
+from t1_vectorstore.embedding.query import PreparedQueries, to_vectors
+from t1_vectorstore.embedding.thinking import check_given_lengths, check_given_thoughts, check_limits, plan_thinking
+from t1_vectorstore.errors import CheckpointError
 from t1_vectorstore.options import (
     DEFAULT_MODEL,
     EmbedQueriesOptions,
@@ -96,11 +96,16 @@ class T1Embedder:
         """
         check_backend(options)
         checkpoint = checkpoint or Checkpoint.from_options(options)
-        checkpoint.check_lengths(checkpoint.max_positions)
+        check_limits(checkpoint, checkpoint.max_positions)
         prompter = Prompter.load(checkpoint)
         identity = checkpoint.identity  # hashes the weights, so that a damaged file fails before torch is imported
         backend = load_backend(options, checkpoint, stop_ids=prompter.stop_ids)
         max_positions = backend.max_positions or checkpoint.max_positions
+        try:
+            check_limits(checkpoint, max_positions)
+        except (ValueError, CheckpointError):
+            backend.close()
+            raise
         return cls(prompter, backend, identity, truncation=options.truncation, max_positions=max_positions)
 
     @classmethod

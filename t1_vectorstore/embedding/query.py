@@ -12,9 +12,10 @@ from queue import SimpleQueue
 import numpy as np
 
 from t1_vectorstore.backends import Backend
-from t1_vectorstore.embedding.pooling import to_vectors
+from t1_vectorstore.checkpoints.spec import CheckpointSpec
 from t1_vectorstore.embedding.prompts import Prompter
 from t1_vectorstore.embedding.thinking import ThinkingPlan
+from t1_vectorstore.errors import BackendError
 from t1_vectorstore.types import OnTokens, QueryEmbedding, Thought, Truncated, Vectors
 
 
@@ -117,3 +118,20 @@ class PreparedQueries:
 
 class _StreamAbandoned(Exception):
     """The caller of ``stream`` stopped reading."""
+
+
+def to_vectors(states: Vectors, spec: CheckpointSpec) -> Vectors:
+    """Truncate hidden states ``(n, hidden)`` to ``truncate_dim``, then normalise each row if the specification says so.
+
+    Raises:
+        BackendError: A state that is not finite, or that is zero and must be normalised.
+    """
+    vectors = np.ascontiguousarray(states[:, : spec.truncate_dim], dtype=np.float32)
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    bad = np.flatnonzero(~np.isfinite(lengths[:, 0]) | (spec.normalize & (lengths[:, 0] == 0)))
+    if bad.size:
+        raise BackendError(
+            f"the model gave no usable vector for row {bad[0]} (norm {lengths[bad[0], 0]}); in float16 or bfloat16 try "
+            "dtype='float32'; otherwise the weights are damaged"
+        )
+    return vectors / lengths if spec.normalize else vectors

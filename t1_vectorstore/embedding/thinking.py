@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from t1_vectorstore.checkpoints.checkpoint import Checkpoint
 from t1_vectorstore.checkpoints.spec import NO_REFINING, CheckpointSpec, Decoding, Refining
 from t1_vectorstore.embedding.prompts import check_texts
-from t1_vectorstore.errors import TextTooLong
+from t1_vectorstore.errors import CheckpointError, TextTooLong
 from t1_vectorstore.options import ThinkingOptions
 
 
@@ -71,8 +72,40 @@ def plan_thinking(spec: CheckpointSpec, options: ThinkingOptions, max_positions:
         )
     decoding = spec.decoding if budget is None else spec.decoding.model_copy(update={"max_tokens": budget})
     refining = plan_refining(options, spec.refining)
-    spec.check_lengths(max_positions, budget=decoding.max_tokens if enabled else None, refine_steps=refining.steps)
+    _check_fit(spec, decoding.max_tokens if enabled else None, refining.steps, max_positions)
     return ThinkingPlan(enabled, decoding, deadline, refining, samples or 1)
+
+
+def check_limits(checkpoint: Checkpoint, max_positions: int | None) -> None:
+    """Check the limits in a checkpoint's specification, which would otherwise fail in the middle of a long load.
+
+    Args:
+        checkpoint: The checkpoint.
+        max_positions: Longest sequence that the model accepts, in tokens; ``None`` if unknown.
+
+    Raises:
+        CheckpointError: A limit on texts is higher than that.
+        ValueError: The thought's budget or the refine steps do not fit after the longest query.
+    """
+    for name in ("max_document_tokens", "max_query_tokens"):
+        limit = getattr(checkpoint.spec, name)
+        if max_positions is not None and limit > max_positions:
+            raise CheckpointError(f"{name}={limit}, but {checkpoint.name!r} accepts only {max_positions} tokens")
+    plan_thinking(checkpoint.spec, ThinkingOptions(), max_positions)
+
+
+def _check_fit(spec: CheckpointSpec, budget: int | None, refine_steps: int, max_positions: int | None) -> None:
+    """Check that a thought and refine steps fit after the longest query; ``budget`` is ``None`` without a thought."""
+    if max_positions is None or (budget is None and not refine_steps):
+        return
+    closing = int(budget is not None)  # without a thought, the emb token is part of the prompt
+    left = max_positions - spec.max_query_tokens - closing
+    if (budget or 0) + refine_steps > left:
+        wanted = [f"a budget of {budget} tokens"] * closing + [f"{refine_steps} refine steps"] * bool(refine_steps)
+        raise ValueError(
+            f"{' and '.join(wanted)} do not fit: the model accepts {max_positions} tokens, and "
+            f"max_query_tokens={spec.max_query_tokens} are reserved for the query. At most {max(left, 0)} are left"
+        )
 
 
 def plan_refining(options: ThinkingOptions, default: Refining = NO_REFINING) -> Refining:

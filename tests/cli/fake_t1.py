@@ -31,7 +31,7 @@ def use_fake_model(patch: Callable[[Any, str, Any], None]) -> None:
     patch(loading, "check_installed", lambda *_: None)
     patch(T1Embedder, "from_options", lambda *_: embedder)
     patch(Prompter, "load", lambda *_: embedder._prompter)
-    checkpoint = SimpleNamespace(identity=embedder.identity, max_positions=None, check_lengths=lambda _: None)
+    checkpoint = SimpleNamespace(identity=embedder.identity, max_positions=None, spec=embedder.spec)
     patch(Checkpoint, "from_options", lambda *_: checkpoint)
 
 

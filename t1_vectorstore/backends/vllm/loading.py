@@ -88,13 +88,7 @@ def load(checkpoint: Checkpoint, options: LoadingOptions, *, stop_ids: Sequence[
             f"vLLM {vllm.__version__} does not start with {checkpoint.path} and {engine_options}: "
             f"{' '.join(str(error).split()) or type(error).__name__}. {_remedy(error)}"
         ) from error
-    backend = EngineBackend(engine, loop, stop_ids=stop_ids, max_positions=engine.max_positions)
-    try:
-        checkpoint.check_lengths(engine.max_positions)
-    except (ValueError, CheckpointError):
-        backend.close()
-        raise
-    return backend
+    return EngineBackend(engine, loop, stop_ids=stop_ids, max_positions=engine.max_positions)
 
 
 async def _start(arguments: Mapping[str, Any], stop_ids: Sequence[int]) -> VLLMEngine:
