@@ -16,11 +16,11 @@ ROOT = Path(__file__).parents[2]
 
 
 def test_files_are_not_too_long() -> None:
-    """Above 450 lines there is usually a second idea in a file; see CONTRIBUTING.md."""
+    """Above 600 lines there is usually a second idea in a file; see CONTRIBUTING.md."""
     long = {
         str(path.relative_to(ROOT)): lines
         for path in (ROOT / "t1_vectorstore").rglob("*.py")
-        if (lines := len(path.read_text(encoding="utf-8").splitlines())) > 450
+        if (lines := len(path.read_text(encoding="utf-8").splitlines())) > 600
     }
     assert not long
 
