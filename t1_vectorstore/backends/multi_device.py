@@ -103,6 +103,7 @@ class MultiDeviceBackend:
             BackendError: A device's process has ended, or the backend is closed.
         """
         self._check_open()
+        # 1. Shards: about four for each device, so that a fast one can take more of them.
         lengths = [len(prompt) for prompt in prompts]
         smallest, largest = SHARD_TOKENS
         size = min(max(sum(lengths) // (4 * len(self._workers)), smallest), largest)
@@ -114,6 +115,7 @@ class MultiDeviceBackend:
             if (shard := next(shards, None)) is not None:
                 running[worker.submit(worker.encode, [prompts[index] for index in shard])] = worker, shard
 
+        # 2. Each device starts with one shard, and gets the next one when it has finished.
         try:
             for worker in self._workers:
                 submit_next(worker)
@@ -125,6 +127,7 @@ class MultiDeviceBackend:
                     if on_done is not None:
                         on_done(len(shard))
                     submit_next(worker)
+        # 3. After an error no further shard begins.
         finally:
             for future in running:
                 future.cancel()

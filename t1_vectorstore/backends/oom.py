@@ -63,6 +63,7 @@ class TokenBudget:
                 continue
             # After the handler, so that the error and its traceback, which hold tensors, are freed.
             cost = max(lengths[index] for index in batch) * len(batch) if padded else sum(lengths[i] for i in batch)
+            # Lower the budget below what did not fit, and divide all that is left by the new one.
             self._halve(cost)
             left = [index for batch in batches for index in batch]
             smaller = batches_by_tokens([lengths[index] for index in left], self.tokens, padded=padded)

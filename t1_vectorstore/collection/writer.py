@@ -50,6 +50,7 @@ class Writer:
                 try:
                     if point is _END:
                         return queue.finish(batch)
+                    # 1. Check the point. 2. Hand over the batch if it is full. 3. Add the point to the next one.
                     row = to_row(point, self._engine.schema)
                     if len(batch) >= BATCH_POINTS or size + row.size > BATCH_BYTES:
                         queue.put(batch)
@@ -97,11 +98,14 @@ class Writer:
         if not batch:
             return 0
         with self.lock:
+            # 1. What is stored under these ids: another id's point, or other content of this call, may not be lost.
             before = {row.id: row for row in self._engine.read(list(batch), fields=HASH_FIELDS)}
             for point, old in before.items():
                 _check_replacement(batch[point], old, same_call=hash(point) in written)
+            # 2. Write, and read back; what is missing is written once more, since another writer may have restored the
+            #    old content meanwhile, but hardly twice.
             missing = list(batch.values())
-            for _ in range(2):  # another writer may have restored the old content once, but hardly twice
+            for _ in range(2):
                 self._put(missing)
                 missing = self._not_stored(missing, before)
                 if not missing:

@@ -63,13 +63,16 @@ def tune(
     """
     if len(benchmark.queries) < MIN_QUERIES:
         raise ValueError(f"tuning needs at least {MIN_QUERIES} judged queries, got {len(benchmark.queries)}")
+    # 1. Two halves: a choice is never reported on the queries that it was made on.
     names = list(benchmark.queries)
     random.Random(seed).shuffle(names)
     middle = len(names) // 2
     halves = benchmark.subset(set(names[:middle])), benchmark.subset(set(names[middle:]))
+    # 2. Try every candidate on the first half. Candidates that embed alike share the vectors.
     options = candidates(store, halves[0])
     cache: EmbeddingCache = {}
     tried = experiment.run(halves[0], [_system(store, each, cache) for each in options], on_progress=on_progress)
+    # 3. Choose, and measure the choice beside the defaults on the second half.
     chosen = options[_choose(tried)]
     systems = [_system(store, each, cache) for each in ([chosen, {}] if chosen else [{}])]
     return TuningResult(chosen, tried, experiment.run(halves[1], systems, on_progress=on_progress))

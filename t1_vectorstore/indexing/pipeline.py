@@ -39,6 +39,8 @@ class Pipeline(Generic[_Work]):
 
         ``meanwhile`` is called in this thread, several times a second, while it waits.
         """
+        # Each step waits for the item's previous step, and its single thread for the item before this one, so every
+        # step sees the items in order.
         self.wait(self._depth - 1, meanwhile)
         previous: Future[None] | None = None
         for step, executor in self._steps:
@@ -85,6 +87,7 @@ class Pipeline(Generic[_Work]):
         try:
             step(work)
         except BaseException as error:
+            # Keep the first error only: those that follow are consequences of stopping.
             with self._error_lock:
                 if not self._stopped.is_set():
                     self._error = error

@@ -61,8 +61,10 @@ class BatchSteps:
 
     def look_up(self, batch: LoadBatch) -> None:
         """Keep the chunks that are not stored yet, and the documents with stored chunks of an earlier version."""
+        # 1. What is stored under these ids.
         ids = [pending.chunk.id for pending in batch.chunks]
         stored = self.collection.point_states(ids)
+        # 2. Refuse ids that fall on another chunk's point, keep what is new or changed, and count the rest.
         self.in_progress.append({})
         fresh = []
         for pending in batch.chunks:
@@ -73,6 +75,7 @@ class BatchSteps:
                 fresh.append(pending)
             else:
                 self.counters.count(unchanged=1)
+        # 3. With its last chunk a document is complete, and chunks of its earlier version can be looked for.
         last_chunks = [pending for pending in batch.chunks if pending.chunk.index == pending.source.chunk_count - 1]
         batch.outdated = self._outdated([pending.source for pending in last_chunks], ids)
         batch.chunks = fresh
@@ -88,6 +91,7 @@ class BatchSteps:
 
     def _outdated(self, sources: Sequence[SourceDocument], ids: Sequence[str]) -> list[SourceDocument]:
         """Return the documents of which chunks of an earlier version are stored; ``ids`` are chunks of this version."""
+        # With an index on document ids, ask which other chunks these documents have.
         if not sources:
             return []
         by_name = {source.id: source for source in sources}

@@ -104,12 +104,14 @@ def unpack(file: Path, folder: Path, *, inside: str = "") -> Header:
     unpacked: dict[str, list[Any]] = {}
     checksums: dict[str, list[Any]] | None = None
     with _open_tar(file) as tar:
+        # 1. The description, which says how much space the files need.
         header = _read_header(tar, file)
         if (free := shutil.disk_usage(folder).free) < header.bytes:
             raise StoreUnavailable(
                 f"the disk of {folder} is too small: {free // 2**20} MiB are left and {header.bytes // 2**20 + 1} MiB "
                 "are needed"
             )
+        # 2. The files. The checksums are the last member, so nothing may come after them.
         while (member := tar.next()) is not None:
             if checksums is not None:
                 raise StoreError(f"{file} continues after its end ({member.name!r}); this package did not write it")
@@ -117,6 +119,7 @@ def unpack(file: Path, folder: Path, *, inside: str = "") -> Header:
                 checksums = _read_json(tar, member)
             else:
                 unpacked[member.name] = _extract(tar, member, folder, inside, file)
+    # 3. Compare: a file that is missing, superfluous or different.
     if checksums is None:
         raise StoreError(f"{file} is incomplete: its end is missing; copy or make it again")
     names = checksums.keys() | unpacked.keys()

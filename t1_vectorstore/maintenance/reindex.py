@@ -95,6 +95,7 @@ def reindex(
         StoreError: The old index has points that cannot be copied, or is written to all the time. It is unchanged.
         BackendError: The model failed. The old index is unchanged.
     """
+    # 1. The settings of the new build; with the model they give its name.
     started = time.perf_counter()
     alias = name_to_move(old, alias, api_key=api_key)
     current = {name: getattr(old.schema, name) for name in _SETTINGS}
@@ -103,6 +104,7 @@ def reindex(
     if current["storage"].shard_keys or settings["storage"].shard_keys:
         raise ValueError(f"{old.location} has shard keys, and a reindex cannot tell which points belong to which key")
     build = _build_name(embedder, settings)
+    # 2. Nothing to do if the index already is that build; with the same model the vectors are copied.
     same_model = old.identity.fingerprint == embedder.identity.fingerprint
     if same_model and alias == old.name and settings == current:
         return ReindexResult(alias, build, False, old.count(), 0, 0, (), (), time.perf_counter() - started)
@@ -110,8 +112,10 @@ def reindex(
     with ExitStack() as stack:
         target = stack.enter_context(closing(swap_target(old.location, alias, api_key=api_key)))
         new = stack.enter_context(closing(target.open_build(build, embedder.identity, settings)))
+        # 3. Fill the new build beside the old one, until both hold the same.
         with new.bulk():
             passes = _sync(old, new, model, on_progress)
+        # 4. Hand over the record of the last load, wait for the new graph, and switch.
         if (load := old.latest_load) is not None:
             new.note_load(load)
         new.settle()

@@ -124,11 +124,15 @@ def verify(
         collection.check_model(embedder.identity)
     found = _Found()
     with closing(_ExpectedChunks()) as expected:
+        # 1. Split the source as a load does: the chunks to expect.
         read = _read_source(documents, chunker, expected, found)
+        # 2. Compare every stored point with them, and draw the sample for step 4.
         sample, points, allowed = _compare_points(collection, expected, found, vectors, seed, allow_extra)
+        # 3. What was expected and not found.
         for chunk in expected.missing():
             found.add("missing", chunk, "not stored")
         chunks = len(expected)
+    # 4. Encode the sample again, and compare the vectors.
     cosines = _cosines(collection, embedder, sample) if embedder else {}
     for chunk, cosine in cosines.items():
         if not cosine >= least_cosine:

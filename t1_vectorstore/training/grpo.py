@@ -160,6 +160,7 @@ class ThoughtTrainer(GRPOTrainer):  # type: ignore[misc]
         **_: Any,  # noqa: ANN401 - TRL's
     ) -> list[float]:
         """Return the rewards of the sampled thoughts: TRL's reward function."""
+        # 1. At the first step, restore the monitor from the log of an interrupted run, and embed the corpus.
         step = self.state.global_step
         if not self._started:
             logged = (entry["exact"] for entry in self.state.log_history if "exact" in entry)
@@ -167,11 +168,13 @@ class ThoughtTrainer(GRPOTrainer):  # type: ignore[misc]
         if not self._started or step % self.stage.refresh_every == 0:
             self._index.refresh(self.t1)
             self._started = True
+        # 2. Reward each thought by where its vector finds the query's own documents.
         examples = [self._examples[number] for number in row]
         positives = [[self._rows[name] for name in example.positives] for example in examples]
         results = self._reward(self._thoughts, positives)
         for name in ("rank", "margin", "cosine", "closed"):
             log_metric(f"thoughts/{name}", sum(getattr(result, name) for result in results) / len(results))
+        # 3. Log the share of thoughts that repeat the training data word for word.
         exact = [
             ids == self._prompter.thought_ids(example.thought)
             for ids, example in zip(completion_ids, examples, strict=True)
@@ -180,6 +183,7 @@ class ThoughtTrainer(GRPOTrainer):  # type: ignore[misc]
         share = sum(exact) / len(exact) if exact else None
         if share is not None:
             log_metric("exact", share)
+        # 4. Stop a run that has collapsed: thoughts learned by heart, or groups without a difference to learn from.
         rewards = [result.reward for result in results]
         size = self.stage.group
         groups = [rewards[start : start + size] for start in range(0, len(rewards), size)]

@@ -86,12 +86,14 @@ def pack(sequences: Sequence[TokenSequence]) -> PackedSequences:
     positions: list[int] = []
     ends = [0] * len(sequences)
     predicted: list[tuple[int, int]] = []
+    # Each sequence, its padding, and its places in the packed row.
     for i in order:
         start, tokens = len(ids), sequences[i].ids
         ids += tokens + [PAD_ID] * (lengths[i] - len(tokens))
         positions += sequences[i].positions(lengths[i])
         ends[i] = start + len(tokens) - 1
         predicted += [(start + offset, i) for offset in range(sequences[i].predict_from, len(tokens))]
+    # Runs of equal length, which attention computes as rectangles.
     groups = tuple((len(list(group)), length) for length, group in groupby(lengths[i] for i in order))
     indices, owners = torch.tensor(predicted, dtype=torch.long).reshape(-1, 2).unbind(1)
     return PackedSequences(torch.tensor([ids]), torch.tensor([positions]), groups, torch.tensor(ends), indices, owners)

@@ -70,9 +70,11 @@ def log_probabilities(
         Log-probabilities (rows, predicted), and without gradients the entropies in nats of the distributions that the
         tokens were drawn from; both are 0 at padding.
     """
+    # 1. Pack the rows without their padding.
     starts = mask[:, :-predicted].sum(1).tolist()
     rows = [TokenSequence(row[m.bool()].tolist(), start) for row, m, start in zip(ids, mask, starts, strict=True)]
     packed = pack(rows).to(ids.device)
+    # 2. One forward pass, with logits only where a token is predicted.
     logits = model(
         input_ids=packed.ids,
         position_ids=packed.positions,
@@ -85,7 +87,7 @@ def log_probabilities(
     values = distributions.gather(-1, packed.labels[:, None])[:, 0]
     with torch.no_grad():
         entropies = functional.softmax(distributions, -1).mul_(distributions).sum(-1).neg()
-    # Put the packed values back into their rows: the last token of a row is at ``ends``.
+    # 3. Put the packed values back into their rows: the last token of a row is at ``ends``.
     lengths = torch.tensor([len(row.ids) - row.predict_from for row in rows], device=ids.device)
     columns = packed.predicted - packed.ends[packed.owners] + lengths[packed.owners] - 1
     zeros = values.new_zeros(len(rows), predicted)

@@ -119,15 +119,18 @@ class RetrievalReward:
 
     def _reward(self, scores: Tensor, positives: list[int], tokens: int, closed: bool) -> ThoughtReward:
         weights, budget = self._weights, self._spec.decoding.max_tokens
+        # 1. Rank: where the relevant documents are in the ranking of the whole corpus.
         relevant = scores[positives]
         negatives = scores.clone()
         negatives[positives] = float("-inf")
         # Ties count against the relevant document. Each is ranked among the negatives and the better relevant ones.
         better = (negatives >= relevant[:, None]).sum(1) + (relevant > relevant[:, None]).sum(1)
         rank = ndcg([1 + int(count) for count in better])
+        # 2. Shaping terms, which still vary where the rank does not.
         cosine = float(relevant.max())
         distance = margin(cosine, float(negatives.max()), weights.margin_width)
         length = excess_length(tokens, weights.free_tokens, budget) if weights.length else 0.0
+        # 3. The weighted sum.
         total = weights.rank * rank + weights.margin * distance + weights.cosine * cosine
         total += weights.unclosed * (not closed) - weights.length * length
         return ThoughtReward(total, rank, distance, cosine, closed)

@@ -50,6 +50,7 @@ class Scheduler:
 
     def _admit(self, waiting: deque[ThoughtState]) -> None:
         """Prefill as many waiting prompts as there are free slots, and as fit in a forward pass."""
+        # 1. Take prompts while slots and tokens last, but at least one, however long it is.
         prefix, first_slot, left = self._cache.prefix_length, len(self._active), self._prefill_tokens
         admitted: list[ThoughtState] = []
         while waiting and first_slot + len(admitted) < self._cache.slots:
@@ -57,8 +58,10 @@ class Scheduler:
             if admitted and left < 0:
                 break
             admitted.append(waiting.popleft())
+        # 2. Read them into the slots after the active ones.
         prompts = [thought.prompt[prefix:] for thought in admitted]
         states = prefill(self._decoder, self._cache, prompts, first_slot, pooling_layer=self._pooling_layer)
+        # 3. A prompt that ends with the emb token has its vector now; the others get their first token.
         for row, thought in enumerate(admitted):
             thought.position = len(thought.prompt)
             if thought.stop is not None:  # the prompt ends with the emb token
@@ -68,16 +71,19 @@ class Scheduler:
 
     def _step(self) -> None:
         """Feed each thought its next token or state, free the slots of complete ones, and sample the next tokens."""
+        # 1. One forward pass for the next input of every thought.
         thoughts = self._active
         at = [thought.position for thought in thoughts]
         ids, positions = torch.tensor([self._tokens, at], device=self._device)
         attention = DecodeAttention(self._cache, positions[:, None], longest=max(at), shortest=min(at))
         inputs = step_inputs(self._decoder.embed(ids), thoughts)
         states = self._decoder(ids, positions, attention, pooling_layer=self._pooling_layer, inputs=inputs)
+        # 2. A thought that was fed its emb token, or a state, keeps the states of this pass.
         for slot, thought in enumerate(thoughts):
             thought.position += 1
-            if thought.stop is not None:  # the input was its emb token, or a state
+            if thought.stop is not None:
                 thought.add_pass(states.pooled[slot], states.final[slot])
+        # 3. Free the slots of complete thoughts, and sample the next token of the others, in their new order.
         order, last = self._compact(), states.final
         if len(order) < len(thoughts):
             last = last[torch.tensor(order, dtype=torch.long, device=self._device)]

@@ -135,15 +135,18 @@ class IndexFolder:
         """Create an index; ``fill`` writes the engine's empty files into a folder."""
         unfinished = self.path / _NEW_SHARD
         try:
+            # 1. The engine's empty files, beside their final place. Those of an interrupted creation have no points.
             if unfinished.exists():
-                shutil.rmtree(unfinished)  # left by an interrupted creation; it has no points
+                shutil.rmtree(unfinished)
             unfinished.mkdir()
             try:
                 fill(unfinished)
             except BaseException:
                 shutil.rmtree(unfinished, ignore_errors=True)
                 raise
+            # 2. The description: from here on, opening the folder completes the creation.
             _write_atomically(self.path / _DESCRIPTION, self.path / _NEW_DESCRIPTION, schema.to_json())
+            # 3. The files' final place.
             unfinished.rename(self.shard)
             _sync_folder(self.path)
         except OSError as error:

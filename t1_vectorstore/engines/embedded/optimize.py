@@ -32,12 +32,14 @@ shard.close()
 
 def copy_shard(folder: IndexFolder) -> Path:
     """Copy the engine's files, which must not change meanwhile, and delete the unused files of earlier runs."""
+    # 1. Delete the files that no description names.
     shard, record = folder.shard, folder.record()
     used = {shard}
     if isinstance(previous := record.get(PREVIOUS), dict):
         used.add(folder.path / previous.get(SHARD_KEY, "shard"))
     for unused in set(shard.parent.glob("shard*")) - used:
         shutil.rmtree(unused)
+    # 2. Copy the files in use.
     folder.check_space(folder.disk_bytes() // 2)
     copy = shard.with_name(f"shard-{uuid.uuid4().hex}")
     shutil.copytree(shard, copy, copy_function=_copy_sparsely)
