@@ -10,6 +10,8 @@ from dataclasses import asdict, dataclass, field
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
+from t1_vectorstore.metadata import short_repr, to_json
+
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
@@ -85,7 +87,8 @@ class Document:
     Attributes:
         text: The text, which is embedded and returned.
         id: Any string; ``None`` stands for the hash of the text.
-        metadata: JSON values; searches can filter by them.
+        metadata: JSON values, by which searches can filter. Dates, UUIDs, paths, sets, enums, decimals and NumPy's
+            values are converted: see ``t1_vectorstore.metadata``.
     """
 
     text: str
@@ -120,9 +123,17 @@ class Chunk:
         """SHA-256 (hex) of the text, the metadata and, unless it is 0, the offset in the document.
 
         If it is unchanged, encoding and writing the chunk again would change nothing. A stored chunk has the same hash
-        as before, although Qdrant changes some floats: see ``json_roundtrip``.
+        as before, although Qdrant changes some floats (see ``json_roundtrip``), and other types are stored as JSON.
+
+        Raises:
+            TypeError: Metadata of a type that is not converted to JSON.
+            ValueError: Metadata with a value that JSON does not have.
         """
-        metadata = json.dumps(dict(self.metadata), sort_keys=True, allow_nan=False)
+        try:
+            metadata = json.dumps(dict(self.metadata), sort_keys=True, allow_nan=False)
+        except (TypeError, ValueError, RecursionError):  # not JSON as it is
+            converted = to_json(self.metadata, f"the chunk {short_repr(self.id)}")
+            metadata = json.dumps(converted, sort_keys=True, allow_nan=False)
         if _FLOAT.search(metadata):
             metadata = json.dumps(
                 json.loads(metadata, parse_float=lambda text: json_roundtrip(float(text))), sort_keys=True

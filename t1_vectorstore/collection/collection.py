@@ -17,7 +17,6 @@ from t1_vectorstore.collection.payload import (
     OWN_FIELDS,
     PointState,
     check_payload_keys,
-    check_text,
     stored_hash,
     stored_id,
     to_chunk,
@@ -29,6 +28,7 @@ from t1_vectorstore.collection.writer import BATCH_POINTS, Writer, batched
 from t1_vectorstore.engines import DOCUMENT_PATH, Engine, EngineKind, FilterJSON, OpenOptions, Row, Schema, open_engine
 from t1_vectorstore.engines.ids import PointId, point_id, unique_ids
 from t1_vectorstore.engines.schema import with_model
+from t1_vectorstore.metadata import check_text
 from t1_vectorstore.options import VectorSearchOptions, takes_options
 from t1_vectorstore.types import (
     Chunk,

@@ -12,18 +12,21 @@ All entries must hold; ``AllOf``, ``AnyOf`` and ``NoneOf`` combine filters in ot
 metadata matches if one of its elements does. Numbers are compared by value (``2`` finds ``2.0``) and never equal
 ``True`` or ``False``. A point without the field passes ``ne`` and ``not_in``. On a field without a text index, some
 versions of the server search for the value of ``text`` as one string.
+
+Values are converted as metadata is (see ``t1_vectorstore.metadata``), so a filter with a datetime, a UUID or a NumPy
+number finds what was stored for it. Two datetimes are equal if they are written alike; ranges compare the instants.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
-from datetime import date
+from collections.abc import Mapping
 from typing import Any
 
 from t1_vectorstore.engines.ids import point_id
 from t1_vectorstore.engines.schema import field_path
+from t1_vectorstore.metadata import to_json
 from t1_vectorstore.types import AllOf, AnyOf, FilterLike, IdIn, NoneOf
 
 _RANGE = ("gt", "gte", "lt", "lte")
@@ -76,7 +79,8 @@ def _compile_dict(filter: Mapping[str, Any], metadata_key: str) -> dict[str, Any
     must_not: list[dict[str, Any]] = []
     for key, value in filter.items():
         path = field_path(metadata_key, key)
-        operators = value if isinstance(value, Mapping) else {"in" if _is_list(value) else "eq": value}
+        plain = _to_json(key, value)
+        operators = plain if isinstance(plain, dict) else {"in" if isinstance(plain, list) else "eq": plain}
         unknown = [operator for operator in operators if operator not in _OPERATORS]
         if unknown or not operators:
             raise ValueError(
@@ -102,8 +106,12 @@ def _compile_dict(filter: Mapping[str, Any], metadata_key: str) -> dict[str, Any
     return {name: clause for name, clause in clauses.items() if clause} or None
 
 
-def _is_list(value: object) -> bool:
-    return isinstance(value, Sequence | set | frozenset) and not isinstance(value, str | bytes)
+def _to_json(key: str, value: object) -> Any:  # noqa: ANN401 - JSON
+    """Convert a value as metadata is converted, so that it equals what was stored."""
+    try:
+        return to_json(value, "the filter", key)
+    except TypeError as error:
+        raise ValueError(str(error)) from error
 
 
 def _equal(path: str, key: str, value: object) -> dict[str, Any]:
@@ -123,14 +131,13 @@ def _equal(path: str, key: str, value: object) -> dict[str, Any]:
 
 def _any_of(path: str, key: str, values: object) -> dict[str, Any]:
     """An empty list matches nothing."""
-    if not _is_list(values):
-        raise ValueError(f"the filter on {key!r} needs a list, got {values!r}")
-    options = list(values)  # type: ignore[call-overload]
-    if not options:
+    if not isinstance(values, list):
+        raise ValueError(f"the filter on {key!r} needs a list, got {values!r}")  # noqa: TRY004 - a ValueError for every operator
+    if not values:
         return _NOTHING
-    if all(isinstance(option, str) for option in options):
-        return {"key": path, "match": {"any": options}}
-    return {"should": [_equal(path, key, option) for option in options]}
+    if all(isinstance(value, str) for value in values):
+        return {"key": path, "match": {"any": values}}
+    return {"should": [_equal(path, key, value) for value in values]}
 
 
 def _words(key: str, value: object) -> str:
@@ -140,8 +147,6 @@ def _words(key: str, value: object) -> str:
 
 
 def _bound(key: str, operator: str, value: object) -> float | str:
-    if isinstance(value, date):  # datetime is a subclass
-        return value.isoformat()
     if isinstance(value, str) and _DATE.fullmatch(value):
         return value
     if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):

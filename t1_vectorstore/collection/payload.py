@@ -18,17 +18,14 @@ import numpy as np
 from t1_vectorstore.collection.bm25 import document_terms
 from t1_vectorstore.engines import OWN_KEY, Engine, Row, Schema
 from t1_vectorstore.engines.ids import point_id
-from t1_vectorstore.errors import CollectionMismatch, InvalidText
+from t1_vectorstore.errors import CollectionMismatch
+from t1_vectorstore.metadata import check_text, short_repr, to_json
 from t1_vectorstore.types import Chunk, Hit, Point, Vector
 
-MAX_DEPTH = 16
-"""Maximum nesting of metadata. Protobuf ends at about 30 levels; a payload of more than 127 can be written but not
-read."""
 OWN_FIELDS = (OWN_KEY,)
 """The payload paths that a chunk has beside its text and metadata."""
 HASH_FIELDS = (f"{OWN_KEY}.id", f"{OWN_KEY}.content_hash")
 """The payload paths that ``stored_id`` and ``stored_hash`` need."""
-_INT64 = 2**63
 _SHORT, _LONG = 1e-100, 1e100
 """The squares of a vector with a length in between neither vanish nor overflow."""
 _NUMBER_BYTES = 12  # approximate size of a float in JSON
@@ -55,7 +52,7 @@ def to_row(point: Point, schema: Schema) -> Row:
         ValueError: The vector, the metadata, or the text (``InvalidText``) cannot be stored; names id and value.
     """
     if not isinstance(point, Point):
-        raise TypeError(f"a collection stores Point(chunk, vector), got {type(point).__name__}: {_short(point)}")
+        raise TypeError(f"a collection stores Point(chunk, vector), got {type(point).__name__}: {short_repr(point)}")
     chunk = point.chunk
     payload = to_payload(chunk, schema)
     payload[OWN_KEY] = {
@@ -86,7 +83,7 @@ def to_payload(chunk: Chunk, schema: Schema) -> dict[str, Any]:
         check_text(text, name)
     if not isinstance(chunk.metadata, Mapping):
         raise TypeError(f"{name} has metadata of type {type(chunk.metadata).__name__}; it must be a mapping")
-    metadata = _to_json(chunk.metadata, name, "metadata", 1)
+    metadata = to_json(chunk.metadata, name)
     rest = {schema.metadata_key: metadata} if schema.metadata_key else metadata
     if taken := [key for key in (schema.content_key, OWN_KEY) if key in rest]:
         raise ValueError(f"{name} has metadata under {taken[0]!r}, a key of the payload itself; rename it")
@@ -196,55 +193,4 @@ def _own(row: Row) -> Mapping[str, Any]:
 
 
 def _name(chunk: Chunk) -> str:
-    return f"the point {_short(chunk.id)}"
-
-
-def check_text(text: object, name: str) -> None:
-    """Refuse a text that is not a string or cannot be encoded; ``name`` names its owner in errors."""
-    if not isinstance(text, str):
-        raise TypeError(f"{name} has {type(text).__name__} instead of a string: {_short(text)}")
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise InvalidText(
-            f"{name} has the lone surrogate {text[error.start]!r} at character {error.start}, which UTF-8 cannot "
-            "encode; replace it, for example with text.encode('utf-8', 'replace').decode()"
-        ) from error
-
-
-def _to_json(value: object, name: str, path: str, depth: int) -> Any:  # noqa: ANN401 - JSON
-    """Return a value in plain JSON types."""
-    if value is None or isinstance(value, bool):
-        return value
-    if isinstance(value, str):
-        check_text(value, f"{name} ({path})")
-        return str.__str__(value)
-    if isinstance(value, int):
-        if not -_INT64 <= value < _INT64:
-            raise ValueError(f"{name} has {path} = {value}, which needs more than 64 bits; store it as a string")
-        return int(value)
-    if isinstance(value, float):
-        if not math.isfinite(value):
-            raise ValueError(f"{name} has {path} = {value}, which JSON does not have; use None")
-        return float(value)
-    if depth > MAX_DEPTH:
-        raise ValueError(f"{name} has metadata nested deeper than {MAX_DEPTH} levels, at {path[:200]}")
-    if isinstance(value, Mapping):
-        plain = {}
-        for key, item in value.items():
-            if not isinstance(key, str):
-                raise TypeError(f"{name} has the key {_short(key)} in {path}; keys must be strings")
-            check_text(key, f"{name} ({path})")
-            plain[str.__str__(key)] = _to_json(item, name, f"{path}.{key}", depth + 1)
-        return plain
-    if isinstance(value, list | tuple):
-        return [_to_json(item, name, f"{path}[{index}]", depth + 1) for index, item in enumerate(value)]
-    raise TypeError(
-        f"{name} has {path} = {_short(value)} of type {type(value).__name__}; metadata is JSON: strings, numbers, "
-        "True, False, None, lists and mappings"
-    )
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 120 else f"{text[:100]}... ({len(text)} characters)"
+    return f"the point {short_repr(chunk.id)}"

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from t1_vectorstore.metadata import to_json
 from t1_vectorstore.readers import FAILURE_FIELD
 from t1_vectorstore.types import Document
 
@@ -62,10 +63,11 @@ class DeadLetters:
 def _line(document: Document | None, reason: str) -> bytes:
     record: dict[str, Any] = {}
     if document is not None:
-        record = {"id": document.id, "text": document.text, "metadata": document.metadata}
+        record = {"id": document.id, "text": document.text}
         try:
             if isinstance(document.metadata, Mapping):  # a reader would take null for empty metadata
-                return _encode({**record, FAILURE_FIELD: reason})
+                metadata = to_json(document.metadata, "the document")
+                return _encode({**record, "metadata": metadata, FAILURE_FIELD: reason})
         except (TypeError, ValueError, RecursionError):
             pass
         record = {"id": document.id} if isinstance(document.id, str) else {}

@@ -7,8 +7,6 @@ offsets, excluded keys, templates) is stored in the metadata, under LlamaIndex's
 
 from __future__ import annotations
 
-import json
-
 import numpy as np
 from llama_index.core.schema import (
     BaseNode,
@@ -21,6 +19,7 @@ from llama_index.core.schema import (
 )
 from llama_index.core.vector_stores.utils import metadata_dict_to_node, node_to_metadata_dict
 
+from t1_vectorstore.metadata import to_json
 from t1_vectorstore.types import Chunk, Hit, Point, Vector
 
 NODE_CONTENT = "_node_content"
@@ -37,8 +36,8 @@ def to_point(node: BaseNode, *, whole: bool = False) -> Point:
         whole: Whether to store its text also where LlamaIndex's own Qdrant store looks for it.
 
     Raises:
-        TypeError: Not a node.
-        ValueError: The node has no embedding, or metadata that is not JSON.
+        TypeError: Not a node, or metadata of a type that is not converted to JSON.
+        ValueError: The node has no embedding, or metadata with a value that JSON does not have.
     """
     if not isinstance(node, BaseNode):
         raise TypeError(f"expected a node, got {type(node).__name__}: {node!r:.100}")
@@ -47,13 +46,11 @@ def to_point(node: BaseNode, *, whole: bool = False) -> Point:
             f"the node {node.node_id!r} has no embedding; add it through a VectorStoreIndex or an IngestionPipeline, "
             "or set node.embedding"
         )
-    bare = node.model_copy(update={"embedding": None})
-    try:
-        json.dumps(node.metadata, allow_nan=False, default=str)  # LlamaIndex would replace NaN and infinity by null
-        # The text of other nodes stays: it has attributes, such as the path from which it was read.
-        metadata = node_to_metadata_dict(bare, remove_text=isinstance(node, TextNode) and not whole)
-    except (ValueError, TypeError) as error:
-        raise ValueError(f"the node {node.node_id!r} has metadata that is not JSON: {error}") from error
+    # LlamaIndex would convert values in its own way, and replace NaN and infinity by null.
+    converted = to_json(node.metadata, f"the node {node.node_id!r}")
+    bare = node.model_copy(update={"embedding": None, "metadata": converted})
+    # The text of other nodes stays: it has attributes, such as the path from which it was read.
+    metadata = node_to_metadata_dict(bare, remove_text=isinstance(node, TextNode) and not whole)
     text = node.get_content(MetadataMode.NONE)
     start, end = getattr(node, "start_char_idx", None), getattr(node, "end_char_idx", None)
     chunk = Chunk(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -112,9 +114,15 @@ def test_exceptions_of_the_iterable_pass_unchanged(collection: Collection) -> No
         ({1: "a"}, TypeError, "keys must be strings"),
         ({"a": {None: 1}}, TypeError, "keys must be strings"),
         ({"a": b"bytes"}, TypeError, "of type bytes"),
-        ({"a": {1, 2}}, TypeError, "of type set"),
-        ({"a": np.float32(1)}, TypeError, "of type float32"),
-        ({"a": object()}, TypeError, "of type object"),
+        ({"a": {"b": [object()]}}, TypeError, r"metadata\.a\.b\[0\] = .* of type object"),
+        ({"a": np.float32("nan")}, ValueError, "metadata.a = nan"),
+        ({"a": np.array([1, np.inf])}, ValueError, r"metadata\.a\[1\] = inf"),
+        ({"a": np.array([b"x"])}, TypeError, "of type ndarray"),
+        ({"a": np.timedelta64(1, "s")}, TypeError, "of type timedelta64"),
+        ({"a": Decimal("nan")}, ValueError, "metadata.a = nan"),
+        ({"a": Decimal(2**63 + 1)}, ValueError, "64 bits"),
+        ({"a": 1j}, TypeError, "of type complex"),
+        ({"a": timedelta(1)}, TypeError, "of type timedelta"),
         ({"a": "\udcff"}, InvalidText, "lone surrogate"),
         ({"\udcff": "a"}, InvalidText, "lone surrogate"),
         ([("a", 1)], TypeError, "must be a mapping"),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import decimal
-import uuid
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -61,17 +60,17 @@ VALUES: Mapping[str, Any] = {
     "more digits than python prints": 10**5000,
     "object": object(),
     "bytes": b"x",
-    "date": datetime.date(2026, 1, 1),
-    "time": datetime.datetime(2026, 1, 1, tzinfo=datetime.timezone.utc),
-    "decimal": decimal.Decimal("1.5"),
-    "uuid": uuid.UUID(int=1),
-    "set": {1, 2},
+    "bytearray": bytearray(b"x"),
+    "time difference": datetime.timedelta(1),
+    "decimal nan": decimal.Decimal("nan"),
+    "set of bytes": {b"x"},
     "complex": 1j,
     "function": print,
     "class": dict,
-    "numpy array": np.ones(3),
-    "numpy integer": np.int64(1),
-    "path": Path("a"),
+    "numpy array with nan": np.array([1.0, np.nan]),
+    "numpy bytes": np.array([b"x"]),
+    "numpy time difference": np.timedelta64(1, "s"),
+    "numpy complex": np.complex64(1j),
     "generator": (n for n in range(3)),
     "surrogate value": "\ud800",
     "surrogate deep inside": {"a": [{"b": "\udfff"}]},

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
+from datetime import datetime, timezone
+from decimal import Decimal
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pytest
@@ -110,8 +112,8 @@ class _nothing:
 
 @pytest.mark.parametrize(
     ("metadata", "message"),
-    [({"when": {1, 2}}, "set"), ({"x": float("nan")}, "JSON"), ({"x": object()}, "object")],
-    ids=["set", "nan", "object"],
+    [({"when": b"x"}, "bytes"), ({"x": float("nan")}, "JSON"), ({"x": object()}, "object")],
+    ids=["bytes", "nan", "object"],
 )
 @pytest.mark.parametrize("named", [True, False])
 def test_metadata_that_is_not_json_is_refused(
@@ -180,3 +182,13 @@ def test_a_single_text_instead_of_several_is_refused(call: Any, empty: T1QdrantV
     with pytest.raises(TypeError, match="wrap it in a list"):
         call(empty)
     assert empty.t1.count() == 0
+
+
+def test_metadata_is_converted_as_in_every_other_store(empty: T1QdrantVectorStore) -> None:
+    when = datetime(2024, 5, 1, 12, tzinfo=timezone.utc)
+    metadata = {"when": when, "path": PurePosixPath("a/b"), "price": Decimal("1.5"), "tags": {"y", "x"}}
+    [named] = empty.add_documents([Document("a text", metadata=metadata)])
+    assert empty.add_documents([Document("a text", metadata=metadata)]) == [named]
+    by_value = {"when": {"eq": when, "gte": when}, "path": PurePosixPath("a/b"), "price": {"lte": Decimal("1.5")}}
+    [read] = empty.similarity_search("a text", filter=by_value)
+    assert read.metadata == {"when": when.isoformat(), "path": "a/b", "price": 1.5, "tags": ["x", "y"]}

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timezone
+from decimal import Decimal
+from pathlib import PurePosixPath
 from typing import Any
 
 import pytest
@@ -97,9 +100,9 @@ def test_chunks_of_this_package_are_returned_as_text_nodes(quick: T1QdrantVector
         ({"embedding": [1.0] * 3}, ValueError, r"point 'a' has a vector of shape \(3,\); this collection holds .* 64"),
         ({"embedding": [float("nan")] * 64}, ValueError, "nan at position 0"),
         ({"embedding": [0.0] * 64}, ValueError, "vector of zeros"),
-        ({"metadata": {"x": object()}}, ValueError, "the node 'a' has metadata that is not JSON"),
-        ({"metadata": {"x": float("inf")}}, ValueError, "the node 'a' has metadata that is not JSON: Out of range"),
-        ({"metadata": {"x": [float("nan")]}}, ValueError, "the node 'a' has metadata that is not JSON: Out of range"),
+        ({"metadata": {"x": object()}}, TypeError, "the node 'a' has metadata.x = .* of type object"),
+        ({"metadata": {"x": float("inf")}}, ValueError, "the node 'a' has metadata.x = inf"),
+        ({"metadata": {"x": [float("nan")]}}, ValueError, r"the node 'a' has metadata\.x\[0\] = nan"),
         ({"metadata": {"x": 2**70}}, ValueError, "needs more than 64 bits"),
         ({"id_": ""}, ValueError, "id must not be empty"),
     ],
@@ -116,3 +119,14 @@ def test_invalid_nodes_are_refused_by_name(
 def test_other_objects_than_nodes_are_refused(quick: T1QdrantVectorStore) -> None:
     with pytest.raises(TypeError, match="expected a node, got str"):
         quick.add(["text"])  # type: ignore[list-item]
+
+
+def test_metadata_is_converted_as_in_every_other_store(store: T1QdrantVectorStore, embedding: T1Embedding) -> None:
+    when = datetime(2024, 5, 1, 12, tzinfo=timezone.utc)
+    metadata = {"when": when, "path": PurePosixPath("a/b"), "price": Decimal("1.5"), "tags": {"y", "x"}}
+    vector = embedding.get_text_embedding("a text")
+    store.add([TextNode(id_="a", text="a text", metadata=metadata, embedding=vector)])
+    [read] = store.get_nodes(["a"])
+    assert read.metadata == {"when": when.isoformat(), "path": "a/b", "price": 1.5, "tags": ["x", "y"]}
+    by_value: Any = {"when": {"eq": when, "gte": when}, "path": PurePosixPath("a/b"), "price": {"lte": Decimal("1.5")}}
+    assert store.get_nodes(filters=by_value) == [read]

@@ -20,6 +20,7 @@ from t1_vectorstore.indexing import LoadProgress, LoadReport, chunker_for, load
 from t1_vectorstore.indexing.chunking import document_id
 from t1_vectorstore.indexing.ray.options import RayLoadOptions
 from t1_vectorstore.indexing.ray.shard_progress import add_lost_attempts
+from t1_vectorstore.metadata import to_json
 from t1_vectorstore.readers import OnError, read
 from t1_vectorstore.types import Document
 
@@ -126,7 +127,7 @@ class _ProgressReporter:
 def _digest(document: Document) -> bytes:
     """Return a digest that differs for different documents with the same id."""
     try:
-        content = json.dumps([document.text, dict(document.metadata)], sort_keys=True)
-    except (TypeError, ValueError):  # not JSON, so it will not be stored either
+        content = json.dumps([document.text, to_json(document.metadata, "the document")], sort_keys=True)
+    except (TypeError, ValueError):  # it will not be stored either
         content = repr(document)
     return hashlib.blake2b(content.encode("utf-8", "surrogatepass"), digest_size=16).digest()
