@@ -429,8 +429,8 @@ class CollectionOptions(Options):
     hybrid: Flag | None = None
     """Store the words of the texts beside the vectors, so that a search can use both. Default: no."""
     indexes: Mapping[str, IndexKind] | None = None
-    """Metadata fields to index for filters, such as ``{"year": "integer"}``; a value of another kind is not found. The
-    embedded engine and servers build them at creation; ``:memory:`` needs none."""
+    """Metadata fields to index for filters, such as ``{"year": "integer"}``. An integer index refuses floats, and a
+    datetime index numbers. The embedded engine and servers build them at creation; ``:memory:`` needs none."""
     tenant: str | None = None
     """Metadata field that names the tenant of a point. Its index keeps each tenant's points together; searches still
     need a ``filter``."""

@@ -436,7 +436,9 @@ class Collection:
         return self._compile(options.filter)
 
     def _compile(self, filter: FilterLike | None) -> FilterJSON | None:
-        return compile_filter(filter, self.metadata_key)
+        return compile_filter(
+            filter, self.metadata_key, self._engine.index_kinds(), words_need_index=self._engine.words_need_index
+        )
 
     def _rows(self, ids: Iterable[str], fields: Sequence[str] | None) -> Iterator[tuple[str, Row]]:
         """Read the rows that exist, by the user's id."""

@@ -9,55 +9,118 @@
     {"title": {"text": "capital city"}}        all of these words, in any case and order (see below)
 
 All entries must hold; ``AllOf``, ``AnyOf`` and ``NoneOf`` combine filters in other ways, to any depth. A list in the
-metadata matches if one of its elements does. Numbers are compared by value (``2`` finds ``2.0``) and never equal
-``True`` or ``False``. A point without the field passes ``ne`` and ``not_in``. On a field without a text index, some
-versions of the server search for the value of ``text`` as one string.
+metadata matches if one of its elements does. A point without the field passes ``ne`` and ``not_in``. On servers before
+Qdrant 1.19.1, ``text`` needs a text index.
+
+Numbers are compared by value and exactly, on every engine: ``2`` finds ``2.0``, and neither ``True`` nor any neighbour
+beyond 2**53. Of points that another package or an earlier version stored, lists of more than four numbers find whole
+numbers only where they are stored as integers.
 
 Values are converted as metadata is (see ``t1_vectorstore.metadata``), so a filter with a datetime, a UUID or a NumPy
 number finds what was stored for it. Two datetimes are equal if they are written alike; ranges compare the instants.
+
+Qdrant's ``Filter`` is passed on unchanged: its keys are payload paths (``metadata.year``), and it has Qdrant's own
+rules, by which ``match`` distinguishes ``2`` and ``2.0``, and a range on an integer index may round its bounds.
 """
 
 from __future__ import annotations
 
-import math
-import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
+from t1_vectorstore.collection.conditions import NOTHING, RANGE, Condition, Field, any_of, equal, has_words, within
 from t1_vectorstore.engines.ids import point_id
-from t1_vectorstore.engines.schema import field_path
+from t1_vectorstore.engines.schema import INTEGERS_PATH, field_path
 from t1_vectorstore.metadata import to_json
 from t1_vectorstore.types import AllOf, AnyOf, FilterLike, IdIn, NoneOf
 
-_RANGE = ("gt", "gte", "lt", "lte")
-_OPERATORS = ("eq", "ne", "in", "not_in", *_RANGE, "text")
-_NOTHING: dict[str, Any] = {"has_id": []}
-_EXACT = 2**53  # above it, neighbouring integers are the same float
-_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}([T ][0-9:.]+(Z|[+-][0-9:]+)?)?", re.ASCII)
+_OPERATORS = ("eq", "ne", "in", "not_in", *RANGE, "text")
 
 
-def compile_filter(filter: FilterLike | None, metadata_key: str) -> dict[str, Any] | None:
+def compile_filter(
+    filter: FilterLike | None,
+    metadata_key: str,
+    indexes: Mapping[str, str] | None = None,
+    *,
+    words_need_index: Callable[[], bool] = lambda: False,
+) -> dict[str, Any] | None:
     """Translate a filter into the JSON of Qdrant's REST interface; ``None`` if it restricts nothing.
 
     The keys of a dict are metadata fields. Those of a Qdrant ``Filter`` are payload paths, which are left unchanged.
 
+    Args:
+        filter: The filter.
+        metadata_key: Payload key of the metadata.
+        indexes: Kinds of the payload indexes, by payload path.
+        words_need_index: Returns whether the engine compares words only in fields with a text index.
+
     Raises:
-        ValueError: An unknown operator, a value that the operator does not accept, or a key that is not a path.
+        ValueError: An unknown operator, a value that the operator does not accept or that the field's index cannot
+            find, or a key that is not a path.
         TypeError: Neither a mapping nor a ``Filter``.
     """
-    if filter is None:
-        return None
-    if isinstance(filter, Mapping):
-        return _compile_dict(filter, metadata_key)
-    if isinstance(filter, IdIn):
-        return {"must": [{"has_id": [point_id(given) for given in filter.ids]}]}
-    if isinstance(filter, AllOf | AnyOf | NoneOf):
-        return _combine(filter, [compile_filter(part, metadata_key) for part in filter.filters])
-    dump = getattr(filter, "model_dump", None)
-    if type(filter).__name__ != "Filter" or dump is None:
-        raise TypeError(f"a filter is a dict or a qdrant_client.models.Filter, not {type(filter).__name__}: {filter!r}")
-    clauses = dump(mode="json", by_alias=True, exclude_none=True)
-    return {name: clause for name, clause in clauses.items() if clause != []} or None
+    return _Compiler(metadata_key, indexes or {}, words_need_index=words_need_index).compile(filter)
+
+
+class _Compiler:
+    """Translates filters for one collection."""
+
+    def __init__(self, metadata_key: str, indexes: Mapping[str, str], *, words_need_index: Callable[[], bool]) -> None:
+        self._metadata_key = metadata_key
+        self._indexes = indexes
+        self._words_need_index = words_need_index
+
+    def compile(self, filter: FilterLike | None) -> dict[str, Any] | None:
+        if filter is None:
+            return None
+        if isinstance(filter, Mapping):
+            return self._compile_dict(filter)
+        if isinstance(filter, IdIn):
+            return {"must": [{"has_id": [point_id(given) for given in filter.ids]}]}
+        if isinstance(filter, AllOf | AnyOf | NoneOf):
+            return _combine(filter, [self.compile(part) for part in filter.filters])
+        dump = getattr(filter, "model_dump", None)
+        if type(filter).__name__ != "Filter" or dump is None:
+            raise TypeError(
+                f"a filter is a dict or a qdrant_client.models.Filter, not {type(filter).__name__}: {filter!r}"
+            )
+        clauses = dump(mode="json", by_alias=True, exclude_none=True)
+        return {name: clause for name, clause in clauses.items() if clause != []} or None
+
+    def _compile_dict(self, filter: Mapping[str, Any]) -> dict[str, Any] | None:
+        must: list[Condition] = []
+        must_not: list[Condition] = []
+        for key, value in filter.items():
+            field = self._field(key)
+            operators = _operators(key, value)
+            if bounds := {name: operators[name] for name in RANGE if name in operators}:
+                must.append(within(field, bounds))
+            if "eq" in operators:
+                must.append(equal(field, operators["eq"]))
+            if "in" in operators:
+                must.append(any_of(field, _list(key, operators["in"])))
+            if "text" in operators:
+                must.append(self._has_words(field, operators["text"]))
+            if "ne" in operators:
+                must_not.append(equal(field, operators["ne"]))
+            if "not_in" in operators:
+                must_not.append(any_of(field, _list(key, operators["not_in"])))
+        must_not = [condition for condition in must_not if condition != NOTHING]
+        clauses = {"must": must, "must_not": must_not}
+        return {name: clause for name, clause in clauses.items() if clause} or None
+
+    def _field(self, key: str) -> Field:
+        path = field_path(self._metadata_key, key)
+        return Field(key, path, field_path(INTEGERS_PATH, key), self._indexes.get(path))
+
+    def _has_words(self, field: Field, words: object) -> Condition:
+        if field.kind != "text" and self._words_need_index():
+            raise ValueError(
+                f"'text' on {field.key!r} needs a text index on this server, since before Qdrant 1.19.1 it compares "
+                f"other fields letter by letter; create the collection with indexes={{{field.key!r}: 'text'}}, add a "
+                f"text index of {field.path!r} on the server and open the collection again, or upgrade the server"
+            )
+        return has_words(field, words)
 
 
 def _combine(filter: AllOf | AnyOf | NoneOf, parts: list[dict[str, Any] | None]) -> dict[str, Any] | None:
@@ -70,85 +133,27 @@ def _combine(filter: AllOf | AnyOf | NoneOf, parts: list[dict[str, Any] | None])
     else:
         nothing, clause = len(restricting) < len(parts), "must_not"
     if nothing:
-        return {"must": [_NOTHING]}
+        return {"must": [NOTHING]}
     return {clause: restricting} if restricting and len(restricting) == len(parts) else None
 
 
-def _compile_dict(filter: Mapping[str, Any], metadata_key: str) -> dict[str, Any] | None:
-    must: list[dict[str, Any]] = []
-    must_not: list[dict[str, Any]] = []
-    for key, value in filter.items():
-        path = field_path(metadata_key, key)
-        plain = _to_json(key, value)
-        operators = plain if isinstance(plain, dict) else {"in" if isinstance(plain, list) else "eq": plain}
-        unknown = [operator for operator in operators if operator not in _OPERATORS]
-        if unknown or not operators:
-            raise ValueError(
-                f"the filter on {key!r} has {f'no operator {unknown[0]!r}' if unknown else 'no operator at all'}; "
-                f"known operators are {', '.join(_OPERATORS)}, and a nested field is written '{key}.field'"
-            )
-        bounds = {name: _bound(key, name, operators[name]) for name in _RANGE if name in operators}
-        if len({type(bound) for bound in bounds.values()}) > 1:
-            raise ValueError(f"the range on {key!r} mixes numbers and dates: {value!r}")
-        if bounds:
-            must.append({"key": path, "range": bounds})
-        if "eq" in operators:
-            must.append(_equal(path, key, operators["eq"]))
-        if "ne" in operators:
-            must_not.append(_equal(path, key, operators["ne"]))
-        if "text" in operators:
-            must.append({"key": path, "match": {"text": _words(key, operators["text"])}})
-        if "in" in operators:
-            must.append(_any_of(path, key, operators["in"]))
-        if "not_in" in operators and (excluded := _any_of(path, key, operators["not_in"])) != _NOTHING:
-            must_not.append(excluded)
-    clauses = {"must": must, "must_not": must_not}
-    return {name: clause for name, clause in clauses.items() if clause} or None
-
-
-def _to_json(key: str, value: object) -> Any:  # noqa: ANN401 - JSON
-    """Convert a value as metadata is converted, so that it equals what was stored."""
+def _operators(key: str, value: object) -> dict[str, Any]:
+    """Return the operators of an entry with their values, converted as metadata is."""
     try:
-        return to_json(value, "the filter", key)
+        plain = to_json(value, "the filter", key)
     except TypeError as error:
         raise ValueError(str(error)) from error
+    operators = plain if isinstance(plain, dict) else {"in" if isinstance(plain, list) else "eq": plain}
+    unknown = [operator for operator in operators if operator not in _OPERATORS]
+    if unknown or not operators:
+        raise ValueError(
+            f"the filter on {key!r} has {f'no operator {unknown[0]!r}' if unknown else 'no operator at all'}; "
+            f"known operators are {', '.join(_OPERATORS)}, and a nested field is written '{key}.field'"
+        )
+    return operators
 
 
-def _equal(path: str, key: str, value: object) -> dict[str, Any]:
-    """Qdrant's ``match`` accepts no floats and distinguishes ``2`` and ``2.0``, so numbers become ranges."""
-    if value is None:
-        return {"is_empty": {"key": path}}
-    if isinstance(value, bool | str):
-        return {"key": path, "match": {"value": value}}
-    if isinstance(value, int) and abs(value) > _EXACT:
-        return {"key": path, "match": {"value": int(value)}}
-    if isinstance(value, int | float) and math.isfinite(value):
-        return {"key": path, "range": {"gte": float(value), "lte": float(value)}}
-    raise ValueError(
-        f"the filter on {key!r} compares with {value!r}; values are strings, finite numbers, True, False or None"
-    )
-
-
-def _any_of(path: str, key: str, values: object) -> dict[str, Any]:
-    """An empty list matches nothing."""
+def _list(key: str, values: object) -> list[Any]:
     if not isinstance(values, list):
         raise ValueError(f"the filter on {key!r} needs a list, got {values!r}")  # noqa: TRY004 - a ValueError for every operator
-    if not values:
-        return _NOTHING
-    if all(isinstance(value, str) for value in values):
-        return {"key": path, "match": {"any": values}}
-    return {"should": [_equal(path, key, value) for value in values]}
-
-
-def _words(key: str, value: object) -> str:
-    if not isinstance(value, str) or not value.strip():
-        raise ValueError(f"'text' on {key!r} needs words to search for, got {value!r}")
-    return value
-
-
-def _bound(key: str, operator: str, value: object) -> float | str:
-    if isinstance(value, str) and _DATE.fullmatch(value):
-        return value
-    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
-        return float(value)
-    raise ValueError(f"{operator!r} on {key!r} needs a finite number or an ISO 8601 date, got {value!r}")
+    return values

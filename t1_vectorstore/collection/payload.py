@@ -16,16 +16,19 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from t1_vectorstore.collection.bm25 import document_terms
+from t1_vectorstore.collection.conditions import FLOATS_NOT_INDEXED
 from t1_vectorstore.engines import OWN_KEY, Engine, Row, Schema
 from t1_vectorstore.engines.ids import point_id
+from t1_vectorstore.engines.schema import INTEGERS_PATH, values_at
 from t1_vectorstore.errors import CollectionMismatch
-from t1_vectorstore.metadata import check_text, short_repr, to_json
+from t1_vectorstore.metadata import INT64, check_text, short_repr, to_json
 from t1_vectorstore.types import Chunk, Hit, Point, Vector
 
 OWN_FIELDS = (OWN_KEY,)
 """The payload paths that a chunk has beside its text and metadata."""
 HASH_FIELDS = (f"{OWN_KEY}.id", f"{OWN_KEY}.content_hash")
 """The payload paths that ``stored_id`` and ``stored_hash`` need."""
+_INTEGERS_KEY = INTEGERS_PATH.removeprefix(f"{OWN_KEY}.")
 _SHORT, _LONG = 1e-100, 1e100
 """The squares of a vector with a length in between neither vanish nor overflow."""
 _NUMBER_BYTES = 12  # approximate size of a float in JSON
@@ -63,6 +66,8 @@ def to_row(point: Point, schema: Schema) -> Row:
         "index": chunk.index,
         "content_hash": chunk.content_hash,
     }
+    if integers := _whole_floats(payload[schema.metadata_key] if schema.metadata_key else payload):
+        payload[OWN_KEY][_INTEGERS_KEY] = integers
     vector = to_vector(point.vector, schema.identity.dimension, _name(chunk))
     terms = document_terms(chunk.text) if schema.hybrid else None
     numbers = len(vector) + (2 * len(terms.indices) if terms else 0)
@@ -84,10 +89,35 @@ def to_payload(chunk: Chunk, schema: Schema) -> dict[str, Any]:
     if not isinstance(chunk.metadata, Mapping):
         raise TypeError(f"{name} has metadata of type {type(chunk.metadata).__name__}; it must be a mapping")
     metadata = to_json(chunk.metadata, name)
+    _check_indexed(metadata, schema, name)
     rest = {schema.metadata_key: metadata} if schema.metadata_key else metadata
     if taken := [key for key in (schema.content_key, OWN_KEY) if key in rest]:
         raise ValueError(f"{name} has metadata under {taken[0]!r}, a key of the payload itself; rename it")
     return {**rest, schema.content_key: chunk.text}
+
+
+def _check_indexed(metadata: Mapping[str, Any], schema: Schema, name: str) -> None:
+    """Refuse numbers that the index of their field does not contain: no range would find them, on some engines."""
+    for key, kind in schema.indexes.items():
+        for value in values_at(metadata, key) if kind in FLOATS_NOT_INDEXED else ():
+            if isinstance(value, float) or (kind == "datetime" and type(value) is int):
+                wanted = "an integer" if kind == "integer" else "an ISO 8601 date"
+                raise ValueError(
+                    f"{name} has {value!r} in {key!r}, which is indexed as {kind}, so a range would not find it; give "
+                    f"{wanted}, or create the collection with another kind of index for {key!r}"
+                )
+
+
+def _whole_floats(value: object) -> Any:  # noqa: ANN401 - JSON
+    """Return the floats of JSON that are whole, as 64-bit integers at the same paths; ``None`` if there are none."""
+    if isinstance(value, float):
+        return int(value) if value.is_integer() and -INT64 <= value < INT64 else None
+    if isinstance(value, dict):
+        return {key: found for key, item in value.items() if (found := _whole_floats(item)) is not None} or None
+    if isinstance(value, list):
+        items = [_whole_floats(item) for item in value]
+        return items if any(item is not None for item in items) else None
+    return None
 
 
 def to_vector(given: object, dimension: int, name: str) -> Vector:

@@ -135,6 +135,14 @@ class Engine(Protocol):
     ) -> tuple[list[Row], PointId | None]:
         """Return one page of rows in the order of point ids, and where the next page starts (``None`` at the end)."""
 
+    def index_kinds(self) -> Mapping[str, str]:
+        """Return the kinds of the payload indexes, by payload path."""
+        return {path: kind for path, (kind, _) in self.schema.payload_indexes.items()}
+
+    def words_need_index(self) -> bool:
+        """Return whether a filter by words compares words only in a field with a text index."""
+        return False
+
     def disk_bytes(self) -> int | None:
         """Return the number of bytes used on disk, if known."""
         return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, get_args
 
@@ -22,6 +22,10 @@ OWN_KEY = "t1"
 
 DOCUMENT_PATH = f"{OWN_KEY}.document_id"
 """Payload path of a chunk's document id."""
+
+INTEGERS_PATH = f"{OWN_KEY}.integers"
+"""Payload path of the metadata's floats that are whole numbers, as integers: by the paths that they have in the
+metadata. Qdrant does not find ``2.0`` in a list of integers."""
 
 LOAD_KEY = "load"
 """Key of the latest load in the description."""
@@ -239,19 +243,33 @@ def field_path(metadata_key: str, key: object) -> str:
     """
     if not isinstance(key, str):
         raise TypeError(f"a filter's key must be the name of a metadata field, got {key!r}")
-    segments, end = [metadata_key] if metadata_key else [], 0
-    while end < len(key):
-        match = _SEGMENT.match(key, end)
-        if match is None:
-            break
-        name = match[1].strip('"')
-        segments.append((name if _PLAIN_KEY.fullmatch(name) else f'"{name}"') + match[2])
+    segments = [metadata_key] if metadata_key else []
+    for name, brackets in _segments(key):
+        segments.append((name if _PLAIN_KEY.fullmatch(name) else f'"{name}"') + brackets)
+    return ".".join(segments)
+
+
+def values_at(metadata: Mapping[str, Any], key: str) -> list[Any]:
+    """Return the values that Qdrant finds at the path of a metadata field; those of a list are its elements."""
+    found: list[Any] = [metadata]
+    for name, brackets in _segments(key):
+        found = [value[name] for value in found if isinstance(value, dict) and name in value]
+        for index in brackets.removeprefix("[").removesuffix("]").split("][") if brackets else ():
+            lists = [value for value in found if isinstance(value, list)]
+            found = [each for value in lists for each in (value[int(index) :][:1] if index else value)]
+    return [each for value in found for each in (value if isinstance(value, list) else [value])]
+
+
+def _segments(key: str) -> Iterator[tuple[str, str]]:
+    """Split the path of a metadata field into names, each with the brackets after it."""
+    end = 0
+    while match := _SEGMENT.match(key, end):
+        yield match[1].strip('"'), match[2]
         end = match.end()
     if not key or end < len(key):
         raise ValueError(
             f"{key!r} is not the path of a metadata field; write names separated by dots, and quote names with dots"
         )
-    return ".".join(segments)
 
 
 def _named(identity: ModelIdentity) -> str:

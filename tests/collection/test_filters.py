@@ -8,13 +8,14 @@ from datetime import date, datetime, timezone
 from typing import Any
 
 import pytest
-from qdrant_client import models
+from qdrant_client import QdrantClient, models
 
 from t1_vectorstore.collection import Collection
 from t1_vectorstore.collection.filters import compile_filter
 from t1_vectorstore.engines.embedded.filters import edge_filter
-from t1_vectorstore.types import AllOf, AnyOf, IdIn, NoneOf
-from tests.collection.points import point
+from t1_vectorstore.types import AllOf, AnyOf, IdIn, NoneOf, json_roundtrip
+from tests.collection.conftest import Place
+from tests.collection.points import MODEL, point
 
 VALUES: list[Any] = [
     0, 1, 2, -1, 1.0, 2.0, 0.5, 0.1, -0.0, True, False, None, "", "1", "a", "A", "true", "a b", "é", [], [1], [True],
@@ -262,13 +263,135 @@ def test_random_filters_find_the_same_as_python(filled: Collection) -> None:
         assert matching(filled, {"x": {"in": wanted, "ne": unwanted}}) == expected, (wanted, unwanted)
 
 
-def test_words(collection: Collection) -> None:
-    titles: list[Any] = ["The quick Brown fox", ["lazy dog", "Hot dog"], "foxes", 7]
-    collection.upsert(point(str(n), metadata={"title": title}) for n, title in enumerate(titles))
-    for words, expected in [("quick Brown", ["0"]), ("dog", ["1"]), ("wolf", [])]:
+def test_words_are_compared_alike_on_every_engine_or_refused(place: Place) -> None:
+    titles: list[Any] = ["The quick Brown fox", ["lazy dog", "Hot dog"], "foxes", 7, "quick/BROWN"]
+    collection = place.open(indexes={"title": "text"})
+    collection.upsert(point(str(n), metadata={"title": title, "plain": title}) for n, title in enumerate(titles))
+    searches = [("quick Brown", ["0", "4"]), ("brown QUICK", ["0", "4"]), ("DOG", ["1"]), ("wolf", []), ("fo", [])]
+    for words, expected in searches:
         assert [chunk.id for chunk in collection.scroll({"title": {"text": words}})] == expected
+        if place.engine == "server" and collection._engine.words_need_index():
+            with pytest.raises(ValueError, match=r"'text' on 'plain' needs a text index .*indexes=\{'plain': 'text'\}"):
+                collection.count({"plain": {"text": words}})
+        else:
+            assert [chunk.id for chunk in collection.scroll({"plain": {"text": words}})] == expected
     with pytest.raises(ValueError, match="'text' on 'title' needs words"):
         collection.count({"title": {"text": " "}})
+
+
+@pytest.mark.server
+def test_words_can_be_searched_after_an_index_was_added_on_the_server(
+    fresh_name: str, server_url: str, admin: QdrantClient
+) -> None:
+    with Collection.open(server_url, identity=MODEL, name=fresh_name) as collection:
+        collection.upsert([point("1", metadata={"title": "The quick Brown fox"})])
+    admin.create_payload_index(fresh_name, "metadata.title", models.PayloadSchemaType.TEXT, wait=True)
+    with Collection.open(server_url, name=fresh_name) as collection:
+        assert collection.count({"title": {"text": "BROWN"}}) == 1
+
+
+@pytest.mark.parametrize("date", ["2024-13-45", "2024-02-30", "2024-05-01T10:61:00"])
+def test_an_invalid_date_is_refused_in_one_line(collection: Collection, date: str) -> None:
+    for operator in ("gt", "gte", "lt", "lte"):
+        with pytest.raises(ValueError, match=f"{operator!r} on 'd' has {date!r}, which is not a date") as caught:
+            collection.search([1.0] * 8, filter={"d": {operator: date}})
+        assert "\n" not in str(caught.value)
+    assert collection.count({"d": date}) == 0
+
+
+def test_bounds_on_an_integer_index_are_rounded_inwards(place: Place) -> None:
+    collection = place.open(indexes={"n": "integer"})
+    collection.upsert(point(str(n), metadata={"n": n}) for n in range(-5, 6))
+    for filter, expected in [
+        ({"n": {"gte": 3.5}}, [4, 5]),
+        ({"n": {"gt": 3.5}}, [4, 5]),
+        ({"n": {"lte": -3.5}}, [-5, -4]),
+        ({"n": {"lt": -3.5}}, [-5, -4]),
+        ({"n": {"gt": 3, "lt": 4.5}}, [4]),
+        ({"n": {"gt": 3, "lt": 4}}, []),
+        ({"n": {"gte": 1.2, "lte": 1.8}}, []),
+        ({"n": 1.5}, []),
+        ({"n": 2.0}, [2]),
+        ({"n": [1.5, 2.0, 3, True]}, [2, 3]),
+        ({"n": {"not_in": [1.5]}}, list(range(-5, 6))),
+        ({"n": {"lte": 1e300, "gt": 4}}, [5]),
+    ]:
+        assert sorted(int(chunk.id) for chunk in collection.scroll(filter)) == expected, filter
+    assert collection.delete(filter={"n": {"gte": 3.5}}) == 2
+    assert collection.count({"n": {"gte": 3}}) == 1
+
+
+@pytest.mark.parametrize("kind", [None, "integer", "float"])
+def test_integers_beyond_floats_are_compared_exactly(place: Place, kind: Any) -> None:
+    collection = place.open(indexes={"n": kind} if kind else None)
+    now = 1_764_374_400_123_456_789  # a time in nanoseconds
+    numbers = [now + offset for offset in (-600, -257, -1, 0, 1, 255, 600)] + [
+        2**53 + offset for offset in (-1, 0, 1, 2)
+    ]
+    collection.upsert(point(str(n), metadata={"n": n}) for n in numbers)
+    for bound in numbers:
+        for operator, holds in [("gte", int.__ge__), ("gt", int.__gt__), ("lte", int.__le__), ("lt", int.__lt__)]:
+            found = {int(chunk.id) for chunk in collection.scroll({"n": {operator: bound}})}
+            assert found == {n for n in numbers if holds(n, bound)}, (operator, bound)
+        assert [int(chunk.id) for chunk in collection.scroll({"n": bound})] == [bound]
+    assert collection.delete(filter={"n": {"gte": now, "lt": now + 2}}) == 2
+
+
+def test_a_float_is_found_by_its_own_value_although_json_changes_it(place: Place) -> None:
+    drawn = random.Random(5)
+    numbers = [number for number in (drawn.random() for _ in range(200)) if json_roundtrip(number) != number]
+    assert len(numbers) > 10
+    collection = place.open(indexes={"indexed": "float"})
+    collection.upsert(point(str(n), metadata={"x": x, "indexed": x}) for n, x in enumerate(numbers))
+    for n, number in enumerate(numbers):
+        for field in ("x", "indexed"):
+            for filter in ({field: number}, {field: [number]}, {field: {"gte": number, "lte": number}}):
+                assert [chunk.id for chunk in collection.scroll(filter)] == [str(n)], filter
+            assert collection.count({field: {"gt": number}}) == sum(other > number for other in numbers)
+
+
+@pytest.mark.parametrize(
+    ("indexes", "filter", "words"),
+    [
+        (
+            {"d": "datetime"},
+            {"d": {"gte": 2000}},
+            "'d' is indexed as datetime, .* range of numbers: .*integer or float",
+        ),
+        ({"n": "integer"}, {"n": {"lt": "2024-01-01"}}, "'n' is indexed as integer, .* range of dates: .*datetime"),
+        ({"n": "float"}, {"n": {"lt": date(2024, 1, 1)}}, "'n' is indexed as float, .* range of dates"),
+        ({}, {"n": 2.0**63}, "9.223372036854776e.18, which cannot be compared exactly"),
+        ({}, {"n": {"gte": 2**63 - 1}}, "9223372036854775807, which cannot be compared exactly"),
+        ({}, {"n": 2**63}, "needs more than 64 bits"),
+    ],
+)
+def test_what_an_index_or_a_number_does_not_allow_is_refused(
+    place: Place, indexes: Any, filter: dict[str, Any], words: str
+) -> None:
+    collection = place.open(indexes=indexes)
+    with pytest.raises(ValueError, match=words):
+        collection.search([1.0] * 8, filter=filter)
+    with pytest.raises(ValueError, match=words):
+        collection.delete(filter=filter)
+
+
+def test_a_long_list_of_numbers_is_a_few_conditions() -> None:
+    compiled = compile_filter({"n": {"in": [*range(1000), "a", "b", True]}}, "metadata")
+    assert len(compiled["must"][0]["should"]) == 3  # type: ignore[index]
+
+
+@pytest.mark.parametrize("kind", [None, "integer", "float", "keyword"])
+def test_a_long_list_of_numbers_finds_whole_floats_and_no_booleans(place: Place, kind: Any) -> None:
+    collection = place.open(indexes={"n": kind} if kind else None)
+    values: list[Any] = [1, 7, 50, True, "7", [300, 3], None, {"x": 5}]
+    values += [] if kind == "integer" else [7.0, 8.5, [2.5, 9.0], 1e300]
+    collection.upsert(point(str(n), metadata={"n": value}) for n, value in enumerate(values))
+    wanted = [*range(1, 10), 8.5]
+    expected = {str(n) for n, value in enumerate(values) if any(holds(value, number) for number in wanted)}
+    assert {chunk.id for chunk in collection.scroll({"n": wanted})} == expected
+    assert {chunk.id for chunk in collection.scroll({"n": {"not_in": wanted}})} == {
+        *map(str, range(len(values)))
+    } - expected
 
 
 @pytest.mark.parametrize(

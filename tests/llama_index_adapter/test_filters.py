@@ -15,8 +15,9 @@ from llama_index.core.vector_stores.types import (
 )
 from llama_index.core.vector_stores.utils import build_metadata_filter_fn
 
-from t1_vectorstore.llama_index import T1QdrantVectorStore
+from t1_vectorstore.llama_index import T1Embedding, T1QdrantVectorStore
 from t1_vectorstore.llama_index.filters import to_filter
+from tests.collection.conftest import Place
 
 METADATA: dict[str, dict[str, Any]] = {
     "a": {"country": "Norway", "year": 1999, "tags": ["x", "y"], "title": "Fjords of the north"},
@@ -35,7 +36,8 @@ def group(condition: str, *filters: Any) -> MetadataFilters:
 
 
 @pytest.fixture
-def filled(store: T1QdrantVectorStore) -> T1QdrantVectorStore:
+def filled(place: Place, embedding: T1Embedding) -> T1QdrantVectorStore:
+    store = T1QdrantVectorStore(place.open(identity=embedding.identity, indexes={"title": "text"}))
     store.add([TextNode(id_=name, text=name, metadata=given, embedding=[1.0] * 64) for name, given in METADATA.items()])
     return store
 

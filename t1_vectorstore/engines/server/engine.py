@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
@@ -22,7 +22,7 @@ from t1_vectorstore.engines.ids import PointId
 from t1_vectorstore.engines.schema import OWN_KEY, OpenOptions
 from t1_vectorstore.engines.server import grpc_messages, opening
 from t1_vectorstore.engines.server.connections import AsyncConnection, client_settings, listening_grpc_port
-from t1_vectorstore.engines.server.opening import NOTED_LOAD, Opening, check_version, noted_load
+from t1_vectorstore.engines.server.opening import NOTED_LOAD, WORDS, Opening, check_version, is_too_old, noted_load
 from t1_vectorstore.engines.server.retry import is_about_content, with_retries, with_retries_async
 from t1_vectorstore.errors import StoreError, WriteRefused
 from t1_vectorstore.types import Indexing, LoadRecord
@@ -60,17 +60,27 @@ class ServerEngine(ClientEngine):
         client = QdrantClient(**self._settings())
         try:
             hasty = replace(self._retry, budget=min(self._retry.budget, _OPENING_BUDGET))
-            self._name, schema = Opening(client, url, options, hasty).open()
+            opened = Opening(client, url, options, hasty)
+            self._name, schema = opened.open()
         except BaseException:
             client.close()
             raise
         self._client: QdrantClient | None = client
         self.schema = schema
+        self._index_kinds = opened.index_kinds
 
     @property
     def collection(self) -> str:
         """The collection's own name, even if it was opened by an alias."""
         return self._name
+
+    def index_kinds(self) -> Mapping[str, str]:
+        """Return the kinds of the payload indexes, by payload path, as they were when the collection was opened."""
+        return self._index_kinds
+
+    def words_need_index(self) -> bool:
+        """Return whether the server is too old to compare words in a field without a text index."""
+        return is_too_old(WORDS, self._server_version())
 
     def defer_indexing(self) -> None:
         """Set the indexing threshold to 0, at which a server builds no graph; this makes a load twice as fast.
@@ -173,11 +183,14 @@ class ServerEngine(ClientEngine):
 
     def _check_version(self, query: Nearest) -> None:
         """Refuse a query that an older server would answer as another one; its version is read once."""
-        client = self._get_point_client()
+        self._get_point_client()
         for feature in _features(query):
-            if self._version is None:
-                self._version = self._with_retries(client.info).version
-            check_version(feature, self._version, self._url)
+            check_version(feature, self._server_version(), self._url)
+
+    def _server_version(self) -> str:
+        if self._version is None:
+            self._version = self._with_retries(self._get_point_client().info).version
+        return self._version
 
     def _call(self, method: str, **arguments: Any) -> Any:  # noqa: ANN401 - what the client's method returns
         if method in _POINT_METHODS:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Container
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, TypeAlias, TypeVar
 
@@ -17,14 +17,16 @@ from t1_vectorstore.options import Retry, Storage
 from t1_vectorstore.types import LoadRecord, ModelIdentity
 
 _Result = TypeVar("_Result")
+_Indexed: TypeAlias = Mapping[str, models.PayloadIndexInfo]
 NOTED_LOAD = "t1_load"
 """Key of the latest load's record in a collection's metadata."""
 
 # Features, and the server version that introduced them. Earlier versions ignore them, and answer something else.
-Feature: TypeAlias = tuple[str, tuple[int, int]]
+Feature: TypeAlias = tuple[str, tuple[int, ...]]
 STORE_METADATA: Feature = ("store metadata", (1, 16))  # create_collection(metadata=)
 FUSE_BY_RANK: Feature = ("fuse rankings with a given k", (1, 16))  # Rrf(k=)
 DIVERSITY: Feature = ("choose diverse hits", (1, 15))  # Mmr
+WORDS: Feature = ("find words without a text index", (1, 19, 1))  # MatchText
 
 
 class Opening:
@@ -36,6 +38,8 @@ class Opening:
         self._url = url
         self._options = options
         self._retry = retry
+        self.index_kinds: dict[str, str] = {}
+        """Kinds of the collection's payload indexes, by payload path: those that exist, whoever created them."""
 
     def open(self) -> tuple[str, Schema]:
         """Find or create the collection.
@@ -55,6 +59,8 @@ class Opening:
         schema, indexed = found or self._create(name)
         schema = self._options.reconcile(schema, self._where(name))
         self._complete(name, schema, indexed)
+        declared = {path: kind for path, (kind, _) in schema.payload_indexes.items()}
+        self.index_kinds = {**declared, **{path: index.data_type.value for path, index in indexed.items()}}
         return name, schema
 
     def _where(self, name: str) -> str:
@@ -77,8 +83,8 @@ class Opening:
             return name
         return next((alias.collection_name for alias in aliases if alias.alias_name == name), name)
 
-    def _find(self, name: str) -> tuple[Schema, Container[str]] | None:
-        """Return the collection's schema and the payload paths that have an index; ``None`` if it does not exist."""
+    def _find(self, name: str) -> tuple[Schema, _Indexed] | None:
+        """Return the collection's schema and the payload indexes; ``None`` if it does not exist."""
         try:
             found = self._call(lambda: self._client.get_collection(name))
         except CollectionNotFound:
@@ -100,7 +106,7 @@ class Opening:
         schema = replace(schema, identity=identity, distance=vectors.distance.value.lower())
         return schema, found.payload_schema
 
-    def _create(self, name: str) -> tuple[Schema, Container[str]]:
+    def _create(self, name: str) -> tuple[Schema, _Indexed]:
         """Create the collection; if another process is faster, return the one that it has created."""
         check_version(STORE_METADATA, self._call(self._client.info).version, self._url)
         schema = self._options.new_schema()
@@ -113,9 +119,9 @@ class Opening:
             if (found := self._find(name)) is not None:
                 return found
             raise
-        return schema, ()
+        return schema, {}
 
-    def _complete(self, name: str, schema: Schema, indexed: Container[str]) -> None:
+    def _complete(self, name: str, schema: Schema, indexed: _Indexed) -> None:
         """Create the shards and payload indexes that are missing, here or after a creation that was interrupted.
 
         Indexes are created after the shards, so where all indexes exist, the shards need not be looked up.
@@ -156,10 +162,17 @@ def noted_load(found: models.CollectionInfo) -> LoadRecord | None:
 
 def check_version(feature: Feature, version: str, url: str) -> None:
     """Refuse a feature that a server is too old for; a version that cannot be parsed, of a local build, is accepted."""
-    what, (major, minor) = feature
-    numbers = re.match(r"(\d+)\.(\d+)", version)
-    if numbers is not None and (int(numbers[1]), int(numbers[2])) < (major, minor):
-        raise StoreError(f"{url} runs Qdrant {version}, which cannot {what}; version {major}.{minor} or later can")
+    if is_too_old(feature, version):
+        what, since = feature
+        raise StoreError(
+            f"{url} runs Qdrant {version}, which cannot {what}; version {'.'.join(map(str, since))} or later can"
+        )
+
+
+def is_too_old(feature: Feature, version: str) -> bool:
+    """Return whether a server of a version lacks a feature; one whose version cannot be parsed is a local build."""
+    numbers = re.match(r"(\d+)\.(\d+)(?:\.(\d+))?", version)
+    return numbers is not None and tuple(int(number or 0) for number in numbers.groups()) < feature[1]
 
 
 def _storage_arguments(storage: Storage) -> dict[str, Any]:
