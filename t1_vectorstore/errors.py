@@ -107,6 +107,10 @@ class TruncationWarning(UserWarning):
     """A text is longer than the checkpoint's limit; its end was left out."""
 
 
+class FilterWarning(UserWarning):
+    """A filter compares a field with numbers, and the points have only other values in that field."""
+
+
 def external_stacklevel() -> int:
     """Return the ``stacklevel`` of a warning that points at the first frame outside this package."""
     frame, level = sys._getframe(1), 1

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
@@ -12,6 +14,7 @@ from typing import Any, Literal, TypeVar, overload
 from t1_vectorstore.collection.bm25 import query_terms
 from t1_vectorstore.collection.deferred_indexing import DeferredIndexing
 from t1_vectorstore.collection.filters import compile_filter
+from t1_vectorstore.collection.number_checks import NumberChecks
 from t1_vectorstore.collection.payload import (
     HASH_FIELDS,
     OWN_FIELDS,
@@ -28,6 +31,7 @@ from t1_vectorstore.collection.writer import BATCH_POINTS, Writer, batched
 from t1_vectorstore.engines import DOCUMENT_PATH, Engine, EngineKind, FilterJSON, OpenOptions, Row, Schema, open_engine
 from t1_vectorstore.engines.ids import PointId, point_id, unique_ids
 from t1_vectorstore.engines.schema import with_model
+from t1_vectorstore.errors import FilterWarning, external_stacklevel
 from t1_vectorstore.metadata import check_text
 from t1_vectorstore.options import VectorSearchOptions, takes_options
 from t1_vectorstore.types import (
@@ -74,6 +78,7 @@ class Collection:
         self._engine = engine
         self._writer = Writer(engine, location)
         self._indexing = DeferredIndexing(engine, location)
+        self._number_checks = NumberChecks(engine)
 
     @classmethod
     @takes_options(OpenOptions)
@@ -114,13 +119,23 @@ class Collection:
 
         Raises:
             ValueError: The vector, an option or the filter cannot be used, or the collection stores no words.
+
+        Warns:
+            FilterWarning: Nothing is found, and the filter compares a field with numbers that has none (once a field).
         """
-        return run(self._steps(vector, options), self._engine.nearest)
+        hits = run(self._steps(vector, options), self._engine.nearest)
+        if not hits and options.filter is not None:
+            self._warn(list(self._number_checks.explain(self._compile(options.filter))))
+        return hits
 
     @takes_options(VectorSearchOptions)
     async def asearch(self, vector: Vector | Sequence[float], options: VectorSearchOptions) -> list[Hit]:
         """``search`` without blocking the event loop; on a server only the first search needs a thread."""
-        return await arun(self._steps(vector, options), self._engine.anearest)
+        hits = await arun(self._steps(vector, options), self._engine.anearest)
+        if not hits and options.filter is not None:
+            explanations = self._number_checks.explain(self._compile(options.filter))
+            self._warn(await asyncio.to_thread(list, explanations))
+        return hits
 
     def check_search(self, **options: Any) -> VectorSearchOptions:  # noqa: ANN401 - checked by pydantic
         """Refuse what ``search`` would refuse, before a query is thought about.
@@ -146,7 +161,11 @@ class Collection:
 
     def count(self, filter: FilterLike | None = None) -> int:
         """Return the number of points, or of those that match a filter; exact on every engine."""
-        return self._engine.count(self._compile(filter))
+        compiled = self._compile(filter)
+        found = self._engine.count(compiled)
+        if not found and compiled is not None:
+            self._warn(list(self._number_checks.explain(compiled)))
+        return found
 
     @overload
     def scroll(
@@ -255,7 +274,10 @@ class Collection:
         compiled = self._compile(filter)
         if compiled is None:
             raise ValueError(f"the filter {filter!r} restricts nothing and would delete every point")
-        return self._writer.erase_matching(compiled)
+        removed = self._writer.erase_matching(compiled)
+        if not removed:
+            self._warn(list(self._number_checks.explain(compiled)))
+        return removed
 
     def delete_documents(self, document_ids: Iterable[str]) -> int:
         """Delete documents with all their chunks; a point that another package wrote is a document by its own id.
@@ -439,6 +461,10 @@ class Collection:
         return compile_filter(
             filter, self.metadata_key, self._engine.index_kinds(), words_need_index=self._engine.words_need_index
         )
+
+    def _warn(self, explanations: Iterable[str]) -> None:
+        for explanation in explanations:
+            warnings.warn(explanation, FilterWarning, stacklevel=external_stacklevel())
 
     def _rows(self, ids: Iterable[str], fields: Sequence[str] | None) -> Iterator[tuple[str, Row]]:
         """Read the rows that exist, by the user's id."""

@@ -13,6 +13,7 @@ from qdrant_client import QdrantClient, models
 from t1_vectorstore.collection import Collection
 from t1_vectorstore.collection.filters import compile_filter
 from t1_vectorstore.engines.embedded.filters import edge_filter
+from t1_vectorstore.errors import FilterWarning
 from t1_vectorstore.types import AllOf, AnyOf, IdIn, NoneOf, json_roundtrip
 from tests.collection.conftest import Place
 from tests.collection.points import MODEL, point
@@ -424,3 +425,30 @@ def test_delete_refuses_combinations_that_restrict_nothing(collection: Collectio
         with pytest.raises(ValueError, match="would delete every point"):
             collection.delete(filter=filter)
     assert collection.count() == 1
+
+
+def test_numbers_that_meet_only_strings_warn_once(place: Place) -> None:
+    collection = place.open()
+    collection.upsert([point("1", metadata={"year": "2001", "n": 1}), point("2", metadata={"year": "2002", "n": "x"})])
+    collection.upsert([point("3")])
+    words = "'year' with numbers, but the points have no numbers there, only other values such as '2001'"
+    with pytest.warns(FilterWarning, match=words) as caught:
+        assert collection.search([1.0] * 8, filter={"year": {"gte": 2000}}) == []
+    assert caught[0].filename == __file__
+    assert collection.search([1.0] * 8, filter={"year": {"gte": 2000}}) == []
+    for silent in ({"n": {"gte": 100}}, {"missing": 3}, {"year": "1999"}, {"year": {"gte": "2003-01-01"}}):
+        assert collection.count(silent) == 0
+        assert collection.delete(filter=silent) == 0
+    for call in (lambda: collection.count({"year": [2001, 2002]}), lambda: collection.delete(filter={"year": 2001})):
+        collection._number_checks._known.clear()
+        with pytest.warns(FilterWarning, match=words):
+            assert call() == 0
+    assert len(collection.search([1.0] * 8, filter={"year": {"ne": 2001}})) == 3
+
+
+async def test_an_asynchronous_search_warns_as_well(place: Place) -> None:
+    collection = place.open()
+    collection.upsert([point("1", metadata={"a": {"b": [None, True]}})])
+    with pytest.warns(FilterWarning, match=r"'a\.b' with numbers, .* such as None") as caught:
+        assert await collection.asearch([1.0] * 8, filter=AnyOf([{"a.b": [1, 2, 3, 4, 5, 6]}, {"a.b": 0.5}])) == []
+    assert [warning.filename for warning in caught] == [__file__]
