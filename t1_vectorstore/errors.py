@@ -111,6 +111,10 @@ class FilterWarning(UserWarning):
     """A filter compares a field with numbers, and the points have only other values in that field."""
 
 
+class UnknownIdWarning(UserWarning):
+    """Documents that were to be deleted are not stored; the message names them."""
+
+
 def external_stacklevel() -> int:
     """Return the ``stacklevel`` of a warning that points at the first frame outside this package."""
     frame, level = sys._getframe(1), 1

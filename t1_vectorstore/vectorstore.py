@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Iterable, Sequence
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from t1_vectorstore.collection import Collection
 from t1_vectorstore.embedding.embedder import T1Embedder
-from t1_vectorstore.errors import CollectionMismatch
+from t1_vectorstore.errors import CollectionMismatch, UnknownIdWarning, external_stacklevel
 from t1_vectorstore.indexing import LoadOptions, LoadReport, Reader, load
 from t1_vectorstore.options import (
     CollectionOptions,
@@ -20,7 +21,7 @@ from t1_vectorstore.options import (
     set_options,
     takes_options,
 )
-from t1_vectorstore.types import Document, FilterLike, Hit, QueryEmbedding, SearchResult, Timings
+from t1_vectorstore.types import Chunk, Document, FilterLike, Hit, QueryEmbedding, SearchResult, Timings
 
 
 class T1VectorStore:
@@ -126,19 +127,53 @@ class T1VectorStore:
 
         Raises:
             ValueError: Neither ids nor a filter, both, or a filter that matches everything.
+
+        Warns:
+            UnknownIdWarning: Documents that are not stored; the message names them. The others are deleted.
         """
         if document_ids is None or filter is not None:
             return self.collection.delete(document_ids, filter=filter)
-        ids: Sequence[str] = [document_ids] if isinstance(document_ids, str) else list(document_ids)
-        return self.collection.delete_documents(ids)
+        ids = _several(document_ids)
+        unknown = self.collection.unknown_documents(ids)
+        deleted = self.collection.delete_documents(ids)
+        if unknown:
+            shown = ", ".join(map(repr, unknown[:5])) + (f" and {len(unknown) - 5} more" if len(unknown) > 5 else "")
+            message = f"{self.collection.location} has no document {shown}; nothing was deleted for it"
+            warnings.warn(message, UnknownIdWarning, stacklevel=external_stacklevel())
+        return deleted
 
     async def adelete(self, document_ids: Iterable[str] | None = None, *, filter: FilterLike | None = None) -> int:
         """``delete`` in a thread."""
         return await asyncio.to_thread(self.delete, document_ids, filter=filter)
 
+    def get(self, ids: Iterable[str]) -> dict[str, Chunk]:
+        """Return stored chunks by id, such as the ids of hits; ids that do not exist are left out.
+
+        A document that fits into one chunk has the document's id. ``scroll(filter)`` returns several chunks of a
+        document.
+        """
+        return self.collection.get(_several(ids))
+
+    def scroll(self, filter: FilterLike | None = None, *, batch: int = 256) -> Iterator[Chunk]:
+        """Iterate over all stored chunks, or those that match a filter, in an order that stays the same.
+
+        Args:
+            filter: Condition on the metadata.
+            batch: Number of chunks read at a time.
+        """
+        return self.collection.scroll(filter, batch=batch)
+
     def count(self, filter: FilterLike | None = None) -> int:
         """Return the exact number of points, or of those that match a filter."""
         return self.collection.count(filter)
+
+    def __len__(self) -> int:
+        """Return the number of points, as ``count`` does."""
+        return self.count()
+
+    def __bool__(self) -> bool:
+        """Return true, so that ``if store:`` does not depend on what is stored."""
+        return True
 
     def close(self) -> None:
         """Close the collection; the embedder stays usable."""
@@ -162,6 +197,10 @@ class T1VectorStore:
 
     def _embed(self, query: str, options: SearchOptions) -> QueryEmbedding:
         return self.embedder.embed_query(query, **set_options(options, EmbedQueryOptions))
+
+
+def _several(ids: Iterable[str]) -> Sequence[str]:
+    return [ids] if isinstance(ids, str) else list(ids)
 
 
 def _with_thought_terms(

@@ -293,6 +293,16 @@ class Collection:
                 removed += self._writer.erase(foreign)
         return removed
 
+    def unknown_documents(self, document_ids: Iterable[str]) -> list[str]:
+        """Return those of some document ids of which nothing is stored, in the given order."""
+        unknown: list[str] = []
+        for wanted in batched(unique_ids(document_ids), BATCH_POINTS):
+            own = self.scan({"must": [{"key": DOCUMENT_PATH, "match": {"any": wanted}}]}, fields=OWN_FIELDS)
+            stored = {to_chunk(row, self.schema).document_id for row in own}
+            stored.update(row_id for row_id, row in self._rows(wanted, HASH_FIELDS) if stored_hash(row) is None)
+            unknown += [document_id for document_id in wanted if document_id not in stored]
+        return unknown
+
     def bulk(self) -> AbstractContextManager[None]:
         """Defer a server's indexing for the length of a ``with`` block, which makes a large load faster.
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from t1_vectorstore import Document, T1Embedder, T1VectorStore
-from t1_vectorstore.errors import CollectionMismatch, InvalidText, TextTooLong
+from t1_vectorstore.errors import CollectionMismatch, InvalidText, TextTooLong, UnknownIdWarning
 
 DOCUMENTS = [
     Document("Oslo is the capital of Norway.", id="norway", metadata={"country": "Norway", "year": 2001}),
@@ -194,3 +194,37 @@ def test_search_with_a_real_model(tiny: Path, tmp_path: Path) -> None:
 def test_options_of_another_type_are_refused(store: T1VectorStore, options: dict[str, object]) -> None:
     with pytest.raises(TypeError, match=f"^{next(iter(options))} must be a valid"):
         store.search("capital", **options)  # type: ignore[arg-type]
+
+
+def test_stored_chunks_are_returned_by_id(store: T1VectorStore) -> None:
+    found = store.get(["wheat", "nowhere", "norway"])
+    assert list(found) == ["wheat", "norway"]
+    assert found["wheat"].text == DOCUMENTS[2].text
+    assert found["wheat"].metadata == {"country": "France", "year": 2010}
+    assert list(store.get("france")) == ["france"]
+    assert store.get([]) == {}
+
+
+def test_all_chunks_are_listed_in_batches_and_counted(store: T1VectorStore) -> None:
+    in_one = [chunk.id for chunk in store.scroll()]
+    assert sorted(in_one) == ["france", "norway", "wheat"]
+    assert [chunk.id for chunk in store.scroll(batch=1)] == in_one
+    assert {chunk.id for chunk in store.scroll({"country": "France"}, batch=2)} == {"france", "wheat"}
+    with pytest.raises(ValueError, match="batch must be a whole number"):
+        store.scroll(batch=0)
+    assert len(store) == 3
+    store.delete(filter={"year": {"gte": 0}})
+    assert len(store) == 0
+    assert store, "an empty store is still true"
+
+
+def test_deleting_names_the_documents_that_are_not_stored(store: T1VectorStore) -> None:
+    store.add([Document("word " * 2000, id="long")])
+    with pytest.warns(UnknownIdWarning, match="has no document 'nope', 'gone'; nothing") as warned:
+        deleted = store.delete(["norway", "nope", "long", "gone"])
+    assert len(warned) == 1
+    assert warned[0].filename == __file__
+    assert deleted > 2, "what is stored is deleted nevertheless"
+    assert {chunk.id for chunk in store.scroll()} == {"france", "wheat"}
+    with pytest.warns(UnknownIdWarning, match=r"'0', '1', '2', '3', '4' and 6 more; nothing was deleted"):
+        assert store.delete(map(str, range(11))) == 0
