@@ -4,6 +4,7 @@
     ├── MissingExtraError         an optional dependency is not installed (also an ImportError)
     ├── CheckpointError           a checkpoint folder or id is not a usable T1 model
     ├── BackendError              the model failed while running
+    │   └── UnusableVector        it gave no finite vector for some of the texts (also a ValueError)
     ├── StoreError                the vector store failed
     │   ├── CollectionNotFound    there is no collection at that location
     │   ├── CollectionMismatch    the collection was made for another model, dimension or distance
@@ -49,6 +50,22 @@ class CheckpointError(T1Error):
 
 class BackendError(T1Error):
     """The model failed while running."""
+
+
+class UnusableVector(BackendError, ValueError):
+    """The model gave no finite vector for some of the texts; it gives one for others.
+
+    Attributes:
+        indexes: Positions of these texts in the call, in order.
+    """
+
+    def __init__(self, message: str, indexes: Sequence[int]) -> None:
+        super().__init__(message)
+        self.indexes = list(indexes)
+
+    def __reduce__(self) -> tuple[type[UnusableVector], tuple[str, list[int]]]:
+        """Pickle both arguments."""
+        return type(self), (str(self), self.indexes)
 
 
 class StoreError(T1Error):

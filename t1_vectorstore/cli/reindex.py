@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import closing
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -19,6 +20,7 @@ from t1_vectorstore.cli.options import (
     StorageFlags,
     Where,
     Yes,
+    output_option,
     storage_option,
     takes_flags,
 )
@@ -37,6 +39,12 @@ def reindex(
     drop_old: Annotated[
         bool, typer.Option("--drop-old", help="Delete the previous build, and unfinished builds.")
     ] = False,
+    leave_out: Annotated[
+        Path | None,
+        output_option(
+            metavar="FILE", help="Go on without chunks that the new model cannot embed, and write them to this file."
+        ),
+    ] = None,
     yes: Yes = False,
     model_flags: ModelFlags,
     storage_flags: StorageFlags,
@@ -63,6 +71,8 @@ def reindex(
     options = model_flags.parse(here=not (rollback or drop_old))
     settings = storage_flags.options()
     if rollback or drop_old:
+        if leave_out is not None:
+            raise ValueError("--rollback and --drop-old embed nothing: leave --leave-out out")
         if model_flags.place_model:
             raise ValueError("--rollback and --drop-old load no model: leave --device, --backend, ... out")
         _swap(where, name, api_key, rollback=rollback, yes=yes)
@@ -78,12 +88,12 @@ def reindex(
         with busy(f"loading {options.model}"):
             embedder = T1Embedder.from_options(options)
         with embedder, busy(f"building with {options.model}"):
-            done = rebuild(old, embedder, alias=alias, api_key=api_key, **settings)
+            done = rebuild(old, embedder, alias=alias, leave_out=leave_out, api_key=api_key, **settings)
     if json:
         print_json(asdict(done))
     else:
         _print(done, where, embedder.identity.model)
-    if done.late:
+    if done.late or done.left_out:
         raise typer.Exit(FAILED)
 
 
@@ -96,6 +106,8 @@ def _print(done: ReindexResult, where: str, model: str) -> None:
             f"written to the old collection while the alias was moved, and missing in the new one: "
             f"{', '.join(done.late[:MAX_PRINTED])}; index their documents again, or go back with --rollback"
         )
+    if done.left_out:
+        note(f"the new model cannot embed {counted(len(done.left_out), 'chunk')}, such as {done.left_out[0]}: left out")
     if not done.moved:
         print_text(f"{where} already has this model and these settings; nothing was done")
         return

@@ -16,7 +16,7 @@ from t1_vectorstore.checkpoints.spec import CheckpointSpec
 from t1_vectorstore.embedding.prompts import Prompter, check_texts, check_truncation
 from t1_vectorstore.embedding.query import PreparedQueries, to_vectors
 from t1_vectorstore.embedding.thinking import check_given_lengths, check_given_thoughts, check_limits, plan_thinking
-from t1_vectorstore.errors import CheckpointError
+from t1_vectorstore.errors import BackendError, CheckpointError, UnusableVector
 from t1_vectorstore.options import (
     DEFAULT_MODEL,
     EmbedQueriesOptions,
@@ -165,7 +165,8 @@ class T1Embedder:
         Raises:
             InvalidText: A text that is empty or not encodable.
             TextTooLong: A text over ``max_document_tokens`` under the ``raise`` policy.
-            BackendError: The model failed.
+            UnusableVector: The model gave no finite vector for some texts, whose positions are in ``indexes``.
+            BackendError: The model failed, or gives no text a finite vector.
         """
         started = time.perf_counter()
         policy = _check_policy(truncation or self._truncation)
@@ -176,7 +177,13 @@ class T1Embedder:
             return DocumentEmbeddings(np.empty((0, self.dimension), np.float32), 0, 0.0)
         states = self._backend.encode([prompt.ids for prompt in prompts], on_done=on_done)
         tokens = sum(len(prompt.ids) for prompt in prompts)
-        return DocumentEmbeddings(to_vectors(states, self.spec), tokens, time.perf_counter() - started, truncated)
+        try:
+            vectors = to_vectors(states, self.spec, texts)
+        except UnusableVector as error:
+            if len(error.indexes) == len(texts):
+                self._check_weights()
+            raise
+        return DocumentEmbeddings(vectors, tokens, time.perf_counter() - started, truncated)
 
     @takes_options(EmbedQueryOptions)
     def embed_query(self, text: str, options: EmbedQueryOptions) -> QueryEmbedding:
@@ -234,6 +241,22 @@ class T1Embedder:
     def as_thought(self, text: str) -> str:
         """Return a text as the model would write it in a thought, such as in lower case; for comparing thoughts."""
         return self._prompter.thought_text(self._prompter.thought_ids(text))
+
+    def _check_weights(self) -> None:
+        """Check that the model gives a plain word a finite vector; otherwise no text is to blame.
+
+        Raises:
+            BackendError: It gives none.
+        """
+        word = "text"
+        states = self._backend.encode([prompt.ids for prompt in self._prompter.documents([word])])
+        try:
+            to_vectors(states, self.spec, [word])
+        except UnusableVector as error:
+            raise BackendError(
+                "the model gives no usable vector for any text; in float16 or bfloat16 try dtype='float32'; otherwise "
+                "the weights are damaged"
+            ) from error
 
     def _prepare_one(self, text: str, options: EmbedQueryOptions) -> PreparedQueries:
         if not isinstance(text, str):

@@ -15,7 +15,7 @@ from t1_vectorstore.backends import Backend
 from t1_vectorstore.checkpoints.spec import CheckpointSpec
 from t1_vectorstore.embedding.prompts import Prompter
 from t1_vectorstore.embedding.thinking import ThinkingPlan
-from t1_vectorstore.errors import BackendError
+from t1_vectorstore.errors import UnusableVector
 from t1_vectorstore.types import OnTokens, QueryEmbedding, Thought, Truncated, Vectors
 
 
@@ -43,18 +43,19 @@ class PreparedQueries:
         """Run the model; ``started`` is ``time.perf_counter()`` at the start of the call.
 
         Raises:
+            UnusableVector: The model gave no finite vector for a query.
             BackendError: The model failed.
         """
         if not self.prompts:
             return []
         if self.given is not None:
             sequences = [[*prompt, *ids] for prompt, ids in zip(self.prompts, self.given, strict=True)]
-            vectors = to_vectors(backend.refine(sequences, self.plan.refining), self.prompter.spec)
+            vectors = to_vectors(backend.refine(sequences, self.plan.refining), self.prompter.spec, self.texts)
             thoughts = [[Thought(self.prompter.thought_text(ids), len(ids) - 1, "given")] for ids in self.given]
         elif self.plan.enabled:
             vectors, thoughts = self._think(backend, on_tokens)
         else:
-            vectors = to_vectors(backend.refine(self.prompts, self.plan.refining), self.prompter.spec)
+            vectors = to_vectors(backend.refine(self.prompts, self.plan.refining), self.prompter.spec, self.texts)
             thoughts = [[] for _ in self.prompts]
         seconds = time.perf_counter() - started
         return [
@@ -109,10 +110,10 @@ class PreparedQueries:
             on_tokens=on_tokens,
         )
         thoughts = [Thought(prompter.thought_text(one.ids), len(one.ids), one.stop) for one in trajectories]
-        vectors = to_vectors(np.stack([one.state for one in trajectories]), prompter.spec)
+        vectors = to_vectors(np.stack([one.state for one in trajectories]), prompter.spec, self.texts)
         if samples > 1:
             means: Vectors = vectors.reshape(len(self.prompts), samples, -1).mean(1)
-            vectors = to_vectors(means, prompter.spec)
+            vectors = to_vectors(means, prompter.spec, self.texts)
         return vectors, [thoughts[at : at + samples] for at in range(0, len(thoughts), samples)]
 
 
@@ -120,18 +121,25 @@ class _StreamAbandoned(Exception):
     """The caller of ``stream`` stopped reading."""
 
 
-def to_vectors(states: Vectors, spec: CheckpointSpec) -> Vectors:
+def to_vectors(states: Vectors, spec: CheckpointSpec, texts: Sequence[str]) -> Vectors:
     """Truncate hidden states ``(n, hidden)`` to ``truncate_dim``, then normalise each row if the specification says so.
 
+    Args:
+        states: The same number of rows for each text, one text after the other.
+        spec: The checkpoint's specification.
+        texts: The texts, for the error.
+
     Raises:
-        BackendError: A state that is not finite, or that is zero and must be normalised.
+        UnusableVector: A state that is not finite, or that is zero and must be normalised.
     """
     vectors = np.ascontiguousarray(states[:, : spec.truncate_dim], dtype=np.float32)
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     bad = np.flatnonzero(~np.isfinite(lengths[:, 0]) | (spec.normalize & (lengths[:, 0] == 0)))
     if bad.size:
-        raise BackendError(
-            f"the model gave no usable vector for row {bad[0]} (norm {lengths[bad[0], 0]}); in float16 or bfloat16 try "
-            "dtype='float32'; otherwise the weights are damaged"
+        indexes = list(dict.fromkeys((bad // (len(states) // len(texts))).tolist()))
+        raise UnusableVector(
+            f"the model gave no usable vector for text {indexes[0]}, {texts[indexes[0]]!r:.80} (norm "
+            f"{lengths[bad[0], 0]}); in float16 or bfloat16 try dtype='float32'",
+            indexes,
         )
     return vectors / lengths if spec.normalize else vectors

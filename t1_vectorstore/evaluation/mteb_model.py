@@ -11,6 +11,8 @@ all texts as documents: they are treated alike, and nothing is generated.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import warnings
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -19,6 +21,7 @@ import numpy as np
 
 from t1_vectorstore.embedding.embedder import T1Embedder
 from t1_vectorstore.errors import MissingExtraError
+from t1_vectorstore.options import EmbedQueriesOptions
 
 if TYPE_CHECKING:
     from t1_vectorstore.types import Vectors
@@ -55,6 +58,7 @@ class T1Encoder:
         """
         try:
             from mteb.models import ModelMeta
+            from mteb.models.model_meta import ScoringFunction
         except ModuleNotFoundError as error:
             raise MissingExtraError("mteb", "evaluating by mteb") from error
         self.embedder = embedder or T1Embedder.load(
@@ -63,14 +67,18 @@ class T1Encoder:
         self._query_options = query_options
         identity = self.embedder.identity
         name = identity.model if identity.model.count("/") == 1 else f"t1/{identity.model.rsplit('/', 1)[-1]}"
-        # mteb writes this beside the scores. Without a revision, the fingerprint is the revision.
+        # mteb keeps scores by name and revision, and serves them again instead of evaluating. So the revision must
+        # differ whenever a vector could: by the weights, the specification with its overrides, and the query options.
+        options = EmbedQueriesOptions(**query_options)
+        vectors = [self.embedder.spec.identity_fields("query"), options.model_dump(mode="json", exclude_unset=True)]
+        configuration = hashlib.sha256(json.dumps([identity.fingerprint, vectors], sort_keys=True).encode())
         self.mteb_model_meta: Any = ModelMeta.create_empty(
             overwrites={
                 "name": name,
-                "revision": revision or identity.fingerprint[:16],
+                "revision": f"{revision or identity.fingerprint[:16]}-{configuration.hexdigest()[:16]}",
                 "embed_dim": identity.dimension,
                 "max_tokens": self.embedder.spec.max_document_tokens,
-                "similarity_fn_name": "cosine",
+                "similarity_fn_name": ScoringFunction.COSINE,
                 "framework": ["PyTorch"],
                 "experiment_kwargs": query_options or None,
             }

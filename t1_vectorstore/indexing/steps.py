@@ -12,7 +12,7 @@ from t1_vectorstore.collection import Collection, PointState
 from t1_vectorstore.collection.writer import same_point
 from t1_vectorstore.embedding.embedder import T1Embedder
 from t1_vectorstore.engines.ids import PointId, point_id
-from t1_vectorstore.errors import WriteRefused
+from t1_vectorstore.errors import UnusableVector, WriteRefused
 from t1_vectorstore.indexing.chunk_documents import PendingChunk, SourceDocument
 from t1_vectorstore.indexing.chunking import chunk_id
 from t1_vectorstore.indexing.report import LoadCounters, TruncatedChunk
@@ -23,6 +23,7 @@ from t1_vectorstore.types import Chunk, Point, Vector
 _Item = TypeVar("_Item")
 _Embedded = tuple[PendingChunk, Vector]
 _PROBE_IDS = 64  # requested at a time when chunks of an earlier version are looked for
+NO_VECTOR = "the model gives no finite vector for its text; in float16 or bfloat16 try dtype='float32'"
 MAX_BATCHES = 4
 """Maximum number of batches in progress: one in each step, and one that waits for the model."""
 
@@ -125,6 +126,12 @@ class BatchSteps:
             embeddings = self.embedder.embed_documents(
                 [pending.chunk.text for pending in chunks], truncation="allow", on_done=self._count_encoded
             )
+        except UnusableVector as error:
+            for index in error.indexes:
+                self._refuse(chunks[index].source, ValueError(NO_VECTOR))
+            others = [pending for index, pending in enumerate(chunks) if index not in error.indexes]
+            self.counters.count(encoded=-len(chunks))  # the others are encoded, and counted, again
+            return self._embed(others)
         except (ValueError, TypeError) as error:
             if len(chunks) > 1:
                 return [embedded for half in _halves(chunks) for embedded in self._embed(half)]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, closing
@@ -20,10 +21,11 @@ from t1_vectorstore.collection import Collection
 from t1_vectorstore.embedding.embedder import T1Embedder
 from t1_vectorstore.engines.server.admin import ServerAdmin
 from t1_vectorstore.errors import StoreError
+from t1_vectorstore.indexing.dead_letters import DeadLetters
 from t1_vectorstore.maintenance.swap import SwapTarget, swap_target
 from t1_vectorstore.maintenance.sync import SyncPass, find_changes, sync_once
 from t1_vectorstore.options import Storage
-from t1_vectorstore.types import IndexKind
+from t1_vectorstore.types import Document, IndexKind
 
 MAX_PASSES = 10
 """Maximum number of passes in which a build may catch up with an index that is written to."""
@@ -47,6 +49,7 @@ class ReindexResult:
         truncated: Ids of chunks whose end the model did not read.
         late: Ids of chunks that were written to the old collection, or deleted from it, while the alias was moved, and
             that the new one lacks. Always empty for a folder, which has no other writers at that moment.
+        left_out: Ids of chunks that the new model cannot embed, and that the new build lacks; see ``leave_out``.
         seconds: Wall time.
     """
 
@@ -58,6 +61,7 @@ class ReindexResult:
     tokens: int
     truncated: tuple[str, ...]
     late: tuple[str, ...]
+    left_out: tuple[str, ...]
     seconds: float
 
 
@@ -70,6 +74,7 @@ def reindex(
     indexes: Mapping[str, IndexKind] | None = None,
     tenant: str | None = None,
     storage: Storage | None = None,
+    leave_out: str | os.PathLike[str] | None = None,
     api_key: str | None = None,
     on_progress: Callable[[SyncPass], None] | None = None,
 ) -> ReindexResult:
@@ -87,12 +92,16 @@ def reindex(
         indexes: Metadata fields to index for filters.
         tenant: Metadata field that names the tenant.
         storage: How the points are stored.
+        leave_out: File for the chunks that the new model cannot embed, as JSON Lines with the reasons; the new build
+            then lacks them. Default: such chunks are an error, after all others have been encoded.
         api_key: API key of the server.
         on_progress: Called after each batch.
 
     Raises:
         ValueError: The alias cannot be used, or the index is in memory or has shard keys.
-        StoreError: The old index has points that cannot be copied, or is written to all the time. It is unchanged.
+        StoreError: The old index has points that cannot be copied or embedded, or is written to all the time. It is
+            unchanged.
+        OSError: The file ``leave_out`` cannot be written.
         BackendError: The model failed. The old index is unchanged.
     """
     # 1. The settings of the new build; with the model they give its name.
@@ -107,28 +116,33 @@ def reindex(
     # 2. Nothing to do if the index already is that build; with the same model the vectors are copied.
     same_model = old.identity.fingerprint == embedder.identity.fingerprint
     if same_model and alias == old.name and settings == current:
-        return ReindexResult(alias, build, False, old.count(), 0, 0, (), (), time.perf_counter() - started)
+        return ReindexResult(alias, build, False, old.count(), 0, 0, (), (), (), time.perf_counter() - started)
     model = None if same_model else embedder
     with ExitStack() as stack:
+        file = None if leave_out is None else stack.enter_context(closing(DeadLetters(leave_out)))
         target = stack.enter_context(closing(swap_target(old.location, alias, api_key=api_key)))
         new = stack.enter_context(closing(target.open_build(build, embedder.identity, settings)))
         # 3. Fill the new build beside the old one, until both hold the same.
         with new.bulk():
             passes = _sync(old, new, model, on_progress)
         # 4. Hand over the record of the last load, wait for the new graph, and switch.
+        if file is None:
+            _handle_refused(passes[-1], None)
         if (load := old.latest_load) is not None:
             new.note_load(load)
         new.settle()
-        late = _switch(target, old, new, build, model, passes)
+        late = _switch(target, old, new, build, model, passes, file)
+        left_out = tuple(passes[-1].refused)
     return ReindexResult(
         name=alias,
         build=build,
         moved=True,
-        chunks=passes[-1].compared,
+        chunks=passes[-1].compared - len(passes[-1].refused),
         encoded=sum(done.written for done in passes) if model else 0,
         tokens=sum(done.tokens for done in passes),
         truncated=tuple(name for done in passes for name in done.truncated),
         late=late,
+        left_out=left_out,
         seconds=time.perf_counter() - started,
     )
 
@@ -172,16 +186,38 @@ def _sync(
     return passes
 
 
+def _handle_refused(last: SyncPass, file: DeadLetters | None) -> None:
+    """Write the chunks that the new model cannot embed to a file; without a file, refuse to go on without them."""
+    if file is None and last.refused:
+        chunk, reason = next(iter(last.refused.values()))
+        raise StoreError(
+            f"the new model cannot embed {len(last.refused)} chunks, such as {chunk.id!r}: {reason}. All others are "
+            "encoded. Delete these, or leave them out (leave_out=FILE, --leave-out FILE), and run it again"
+        )
+    for chunk, reason in last.refused.values():
+        assert file is not None
+        file.write(Document(chunk.text, chunk.id, chunk.metadata), reason)
+
+
 def _switch(
-    target: SwapTarget, old: Collection, new: Collection, build: str, model: T1Embedder | None, passes: list[SyncPass]
+    target: SwapTarget,
+    old: Collection,
+    new: Collection,
+    build: str,
+    model: T1Embedder | None,
+    passes: list[SyncPass],
+    left_out: DeadLetters | None,
 ) -> tuple[str, ...]:
     """Compare once more, switch to the new build, and return the ids of chunks that changed too late for it."""
     with old.pause_writes():  # a folder has no other writers than this object
         passes += _sync(old, new, model, None)
+        _handle_refused(passes[-1], left_out)
         target.switch(old, new, build)
         if old.engine == "embedded":
             return ()
-    return tuple(stored.chunk.id for _, stored in islice(find_changes(old, new), MAX_LATE))
+    refused = passes[-1].refused
+    late = (stored.chunk.id for _, stored in find_changes(old, new) if stored.chunk.id not in refused)
+    return tuple(islice(late, MAX_LATE))
 
 
 def _build_name(embedder: T1Embedder, settings: Mapping[str, Any]) -> str:

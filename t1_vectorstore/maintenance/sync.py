@@ -35,6 +35,7 @@ class SyncPass:
         deleted: Number of points that only the new one had.
         tokens: Number of tokens that the model read.
         truncated: Ids of chunks whose end the model did not read.
+        refused: Chunks that the model cannot embed, each with the reason, by id. The new collection lacks them.
     """
 
     compared: int = 0
@@ -42,10 +43,11 @@ class SyncPass:
     deleted: int = 0
     tokens: int = 0
     truncated: list[str] = field(default_factory=list)
+    refused: dict[str, tuple[Chunk, str]] = field(default_factory=dict)
 
     @property
     def changes(self) -> int:
-        """Number of differences found."""
+        """Number of differences found, without the refused chunks, which stay different."""
         return self.written + self.deleted
 
 
@@ -86,7 +88,8 @@ def sync_once(
 ) -> SyncPass:
     """Run one pass: write and delete in the new collection what differs from the old one.
 
-    ``embedder`` is the new collection's model; ``None`` copies the vectors. ``on_progress`` is called after each batch.
+    A chunk that the model cannot embed is collected in ``SyncPass.refused``, and the others are written. ``embedder``
+    is the new collection's model; ``None`` copies the vectors. ``on_progress`` is called after each batch.
 
     Raises:
         StoreError: A point of the old collection cannot be copied; the message names it.
@@ -105,20 +108,23 @@ def sync_once(
             # Without a model, copy the points as they are now: what was deleted meanwhile is left to the next pass.
             points = _encode(to_write, embedder, done) if embedder else old.read_points(c.id for c in to_write)
             done.written += new.upsert(points)
+            # An earlier version of a refused chunk must not stay in its place.
+            new.delete(chunk.id for chunk in to_write if chunk.id in done.refused)
         if on_progress is not None:
             on_progress(done)
     return done
 
 
 def _encode(chunks: Sequence[Chunk], embedder: T1Embedder, done: SyncPass) -> list[Point]:
-    """Embed chunks. If a text is refused, halve the batch until the text is found, so that the error can name it."""
+    """Embed chunks. If the model refuses a text, halve the batch until the text is found, and embed the others."""
     try:
         embeddings = embedder.embed_documents([chunk.text for chunk in chunks], truncation="allow")
     except (ValueError, TypeError) as error:
         if len(chunks) > 1:
             middle = len(chunks) // 2
             return [*_encode(chunks[:middle], embedder, done), *_encode(chunks[middle:], embedder, done)]
-        raise StoreError(f"the chunk {chunks[0].id!r} cannot be embedded: {error}; delete it first") from error
+        done.refused[chunks[0].id] = chunks[0], str(error)
+        return []
     done.tokens += embeddings.tokens
     done.truncated += [chunks[cut.index].id for cut in embeddings.truncated]
     return [Point(chunk, vector) for chunk, vector in zip(chunks, embeddings.vectors, strict=True)]

@@ -88,8 +88,31 @@ def test_mteb_and_t1_eval_give_the_same_scores(questions: Path, embedder: T1Embe
 def test_description_names_model_and_fingerprint(embedder: T1Embedder) -> None:
     meta = T1Encoder(embedder=embedder, think=False).mteb_model_meta
     assert meta.name == "t1/t1-mini"
-    assert meta.revision == embedder.identity.fingerprint[:16]
+    assert meta.revision.startswith(f"{embedder.identity.fingerprint[:16]}-")
     assert meta.experiment_kwargs == {"think": False}
+
+
+def test_the_cache_never_serves_the_score_of_another_configuration(
+    questions: Path, embedder: T1Embedder, tmp_path: Path
+) -> None:
+    """Equal configurations share a revision, others do not, and mteb's cache is asked by the revision."""
+    configurations: list[dict[str, Any]] = [{}, {"think": False}, {"budget": 1}, {"refine_steps": 2}, {"samples": 2}]
+    revisions = [T1Encoder(embedder=embedder, **options).mteb_model_meta.revision for options in configurations]
+    for overrides in ({"query_instruction": "x"}, {"decoding": {"temperature": 0.5}}, {"max_query_tokens": 20}):
+        changed = T1Embedder.load("t1-mini", truncation="allow", overrides=overrides)
+        revisions.append(T1Encoder(embedder=changed).mteb_model_meta.revision)
+    assert len(set(revisions)) == len(revisions)
+    assert T1Encoder(embedder=embedder, think=False).mteb_model_meta.revision == revisions[1]
+
+    import mteb
+
+    scores = []
+    for think in (True, False):
+        encoder = T1Encoder(embedder=embedder, think=think)
+        cache = mteb.ResultCache(tmp_path / "cache")
+        result = mteb.evaluate(encoder, task(questions), cache=cache, show_progress_bar=False)
+        scores.append(result.task_results[0].get_score())
+    assert scores[0] > scores[1]
 
 
 def test_empty_texts_are_embedded_with_a_warning(embedder: T1Embedder) -> None:

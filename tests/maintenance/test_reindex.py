@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import uuid
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from t1_vectorstore.maintenance.sync import SyncPass
 from t1_vectorstore.maintenance.verify import verify
 from tests.collection.conftest import admin, server_url  # noqa: F401 - fixtures
 from tests.maintenance.models import NEW, OLD, changed, documents, is_vector_of
+from tests.unusable import MARK, overflowing_embedder
 
 SOURCE = documents(300)
 
@@ -250,3 +252,22 @@ def test_a_foreign_collection_is_not_used_as_a_build(place: Location) -> None:
         load(documents(5), NEW, mine)
     with place.open() as old, pytest.raises(StoreError, match="not made by a reindex"):
         reindex(old, NEW)
+
+
+def test_chunks_that_the_new_model_cannot_embed_stop_the_switch_or_are_left_out(
+    place: Location, tmp_path: Path
+) -> None:
+    """All others are encoded; a rerun then leaves out, and writes to a file, what has no vector."""
+    marked = [replace(SOURCE[number], text=SOURCE[number].text + MARK) for number in (5, 250)]
+    with place.open() as old:
+        load(marked, OLD, old)
+        new = overflowing_embedder(24)
+        with pytest.raises(StoreError, match=r"cannot embed 2 chunks, such as 'doc \d+': .*leave_out=FILE"):
+            reindex(old, new)
+        assert old.count() == 300
+        done = reindex(old, new, leave_out=tmp_path / "left.jsonl")
+    assert (done.moved, done.chunks, done.encoded, done.late) == (True, 298, 0, ())
+    assert sorted(done.left_out) == ["doc 250", "doc 5"]
+    letters = [json.loads(line) for line in (tmp_path / "left.jsonl").read_text().splitlines()]
+    assert {letter["id"]: letter["text"] for letter in letters} == {document.id: document.text for document in marked}
+    assert_equal(place, [document for document in SOURCE if document.id not in done.left_out])

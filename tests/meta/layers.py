@@ -29,7 +29,7 @@ ALLOWED_IMPORTS: Mapping[str, set[str]] = {
     "vectorstore": {"collection", "embedding", "errors", "indexing", "options", "types"},
     # Applications of the vector store.
     "maintenance": {"collection", "embedding", "engines", "errors", "indexing", "options", "types"},
-    "evaluation": {"collection", "embedding", "errors", "indexing", "readers", "types", "vectorstore"},
+    "evaluation": {"collection", "embedding", "errors", "indexing", "options", "readers", "types", "vectorstore"},
     "training": {
         *("backends", "checkpoints", "embedding", "errors", "evaluation", "indexing", "readers", "types"),
         "vectorstore",
