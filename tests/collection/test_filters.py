@@ -12,11 +12,12 @@ from qdrant_client import QdrantClient, models
 
 from t1_vectorstore.collection import Collection
 from t1_vectorstore.collection.filters import compile_filter
+from t1_vectorstore.engines import Row
 from t1_vectorstore.engines.embedded.filters import edge_filter
 from t1_vectorstore.errors import FilterWarning
 from t1_vectorstore.types import AllOf, AnyOf, IdIn, NoneOf, json_roundtrip
 from tests.collection.conftest import Place
-from tests.collection.points import MODEL, point
+from tests.collection.points import MODEL, point, vector
 
 VALUES: list[Any] = [
     0, 1, 2, -1, 1.0, 2.0, 0.5, 0.1, -0.0, True, False, None, "", "1", "a", "A", "true", "a b", "é", [], [1], [True],
@@ -452,3 +453,22 @@ async def test_an_asynchronous_search_warns_as_well(place: Place) -> None:
     with pytest.warns(FilterWarning, match=r"'a\.b' with numbers, .* such as None") as caught:
         assert await collection.asearch([1.0] * 8, filter=AnyOf([{"a.b": [1, 2, 3, 4, 5, 6]}, {"a.b": 0.5}])) == []
     assert [warning.filename for warning in caught] == [__file__]
+
+
+@pytest.mark.server
+def test_the_indexes_of_an_adopted_collection_are_known(fresh_name: str, server_url: str, admin: QdrantClient) -> None:
+    admin.create_collection(fresh_name, models.VectorParams(size=8, distance=models.Distance.COSINE))
+    admin.create_payload_index(fresh_name, "metadata.n", models.PayloadSchemaType.INTEGER, wait=True)
+    stored = [models.PointStruct(id=n, vector=[1.0] * 8, payload={"metadata": {"n": n}}) for n in range(1, 6)]
+    admin.upsert(fresh_name, stored, wait=True)
+    with Collection.open(server_url, name=fresh_name, identity=MODEL, adopt=True, content_key="text") as collection:
+        assert [chunk.metadata["n"] for chunk in collection.scroll({"n": {"gte": 3.5}})] == [4, 5]
+        assert collection.count({"n": 1.5}) == 0
+        assert collection.delete(filter={"n": {"gt": 1, "lt": 3.5}}) == 2
+        assert [chunk.metadata["n"] for chunk in collection.scroll()] == [1, 4, 5]
+
+
+def test_a_list_of_few_numbers_finds_whole_floats_of_another_package(collection: Collection) -> None:
+    collection._engine.write([Row(1, {"metadata": {"n": 2.0}}, vector(1)), Row(2, {"metadata": {"n": 3}}, vector(2))])
+    assert collection.count({"n": 2}) == collection.count({"n": [1, 2, 4, 5]}) == 1
+    assert collection.count({"n": [2, 3]}) == 2

@@ -9,7 +9,7 @@ from collections import deque
 from datetime import date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from enum import Enum, IntEnum
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -17,7 +17,11 @@ import numpy as np
 import pytest
 
 from t1_vectorstore.collection import Collection
-from t1_vectorstore.types import Chunk
+from t1_vectorstore.embedding.embedder import T1Embedder
+from t1_vectorstore.indexing import load
+from t1_vectorstore.indexing.chunking import Chunker
+from t1_vectorstore.maintenance.verify import verify
+from t1_vectorstore.types import Chunk, Document
 from tests.collection.points import MODEL, point
 
 
@@ -118,3 +122,22 @@ def test_the_hash_of_json_is_that_of_earlier_versions() -> None:
     metadata = {"b": [1, 2.5, None, True], "a": {"é": "x"}, "t": (1, "2")}
     hashed = "1287875fed35a9908a0691a19af92d221d14db252aa44bdce5a67000c2204096"
     assert Chunk("id", "id", "text", 3, 7, 0, metadata).content_hash == hashed
+
+
+def test_a_load_of_converted_metadata_is_verified_and_its_rerun_changes_nothing(tmp_path: Path) -> None:
+    embedder = T1Embedder.fake(8)
+    source = [
+        Document(f"text {n}", str(n), {"x": given, "n": 2.0}) for n, (given, _) in enumerate(CONVERTED + CONTAINERS)
+    ]
+    with Collection.open(tmp_path / "index", identity=embedder.identity) as collection:
+        assert load(source, embedder, collection).stored == len(source)
+        assert load(source, embedder, collection).unchanged == len(source)
+        assert verify(iter(source), collection, Chunker()).equal
+
+
+def test_a_dead_letter_has_the_converted_metadata(tmp_path: Path) -> None:
+    embedder, letters = T1Embedder.fake(8), tmp_path / "dead.jsonl"
+    bad = Document("", "bad", {"when": date(2024, 5, 1), "tags": {"b", "a"}})
+    with Collection.open(":memory:", identity=embedder.identity) as collection:
+        assert load([bad], embedder, collection, dead_letters=letters).failed == 1
+    assert json.loads(letters.read_text())["metadata"] == {"when": "2024-05-01", "tags": ["a", "b"]}
