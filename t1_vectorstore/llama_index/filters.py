@@ -21,7 +21,8 @@ def to_filter(filters: MetadataFilters | FilterLike | None) -> FilterLike | None
     """Translate LlamaIndex's filters; a filter of this package is returned unchanged.
 
     A list in the metadata matches if one of its elements does. ``text_match`` ignores upper and lower case, as
-    ``text_match_insensitive`` does. An empty group restricts nothing at any level.
+    ``text_match_insensitive`` does; on servers before Qdrant 1.19.1 both need a text index. An empty group restricts
+    nothing at any level.
 
     Raises:
         ValueError: An unknown operator, or a value that the operator does not accept.
