@@ -10,10 +10,12 @@ import hashlib
 import json
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
 from pydantic import SecretStr, ValidationError
+from tokenizers import Tokenizer
 
 from t1_vectorstore.checkpoints.chat_template import ChatTemplate, read_json_object
 from t1_vectorstore.checkpoints.fingerprint import file_digest
@@ -110,6 +112,33 @@ class Checkpoint:
             raise ValueError(f"truncate_dim={wanted}, but {self.name!r} has only {self.hidden_size} dimensions")
         return wanted or self.hidden_size
 
+    @cached_property
+    def begin_tokens(self) -> tuple[str, ...]:
+        """The special tokens before every prompt that is a string: the specification's, or the tokenizer's own.
+
+        Raises:
+            CheckpointError: The tokenizer cannot be read.
+        """
+        if self.spec.begin_tokens is not None:
+            return self.spec.begin_tokens
+        return begin_tokens(self.tokenizer)
+
+    @cached_property
+    def tokenizer(self) -> Tokenizer:
+        """The tokenizer, as it was saved.
+
+        Raises:
+            CheckpointError: It cannot be read.
+        """
+        file = self.path / "tokenizer.json"
+        try:
+            return Tokenizer.from_file(str(file))
+        except Exception as error:  # the library raises bare Exception
+            raise CheckpointError(
+                f"{file} cannot be read as a tokenizer: {error}. Create it with "
+                "transformers.AutoTokenizer.from_pretrained(...).save_pretrained(...)."
+            ) from error
+
     def fingerprint(self, *, role: Role) -> str:
         """Return sixteen hex digits that change whenever the vectors of a role would change.
 
@@ -120,6 +149,8 @@ class Checkpoint:
         64 MiB are sampled (see ``file_digest``).
         """
         fields = self.spec.identity_fields(role) | {"truncate_dim": self.dimension}
+        if begin_tokens := self.begin_tokens:
+            fields["begin_tokens"] = list(begin_tokens)
         if self.chat_template and any(isinstance(fields.get(prompt), list) for prompt in PROMPTS):
             fields["chat_template"] = [self.chat_template.source, dict(self.chat_template.special_tokens)]
         digest = hashlib.sha256(self._files_digest)
@@ -144,6 +175,13 @@ class Checkpoint:
         for file in [*weights, self.path / "config.json", self.path / "tokenizer.json", *code]:
             digest.update(file.name.encode() + file_digest(file))
         return digest.digest()
+
+
+def begin_tokens(tokenizer: Tokenizer) -> tuple[str, ...]:
+    """Return the special tokens that a tokenizer's post-processor puts before a text, such as ``<bos>``."""
+    encoding = tokenizer.encode("a", add_special_tokens=True)
+    special = takewhile(lambda pair: pair[1], zip(encoding.tokens, encoding.special_tokens_mask, strict=True))
+    return tuple(token for token, _ in special)
 
 
 def _find(name: str, options: ModelOptions, *, weights: bool) -> Path:

@@ -77,6 +77,9 @@ class CheckpointSpec(_Frozen):
     """Whether the model ends its thought with the emb token, or with another token, after which it is appended."""
     thought_end: tuple[str, ...] = ()
     """Other tokens that end a thought, such as the end of a chat turn. The emb token replaces them."""
+    begin_tokens: tuple[str, ...] | None = None
+    """Special tokens before every prompt that is a string, such as ``<bos>``. Default: those that the tokenizer itself
+    puts before a text. A chat template is taken as it renders, since it has them."""
     query_prompt: PromptTemplate = "{text}"
     """Prompt of a query, up to the start of the thought."""
     query_prompt_no_think: PromptTemplate | None = None
@@ -147,10 +150,13 @@ class CheckpointSpec(_Frozen):
     def identity_fields(self, role: Role) -> dict[str, Any]:
         """Return the fields that affect the vectors of a role; all but ``unverified`` for queries."""
         values: dict[str, Any] = self.model_dump(mode="json", exclude={"unverified"})
+        if not self.begin_tokens:  # fingerprints of models without such tokens stay what they were
+            del values["begin_tokens"]
         if role == "query":
             return values
         document_side = ("emb_token", "document_prompt", "document_instruction", "pooling_layer", "normalize")
-        return {name: values[name] for name in (*document_side, "truncate_dim", "max_document_tokens")}
+        names = (*document_side, "truncate_dim", "max_document_tokens", "begin_tokens")
+        return {name: values[name] for name in names if name in values}
 
 
 def one_line(error: ValidationError) -> str:

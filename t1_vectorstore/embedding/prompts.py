@@ -15,10 +15,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from tokenizers import Encoding, Tokenizer
-from tokenizers.decoders import DecodeStream
 
 from t1_vectorstore.checkpoints.chat_template import ChatTemplate
-from t1_vectorstore.checkpoints.checkpoint import Checkpoint
+from t1_vectorstore.checkpoints.checkpoint import Checkpoint, begin_tokens
 from t1_vectorstore.checkpoints.spec import CheckpointSpec, Message, PromptTemplate
 from t1_vectorstore.errors import (
     CheckpointError,
@@ -30,6 +29,11 @@ from t1_vectorstore.errors import (
 from t1_vectorstore.types import Role, Truncated, Truncation
 
 TEXT, INSTRUCTION = "{text}", "{instruction}"
+
+_INCOMPLETE = "\ufffd"
+"""What tokenizers decode bytes to that are not a character."""
+_BYTE_TOKEN = re.compile("<0x[0-9A-F]{2}>")
+"""Tokens of single bytes, with which SentencePiece's tokenizers write characters that their vocabulary lacks."""
 
 _NO_LONGER_IN_ASCII = {"NFC", "NFD", "NFKC", "NFKD", "Lowercase", "StripAccents", "BertNormalizer"}
 """Normalizers that never make an ASCII text longer."""
@@ -109,7 +113,8 @@ class Prompter:
             chat: The checkpoint's chat template, which prompts given as messages need.
 
         Raises:
-            CheckpointError: The emb token or a token that ends thoughts is not a single token of the tokenizer.
+            CheckpointError: The emb token, or one that begins prompts or ends thoughts, is not a single token of the
+                tokenizer.
         """
         definition: dict[str, Any] = json.loads(tokenizer.to_str())
         self._special: dict[str, int] = {token["content"]: token["id"] for token in definition["added_tokens"]}
@@ -120,6 +125,8 @@ class Prompter:
         self._chat = chat
         self.spec = spec
         self.emb_id = self._token_id(spec.emb_token)
+        first = begin_tokens(tokenizer) if spec.begin_tokens is None else spec.begin_tokens
+        self._begin_ids = [*map(self._token_id, first)]
         self.stop_ids = (self.emb_id, *map(self._token_id, spec.thought_end))
         self._query = self._parse(spec.query_prompt, spec.max_query_tokens)
         no_think = spec.query_prompt if spec.query_prompt_no_think is None else spec.query_prompt_no_think
@@ -132,15 +139,7 @@ class Prompter:
     @classmethod
     def load(cls, checkpoint: Checkpoint) -> Prompter:
         """Read a checkpoint's tokenizer and its chat template, if it has one."""
-        file = checkpoint.path / "tokenizer.json"
-        try:
-            tokenizer: Tokenizer = Tokenizer.from_file(str(file))
-        except Exception as error:  # the library raises bare Exception
-            raise CheckpointError(
-                f"{file} cannot be read as a tokenizer: {error}. Create it with "
-                "transformers.AutoTokenizer.from_pretrained(...).save_pretrained(...)."
-            ) from error
-        return cls(tokenizer, checkpoint.spec, chat=checkpoint.chat_template)
+        return cls(checkpoint.tokenizer, checkpoint.spec, chat=checkpoint.chat_template)
 
     def documents(self, texts: Sequence[str]) -> list[Prompt]:
         """Build the prompt of each document, in order."""
@@ -190,12 +189,23 @@ class Prompter:
         return text.strip()
 
     def thought_decoder(self) -> Callable[[Sequence[int]], str]:
-        """Return a function that takes generated tokens as they arrive, and returns the text that they add."""
-        decoding = DecodeStream()
+        """Return a function that takes generated tokens as they arrive, and returns the text that they add.
 
-        def decode(ids: Sequence[int]) -> str:
-            steps = [decoding.step(self._plain, token) for token in ids if token not in self._special_ids]
-            return "".join(filter(None, steps))
+        Bytes that are not a whole character yet are held back. At the end of a thought they may stay held back.
+        """
+        ids: list[int] = []
+        start = known = 0  # text is decoded from ``start`` on; what the tokens before ``known`` give was returned
+
+        def decode(new: Sequence[int]) -> str:
+            nonlocal start, known
+            ids.extend(token for token in new if token not in self._special_ids)
+            # Some tokens give other text at the start of a sequence, so decode them with those before them.
+            before, text = self._plain.decode(ids[start:known]), self._plain.decode(ids[start:])
+            # A byte token's text depends on the bytes around it, until another token follows.
+            if not ids or text.endswith(_INCOMPLETE) or _BYTE_TOKEN.fullmatch(self._plain.id_to_token(ids[-1]) or ""):
+                return ""
+            start, known = known, len(ids)
+            return str(text[len(before) :])
 
         return decode
 
@@ -222,6 +232,8 @@ class Prompter:
         special = "|".join(re.escape(token) for token in sorted(self._special, key=len, reverse=True))
         parts = re.split(f"({special})", text) if special else [text]
         pieces = [self._special.get(part, part) for part in parts if part]
+        if isinstance(template, str) and pieces[: len(self._begin_ids)] != self._begin_ids:
+            pieces = [*self._begin_ids, *pieces]
         return _Template(self, [*pieces, self.emb_id] if close else pieces, limit)
 
     def _render(self, messages: Sequence[Message]) -> str:
