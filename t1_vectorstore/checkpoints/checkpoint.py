@@ -25,6 +25,12 @@ from t1_vectorstore.errors import CheckpointError
 from t1_vectorstore.options import ModelOptions
 from t1_vectorstore.types import ModelIdentity, Role
 
+_OTHER_NAMES = {
+    "hidden_size": ("n_embd", "n_embed", "d_model", "dim"),
+    "num_hidden_layers": ("n_layer", "n_layers", "num_layers"),
+    "max_position_embeddings": ("n_positions", "n_ctx", "max_seq_len", "seq_length"),
+}
+"""Names that some families (GPT-2, BLOOM, MPT) have for a field of ``config.json``."""
 SPEC_FILE = "t1_config.json"
 BUNDLED = Path(__file__).parents[1] / "models"
 
@@ -86,7 +92,7 @@ class Checkpoint:
         return self._size("num_hidden_layers")
 
     def _size(self, name: str) -> int:
-        size = self.config.get("text_config", self.config).get(name)
+        size = self._field(name)
         if not isinstance(size, int):
             raise CheckpointError(
                 f"{self.path / 'config.json'} has no {name}: it is not a causal language model, or its family uses "
@@ -94,10 +100,14 @@ class Checkpoint:
             )
         return size
 
+    def _field(self, name: str) -> Any:  # noqa: ANN401 - JSON
+        fields = self.config.get("text_config", self.config)
+        return next((fields[known] for known in (name, *_OTHER_NAMES[name]) if fields.get(known) is not None), None)
+
     @cached_property
     def max_positions(self) -> int | None:
         """Longest sequence that the model was made for, in tokens; ``None`` if its configuration does not state it."""
-        positions = self.config.get("text_config", self.config).get("max_position_embeddings")
+        positions = self._field("max_position_embeddings")
         return int(positions) if positions else None
 
     @property

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
 
-from t1_vectorstore.checkpoints.checkpoint import SPEC_FILE
+from t1_vectorstore.checkpoints.checkpoint import SPEC_FILE, Checkpoint, begin_tokens
 from t1_vectorstore.checkpoints.spec import CheckpointSpec, Decoding, Message
-from t1_vectorstore.errors import CheckpointError
+from t1_vectorstore.embedding.embedder import T1Embedder
+from t1_vectorstore.errors import CheckpointError, T1Error
 
 log = logging.getLogger(__name__)
 MAX_TEXT_TOKENS = 2048
 """Limit of a query or a document in tokens, if the model accepts that many."""
 MIN_QUERY_TOKENS = 64
 """Smallest query limit that a thought budget may leave."""
+_PROBE = 8
+"""Number of tokens by which a model is checked to be causal."""
 INSTRUCTION = "Think step by step about what the question needs, then state what a passage that answers it would say."
 """Default query instruction of the chat prompt. It is ours: no source of T1 states the literal prompts."""
 
@@ -40,7 +44,8 @@ def add_token(
         The specification written beside the weights.
 
     Raises:
-        CheckpointError: The model cannot be loaded, or already has the token; nothing is written.
+        CheckpointError: The model cannot be loaded, is not causal, already has the token, or cannot be used by this
+            package; nothing is written.
         ValueError: The thought budget leaves too few tokens for queries.
         FileExistsError: ``out`` exists and is not an empty folder.
     """
@@ -63,6 +68,8 @@ def add_token(
             f"tokens in all, and a query needs {MIN_QUERY_TOKENS}"
         )
 
+    _check_causal(model, source)
+
     # Add the token, and initialise its rows of the input and output embeddings (one matrix if they are tied).
     thought_end = _end_tokens(tokenizer, model)
     tokenizer.add_special_tokens({"additional_special_tokens": [emb_token]}, replace_extra_special_tokens=False)
@@ -76,11 +83,6 @@ def add_token(
         for weight in {id(each.weight): each.weight for each in embeddings}.values():
             weight[emb_id] = weight[:trained_rows].float().mean(0).to(weight.dtype)
 
-    if tokenizer.chat_template:
-        messages = Message(role="system", content="{instruction}"), Message(role="user", content="{text}")
-        prompts: dict[str, Any] = {"query_prompt": messages, "query_instruction": INSTRUCTION}
-    else:
-        prompts = {"query_prompt": "Query: {text}\nThought:", "query_prompt_no_think": "Query: {text}"}
     spec = CheckpointSpec(
         emb_token=emb_token,
         thought_end=thought_end,
@@ -88,13 +90,78 @@ def add_token(
         decoding=Decoding(max_tokens=max_thought_tokens),
         max_query_tokens=min(MAX_TEXT_TOKENS, query_tokens),
         max_document_tokens=min(MAX_TEXT_TOKENS, positions),
-        **prompts,
+        **_query_prompts(tokenizer, source),
     )
-    model.save_pretrained(out)
-    tokenizer.save_pretrained(out)
-    (out / SPEC_FILE).write_text(spec.model_dump_json(indent=2) + "\n", encoding="utf-8")
+
+    # Write into a folder beside the final one, and use what was written: only a model that works gets its place.
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as temporary:
+        written = Path(temporary) / "model"
+        model.save_pretrained(written)
+        tokenizer.save_pretrained(written)
+        first = begin_tokens(Checkpoint(str(out), written, spec).tokenizer)
+        spec = spec.model_copy(update={"begin_tokens": first or None})
+        (written / SPEC_FILE).write_text(spec.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        _try_out(written, source)
+        if out.exists():
+            out.rmdir()
+        written.rename(out)
     log.info("added the token %s to %s as id %d", emb_token, out, emb_id)
     return spec
+
+
+def _query_prompts(tokenizer: Any, source: str) -> dict[str, Any]:  # noqa: ANN401 - transformers'
+    """Return the fields of the specification about queries: chat messages that the chat template can render."""
+    if not tokenizer.chat_template:
+        return {"query_prompt": "Query: {text}\nThought:", "query_prompt_no_think": "Query: {text}"}
+    system, user = Message(role="system", content="{instruction}"), Message(role="user", content="{text}")
+    both = Message(role="user", content="{instruction}\n\n{text}")  # Gemma's template, for one, has no system role
+    for messages in ((system, user), (both,)):
+        try:
+            rendered = tokenizer.apply_chat_template(
+                [message.model_dump() for message in messages], tokenize=False, add_generation_prompt=True
+            )
+        except Exception:  # noqa: BLE001, S112 - a template can raise anything
+            continue
+        if rendered.count("{text}") == rendered.count("{instruction}") == 1:
+            return {"query_prompt": messages, "query_instruction": INSTRUCTION}
+    raise CheckpointError(
+        f"the chat template of {source} does not show a query once; remove it from a copy of the model "
+        "(chat_template.jinja, or chat_template in tokenizer_config.json), and prompts become plain text"
+    )
+
+
+def _check_causal(model: Any, source: str) -> None:  # noqa: ANN401 - transformers'
+    """Refuse a model in which a token sees those after it: its vectors would depend on padding, and it cannot think.
+
+    Raises:
+        CheckpointError: The hidden states at the first tokens depend on the last one.
+    """
+    rows = model.get_input_embeddings().weight.shape[0]
+    ids = torch.tensor([[*range(_PROBE), last] for last in (rows - 1, rows - 2)]) % rows
+    with torch.no_grad():
+        one, other = model.eval().get_decoder()(input_ids=ids).last_hidden_state[:, :_PROBE].float()
+    if not torch.allclose(one, other, rtol=0, atol=1e-5 * float(one.abs().max())):
+        raise CheckpointError(
+            f"{source} is not causal: the states of its tokens depend on later tokens, as in BERT. T1 needs a language "
+            "model that generates text from left to right"
+        )
+
+
+def _try_out(folder: Path, source: str) -> None:
+    """Load a model that was written, and embed a document and a query with it.
+
+    Raises:
+        CheckpointError: That fails.
+    """
+    try:
+        with T1Embedder.load(folder, device="cpu") as embedder:
+            embedder.embed_documents(["text"])
+            embedder.embed_query("text", budget=1)
+    except (T1Error, ValueError) as error:
+        raise CheckpointError(
+            f"{source} can be given the token, but the result cannot be used: {error}. Nothing was written"
+        ) from error
 
 
 def _end_tokens(tokenizer: Any, model: Any) -> tuple[str, ...]:  # noqa: ANN401 - transformers'

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
@@ -15,7 +16,7 @@ from t1_vectorstore.checkpoints.checkpoint import SPEC_FILE, Checkpoint
 from t1_vectorstore.checkpoints.spec import CheckpointSpec, Decoding, Message
 from t1_vectorstore.embedding.embedder import T1Embedder
 from t1_vectorstore.embedding.prompts import Prompter
-from t1_vectorstore.types import QueryEmbedding
+from t1_vectorstore.types import OnTokens, QueryEmbedding, Trajectory
 from tests.checkpoints import save_checkpoint
 
 TEXTS = ["llamas live in Peru", "a", "Oslo is a city, 3 km from here"]
@@ -116,9 +117,16 @@ class Writer(FakeBackend):
         super().__init__(16, emb_id=emb_id)
         self._ids = list(ids)
 
-    def think(self, prompts, decoding, *, on_tokens=None, **options):  # type: ignore[no-untyped-def]
+    def think(
+        self,
+        prompts: Sequence[Sequence[int]],
+        decoding: Decoding,
+        *,
+        on_tokens: OnTokens | None = None,
+        **options: Any,
+    ) -> list[Trajectory]:
         for token in self._ids if on_tokens else []:
-            on_tokens(0, [token])
+            on_tokens(0, [token])  # type: ignore[misc]
         [trajectory] = super().think(prompts, decoding, **options)
         trajectory.ids[:] = self._ids
         return [trajectory]

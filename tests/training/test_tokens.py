@@ -65,3 +65,80 @@ def test_unsuitable_models_are_refused_and_nothing_is_written(plain: Path, tmp_p
     assert not (tmp_path / "out").exists()
     with pytest.raises(FileExistsError, match="is not an empty folder: choose another"):
         add_token(str(plain), plain, emb_token="<vector>")
+
+
+FAMILIES: dict[str, dict[str, object]] = {
+    "gpt2": {"n_embd": 64, "n_layer": 2, "n_head": 4, "n_positions": 1024},
+    "bloom": {"hidden_size": 64, "n_layer": 2, "n_head": 4},
+    "gpt_neox": {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 128},
+    "opt": {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "ffn_dim": 128},
+    "gemma2": {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 128},
+    "bert": {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 128},
+}
+NO_SYSTEM_ROLE = (
+    "{% if messages[0].role == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}"
+    "{% for m in messages %}<|{{ m.role }}|>{{ m.content | trim }}\n{% endfor %}"
+)
+
+
+def plain_model(folder: Path, model_type: str, template: str | None = None) -> Path:
+    """Save a small random model of a family, without a specification."""
+    from transformers import AutoConfig, PreTrainedTokenizerFast
+
+    from t1_vectorstore.backends.fake import byte_tokenizer
+
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=byte_tokenizer(), eos_token="<pad>", chat_template=template)
+    fields = {"vocab_size": len(tokenizer), "pad_token_id": 0, "bos_token_id": 0, "eos_token_id": 0}
+    torch.manual_seed(0)
+    config = AutoConfig.for_model(model_type, **fields, **FAMILIES[model_type])
+    AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize("model_type", [name for name in FAMILIES if name != "bert"])
+def test_the_written_model_can_be_used_whatever_its_family(tmp_path: Path, model_type: str) -> None:
+    out = tmp_path / "models" / "out"
+    spec = add_token(str(plain_model(tmp_path / "plain", model_type)), out, emb_token="<vector>", max_thought_tokens=8)
+    with T1Embedder.load(out) as embedder:
+        assert embedder.spec == spec
+        assert embedder.embed_documents(["llamas", "llamas live in Peru"]).vectors.shape == (2, 64)
+        assert embedder.embed_query("where do llamas live").thoughts
+    assert [path.name for path in out.parent.iterdir()] == ["out"]
+
+
+def test_a_bidirectional_model_is_refused(tmp_path: Path) -> None:
+    plain = plain_model(tmp_path / "plain", "bert")
+    with pytest.raises(CheckpointError, match=r"is not causal: .* as in BERT"):
+        add_token(str(plain), tmp_path / "out", emb_token="<vector>", max_thought_tokens=8)
+    assert not (tmp_path / "out").exists()
+
+
+def test_without_a_system_role_the_instruction_is_in_the_users_message(tmp_path: Path) -> None:
+    plain = plain_model(tmp_path / "plain", "gpt2", NO_SYSTEM_ROLE)
+    spec = add_token(str(plain), tmp_path / "out", emb_token="<vector>", max_thought_tokens=8)
+    assert [message["role"] for message in spec.model_dump()["query_prompt"]] == ["user"]
+    with T1Embedder.load(tmp_path / "out") as embedder:
+        assert embedder.embed_query("where do llamas live").thoughts
+
+
+@pytest.mark.parametrize(
+    "template", ["<|user|>", "{{ raise_exception('no') }}", "{% for m in messages %}x{% endfor %}"]
+)
+def test_a_chat_template_that_cannot_show_a_query_is_refused_with_a_remedy(tmp_path: Path, template: str) -> None:
+    plain = plain_model(tmp_path / "plain", "gpt2", template)
+    with pytest.raises(CheckpointError, match=r"remove it from a copy of the model \(chat_template.jinja"):
+        add_token(str(plain), tmp_path / "out", emb_token="<vector>", max_thought_tokens=8)
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_cannot_be_used_afterwards_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The model is loaded at the end, and its error is reported with the reason."""
+    plain = plain_model(tmp_path / "plain", "gpt2")
+    monkeypatch.setattr(
+        "t1_vectorstore.checkpoints.checkpoint._OTHER_NAMES",
+        dict.fromkeys(("hidden_size", "num_hidden_layers", "max_position_embeddings"), ()),
+    )
+    with pytest.raises(CheckpointError, match=r"has no hidden_size.*Nothing was written"):
+        add_token(str(plain), tmp_path / "out", emb_token="<vector>", max_thought_tokens=8)
+    assert [path.name for path in tmp_path.iterdir()] == ["plain"]
