@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import threading
 import time
 from collections.abc import Callable, Sequence
 from functools import lru_cache
@@ -19,6 +18,7 @@ import numpy.typing as npt
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from t1_vectorstore.checkpoints.spec import NO_REFINING, CheckpointSpec, Decoding, Refining
+from t1_vectorstore.forks import ForkSafeLock
 from t1_vectorstore.types import ModelIdentity, OnTokens, Trajectory, Vectors
 
 SPECIAL_TOKENS = ("<pad>", "<query>", "<document>", "<think>", "<emb_token>")
@@ -66,7 +66,7 @@ class FakeBackend:
         self.encoded = 0
         """Number of prompts passed to ``encode``, for tests that nothing is encoded twice."""
         self._emb_id = emb_id
-        self._lock = threading.Lock()
+        self._lock = ForkSafeLock()
 
     def encode(self, prompts: Sequence[Sequence[int]], *, on_done: Callable[[int], None] | None = None) -> Vectors:
         """Return a state for each prompt, float32 ``(n, dimension)``."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -21,7 +20,8 @@ from t1_vectorstore.backends.devices import find_device, find_dtype
 from t1_vectorstore.backends.oom import TokenBudget
 from t1_vectorstore.checkpoints.checkpoint import Checkpoint
 from t1_vectorstore.checkpoints.spec import NO_REFINING, Decoding, Refining
-from t1_vectorstore.errors import CheckpointError, MissingExtraError
+from t1_vectorstore.errors import BackendError, CheckpointError, MissingExtraError
+from t1_vectorstore.forks import ForkSafeLock
 from t1_vectorstore.options import LoadingOptions
 from t1_vectorstore.types import OnTokens, Trajectory, Vectors
 
@@ -100,7 +100,7 @@ class LocalBackend:
         tokens = batch_tokens or BATCH_TOKENS.get(device.type, 8192)
         self._batch_budget = TokenBudget(tokens, device)
         self._cache_budget = TokenBudget(tokens * CACHE_TOKENS.get(device.type, 2), device)
-        self._lock = threading.Lock()
+        self._lock = ForkSafeLock()
 
     def encode(self, prompts: Sequence[Sequence[int]], *, on_done: Callable[[int], None] | None = None) -> Vectors:
         """See ``Backend.encode``; ``on_done`` is called after each batch."""
@@ -181,7 +181,16 @@ class LocalBackend:
 
     @contextmanager
     def _running(self) -> Iterator[None]:
-        """Run the model: one call at a time, without gradients, on this backend's number of threads."""
+        """Run the model: one call at a time, without gradients, on this backend's number of threads.
+
+        Raises:
+            BackendError: The model is on a GPU, and this process was forked from the one that loaded it.
+        """
+        if self.device.type != "cpu" and os.getpid() != self._process:
+            raise BackendError(
+                f"the model was loaded on {self.device} before a fork, and a forked process cannot use it; load it in "
+                "each process, after the fork"
+            )
         with self._lock, torch.inference_mode():
             before = torch.get_num_threads()
             # A forked process does not have its parent's threads, and would wait for them forever.

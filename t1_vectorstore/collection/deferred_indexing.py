@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -10,6 +9,7 @@ from contextlib import contextmanager
 
 from t1_vectorstore.engines import Engine
 from t1_vectorstore.errors import StoreError
+from t1_vectorstore.forks import ForkSafeLock
 from t1_vectorstore.types import Indexing
 
 _FIRST_WAIT, _LONGEST_WAIT = 0.05, 1.0  # seconds between two reads of the optimizer's state
@@ -22,7 +22,7 @@ class DeferredIndexing:
         """Defer the indexing of ``engine``; ``location`` names it in errors."""
         self._engine = engine
         self._location = location
-        self._lock = threading.Lock()
+        self._lock = ForkSafeLock()
         self._loads = 0
 
     @contextmanager

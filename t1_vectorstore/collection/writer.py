@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
@@ -13,6 +12,7 @@ from t1_vectorstore.collection.payload import HASH_FIELDS, stored_hash, stored_i
 from t1_vectorstore.engines import Engine, FilterJSON, Row
 from t1_vectorstore.engines.ids import PointId
 from t1_vectorstore.errors import StoreError, WriteNotVerified, WriteRefused
+from t1_vectorstore.forks import ForkSafeLock
 from t1_vectorstore.types import Point
 
 BATCH_POINTS = 256  # the embedded engine holds the GIL while it writes a batch
@@ -32,7 +32,7 @@ class Writer:
 
     def __init__(self, engine: Engine, location: str) -> None:
         """Write to ``engine``; ``location`` names it in errors."""
-        self.lock = threading.RLock()
+        self.lock = ForkSafeLock(reentrant=True)
         self._engine = engine
         self._location = location
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import threading
 from typing import Any
 
 from t1_vectorstore.embedding.embedder import T1Embedder
+from t1_vectorstore.forks import ForkSafeLock
 from t1_vectorstore.options import ModelOptions
 
 
@@ -20,7 +20,7 @@ class LazyEmbedders:
     def __init__(self) -> None:
         self.given: T1Embedder | None = None
         self._loaded: dict[str, T1Embedder] = {}
-        self._lock = threading.Lock()
+        self._lock = ForkSafeLock()
 
     def get(self, options: ModelOptions) -> T1Embedder:
         """Return the model that the options describe, loaded once."""

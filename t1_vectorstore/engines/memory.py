@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from dataclasses import replace
 from typing import Any
 
@@ -12,6 +11,7 @@ from t1_vectorstore.engines.base import EngineKind
 from t1_vectorstore.engines.client import ClientEngine, vector_params
 from t1_vectorstore.engines.schema import OpenOptions
 from t1_vectorstore.errors import CollectionNotFound, StoreError
+from t1_vectorstore.forks import ForkSafeLock
 from t1_vectorstore.types import LoadRecord
 
 
@@ -33,7 +33,7 @@ class MemoryEngine(ClientEngine):
         self.schema = replace(options.new_schema(), by_document=False)
         if given := list(self.schema.storage.changed()):
             raise ValueError(f"':memory:' has no storage options; leave storage.{given[0]} out")
-        self._lock = threading.Lock()
+        self._lock = ForkSafeLock()
         self._client: QdrantClient | None = QdrantClient(":memory:")
         self._client.create_collection(self.schema.name, **vector_params(self.schema))
 

@@ -9,7 +9,7 @@ import pytest
 from qdrant_client import QdrantClient
 
 from t1_vectorstore.collection import Collection
-from t1_vectorstore.engines.server import engine
+from t1_vectorstore.engines.server import connections
 from t1_vectorstore.options import Retry
 from tests.collection.conftest import CLOSED_PORT
 from tests.collection.points import MODEL, points, vector
@@ -30,7 +30,7 @@ def clients(monkeypatch: pytest.MonkeyPatch) -> list[QdrantClient]:
             created.append(self)
             super().__init__(**settings)
 
-    monkeypatch.setattr(engine, "QdrantClient", Counted)
+    monkeypatch.setattr(connections, "QdrantClient", Counted)
     return created
 
 

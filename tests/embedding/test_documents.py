@@ -186,15 +186,34 @@ def test_a_megabyte_of_text_is_truncated(tiny: Path) -> None:
 
 @pytest.mark.process
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
-def test_a_forked_process_can_embed(tiny: Path) -> None:
+def test_a_forked_process_can_embed_while_another_thread_of_its_parent_does(tiny: Path) -> None:
     embedder = T1Embedder.load(tiny, dtype="float32", threads=2)
-    expected = embedder.embed_documents(["a text " * 50] * 20).vectors  # torch has started its threads
+    texts = ["a text " * 50] * 20
+    expected = embedder.embed_documents(texts).vectors  # torch has started its threads
+    thought = embedder.embed_query("a query", budget=5)
+    held, forked = threading.Event(), threading.Event()
+
+    def run() -> None:
+        with embedder._backend._lock:  # type: ignore[attr-defined]
+            held.set()
+            forked.wait()
+
+    thread = threading.Thread(target=run)
+    thread.start()  # its call of the model is under way until the child exists
+    held.wait()
     child = os.fork()
     if child == 0:
         signal.alarm(60)
         try:
-            found = embedder.embed_documents(["a text " * 50] * 20).vectors
-            os._exit(0 if np.allclose(found, expected, atol=1e-5) else 1)
+            same = np.allclose(embedder.embed_documents(texts).vectors, expected, atol=1e-5)
+            *_, streamed = embedder.stream_query("a query", budget=5)
+            same &= np.allclose(streamed.vector, thought.vector, atol=1e-5)  # type: ignore[union-attr]
+            embedder.close()
+            os._exit(0 if same else 1)
         finally:
             os._exit(2)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    forked.set()
+    thread.join()
+    assert status == 0
+    assert np.allclose(embedder.embed_documents(texts).vectors, expected, atol=1e-5)

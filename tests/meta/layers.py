@@ -13,16 +13,17 @@ ROOT = "t1_vectorstore"
 # docs/architecture.md draws it, and a test compares the two.
 ALLOWED_IMPORTS: Mapping[str, set[str]] = {
     "errors": set(),
+    "forks": set(),
     "metadata": {"errors"},
     "types": {"metadata"},
     "options": {"errors", "types"},
     # The model side knows nothing of Qdrant.
     "checkpoints": {"errors", "options", "types"},
-    "backends": {"checkpoints", "errors", "options", "types"},
-    "embedding": {"backends", "checkpoints", "errors", "options", "types"},
+    "backends": {"checkpoints", "errors", "forks", "options", "types"},
+    "embedding": {"backends", "checkpoints", "errors", "forks", "options", "types"},
     # The store side knows nothing of the model.
-    "engines": {"errors", "options", "types"},
-    "collection": {"engines", "errors", "metadata", "options", "types"},
+    "engines": {"errors", "forks", "options", "types"},
+    "collection": {"engines", "errors", "forks", "metadata", "options", "types"},
     "readers": {"errors", "types"},
     # Here both sides meet.
     "indexing": {"collection", "embedding", "engines", "errors", "metadata", "options", "readers", "types"},

@@ -6,8 +6,8 @@ converts the library's bare ``Exception`` to the errors of this package.
 
 from __future__ import annotations
 
+import ctypes
 import os
-import threading
 import time
 import weakref
 from collections.abc import Iterator, Sequence
@@ -41,6 +41,7 @@ from t1_vectorstore.engines.embedded.shard import check_storage, create_shard
 from t1_vectorstore.engines.ids import PointId
 from t1_vectorstore.engines.schema import LOAD_KEY, OpenOptions, Schema
 from t1_vectorstore.errors import CollectionNotFound, StoreError, StoreUnavailable
+from t1_vectorstore.forks import ForkSafeLock, renew_after_fork
 from t1_vectorstore.types import LoadRecord
 
 _FLUSH_SECONDS = 5.0
@@ -56,8 +57,8 @@ class EmbeddedEngine(Engine):
         """Load the index in a locked folder, or create it for a model."""
         self._folder = folder
         self._pid = os.getpid()
-        self._lock = threading.Lock()
-        self._writing = threading.Lock()  # taken before the other one, and held while the index is optimised
+        self._lock = ForkSafeLock()
+        self._writing = ForkSafeLock()  # taken before the other one, and held while the index is optimised
         self._flushed = time.monotonic()
         found = folder.schema()
         with _converted_errors(folder.path):
@@ -70,6 +71,12 @@ class EmbeddedEngine(Engine):
             self._shards = [edge.EdgeShard.load(str(folder.shard))]  # a list, so that the finalizer can empty it
         # Without a call of close, too, the shard must be closed before the lock is released.
         self._release = weakref.finalize(self, _release, self._shards, folder, self._lock, self._pid)
+        renew_after_fork(self)
+
+    def after_fork(self) -> None:
+        """Keep the child's copy of the shard for ever: when it is deallocated it writes to the files of the parent."""
+        for shard in self._shards:
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(shard))
 
     @classmethod
     def open(cls, path: Path, options: OpenOptions) -> EmbeddedEngine:
@@ -196,7 +203,7 @@ class EmbeddedEngine(Engine):
             yield self._shards[0]
 
 
-def _release(shards: list[edge.EdgeShard], folder: IndexFolder, lock: threading.Lock, pid: int) -> None:
+def _release(shards: list[edge.EdgeShard], folder: IndexFolder, lock: ForkSafeLock, pid: int) -> None:
     """Flush, close and unlock, in this order; a forked child changes neither the files nor the parent's lock."""
     if os.getpid() != pid:
         folder.close()

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import math
+import os
 import socket
 import threading
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-from qdrant_client import AsyncQdrantClient
+from qdrant_client import AsyncQdrantClient, QdrantClient
 
 from t1_vectorstore.errors import StoreError
 
@@ -34,7 +35,12 @@ def client_settings(url: str, api_key: str | None, timeout: float, grpc_port: in
 
 
 def listening_grpc_port(url: str, grpc_port: int | None) -> int | None:
-    """Return the server's gRPC port if something listens there; by default it is the port after the one in the URL."""
+    """Return the server's gRPC port if something listens there; by default it is the port after the one in the URL.
+
+    In a process that was forked after its parent used gRPC, the answer is None.
+    """
+    if not grpc_works():
+        return None
     parts = urlsplit(url)
     port = grpc_port or (parts.port + 1 if parts.port and parts.port != 443 else _GRPC_PORT)
     try:
@@ -42,6 +48,31 @@ def listening_grpc_port(url: str, grpc_port: int | None) -> int | None:
             return port
     except OSError:
         return None
+
+
+_inherited: list[object] = []
+"""Connections of the parent of this forked process. They are kept as they are, since even closing them would disturb
+the parent, or wait for a thread that does not exist here."""
+_grpc_pid: int | None = None
+"""The process that has opened a connection over gRPC. A process that is forked from it cannot use gRPC."""
+
+
+def connect(settings: dict[str, Any]) -> QdrantClient:
+    """Return a client, over gRPC if its settings say so."""
+    global _grpc_pid
+    if settings["prefer_grpc"]:
+        _grpc_pid = os.getpid()
+    return QdrantClient(**settings)
+
+
+def grpc_works() -> bool:
+    """Return whether this process can use gRPC: its library does not survive a fork, also in new connections."""
+    return _grpc_pid in (None, os.getpid())
+
+
+def abandon(*connections: object) -> None:
+    """Keep inherited connections for ever, unused."""
+    _inherited.extend(connections)
 
 
 class AsyncConnection:

@@ -7,7 +7,6 @@ Collections are opened and changed over REST. Points are read and written over g
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -21,10 +20,17 @@ from t1_vectorstore.engines.client import ClientEngine, check_completed, query_a
 from t1_vectorstore.engines.ids import PointId
 from t1_vectorstore.engines.schema import OWN_KEY, OpenOptions
 from t1_vectorstore.engines.server import grpc_messages, opening
-from t1_vectorstore.engines.server.connections import AsyncConnection, client_settings, listening_grpc_port
+from t1_vectorstore.engines.server.connections import (
+    AsyncConnection,
+    abandon,
+    client_settings,
+    connect,
+    listening_grpc_port,
+)
 from t1_vectorstore.engines.server.opening import NOTED_LOAD, WORDS, Opening, check_version, is_too_old, noted_load
 from t1_vectorstore.engines.server.retry import is_about_content, with_retries, with_retries_async
 from t1_vectorstore.errors import StoreError, WriteRefused
+from t1_vectorstore.forks import ForkSafeLock, renew_after_fork
 from t1_vectorstore.types import Indexing, LoadRecord
 
 _Result = TypeVar("_Result")
@@ -35,7 +41,11 @@ _OPENING_BUDGET = 5.0  # seconds; a wrong address should be reported soon
 
 
 class ServerEngine(ClientEngine):
-    """One collection on a server. The clients are thread-safe, so there is no lock around calls."""
+    """One collection on a server. The clients are thread-safe, so there is no lock around calls.
+
+    A forked process makes its own connections: it would read its parent's answers from the inherited ones. They use
+    REST if the parent has used gRPC, which does not work after a fork.
+    """
 
     kind: EngineKind = "server"
 
@@ -51,13 +61,14 @@ class ServerEngine(ClientEngine):
         self._version: str | None = None
         self._settings = partial(client_settings, url, options.api_key, options.timeout)
         self._requested_grpc_port = options.grpc_port
-        self._connecting = threading.Lock()
+        self._connecting = ForkSafeLock()
+        self._closed = False
         self._async: AsyncConnection | None = None
         self._point_client: QdrantClient | None = None
         """Over gRPC, or the REST client; chosen at the first call about points."""
         self._grpc_port: int | None = None
         """Set when gRPC is chosen."""
-        client = QdrantClient(**self._settings())
+        client = connect(self._settings())
         try:
             hasty = replace(self._retry, budget=min(self._retry.budget, _OPENING_BUDGET))
             opened = Opening(client, url, options, hasty)
@@ -68,6 +79,12 @@ class ServerEngine(ClientEngine):
         self._client: QdrantClient | None = client
         self.schema = schema
         self._index_kinds = opened.index_kinds
+        renew_after_fork(self)
+
+    def after_fork(self) -> None:
+        """Leave the connections to the parent; the next call makes new ones."""
+        abandon(self._async, self._point_client, self._client)
+        self._async = self._point_client = self._client = self._grpc_port = None
 
     @property
     def collection(self) -> str:
@@ -128,6 +145,7 @@ class ServerEngine(ClientEngine):
     def close(self) -> None:
         """Close the connections."""
         with self._connecting:
+            self._closed = True
             connections = (self._async, self._point_client, self._client)
             self._async = self._point_client = self._client = None
         for connection in dict.fromkeys(connections):
@@ -197,7 +215,7 @@ class ServerEngine(ClientEngine):
             client = self._get_point_client()
             arguments |= self._shard_argument()
         else:
-            client = self._open_client()
+            client = self._get_rest_client()
         return self._with_retries(lambda: getattr(client, method)(self._name, **arguments))
 
     def _call_grpc(self, method: str, request: object) -> Any:  # noqa: ANN401 - a message of the method
@@ -211,9 +229,18 @@ class ServerEngine(ClientEngine):
         """Return the argument that limits a call to one named shard, if the collection was opened for one."""
         return {} if self._shard_key is None else {"shard_key_selector": self._shard_key}
 
-    def _open_client(self) -> QdrantClient:
-        if self._client is None:
+    def _get_rest_client(self) -> QdrantClient:
+        if (client := self._client) is not None:
+            return client
+        with self._connecting:
+            return self._connect_rest()
+
+    def _connect_rest(self) -> QdrantClient:
+        """Return the REST client, which a forked process has to make first; called under the lock."""
+        if self._closed:
             raise StoreError(f"the connection to {self._url} is closed")
+        if self._client is None:
+            self._client = connect(self._settings())
         return self._client
 
     def _uses_grpc(self) -> bool:
@@ -226,7 +253,7 @@ class ServerEngine(ClientEngine):
             return chosen
         with self._connecting:
             if self._point_client is None:
-                rest = self._open_client()
+                rest = self._connect_rest()
                 self._point_client = self._connect_grpc() or rest
             return self._point_client
 
@@ -235,7 +262,7 @@ class ServerEngine(ClientEngine):
         port = listening_grpc_port(self._url, self._requested_grpc_port) if uid else None
         if port is None:
             return None
-        client = QdrantClient(**self._settings(port))
+        client = connect(self._settings(port))
         try:
             metadata = client.get_collection(self._name).config.metadata or {}
         except Exception:  # noqa: BLE001 - whatever is wrong there, REST works
@@ -248,7 +275,7 @@ class ServerEngine(ClientEngine):
 
     def _async_connection(self) -> AsyncConnection:
         with self._connecting:
-            self._open_client()
+            self._connect_rest()
             if self._async is None:
                 self._async = AsyncConnection(lambda: AsyncQdrantClient(**self._settings(self._grpc_port)))
             return self._async
