@@ -428,6 +428,11 @@ class CollectionOptions(Options):
     collections of llama-index-vector-stores-qdrant."""
     hybrid: Flag | None = None
     """Store the words of the texts beside the vectors, so that a search can use both. Default: no."""
+    vector_name: Text | None = None
+    """Name of the dense vector; a new collection's has no name by default, which is ``""``. ``None`` opens an existing
+    collection if it has one dense vector."""
+    sparse_vector_name: Text | None = Field(default=None, min_length=1)
+    """The same of the sparse vector, which a hybrid collection has beside it. Default for a new one: ``bm25``."""
     indexes: Mapping[str, IndexKind] | None = None
     """Metadata fields to index for filters, such as ``{"year": "integer"}``. An integer index refuses floats, and a
     datetime index numbers. The embedded engine and servers build them at creation; ``:memory:`` needs none."""

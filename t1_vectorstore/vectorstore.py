@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from t1_vectorstore.collection import Collection
+from t1_vectorstore.collection import Collection, Location
 from t1_vectorstore.embedding.embedder import T1Embedder
 from t1_vectorstore.errors import CollectionMismatch, UnknownIdWarning, external_stacklevel
 from t1_vectorstore.indexing import LoadOptions, LoadReport, Reader, load
@@ -47,11 +46,12 @@ class T1VectorStore:
 
     @classmethod
     @takes_options(CollectionOptions)
-    def open(cls, location: str | os.PathLike[str], embedder: T1Embedder, options: CollectionOptions) -> T1VectorStore:
+    def open(cls, location: Location, embedder: T1Embedder, options: CollectionOptions) -> T1VectorStore:
         """Open a collection for a model, and create it if it does not exist.
 
         Args:
-            location: A folder (embedded engine), ``:memory:``, or the URL of a Qdrant server.
+            location: A folder (embedded engine), ``:memory:``, the URL of a Qdrant server, or a
+                ``qdrant_client.QdrantClient`` of any mode, which stays the caller's.
             embedder: The model. A collection with another model's vectors is refused.
             options: Keyword arguments, the fields of ``CollectionOptions``.
 

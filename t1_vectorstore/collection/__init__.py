@@ -2,5 +2,6 @@
 
 from t1_vectorstore.collection.collection import Collection
 from t1_vectorstore.collection.payload import PointState
+from t1_vectorstore.engines import Location
 
-__all__ = ["Collection", "PointState"]
+__all__ = ["Collection", "Location", "PointState"]

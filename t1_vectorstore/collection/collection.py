@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -28,7 +27,18 @@ from t1_vectorstore.collection.payload import (
 )
 from t1_vectorstore.collection.search import Search, SearchSteps, arun, find_hits, run
 from t1_vectorstore.collection.writer import BATCH_POINTS, Writer, batched
-from t1_vectorstore.engines import DOCUMENT_PATH, Engine, EngineKind, FilterJSON, OpenOptions, Row, Schema, open_engine
+from t1_vectorstore.engines import (
+    DOCUMENT_PATH,
+    Engine,
+    EngineKind,
+    FilterJSON,
+    Location,
+    OpenOptions,
+    Row,
+    Schema,
+    location_name,
+    open_engine,
+)
 from t1_vectorstore.engines.ids import PointId, point_id, unique_ids
 from t1_vectorstore.engines.schema import with_model
 from t1_vectorstore.errors import FilterWarning, external_stacklevel
@@ -82,11 +92,13 @@ class Collection:
 
     @classmethod
     @takes_options(OpenOptions)
-    def open(cls, location: str | os.PathLike[str], options: OpenOptions) -> Collection:
+    def open(cls, location: Location, options: OpenOptions) -> Collection:
         """Open a collection, and create it if it does not exist.
 
         Args:
-            location: ``:memory:``, the http(s) URL of a Qdrant server (1.16 or later to create), or else a folder.
+            location: ``:memory:``, the http(s) URL of a Qdrant server (1.16 or later to create), or else a folder. Or a
+                ``qdrant_client.QdrantClient`` of any mode, which stays open when the collection is closed: several
+                collections can share one, also one in memory.
             options: Keyword arguments: ``identity``, the model to be used, and the fields of
                 ``CollectionOptions``. Without an identity the collection must exist, and
                 any model's is opened.
@@ -101,13 +113,14 @@ class Collection:
                 ``storage``.
         """
         engine = open_engine(location, options)
+        name = location_name(location)
         try:
             if options.adopt:
-                check_payload_keys(engine, os.fspath(location))
+                check_payload_keys(engine, name)
         except BaseException:
             engine.close()
             raise
-        return cls(engine, os.fspath(location))
+        return cls(engine, name)
 
     @takes_options(VectorSearchOptions)
     def search(self, vector: Vector | Sequence[float], options: VectorSearchOptions) -> list[Hit]:

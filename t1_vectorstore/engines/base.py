@@ -15,7 +15,6 @@ import numpy as np
 
 from t1_vectorstore.engines.ids import PointId
 from t1_vectorstore.engines.schema import Schema
-from t1_vectorstore.errors import StoreError
 from t1_vectorstore.options import Quantization
 from t1_vectorstore.types import Fusion, Indexing, LoadRecord, Vector
 
@@ -31,9 +30,6 @@ earlier t1-mini on unseen three-hop questions was .93 with 2, .84 with 10 and .8
 OVERSAMPLING: Mapping[Quantization, float] = {"int8": 2.0, "binary": 16.0}
 """Number of candidates that a search takes from quantised vectors, as a multiple of the limit, before the full vectors
 decide. On 20,000 clustered vectors of 384 dimensions recall@10 is then 1.00 and .97; without it, .94 and .21."""
-
-SPARSE = "bm25"
-"""Name of the sparse vector. The dense vector beside it has no name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,9 +174,9 @@ def payload_selector(fields: Sequence[str] | None) -> bool | list[str]:
     return True if fields is None else list(fields)
 
 
-def vector_selector(vectors: bool) -> Any:  # noqa: ANN401 - a flag, or a list of names
-    """Return the ``with_vectors`` argument of Qdrant's libraries: the unnamed vector only."""
-    return [""] if vectors else False
+def vector_selector(vectors: bool, schema: Schema) -> Any:  # noqa: ANN401 - a flag, or a list of names
+    """Return the ``with_vectors`` argument of Qdrant's libraries: the dense vector only."""
+    return [schema.vector_name] if vectors else False
 
 
 def to_point_id(found: object) -> PointId:
@@ -188,9 +184,10 @@ def to_point_id(found: object) -> PointId:
     return found if isinstance(found, int) else str(found)
 
 
-def row_of(record: Any) -> Row:  # noqa: ANN401 - a record or a scored point of either library
+def row_of(record: Any, schema: Schema) -> Row:  # noqa: ANN401 - a record or a scored point of either library
     """Convert a point that a library has read."""
-    if isinstance(record.vector, dict):
-        raise StoreError(f"the point {record.id} has named vectors ({', '.join(record.vector)}), not the unnamed one")
-    vector = None if record.vector is None else np.asarray(record.vector, dtype=np.float32)
+    found = record.vector
+    if isinstance(found, dict):  # by name; another package may have written the point without this vector
+        found = found.get(schema.vector_name)
+    vector = None if found is None else np.asarray(found, dtype=np.float32)
     return Row(to_point_id(record.id), record.payload or {}, vector)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 from typing import Any
 
-from qdrant_client import models
+from qdrant_client import QdrantClient, models
 
 from t1_vectorstore.engines.base import (
     OVERSAMPLING,
     RRF_K,
-    SPARSE,
     Engine,
     FilterJSON,
     Nearest,
@@ -23,9 +23,12 @@ from t1_vectorstore.engines.base import (
     vector_selector,
 )
 from t1_vectorstore.engines.ids import PointId
-from t1_vectorstore.engines.schema import Schema
-from t1_vectorstore.errors import WriteNotVerified
-from t1_vectorstore.options import Storage
+from t1_vectorstore.engines.schema import OWN_KEY, OpenOptions, Schema
+from t1_vectorstore.errors import CollectionMismatch, WriteNotVerified
+from t1_vectorstore.types import LoadRecord, ModelIdentity
+
+NOTED_LOAD = "t1_load"
+"""Key of the latest load's record in a collection's metadata."""
 
 
 class ClientEngine(Engine):
@@ -36,13 +39,13 @@ class ClientEngine(Engine):
 
     def write(self, rows: Sequence[Row]) -> None:
         """Insert or replace rows, and wait until they can be read."""
-        points = [models.PointStruct(id=row.id, vector=_vectors(row), payload=row.payload) for row in rows]
+        points = [models.PointStruct(id=row.id, vector=_vectors(row, self.schema), payload=row.payload) for row in rows]
         check_completed(self._call("upsert", points=points, wait=True))
 
     def read(self, ids: Sequence[PointId], *, fields: Sequence[str] | None = None, vectors: bool = False) -> list[Row]:
         """Return the rows that exist among ``ids``."""
-        selected = {"with_payload": payload_selector(fields), "with_vectors": vector_selector(vectors)}
-        return [row_of(record) for record in self._call("retrieve", ids=list(ids), **selected)]
+        found = self._call("retrieve", ids=list(ids), **self._selected(fields, vectors))
+        return [row_of(record, self.schema) for record in found]
 
     def erase(self, ids: Sequence[PointId]) -> None:
         """Delete points, and wait until they are gone."""
@@ -50,7 +53,7 @@ class ClientEngine(Engine):
 
     def nearest(self, query: Nearest) -> list[Scored]:
         """Answer a query, best row first."""
-        return scored_rows(self._call("query_points", **query_arguments(query, self.schema.storage)))
+        return scored_rows(self._call("query_points", **query_arguments(query, self.schema)), self.schema)
 
     def count(self, filter: FilterJSON | None) -> int:
         """Return the exact number of points that match."""
@@ -66,22 +69,94 @@ class ClientEngine(Engine):
         vectors: bool = False,
     ) -> tuple[list[Row], PointId | None]:
         """Return one page in the order of point ids, and where the next one starts."""
-        selected = {"with_payload": payload_selector(fields), "with_vectors": vector_selector(vectors)}
+        selected = self._selected(fields, vectors)
         found, following = self._call("scroll", scroll_filter=_filter(filter), limit=limit, offset=after, **selected)
-        return [row_of(record) for record in found], None if following is None else to_point_id(following)
+        rows = [row_of(record, self.schema) for record in found]
+        return rows, None if following is None else to_point_id(following)
+
+    def latest_load(self) -> LoadRecord | None:
+        """Return the record that was noted last, by any client."""
+        return _noted_load(self._call("get_collection"))
+
+    def note_load(self, load: LoadRecord) -> None:
+        """Store the record of a load in the collection's metadata."""
+        if self.schema.uid:
+            self._call("update_collection", metadata={NOTED_LOAD: load.to_json()})
+
+    def _selected(self, fields: Sequence[str] | None, vectors: bool) -> dict[str, Any]:
+        return {"with_payload": payload_selector(fields), "with_vectors": vector_selector(vectors, self.schema)}
 
 
-def scored_rows(answer: models.QueryResponse) -> list[Scored]:
+def found_schema(found: models.CollectionInfo, options: OpenOptions, where: str) -> Schema:
+    """Return the schema of an existing collection; ``where`` names it in errors.
+
+    The names of its vectors are those that it records, or that the options give, or else the only ones that it has.
+
+    Raises:
+        CollectionMismatch: It does not have the named vectors, or has several and none is named.
+        StoreError: The description is damaged, or was written by a later version of this package.
+    """
+    vectors = found.config.params.vectors or {}
+    dense = {"": vectors} if isinstance(vectors, models.VectorParams) else vectors
+    dense = {name: params for name, params in dense.items() if params.multivector_config is None}
+    record = (found.config.metadata or {}).get(OWN_KEY)
+    if record is not None:
+        schema = Schema.from_json(record, f"the metadata of {where}")
+        schema = replace(schema, name=options.name, load=_noted_load(found))
+        _chosen("vector_name", schema.vector_name, dense, where)
+    else:
+        vector_name = _chosen("vector_name", options.vector_name, dense, where)
+        sparse = found.config.params.sparse_vectors or {}
+        schema = options.undescribed(ModelIdentity("(not recorded)", "", 1))
+        schema = replace(schema, uid="", vector_name=vector_name)
+        if sparse or options.sparse_vector_name is not None:
+            sparse_vector_name = _chosen("sparse_vector_name", options.sparse_vector_name, sparse, where)
+            schema = replace(schema, sparse_vector_name=sparse_vector_name)
+    params = dense[schema.vector_name]
+    identity = replace(schema.identity, dimension=params.size)
+    return replace(schema, identity=identity, distance=params.distance.value.lower())
+
+
+def _chosen(option: str, wanted: str | None, names: Collection[str], where: str) -> str:
+    """Return the name of a vector: the wanted one, or the only one that there is."""
+    if wanted is None and len(names) == 1:
+        return next(iter(names))
+    if wanted is None or wanted not in names:
+        kind = "sparse" if option == "sparse_vector_name" else "dense"
+        if not names:
+            raise CollectionMismatch(f"{where} has no {kind} vector")
+        problem = f"none is named {wanted!r}" if wanted is not None else f"give one of them as {option}="
+        raise CollectionMismatch(f"{where} has the {kind} vectors {', '.join(map(repr, sorted(names)))}, and {problem}")
+    return wanted
+
+
+def _noted_load(found: models.CollectionInfo) -> LoadRecord | None:
+    return LoadRecord.from_json((found.config.metadata or {}).get(NOTED_LOAD))
+
+
+def client_location(client: QdrantClient) -> str:
+    """Return where a client's collections are: ``:memory:``, a folder, or the URL of a server."""
+    given = client.init_options
+    if place := given["location"] or given["url"] or given["path"]:
+        return str(place)
+    scheme = "https" if given["https"] else "http"
+    return f"{scheme}://{given['host'] or 'localhost'}:{given['port']}"
+
+
+def scored_rows(answer: models.QueryResponse, schema: Schema) -> list[Scored]:
     """Convert the answer to a query."""
-    return [(point.score, row_of(point)) for point in answer.points]
+    return [(point.score, row_of(point, schema)) for point in answer.points]
 
 
 def vector_params(schema: Schema) -> dict[str, Any]:
     """Return the arguments of ``create_collection`` that describe the vectors."""
     size, on_disk = schema.identity.dimension, schema.storage.on_disk or None
     dense = models.VectorParams(size=size, distance=models.Distance.COSINE, on_disk=on_disk)
-    terms = {SPARSE: models.SparseVectorParams(modifier=models.Modifier.IDF)} if schema.hybrid else None
-    return {"vectors_config": dense, "sparse_vectors_config": terms}
+    terms = models.SparseVectorParams(modifier=models.Modifier.IDF)
+    return {
+        "vectors_config": {schema.vector_name: dense} if schema.vector_name else dense,
+        "sparse_vectors_config": {schema.sparse_vector_name: terms} if schema.hybrid else None,
+    }
 
 
 def check_completed(result: models.UpdateResult) -> None:
@@ -90,31 +165,33 @@ def check_completed(result: models.UpdateResult) -> None:
         raise WriteNotVerified(f"the server answered {result.status.value!r} to a write that it was to complete")
 
 
-def query_arguments(query: Nearest, storage: Storage) -> dict[str, Any]:
+def query_arguments(query: Nearest, schema: Schema) -> dict[str, Any]:
     """Return the arguments of ``query_points``."""
     vector, filter = query.vector.tolist(), _filter(query.filter)
+    using = schema.vector_name or None  # what has no name is used by default
     params = None
-    if storage.quantization is not None:
-        rescored = models.QuantizationSearchParams(rescore=True, oversampling=OVERSAMPLING[storage.quantization])
+    if (quantization := schema.storage.quantization) is not None:
+        rescored = models.QuantizationSearchParams(rescore=True, oversampling=OVERSAMPLING[quantization])
         params = models.SearchParams(quantization=rescored)
     shared: dict[str, Any] = {"limit": query.limit, "offset": query.offset, "with_payload": True}
-    if query.sparse is not None and query.fusion is None:
-        by_terms = {"query": _sparse_vector(query.sparse), "using": SPARSE}
-        return {**shared, **by_terms, "query_filter": filter, "with_vectors": [""]}
     if query.sparse is not None:
+        shared["with_vectors"] = vector_selector(True, schema)
+        terms: dict[str, Any] = {"query": _sparse_vector(query.sparse), "using": schema.sparse_vector_name}
+        if query.fusion is None:
+            return {**shared, **terms, "query_filter": filter}
         depth: dict[str, Any] = {"limit": query.candidates, "filter": filter}
         by_rank = models.RrfQuery(rrf=models.Rrf(k=RRF_K))
         fusion = by_rank if query.fusion == "rrf" else models.FusionQuery(fusion=models.Fusion.DBSF)
         prefetch = [
-            models.Prefetch(query=vector, params=params, **depth),
-            models.Prefetch(query=_sparse_vector(query.sparse), using=SPARSE, **depth),
+            models.Prefetch(query=vector, using=using, params=params, **depth),
+            models.Prefetch(**terms, **depth),
         ]
-        return {**shared, "prefetch": prefetch, "query": fusion, "with_vectors": [""]}
+        return {**shared, "prefetch": prefetch, "query": fusion}
     nearest: Any = vector
     if query.diversity is not None:
         mmr = models.Mmr(diversity=query.diversity, candidates_limit=query.candidates)
         nearest = models.NearestQuery(nearest=vector, mmr=mmr)
-    return {**shared, "query": nearest, "query_filter": filter, "search_params": params}
+    return {**shared, "query": nearest, "using": using, "query_filter": filter, "search_params": params}
 
 
 def _filter(filter: FilterJSON | None) -> models.Filter | None:
@@ -125,6 +202,8 @@ def _sparse_vector(sparse: Sparse) -> models.SparseVector:
     return models.SparseVector(indices=list(sparse.indices), values=list(sparse.values))
 
 
-def _vectors(row: Row) -> Any:  # noqa: ANN401 - one vector, or several by name
+def _vectors(row: Row, schema: Schema) -> Any:  # noqa: ANN401 - one vector, or several by name
     dense = [] if row.vector is None else row.vector.tolist()
-    return dense if row.sparse is None else {"": dense, SPARSE: _sparse_vector(row.sparse)}
+    if row.sparse is None:
+        return {schema.vector_name: dense} if schema.vector_name else dense
+    return {schema.vector_name: dense, schema.sparse_vector_name: _sparse_vector(row.sparse)}

@@ -17,6 +17,7 @@ from t1_vectorstore.types import IndexKind, LoadRecord, ModelIdentity
 
 _PLAIN_FORMAT, _HYBRID_FORMAT = 1, 2  # a version that reads only the first would write points without their words
 MOVED_FORMAT = 3  # an embedded index whose files are not where earlier versions look for them
+_NAMED_FORMAT = 4  # vectors with other names than those that earlier versions write
 OWN_KEY = "t1"
 """Key of this package's own data, in a payload and in the metadata of a server's collection."""
 
@@ -32,6 +33,21 @@ LOAD_KEY = "load"
 
 CONTENT_KEY = "page_content"
 METADATA_KEY = "metadata"
+VECTOR_NAME = ""
+"""Name of the dense vector of a new collection."""
+SPARSE_VECTOR_NAME = "bm25"
+"""Name of the sparse vector of a new collection."""
+_FIXED_OPTIONS = (
+    "name",
+    "content_key",
+    "metadata_key",
+    "hybrid",
+    "vector_name",
+    "sparse_vector_name",
+    "indexes",
+    "tenant",
+    "storage",
+)
 _PLAIN_KEY = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
 _SEGMENT = re.compile(r'("[^"]+"|[^".\[\]]+)((?:\[[0-9]*\])*)(?:\.(?=.)|$)', re.ASCII)
 
@@ -48,6 +64,8 @@ class Schema:
             llama-index-vector-stores-qdrant writes it.
         distance: Always ``cosine``.
         hybrid: Whether the words of the texts are stored beside the vectors.
+        vector_name: Name of the dense vector; empty if it has none.
+        sparse_vector_name: Name of the sparse vector that stores the words.
         indexes: Kinds of the indexed metadata fields, by field.
         tenant: Metadata field that names the tenant of a point.
         storage: How the points are stored.
@@ -64,6 +82,8 @@ class Schema:
     metadata_key: str = METADATA_KEY
     distance: str = "cosine"
     hybrid: bool = False
+    vector_name: str = VECTOR_NAME
+    sparse_vector_name: str = SPARSE_VECTOR_NAME
     indexes: Mapping[str, IndexKind] = field(default_factory=dict)
     tenant: str | None = None
     storage: Storage = field(default_factory=Storage)
@@ -79,6 +99,8 @@ class Schema:
                 raise ValueError(f"a payload key may have letters, digits, '_' and '-' only, got {key!r}")
         if len(set(keys)) != len(keys):
             raise ValueError(f"content_key, metadata_key and the reserved {OWN_KEY!r} must differ, got {keys!r}")
+        if self.vector_name == self.sparse_vector_name:
+            raise ValueError(f"vector_name and sparse_vector_name must differ, both are {self.vector_name!r}")
         if self.identity.dimension < 1:
             raise ValueError(f"a vector needs at least one dimension, got {self.identity.dimension!r}")
         check_indexes(self.indexes, self.tenant)
@@ -100,6 +122,8 @@ class Schema:
         if self.load is None:
             del record[LOAD_KEY]
         version = _HYBRID_FORMAT if self.hybrid else _PLAIN_FORMAT
+        if (self.vector_name, self.sparse_vector_name) != (VECTOR_NAME, SPARSE_VECTOR_NAME):
+            version = _NAMED_FORMAT
         return {"format": version, "name": record.pop("name"), **identity, **record}
 
     @classmethod
@@ -110,9 +134,9 @@ class Schema:
             StoreError: The description is damaged, or was written by a later version of this package.
         """
         try:
-            if record["format"] > MOVED_FORMAT:
+            if record["format"] > _NAMED_FORMAT:
                 raise StoreError(
-                    f"{where} has format {record['format']}, this version reads up to {MOVED_FORMAT}; "
+                    f"{where} has format {record['format']}, this version reads up to {_NAMED_FORMAT}; "
                     "upgrade t1-vectorstore"
                 )
             identity = ModelIdentity(str(record["model"]), str(record["fingerprint"]), int(record["dimension"]))
@@ -120,6 +144,8 @@ class Schema:
             return cls(
                 identity=identity,
                 hybrid=bool(record.get("hybrid", False)),
+                vector_name=str(record.get("vector_name", VECTOR_NAME)),
+                sparse_vector_name=str(record.get("sparse_vector_name", SPARSE_VECTOR_NAME)),
                 indexes=dict(record.get("indexes", {})),
                 tenant=record.get("tenant"),
                 by_document=bool(record.get("by_document", False)),
@@ -151,9 +177,14 @@ class OpenOptions(CollectionOptions):
     def new_schema(self) -> Schema:
         """Return the description of a collection to create; needs an identity."""
         assert self.identity is not None
+        if self.sparse_vector_name is not None and not self.hybrid:
+            given = f"sparse_vector_name={self.sparse_vector_name!r}"
+            raise ValueError(f"{given} names the vector of a hybrid collection; also give hybrid=True, or leave it out")
         return replace(
             self.undescribed(self.identity),
             hybrid=bool(self.hybrid),
+            vector_name=VECTOR_NAME if self.vector_name is None else self.vector_name,
+            sparse_vector_name=self.sparse_vector_name or SPARSE_VECTOR_NAME,
             indexes=dict(self.indexes or {}),
             tenant=self.tenant,
             storage=self.storage or Storage(),
@@ -173,7 +204,7 @@ class OpenOptions(CollectionOptions):
         """
         if found.distance != "cosine":
             raise CollectionMismatch(f"{where} has the distance {found.distance}, not cosine; use another collection")
-        for option in ("name", "content_key", "metadata_key", "hybrid", "indexes", "tenant", "storage"):
+        for option in _FIXED_OPTIONS:
             wanted, has = getattr(self, option), getattr(found, option)
             if wanted is not None and wanted != has:
                 raise CollectionMismatch(

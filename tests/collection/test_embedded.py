@@ -81,7 +81,7 @@ def test_a_damaged_description_is_named(index: Path, damage: str) -> None:
 
 def test_a_later_format_asks_for_an_upgrade(index: Path) -> None:
     description = json.loads((index / "t1.json").read_text())
-    (index / "t1.json").write_text(json.dumps(description | {"format": 4}))
+    (index / "t1.json").write_text(json.dumps(description | {"format": 5}))
     with pytest.raises(StoreError, match="upgrade"):
         Collection.open(index)
 

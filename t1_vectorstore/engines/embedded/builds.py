@@ -36,7 +36,8 @@ def current_build(index: Path) -> str | None:
 def switch(folder: IndexFolder, name: str) -> None:
     """Use a build, which must be closed; the build in use until now becomes the previous one."""
     build = IndexFolder.read_record(build_path(folder.path, name))
-    moved = {**build, "format": MOVED_FORMAT, SHARD_KEY: f"{BUILDS}/{name}/{build.get(SHARD_KEY, 'shard')}"}
+    place = f"{BUILDS}/{name}/{build.get(SHARD_KEY, 'shard')}"
+    moved = {**build, "format": max(MOVED_FORMAT, build["format"]), SHARD_KEY: place}
     folder.describe({**moved, PREVIOUS: _without_previous(folder.record())})
 
 

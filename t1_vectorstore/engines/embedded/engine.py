@@ -20,7 +20,6 @@ from typing import Any
 import qdrant_edge as edge
 
 from t1_vectorstore.engines.base import (
-    SPARSE,
     Engine,
     EngineKind,
     FilterJSON,
@@ -92,7 +91,7 @@ class EmbeddedEngine(Engine):
 
     def write(self, rows: Sequence[Row]) -> None:
         """Insert or replace rows; when this returns, the write-ahead log has them."""
-        points = [edge.Point(row.id, _vectors(row), row.payload) for row in rows]
+        points = [edge.Point(row.id, _vectors(row, self.schema), row.payload) for row in rows]
         with self._writing, self._use() as shard:
             self._folder.check_space(sum(row.size for row in rows))
             shard.update(edge.UpdateOperation.upsert_points(points))
@@ -100,10 +99,10 @@ class EmbeddedEngine(Engine):
 
     def read(self, ids: Sequence[PointId], *, fields: Sequence[str] | None = None, vectors: bool = False) -> list[Row]:
         """Return the rows that exist among ``ids``."""
-        selected = {"with_payload": payload_selector(fields), "with_vector": vector_selector(vectors)}
+        selected = self._selected(fields, vectors)
         with self._use() as shard:
             found = shard.retrieve(list(ids), **selected)
-        return [row_of(record) for record in found]
+        return [row_of(record, self.schema) for record in found]
 
     def erase(self, ids: Sequence[PointId]) -> None:
         """Delete points."""
@@ -114,10 +113,10 @@ class EmbeddedEngine(Engine):
 
     def nearest(self, query: Nearest) -> list[Scored]:
         """Answer a query, best row first."""
-        request = edge_query(query, self.schema.storage)
+        request = edge_query(query, self.schema)
         with self._use() as shard:
             found = shard.query(request)
-        return [(point.score, row_of(point)) for point in found]
+        return [(point.score, row_of(point, self.schema)) for point in found]
 
     def count(self, filter: FilterJSON | None) -> int:
         """Return the exact number of points that match."""
@@ -135,13 +134,14 @@ class EmbeddedEngine(Engine):
         vectors: bool = False,
     ) -> tuple[list[Row], PointId | None]:
         """Return one page in the order of point ids, and where the next one starts."""
-        selected = {"with_payload": payload_selector(fields), "with_vector": vector_selector(vectors)}
+        selected = self._selected(fields, vectors)
         translated = edge_filter(filter) if filter else None
         with self._use() as shard:
             found, following = shard.scroll(
                 edge.ScrollRequest(offset=after, limit=limit, filter=translated, **selected)
             )
-        return [row_of(record) for record in found], None if following is None else to_point_id(following)
+        rows = [row_of(record, self.schema) for record in found]
+        return rows, None if following is None else to_point_id(following)
 
     def disk_bytes(self) -> int:
         """Return the number of bytes used on disk."""
@@ -187,6 +187,9 @@ class EmbeddedEngine(Engine):
         """Flush, close and unlock."""
         self._release()
 
+    def _selected(self, fields: Sequence[str] | None, vectors: bool) -> dict[str, Any]:
+        return {"with_payload": payload_selector(fields), "with_vector": vector_selector(vectors, self.schema)}
+
     def _flush_sometimes(self, shard: edge.EdgeShard) -> None:
         """Limit what a power failure can lose, and the log that the next opening replays, as the server does."""
         if time.monotonic() - self._flushed > _FLUSH_SECONDS:
@@ -230,6 +233,8 @@ def _converted_errors(path: Path) -> Iterator[None]:
         raise StoreError(f"the engine of the index in {path} failed: {error}") from error
 
 
-def _vectors(row: Row) -> Any:  # noqa: ANN401 - one vector, or several by name
+def _vectors(row: Row, schema: Schema) -> Any:  # noqa: ANN401 - one vector, or several by name
     dense = edge_array(row.vector)
-    return dense if row.sparse is None else {"": dense, SPARSE: edge_sparse(row.sparse)}
+    if row.sparse is None:
+        return {schema.vector_name: dense} if schema.vector_name else dense
+    return {schema.vector_name: dense, schema.sparse_vector_name: edge_sparse(row.sparse)}

@@ -58,7 +58,8 @@ def optimize_copy(copy: Path) -> None:
 def use_copy(folder: IndexFolder, copy: Path) -> None:
     """Use the copy for the index, whose engine must be closed, and delete the former files."""
     former = folder.shard
-    record = {**folder.record(), "format": MOVED_FORMAT, SHARD_KEY: copy.relative_to(folder.path).as_posix()}
+    record = folder.record()
+    record |= {"format": max(MOVED_FORMAT, record["format"]), SHARD_KEY: copy.relative_to(folder.path).as_posix()}
     folder.describe(record)
     folder.schema()  # reads where the files are
     shutil.rmtree(former)

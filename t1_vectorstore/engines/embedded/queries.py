@@ -6,32 +6,34 @@ from typing import Any
 
 import qdrant_edge as edge
 
-from t1_vectorstore.engines.base import OVERSAMPLING, RRF_K, SPARSE, Nearest, Sparse
+from t1_vectorstore.engines.base import OVERSAMPLING, RRF_K, Nearest, Sparse, vector_selector
 from t1_vectorstore.engines.embedded.filters import edge_filter
-from t1_vectorstore.options import Storage
+from t1_vectorstore.engines.schema import Schema
 from t1_vectorstore.types import Vector
 
 
-def edge_query(query: Nearest, storage: Storage) -> edge.QueryRequest:
+def edge_query(query: Nearest, schema: Schema) -> edge.QueryRequest:
     """Translate a query; see ``edge_filter``."""
-    vector = edge.Query.Nearest(edge_array(query.vector))
+    using = schema.vector_name or None  # what has no name is used by default
+    vector = edge.Query.Nearest(edge_array(query.vector), using=using)
     filter = edge_filter(query.filter) if query.filter else None
     params = None
-    if storage.quantization is not None:
-        rescored = edge.QuantizationSearchParams(rescore=True, oversampling=OVERSAMPLING[storage.quantization])
+    if (quantization := schema.storage.quantization) is not None:
+        rescored = edge.QuantizationSearchParams(rescore=True, oversampling=OVERSAMPLING[quantization])
         params = edge.SearchParams(quantization=rescored)
     shared: dict[str, Any] = {"limit": query.limit, "offset": query.offset, "with_payload": True}
     if query.sparse is not None:
-        terms = edge.Query.Nearest(edge_sparse(query.sparse), using=SPARSE)
+        shared["with_vector"] = vector_selector(True, schema)
+        terms = edge.Query.Nearest(edge_sparse(query.sparse), using=schema.sparse_vector_name)
         if query.fusion is None:
-            return edge.QueryRequest(query=terms, filter=filter, with_vector=[""], **shared)
+            return edge.QueryRequest(query=terms, filter=filter, **shared)
         depth: dict[str, Any] = {"limit": query.candidates, "filter": filter}
         prefetches = [edge.Prefetch(query=vector, params=params, **depth), edge.Prefetch(query=terms, **depth)]
         fusion: Any = edge.Fusion.Rrf(RRF_K) if query.fusion == "rrf" else edge.Fusion.Dbsf()
-        return edge.QueryRequest(prefetches=prefetches, query=fusion, with_vector=[""], **shared)
+        return edge.QueryRequest(prefetches=prefetches, query=fusion, **shared)
     nearest: Any = vector
     if query.diversity is not None:  # Edge's parameter is the share of relevance, and the server's is its complement
-        nearest = edge.Mmr(edge_array(query.vector), 1 - query.diversity, query.candidates)
+        nearest = edge.Mmr(edge_array(query.vector), 1 - query.diversity, query.candidates, using)
     return edge.QueryRequest(query=nearest, filter=filter, params=params, **shared)
 
 

@@ -7,7 +7,6 @@ from typing import Any
 
 import qdrant_edge as edge
 
-from t1_vectorstore.engines.base import SPARSE
 from t1_vectorstore.engines.schema import Schema
 from t1_vectorstore.errors import StoreError
 from t1_vectorstore.options import Storage
@@ -59,11 +58,12 @@ def _config(schema: Schema) -> edge.EdgeConfig:
     graph = None
     if storage.m is not None or storage.ef_construct is not None:
         graph = edge.HnswIndexConfig(storage.m or _M, storage.ef_construct or _EF_CONSTRUCT, _FULL_SCAN_KB)
+    memory = edge.Memory.Cold if storage.on_disk else None
+    dense = edge.EdgeVectorParams(schema.identity.dimension, edge.Distance.Cosine, memory=memory)
+    terms = edge.EdgeSparseVectorParams(modifier=edge.Modifier.Idf)
     return edge.EdgeConfig(
-        vectors=edge.EdgeVectorParams(
-            schema.identity.dimension, edge.Distance.Cosine, memory=edge.Memory.Cold if storage.on_disk else None
-        ),
-        sparse_vectors={SPARSE: edge.EdgeSparseVectorParams(modifier=edge.Modifier.Idf)} if schema.hybrid else None,
+        vectors={schema.vector_name: dense} if schema.vector_name else dense,
+        sparse_vectors={schema.sparse_vector_name: terms} if schema.hybrid else None,
         hnsw_config=graph,
         quantization_config=quantization,
         payload_memory=edge.Memory.Cached if storage.payload_on_disk is False else None,

@@ -27,11 +27,11 @@ from t1_vectorstore.engines.server.connections import (
     connect,
     listening_grpc_port,
 )
-from t1_vectorstore.engines.server.opening import NOTED_LOAD, WORDS, Opening, check_version, is_too_old, noted_load
+from t1_vectorstore.engines.server.opening import WORDS, Opening, check_version, is_too_old
 from t1_vectorstore.engines.server.retry import is_about_content, with_retries, with_retries_async
 from t1_vectorstore.errors import StoreError, WriteRefused
 from t1_vectorstore.forks import ForkSafeLock, renew_after_fork
-from t1_vectorstore.types import Indexing, LoadRecord
+from t1_vectorstore.types import Indexing
 
 _Result = TypeVar("_Result")
 _POINT_METHODS = {"upsert", "delete", "retrieve", "query_points", "count", "scroll"}
@@ -49,8 +49,14 @@ class ServerEngine(ClientEngine):
 
     kind: EngineKind = "server"
 
-    def __init__(self, url: str, options: OpenOptions) -> None:
+    def __init__(self, url: str, options: OpenOptions, client: QdrantClient | None = None) -> None:
         """Open or create the collection; see ``Opening.open``.
+
+        Args:
+            url: The server.
+            options: The caller's options.
+            client: A client of the caller, which is used for all calls and not closed. An asynchronous one is created
+                with its settings. Without it, the options say how to connect.
 
         Raises:
             StoreUnavailable: No server answers at the URL.
@@ -59,6 +65,7 @@ class ServerEngine(ClientEngine):
         self._retry = options.retry
         self._shard_key = options.shard_key
         self._version: str | None = None
+        self._given_client = client
         self._settings = partial(client_settings, url, options.api_key, options.timeout)
         self._requested_grpc_port = options.grpc_port
         self._connecting = ForkSafeLock()
@@ -68,13 +75,14 @@ class ServerEngine(ClientEngine):
         """Over gRPC, or the REST client; chosen at the first call about points."""
         self._grpc_port: int | None = None
         """Set when gRPC is chosen."""
-        client = connect(self._settings())
+        client = self._given_client or connect(self._settings())
         try:
             hasty = replace(self._retry, budget=min(self._retry.budget, _OPENING_BUDGET))
             opened = Opening(client, url, options, hasty)
             self._name, schema = opened.open()
         except BaseException:
-            client.close()
+            if client is not self._given_client:
+                client.close()
             raise
         self._client: QdrantClient | None = client
         self.schema = schema
@@ -82,8 +90,11 @@ class ServerEngine(ClientEngine):
         renew_after_fork(self)
 
     def after_fork(self) -> None:
-        """Leave the connections to the parent; the next call makes new ones."""
-        abandon(self._async, self._point_client, self._client)
+        """Leave the connections to the parent; the next call makes new ones, also in place of a caller's client."""
+        abandon(self._async, self._point_client, self._client, self._given_client)
+        if (given := self._given_client) is not None:
+            self._settings = partial(_settings_of, given.init_options)
+            self._given_client = None
         self._async = self._point_client = self._client = self._grpc_port = None
 
     @property
@@ -133,23 +144,14 @@ class ServerEngine(ClientEngine):
         config = models.OptimizersConfigDiff(indexing_threshold=threshold)
         self._call("update_collection", optimizers_config=config)
 
-    def latest_load(self) -> LoadRecord | None:
-        """Return the record that was noted last, by any client."""
-        return noted_load(self._call("get_collection"))
-
-    def note_load(self, load: LoadRecord) -> None:
-        """Store the record of a load in the collection's metadata."""
-        if self.schema.uid:
-            self._call("update_collection", metadata={NOTED_LOAD: load.to_json()})
-
     def close(self) -> None:
-        """Close the connections."""
+        """Close the connections, except a client of the caller."""
         with self._connecting:
             self._closed = True
             connections = (self._async, self._point_client, self._client)
             self._async = self._point_client = self._client = None
         for connection in dict.fromkeys(connections):
-            if connection is not None:
+            if connection is not None and connection is not self._given_client:
                 connection.close()
 
     def write(self, rows: Sequence[Row]) -> None:
@@ -160,7 +162,7 @@ class ServerEngine(ClientEngine):
         """
         try:
             if self._uses_grpc():
-                request = grpc_messages.upsert_request(self._name, rows, self._shard_key)
+                request = grpc_messages.upsert_request(self._name, rows, self.schema, self._shard_key)
                 check_completed(GrpcToRest.convert_update_result(self._call_grpc("Upsert", request)))
             else:
                 super().write(rows)
@@ -190,14 +192,14 @@ class ServerEngine(ClientEngine):
         if self._point_client is None or (self._version is None and _features(query)):
             await asyncio.to_thread(self._check_version, query)
         self._check_version(query)
-        arguments = {**query_arguments(query, self.schema.storage), **self._shard_argument()}
+        arguments = {**query_arguments(query, self.schema), **self._shard_argument()}
 
         async def search(client: AsyncQdrantClient) -> models.QueryResponse:
             return await with_retries_async(
                 lambda: client.query_points(self._name, **arguments), self._retry, self._url
             )
 
-        return scored_rows(await self._async_connection().call(search))
+        return scored_rows(await self._async_connection().call(search), self.schema)
 
     def _check_version(self, query: Nearest) -> None:
         """Refuse a query that an older server would answer as another one; its version is read once."""
@@ -254,7 +256,11 @@ class ServerEngine(ClientEngine):
         with self._connecting:
             if self._point_client is None:
                 rest = self._connect_rest()
-                self._point_client = self._connect_grpc() or rest
+                if (given := self._given_client) is not None:
+                    self._point_client = given
+                    self._grpc_port = given.init_options["grpc_port"] if given.init_options["prefer_grpc"] else None
+                else:
+                    self._point_client = self._connect_grpc() or rest
             return self._point_client
 
     def _connect_grpc(self) -> QdrantClient | None:
@@ -277,8 +283,16 @@ class ServerEngine(ClientEngine):
         with self._connecting:
             self._connect_rest()
             if self._async is None:
-                self._async = AsyncConnection(lambda: AsyncQdrantClient(**self._settings(self._grpc_port)))
+                given = self._given_client
+                settings = self._settings(self._grpc_port) if given is None else given.init_options
+                self._async = AsyncConnection(lambda: AsyncQdrantClient(**{**settings, "check_compatibility": False}))
             return self._async
+
+
+def _settings_of(options: dict[str, Any], grpc_port: int | None = None) -> dict[str, Any]:
+    """Return the arguments of a client like one that was created with these options."""
+    port = {} if grpc_port is None else {"grpc_port": grpc_port}
+    return {**options, **port, "prefer_grpc": grpc_port is not None, "check_compatibility": False}
 
 
 def _threshold(found: models.CollectionInfo) -> int | None:

@@ -12,17 +12,19 @@ from typing import Any
 from qdrant_client import grpc
 from qdrant_client.conversions.conversion import grpc_to_payload, payload_to_grpc
 
-from t1_vectorstore.engines.base import SPARSE, Row
+from t1_vectorstore.engines.base import Row
 from t1_vectorstore.engines.ids import PointId
+from t1_vectorstore.engines.schema import Schema
 from t1_vectorstore.types import Vector
 
 _DATA = b"\x0a"  # field 1 of DenseVector, packed: its length in bytes and then little-endian float32
 
 
-def upsert_request(collection: str, rows: Sequence[Row], shard_key: str | None) -> grpc.UpsertPoints:
+def upsert_request(collection: str, rows: Sequence[Row], schema: Schema, shard_key: str | None) -> grpc.UpsertPoints:
     """Return the request to write rows, which is answered when they can be read."""
+    points = (_point(row, schema) for row in rows)
     return grpc.UpsertPoints(
-        collection_name=collection, wait=True, points=map(_point, rows), shard_key_selector=_selector(shard_key)
+        collection_name=collection, wait=True, points=points, shard_key_selector=_selector(shard_key)
     )
 
 
@@ -45,13 +47,16 @@ def read_row(found: grpc.RetrievedPoint) -> Row:
     return Row(found.id.num if kind == "num" else found.id.uuid, grpc_to_payload(found.payload))
 
 
-def _point(row: Row) -> grpc.PointStruct:
+def _point(row: Row, schema: Schema) -> grpc.PointStruct:
     vector = _dense(row.vector)
-    if row.sparse is None:
+    if row.sparse is None and not schema.vector_name:
         vectors = grpc.Vectors(vector=vector)
     else:
-        terms = grpc.SparseVector(values=row.sparse.values, indices=row.sparse.indices)
-        vectors = grpc.Vectors(vectors=grpc.NamedVectors(vectors={"": vector, SPARSE: grpc.Vector(sparse=terms)}))
+        named = {schema.vector_name: vector}
+        if row.sparse is not None:
+            terms = grpc.SparseVector(values=row.sparse.values, indices=row.sparse.indices)
+            named[schema.sparse_vector_name] = grpc.Vector(sparse=terms)
+        vectors = grpc.Vectors(vectors=grpc.NamedVectors(vectors=named))
     return grpc.PointStruct(id=_id(row.id), vectors=vectors, payload=payload_to_grpc(row.payload))
 
 

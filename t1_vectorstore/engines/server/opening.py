@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Any, TypeAlias, TypeVar
 
 from qdrant_client import QdrantClient, models
 
-from t1_vectorstore.engines.client import vector_params
+from t1_vectorstore.engines.client import found_schema, vector_params
 from t1_vectorstore.engines.schema import OWN_KEY, OpenOptions, Schema
 from t1_vectorstore.engines.server.retry import with_retries
-from t1_vectorstore.errors import CollectionMismatch, CollectionNotFound, StoreError, StoreUnavailable
+from t1_vectorstore.errors import CollectionNotFound, StoreError, StoreUnavailable
 from t1_vectorstore.options import Retry, Storage
-from t1_vectorstore.types import LoadRecord, ModelIdentity
 
 _Result = TypeVar("_Result")
 _Indexed: TypeAlias = Mapping[str, models.PayloadIndexInfo]
-NOTED_LOAD = "t1_load"
-"""Key of the latest load's record in a collection's metadata."""
 
 # Features, and the server version that introduced them. Earlier versions ignore them, and answer something else.
 Feature: TypeAlias = tuple[str, tuple[int, ...]]
@@ -89,22 +85,7 @@ class Opening:
             found = self._call(lambda: self._client.get_collection(name))
         except CollectionNotFound:
             return None
-        where = self._where(name)
-        vectors = found.config.params.vectors
-        if isinstance(vectors, dict) and "" in vectors:  # langchain-qdrant's spelling of the unnamed vector
-            vectors = vectors[""]
-        if not isinstance(vectors, models.VectorParams):
-            names = ", ".join(map(repr, vectors or {})) or "none"
-            raise CollectionMismatch(f"{where} has named vectors ({names}); this package uses the unnamed one")
-        record = (found.config.metadata or {}).get(OWN_KEY)
-        if record is None:
-            schema = replace(self._options.undescribed(ModelIdentity("(not recorded)", "", vectors.size)), uid="")
-        else:
-            schema = Schema.from_json(record, f"the metadata of {where}")
-            schema = replace(schema, name=self._options.name, load=noted_load(found))
-        identity = replace(schema.identity, dimension=vectors.size)
-        schema = replace(schema, identity=identity, distance=vectors.distance.value.lower())
-        return schema, found.payload_schema
+        return found_schema(found, self._options, self._where(name)), found.payload_schema
 
     def _create(self, name: str) -> tuple[Schema, _Indexed]:
         """Create the collection; if another process is faster, return the one that it has created."""
@@ -153,11 +134,6 @@ class Opening:
             )
         if len(found.peers) < replicas:
             raise StoreError(f"{self._url} is a cluster of {len(found.peers)}, too small for {wanted}")
-
-
-def noted_load(found: models.CollectionInfo) -> LoadRecord | None:
-    """Return the record of the latest load, from a collection's metadata."""
-    return LoadRecord.from_json((found.config.metadata or {}).get(NOTED_LOAD))
 
 
 def check_version(feature: Feature, version: str, url: str) -> None:
