@@ -83,7 +83,7 @@ CONTAINERS: list[tuple[Any, Any]] = [
 ]
 
 
-@pytest.mark.parametrize(("given", "stored"), CONVERTED + CONTAINERS, ids=lambda value: repr(value)[:40])
+@pytest.mark.parametrize(("given", "stored"), CONVERTED + CONTAINERS, ids=lambda value: type(value).__name__)
 def test_metadata_is_stored_and_hashed_as_json(given: Any, stored: Any) -> None:
     with Collection.open(":memory:", identity=MODEL) as collection:
         collection.upsert([point("a", metadata={"x": given})])

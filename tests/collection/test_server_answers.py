@@ -76,8 +76,8 @@ def test_a_collection_created_by_another_process_meanwhile_is_opened(stub: Stub,
 
 def test_a_collection_with_other_vectors_is_a_mismatch(stub: Stub, retry: Retry) -> None:
     for vectors, words in (
-        ({"text": {"size": 8, "distance": "Cosine"}}, "named vectors.*'text'"),
-        ({}, "named vectors"),
+        ({"text": {"size": 8, "distance": "Cosine"}}, "has the dense vectors 'text', and none is named ''"),
+        ({}, "has no dense vector"),
         ({"size": 8, "distance": "Dot"}, "dot"),
         ({"size": 9, "distance": "Cosine"}, "9 dimensions"),
     ):
