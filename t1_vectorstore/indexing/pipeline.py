@@ -51,7 +51,8 @@ class Pipeline(Generic[_Work]):
     def wait(self, limit: int, meanwhile: Callable[[], None]) -> None:
         """Wait until at most ``limit`` items are in progress."""
         while len(self._in_progress) > limit:
-            done, _ = wait([self._in_progress[0]], timeout=_POLL_SECONDS)
+            # (No variable is a future: an error's traceback has the variables, and a future has the error.)
+            done = bool(wait([self._in_progress[0]], timeout=_POLL_SECONDS).done)
             meanwhile()
             self._raise_error()
             if done:
@@ -75,6 +76,10 @@ class Pipeline(Generic[_Work]):
         self._stopped.set()
         for _step, executor in self._steps:
             executor.shutdown(wait=True, cancel_futures=True)
+        # The steps may refer to this object. Without this cycle, whatever they hold is freed with its last reference.
+        self._steps.clear()
+        self._in_progress.clear()
+        self._error = None
 
     def _raise_error(self) -> None:
         if self._error is not None:
@@ -82,7 +87,10 @@ class Pipeline(Generic[_Work]):
 
     def _run(self, step: Callable[[_Work], None], work: _Work, previous: Future[None] | None) -> None:
         if previous is not None:
-            previous.result()
+            try:
+                previous.result()
+            finally:
+                previous = None
         self.check_stopped()
         try:
             step(work)
