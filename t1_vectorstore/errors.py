@@ -8,7 +8,7 @@
     ├── StoreError                the vector store failed
     │   ├── CollectionNotFound    there is no collection at that location
     │   ├── CollectionMismatch    the collection was made for another model, dimension or distance
-    │   ├── CollectionLocked      another process has the embedded index open
+    │   ├── CollectionLocked      the embedded index is open elsewhere
     │   ├── StoreUnavailable      the server did not answer, or the disk is full or read-only
     │   ├── WriteRefused          the server refused a point, which the message names
     │   └── WriteNotVerified      it is not certain that everything was stored
@@ -81,7 +81,7 @@ class CollectionMismatch(StoreError):
 
 
 class CollectionLocked(StoreError):
-    """Another process has the embedded index open."""
+    """Another process has the embedded index open, or this one has it open and must be alone."""
 
 
 class StoreUnavailable(StoreError):

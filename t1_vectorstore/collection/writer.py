@@ -12,7 +12,6 @@ from t1_vectorstore.collection.payload import HASH_FIELDS, stored_hash, stored_i
 from t1_vectorstore.engines import Engine, FilterJSON, Row
 from t1_vectorstore.engines.ids import PointId
 from t1_vectorstore.errors import StoreError, WriteNotVerified, WriteRefused
-from t1_vectorstore.forks import ForkSafeLock
 from t1_vectorstore.types import Point
 
 BATCH_POINTS = 256  # the embedded engine holds the GIL while it writes a batch
@@ -32,7 +31,7 @@ class Writer:
 
     def __init__(self, engine: Engine, location: str) -> None:
         """Write to ``engine``; ``location`` names it in errors."""
-        self.lock = ForkSafeLock(reentrant=True)
+        self.lock = engine.write_lock
         self._engine = engine
         self._location = location
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from t1_vectorstore.engines.ids import PointId
 from t1_vectorstore.engines.schema import Schema
+from t1_vectorstore.forks import ForkSafeLock
 from t1_vectorstore.options import Quantization
 from t1_vectorstore.types import Fusion, Indexing, LoadRecord, Vector
 
@@ -96,6 +97,8 @@ class Engine(Protocol):
 
     kind: EngineKind
     schema: Schema
+    write_lock: ForkSafeLock
+    """Held by a writer from its first read to its last, so that writers in this process take turns. Reentrant."""
 
     def write(self, rows: Sequence[Row]) -> None:
         """Insert or replace rows; their vectors are finite, of unit length and of the right dimension.

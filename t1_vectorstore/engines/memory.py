@@ -36,6 +36,7 @@ class MemoryEngine(ClientEngine):
             raise CollectionNotFound("':memory:' always starts empty: there is no collection to open without a model")
         if options.storage is not None and (given := list(options.storage.changed())):
             raise ValueError(f"':memory:' has no storage options; leave storage.{given[0]} out")
+        self.write_lock = ForkSafeLock(reentrant=True)
         self._owned = client is None
         self._client: QdrantClient | None = client or QdrantClient(":memory:")
         self._location = client_location(self._client)

@@ -19,6 +19,7 @@ from typing import Any
 
 from t1_vectorstore.collection import Collection
 from t1_vectorstore.embedding.embedder import T1Embedder
+from t1_vectorstore.engines.embedded.engine import EmbeddedEngine
 from t1_vectorstore.engines.server.admin import ServerAdmin
 from t1_vectorstore.errors import StoreError
 from t1_vectorstore.indexing.dead_letters import DeadLetters
@@ -102,6 +103,7 @@ def reindex(
         StoreError: The old index has points that cannot be copied or embedded, or is written to all the time. It is
             unchanged.
         OSError: The file ``leave_out`` cannot be written.
+        CollectionLocked: The folder is open elsewhere in this process as well.
         BackendError: The model failed. The old index is unchanged.
     """
     # 1. The settings of the new build; with the model they give its name.
@@ -113,6 +115,8 @@ def reindex(
     if current["storage"].shard_keys or settings["storage"].shard_keys:
         raise ValueError(f"{old.location} has shard keys, and a reindex cannot tell which points belong to which key")
     build = _build_name(embedder, settings)
+    if old.engine == "embedded":
+        old.engine_as(EmbeddedEngine).check_alone()
     # 2. Nothing to do if the index already is that build; with the same model the vectors are copied.
     same_model = old.identity.fingerprint == embedder.identity.fingerprint
     if same_model and alias == old.name and settings == current:

@@ -1,25 +1,25 @@
-"""An index folder can be open only once at a time."""
+"""An index folder can be open in one process at a time, and there any number of times."""
 
 from __future__ import annotations
 
 import gc
 import os
+import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from t1_vectorstore.collection import Collection
-from t1_vectorstore.errors import CollectionLocked, CollectionMismatch
+from t1_vectorstore.errors import CollectionLocked, CollectionMismatch, StoreError
 from tests.collection.points import MODEL, OTHER, points
 from tests.collection.processes import output, python
 
 
-def test_opening_a_folder_twice_is_refused(tmp_path: Path) -> None:
+def test_opening_a_folder_in_two_processes_is_refused(tmp_path: Path) -> None:
     index = tmp_path / "index"
     with Collection.open(index, identity=MODEL) as collection:
         collection.upsert(points(5))
-        with pytest.raises(CollectionLocked, match="open in this process"):
-            Collection.open(index, identity=MODEL)
         said = output(
             python(
                 """
@@ -84,13 +84,13 @@ def test_use_after_a_fork_is_an_error(tmp_path: Path) -> None:
                     c.upsert(points(5, 5))
                 except StoreError as error:
                     os.write(1, str(error).encode())
+                try:
+                    Collection.open(sys.argv[1])
+                except StoreError as error:
+                    os.write(1, type(error).__name__.encode())
                 c.close()
                 os._exit(0)
             os.waitpid(child, 0)
-            try:
-                Collection.open(sys.argv[1])
-            except StoreError as error:
-                sys.stdout.write(type(error).__name__)
             c.upsert(points(5, 10))
             assert c.count() == 10
             c.close()
@@ -102,3 +102,71 @@ def test_use_after_a_fork_is_an_error(tmp_path: Path) -> None:
     assert "CollectionLocked" in said
     with Collection.open(tmp_path / "index") as collection:
         assert collection.count() == 10
+
+
+def test_a_folder_that_is_open_in_this_process_is_shared(index: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = Collection.open(index, identity=MODEL)
+    (index.parent / "link").symlink_to(index)
+    monkeypatch.chdir(index.parent)
+    others = [Collection.open(path, identity=MODEL) for path in ("index", "link", index / ".." / "index")]
+    assert others[0].upsert(points(5, 5)) == 5
+    with others[1].loading(chunk_size=100, overlap=0):
+        pass
+    assert [each.count() for each in (first, *others)] == [10] * 4
+    assert first.latest_load is not None
+    assert [each.latest_load for each in others] == [first.latest_load] * 3
+    first.optimize()
+    assert others[2].count() == 10
+
+    first.close()
+    first.close()
+    with pytest.raises(StoreError, match="is closed; open it again"):
+        first.count()
+    del others[2]
+    others[0].close()
+    assert others[1].count() == 10, "closing the others leaves this one open"
+    probe = """
+        from t1_vectorstore.errors import CollectionLocked
+        try:
+            Collection.open(sys.argv[1]).close()
+        except CollectionLocked:
+            print("locked")
+        """
+    assert output(python(probe, index)) == "locked\n"
+    others[1].close()
+    assert output(python(probe, index)) == "", "the last one to be closed releases the lock"
+    with Collection.open(index) as collection:
+        assert collection.count() == 10
+
+
+def test_a_folder_that_is_open_in_this_process_is_not_shared_with_another_model(index: Path) -> None:
+    with Collection.open(index, identity=MODEL) as collection:
+        for options in ({"identity": OTHER}, {"hybrid": True}, {"name": "other"}, {"content_key": "text"}):
+            with pytest.raises(CollectionMismatch):
+                Collection.open(index, **options)  # type: ignore[arg-type]
+        assert collection.count() == 5
+    assert output(python("print(Collection.open(sys.argv[1]).count())", index)) == "5\n", "no lock is left"
+
+
+def test_a_folder_that_was_deleted_and_made_again_is_another_index(index: Path) -> None:
+    old = Collection.open(index, identity=MODEL)
+    shutil.rmtree(index)
+    with Collection.open(index, identity=MODEL) as new:
+        assert new.count() == 0
+        new.upsert(points(3))
+        old.close()
+        assert new.count() == 3
+    with Collection.open(index) as again:
+        assert again.count() == 3
+
+
+def test_threads_that_open_and_close_a_folder_share_it(index: Path) -> None:
+    def work(number: int) -> None:
+        for turn in range(10):
+            with Collection.open(index, identity=MODEL) as collection:
+                collection.upsert(points(2, 100 + 20 * number + 2 * turn))
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(work, range(4)))
+    with Collection.open(index) as collection:
+        assert collection.count() == 5 + 4 * 10 * 2

@@ -58,7 +58,8 @@ def with_locks_held(collection, work):
     taken, done = threading.Event(), threading.Event()
     locks = [collection._writer.lock, collection._indexing._lock]
     engine = vars(collection._engine)
-    locks += [engine[name] for name in ("_lock", "_writing", "_connecting") if name in engine]
+    engine = {**engine, **(vars(engine["_index"]) if "_index" in engine else {})}
+    locks += [engine[name] for name in ("_lock", "_connecting", "lock", "writing") if name in engine]
 
     def hold():
         from contextlib import ExitStack

@@ -14,7 +14,7 @@ from langchain_core.embeddings import DeterministicFakeEmbedding
 
 from t1_vectorstore import Document as T1Document
 from t1_vectorstore import T1Embedder, T1VectorStore
-from t1_vectorstore.errors import CollectionLocked, CollectionMismatch, CollectionNotFound, TruncationWarning
+from t1_vectorstore.errors import CollectionMismatch, CollectionNotFound, TruncationWarning
 from t1_vectorstore.langchain import T1Embeddings, T1QdrantVectorStore
 from tests.langchain_adapter.conftest import DOCUMENTS, count, ids
 
@@ -62,8 +62,16 @@ def test_from_existing_collection_creates_nothing(tmp_path: Path, embeddings: T1
     T1QdrantVectorStore.from_documents(DOCUMENTS, embeddings, path=tmp_path / "index").close()
     with T1QdrantVectorStore.from_existing_collection(embeddings, path=tmp_path / "index") as store:
         assert count(store) == 3
-        with pytest.raises(CollectionLocked):
-            T1QdrantVectorStore.open(embeddings, path=tmp_path / "index")
+
+
+def test_a_cell_that_makes_a_store_in_a_folder_can_be_run_again(tmp_path: Path, embeddings: T1Embeddings) -> None:
+    store = T1QdrantVectorStore.from_documents(DOCUMENTS, embeddings, path=tmp_path / "index")
+    first = store
+    store = T1QdrantVectorStore.from_documents(DOCUMENTS, embeddings, path=tmp_path / "index")
+    assert count(first) == count(store) == 3
+    first.close()
+    assert store.similarity_search(DOCUMENTS[1].page_content, k=1) == [DOCUMENTS[1]]
+    store.close()
 
 
 def test_the_collection_of_another_model_is_refused(tmp_path: Path, embeddings: T1Embeddings) -> None:

@@ -33,13 +33,13 @@ from t1_vectorstore.engines.base import (
 )
 from t1_vectorstore.engines.embedded import builds
 from t1_vectorstore.engines.embedded.filters import edge_filter
-from t1_vectorstore.engines.embedded.folder import IndexFolder
+from t1_vectorstore.engines.embedded.folder import FolderKey, IndexFolder
 from t1_vectorstore.engines.embedded.optimize import copy_shard, optimize_copy, use_copy
 from t1_vectorstore.engines.embedded.queries import edge_array, edge_query, edge_sparse
 from t1_vectorstore.engines.embedded.shard import check_storage, create_shard
 from t1_vectorstore.engines.ids import PointId
 from t1_vectorstore.engines.schema import LOAD_KEY, OpenOptions, Schema
-from t1_vectorstore.errors import CollectionNotFound, StoreError, StoreUnavailable
+from t1_vectorstore.errors import CollectionLocked, CollectionNotFound, StoreError, StoreUnavailable
 from t1_vectorstore.forks import ForkSafeLock, renew_after_fork
 from t1_vectorstore.types import LoadRecord
 
@@ -47,18 +47,18 @@ _FLUSH_SECONDS = 5.0
 _DISK_ERRORS = ("no space left", "not enough space", "disk full", "read-only", "permission denied", "input/output")
 
 
-class EmbeddedEngine(Engine):
-    """One shard of Qdrant's engine in this process."""
-
-    kind: EngineKind = "embedded"
+class _OpenIndex:
+    """An index that is open in this process, and the number of engines that use it. The last one closes it."""
 
     def __init__(self, folder: IndexFolder, options: OpenOptions) -> None:
         """Load the index in a locked folder, or create it for a model."""
-        self._folder = folder
-        self._pid = os.getpid()
-        self._lock = ForkSafeLock()
-        self._writing = ForkSafeLock()  # taken before the other one, and held while the index is optimised
-        self._flushed = time.monotonic()
+        self.folder = folder
+        self.pid = os.getpid()
+        self.lock = ForkSafeLock()
+        self.writing = ForkSafeLock()  # taken before the other one, and held while the index is optimised
+        self.write_lock = ForkSafeLock(reentrant=True)
+        self.flushed = time.monotonic()
+        self.users = 0
         found = folder.schema()
         with _converted_errors(folder.path):
             if found is None:
@@ -66,33 +66,101 @@ class EmbeddedEngine(Engine):
                     raise CollectionNotFound(f"there is no index in {folder.path}")
                 found = options.new_schema()
                 folder.create(found, partial(create_shard, schema=found))
-            self.schema: Schema = options.reconcile(found, str(folder.path))
-            self._shards = [edge.EdgeShard.load(str(folder.shard))]  # a list, so that the finalizer can empty it
-        # Without a call of close, too, the shard must be closed before the lock is released.
-        self._release = weakref.finalize(self, _release, self._shards, folder, self._lock, self._pid)
+            self.schema = options.reconcile(found, str(folder.path))
+            self.shard: edge.EdgeShard | None = edge.EdgeShard.load(str(folder.shard))
         renew_after_fork(self)
 
     def after_fork(self) -> None:
-        """Keep the child's copy of the shard for ever: when it is deallocated it writes to the files of the parent."""
-        for shard in self._shards:
-            ctypes.pythonapi.Py_IncRef(ctypes.py_object(shard))
+        """Leave the index to the parent."""
+        # 1. Keep the child's copy of the shard for ever: when it is deallocated it writes to the files of the parent.
+        if self.shard is not None:
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(self.shard))
+        # 2. The lock is released when the parent closes it, and not when its last child ends.
+        self.folder.close()
+
+    def leave(self) -> None:
+        """Close the index if this was its last user. A forked child changes nothing."""
+        if os.getpid() != self.pid:
+            return
+        with _opening:
+            self.users -= 1
+            if self.users:
+                return
+            _open_indexes.pop(self.folder.key, None)
+            self.close()
+
+    def close(self) -> None:
+        """Flush, close and unlock, in this order."""
+        with self.lock:
+            try:
+                shard, self.shard = self.shard, None
+                if shard is not None:
+                    with _converted_errors(self.folder.path):
+                        shard.close()
+            finally:
+                self.folder.close()
+
+
+_open_indexes: dict[FolderKey, _OpenIndex] = {}
+"""The indexes that are open in this process, or were in its parent."""
+_opening = ForkSafeLock(reentrant=True)  # a finalizer may run, and close an index, while another one is opened
+
+
+class EmbeddedEngine(Engine):
+    """One shard of Qdrant's engine in this process. The engines of one folder share it.
+
+    Without a call of ``close``, the shard is closed when this object is freed, or at the end of the process.
+    """
+
+    kind: EngineKind = "embedded"
+
+    def __init__(self, index: _OpenIndex) -> None:
+        """Use an open index."""
+        index.users += 1
+        self.write_lock = index.write_lock
+        self._index = index
+        self._folder = index.folder
+        self._leave = weakref.finalize(self, index.leave)
 
     @classmethod
     def open(cls, path: Path, options: OpenOptions) -> EmbeddedEngine:
-        """Open or create the index in a folder; after an error the folder is not locked."""
+        """Open or create the index in a folder, or use the one that this process has open.
+
+        Raises:
+            CollectionMismatch: It has another model or other options, also if it is open already.
+            CollectionLocked: Another process has it open.
+        """
         if options.storage is not None:
             check_storage(options.storage)
-        folder = IndexFolder(path, create=options.may_create)
-        try:
-            return cls(folder, options)
-        except BaseException:
-            folder.close()
-            raise
+        with _opening:
+            index = _open_indexes.get(IndexFolder.key_of(path))  # type: ignore[arg-type] # None is no key
+            if index is not None and index.pid == os.getpid():
+                engine = cls(index)
+                if index.shard is not None:  # else a finalizer has just closed it
+                    try:
+                        options.reconcile(index.schema, str(path))
+                    except BaseException:
+                        engine.close()
+                        raise
+                    return engine
+            folder = IndexFolder(path, create=options.may_create)
+            try:
+                index = _OpenIndex(folder, options)
+            except BaseException:
+                folder.close()
+                raise
+            _open_indexes[folder.key] = index
+            return cls(index)
+
+    @property
+    def schema(self) -> Schema:  # type: ignore[override] # a property is enough
+        """The collection's description, with the latest load of any user."""
+        return self._index.schema
 
     def write(self, rows: Sequence[Row]) -> None:
         """Insert or replace rows; when this returns, the write-ahead log has them."""
         points = [edge.Point(row.id, _vectors(row, self.schema), row.payload) for row in rows]
-        with self._writing, self._use() as shard:
+        with self._index.writing, self._use() as shard:
             self._folder.check_space(sum(row.size for row in rows))
             shard.update(edge.UpdateOperation.upsert_points(points))
             self._flush_sometimes(shard)
@@ -106,7 +174,7 @@ class EmbeddedEngine(Engine):
 
     def erase(self, ids: Sequence[PointId]) -> None:
         """Delete points."""
-        with self._writing, self._use() as shard:
+        with self._index.writing, self._use() as shard:
             self._folder.check_space()
             shard.update(edge.UpdateOperation.delete_points(list(ids)))
             self._flush_sometimes(shard)
@@ -153,22 +221,23 @@ class EmbeddedEngine(Engine):
 
     def note_load(self, load: LoadRecord) -> None:
         """Store the record of a load in the description."""
-        with self._writing, self._use():
+        with self._index.writing, self._use():
             self._folder.describe({**self._folder.record(), LOAD_KEY: load.to_json()})
-            self.schema = replace(self.schema, load=load)
+            self._index.schema = replace(self.schema, load=load)
 
     def optimize(self) -> None:
         """Build a graph; see ``optimize.py``. Searches wait while files are copied and exchanged."""
-        with self._writing:
+        with self._index.writing:
             with self.held():
                 copy = copy_shard(self._folder)
             optimize_copy(copy)
-            with self._use():
-                self._shards.pop().close()
+            with self._use() as shard:
+                self._index.shard = None
+                shard.close()
                 try:
                     use_copy(self._folder, copy)
                 finally:
-                    self._shards.append(edge.EdgeShard.load(str(self._folder.shard)))
+                    self._index.shard = edge.EdgeShard.load(str(self._folder.shard))
 
     @contextmanager
     def held(self) -> Iterator[Path]:
@@ -178,46 +247,47 @@ class EmbeddedEngine(Engine):
             yield self._folder.shard
 
     def switch(self, build: str) -> None:
-        """Use another build for the index, and close; see ``builds.py``."""
+        """Use another build for the index, and close; see ``builds.py``.
+
+        Raises:
+            CollectionLocked: It is also open elsewhere in this process.
+        """
+        with _opening:
+            self.check_alone()
+            _open_indexes.pop(self._folder.key, None)  # from here on, opening it again is refused
         with self._use():
             builds.switch(self._folder, build)
         self.close()
 
+    def check_alone(self) -> None:
+        """Refuse what would take the index from other users in this process."""
+        if (others := self._index.users - 1) and self._leave.alive:
+            times = "once" if others == 1 else f"{others} times"
+            raise CollectionLocked(
+                f"{self._folder.path} is open {times} more in this process; close the other stores or collections first"
+            )
+
     def close(self) -> None:
-        """Flush, close and unlock."""
-        self._release()
+        """Leave the index; its last user flushes, closes and unlocks it."""
+        self._leave()
 
     def _selected(self, fields: Sequence[str] | None, vectors: bool) -> dict[str, Any]:
         return {"with_payload": payload_selector(fields), "with_vector": vector_selector(vectors, self.schema)}
 
     def _flush_sometimes(self, shard: edge.EdgeShard) -> None:
         """Limit what a power failure can lose, and the log that the next opening replays, as the server does."""
-        if time.monotonic() - self._flushed > _FLUSH_SECONDS:
+        if time.monotonic() - self._index.flushed > _FLUSH_SECONDS:
             shard.flush()
-            self._flushed = time.monotonic()
+            self._index.flushed = time.monotonic()
 
     @contextmanager
     def _use(self) -> Iterator[edge.EdgeShard]:
-        if os.getpid() != self._pid:
+        if os.getpid() != self._index.pid:
             raise StoreError(f"{self._folder.path} was opened before a fork; close it there and open it in one process")
-        with self._lock, _converted_errors(self._folder.path):
-            if not self._shards:
+        with self._index.lock, _converted_errors(self._folder.path):
+            if (shard := self._index.shard) is None or not self._leave.alive:
                 raise StoreError(f"{self._folder.path} is closed; open it again")
-            yield self._shards[0]
-
-
-def _release(shards: list[edge.EdgeShard], folder: IndexFolder, lock: ForkSafeLock, pid: int) -> None:
-    """Flush, close and unlock, in this order; a forked child changes neither the files nor the parent's lock."""
-    if os.getpid() != pid:
-        folder.close()
-        return
-    with lock:
-        try:
-            while shards:
-                with _converted_errors(folder.path):
-                    shards.pop().close()
-        finally:
-            folder.close()
+            yield shard
 
 
 @contextmanager

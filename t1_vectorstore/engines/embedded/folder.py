@@ -19,7 +19,7 @@ import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path, PurePath
-from typing import IO, Any
+from typing import IO, Any, TypeAlias
 
 from t1_vectorstore.engines.schema import Schema
 from t1_vectorstore.errors import CollectionLocked, CollectionNotFound, StoreError, StoreUnavailable
@@ -31,6 +31,8 @@ _NEW_SHARD, _NEW_DESCRIPTION = "shard.new", "t1.json.new"
 _MIB = 2**20
 _SPACE_TO_OPEN = 16 * _MIB
 _SPACE_TO_WRITE = 64 * _MIB
+FolderKey: TypeAlias = tuple[int, int]
+"""Device and inode of an index's lock file: the same for every path to the folder, and new if the folder is new."""
 _UNFINISHED = {_LOCK, _NEW_SHARD, _NEW_DESCRIPTION}
 
 
@@ -42,7 +44,7 @@ class IndexFolder:
 
         Raises:
             CollectionNotFound: There is no index, and ``create`` is off or the folder has other files.
-            CollectionLocked: Another process, or this one, has it open.
+            CollectionLocked: Another process has it open, or this one.
             StoreUnavailable: The folder is not writable.
         """
         self.path = path
@@ -52,6 +54,7 @@ class IndexFolder:
             path.mkdir(parents=True, exist_ok=True)
             self.check_space()
             self._lock = lock(path / _LOCK)
+            self.key = _key(os.fstat(self._lock.fileno()))
         except OSError as error:
             raise StoreUnavailable(
                 f"cannot open an index in {path}: {error.strerror or error}; opening writes a lock file, so copy the "
@@ -77,6 +80,14 @@ class IndexFolder:
             )
         if not create:
             raise CollectionNotFound(f"there is no index in {self.path}")
+
+    @staticmethod
+    def key_of(path: Path) -> FolderKey | None:
+        """Return the key of the index in a folder, open or not; ``None`` if there is none."""
+        try:
+            return _key((path / _LOCK).stat())
+        except OSError:
+            return None
 
     @property
     def shard(self) -> Path:
@@ -184,6 +195,10 @@ class IndexFolder:
     def close(self) -> None:
         """Release the lock. In a forked child this closes the child's copy only; the parent keeps the lock."""
         self._lock.close()
+
+
+def _key(status: os.stat_result) -> FolderKey:
+    return status.st_dev, status.st_ino
 
 
 def lock(file: Path) -> IO[bytes]:

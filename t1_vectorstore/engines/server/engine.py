@@ -61,6 +61,7 @@ class ServerEngine(ClientEngine):
         Raises:
             StoreUnavailable: No server answers at the URL.
         """
+        self.write_lock = ForkSafeLock(reentrant=True)
         self._url = url
         self._retry = options.retry
         self._shard_key = options.shard_key
