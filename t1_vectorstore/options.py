@@ -21,20 +21,32 @@ from functools import wraps
 from inspect import Parameter, Signature, get_annotations, iscoroutinefunction, signature
 from numbers import Integral, Real
 from pathlib import Path
-from typing import Annotated, Any, Concatenate, Literal, ParamSpec, Protocol, TypeAlias, TypeVar, overload
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    Concatenate,
+    Literal,
+    ParamSpec,
+    Protocol,
+    TypeAlias,
+    TypeVar,
+    overload,
+)
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, Strict, ValidationError, model_validator
 from pydantic.functional_validators import AfterValidator, BeforeValidator, SkipValidation
 from typing_extensions import Self
 
 from t1_vectorstore.errors import InvalidText
-from t1_vectorstore.types import BackendName, FilterLike, Fusion, IndexKind, Truncation
+from t1_vectorstore.types import BackendName, FilterLike, Fusion, IndexKind, SparseEncoder, Truncation
 
 DEFAULT_MODEL = "t1-mini"
 MAX_CANDIDATES = 16_384
 """Largest number of candidates of a diverse search; Qdrant servers refuse more."""
 MAX_REFINE_STEPS = 64
 """Largest number of refine steps. Each step costs as much as one generated token."""
+_ENCODER_METHODS = ("embed_documents", "embed_query")
 MAX_COUNT = 2**31 - 1
 """Largest number of hits, and of hits to skip."""
 
@@ -113,6 +125,17 @@ def _plain_error(error: ValidationError, given: Mapping[str, Any], model: type[B
     wrong_type = kind.endswith("_type") or (kind == "literal_error" and not isinstance(problem["input"], str))
     return TypeError(message) if wrong_type else ValueError(message)
 
+
+def _check_encoder(value: object) -> object:
+    if value in (None, "bm25") or all(callable(getattr(value, name, None)) for name in _ENCODER_METHODS):
+        return value
+    raise ValueError(f"sparse_encoder must be 'bm25', or have the methods {' and '.join(_ENCODER_METHODS)}: {value!r}")
+
+
+if TYPE_CHECKING:
+    Encoder: TypeAlias = SparseEncoder | Literal["bm25"]
+else:
+    Encoder = Annotated[Any, AfterValidator(_check_encoder)]
 
 P = ParamSpec("P")
 S = TypeVar("S")
@@ -433,6 +456,10 @@ class CollectionOptions(Options):
     collection if it has one dense vector."""
     sparse_vector_name: Text | None = Field(default=None, min_length=1)
     """The same of the sparse vector, which a hybrid collection has beside it. Default for a new one: ``bm25``."""
+    sparse_encoder: Encoder | None = Field(default=None, exclude=True, repr=False)
+    """What encodes the words of a hybrid collection: an object such as langchain-qdrant's ``FastEmbedSparse``, or
+    ``bm25``, this package's own terms. Default for a new collection: ``bm25``. For another package's collection, the
+    encoder of its sparse vectors; without it, only its dense vectors are searched and written."""
     indexes: Mapping[str, IndexKind] | None = None
     """Metadata fields to index for filters, such as ``{"year": "integer"}``. An integer index refuses floats, and a
     datetime index numbers. The embedded engine and servers build them at creation; ``:memory:`` needs none."""

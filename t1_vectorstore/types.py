@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 from t1_vectorstore.metadata import short_repr, to_json
 
@@ -412,3 +412,15 @@ def _serde_parse(number: float) -> float:
         power += _LARGEST_POWER
     value = value * float(f"1e{power}") if power >= 0 else value / float(f"1e{-power}")
     return -value if sign else value
+
+
+class SparseEncoder(Protocol):
+    """Encodes texts as sparse vectors, objects with ``indices`` and ``values``; langchain-qdrant's classes are such."""
+
+    def embed_documents(self, texts: list[str]) -> Sequence[Any]:
+        """Return a sparse vector for each stored text."""
+        ...
+
+    def embed_query(self, text: str) -> Any:  # noqa: ANN401
+        """Return the sparse vector to search for."""
+        ...

@@ -10,7 +10,6 @@ from dataclasses import replace
 from datetime import datetime, timezone
 from typing import Any, Literal, TypeVar, overload
 
-from t1_vectorstore.collection.bm25 import query_terms
 from t1_vectorstore.collection.deferred_indexing import DeferredIndexing
 from t1_vectorstore.collection.filters import compile_filter
 from t1_vectorstore.collection.number_checks import NumberChecks
@@ -26,6 +25,7 @@ from t1_vectorstore.collection.payload import (
     to_vector,
 )
 from t1_vectorstore.collection.search import Search, SearchSteps, arun, find_hits, run
+from t1_vectorstore.collection.words import word_encoder
 from t1_vectorstore.collection.writer import BATCH_POINTS, Writer, batched
 from t1_vectorstore.engines import (
     DOCUMENT_PATH,
@@ -53,6 +53,7 @@ from t1_vectorstore.types import (
     LoadRecord,
     ModelIdentity,
     Point,
+    SparseEncoder,
     Vector,
 )
 
@@ -71,22 +72,24 @@ class Collection:
         engine: What stores it: ``embedded`` (a folder), ``memory`` or ``server``.
         name: Name of the collection.
         identity: The model whose vectors it holds; without a fingerprint if that is not recorded.
-        hybrid: Whether it stores the words of its texts, so that a search can use them.
+        hybrid: Whether it stores the words of its texts, and has their encoder, so that a search can use them.
         uid: Random id given at creation, unlike that of a later collection in the same place. Empty if not recorded.
         metadata_key: Payload key of the metadata; empty if the rest of the payload is the metadata.
     """
 
-    def __init__(self, engine: Engine, location: str) -> None:
+    def __init__(self, engine: Engine, location: str, sparse_encoder: SparseEncoder | str | None = None) -> None:
         """Wrap an open engine. Call ``Collection.open`` instead."""
+        self._words = word_encoder(engine.schema, sparse_encoder)
         self.location = location
         self.engine: EngineKind = engine.kind
         self.name = engine.schema.name
         self.identity: ModelIdentity = engine.schema.identity
-        self.hybrid: bool = engine.schema.hybrid
+        self.hybrid: bool = self._words is not None
         self.uid: str = engine.schema.uid
         self.metadata_key: str = engine.schema.metadata_key
         self._engine = engine
-        self._writer = Writer(engine, location)
+        self._writer = Writer(engine, location, self._words)
+        self._warns_of_words = engine.schema.hybrid and not self.hybrid
         self._indexing = DeferredIndexing(engine, location)
         self._number_checks = NumberChecks(engine)
 
@@ -120,7 +123,7 @@ class Collection:
         except BaseException:
             engine.close()
             raise
-        return cls(engine, name)
+        return cls(engine, name, options.sparse_encoder)
 
     @takes_options(VectorSearchOptions)
     def search(self, vector: Vector | Sequence[float], options: VectorSearchOptions) -> list[Hit]:
@@ -264,6 +267,7 @@ class Collection:
             WriteNotVerified: A point was not found as it was written.
             StoreError: The engine failed.
         """
+        self._warn_of_words()
         return self._writer.upsert(points)
 
     def delete(self, ids: Iterable[str] | None = None, *, filter: FilterLike | None = None) -> int:
@@ -426,6 +430,7 @@ class Collection:
 
         A point whose id falls on that of another chunk replaces it.
         """
+        self._warn_of_words()
         return self._writer.upsert(points, verify=False)
 
     def scan(
@@ -466,7 +471,7 @@ class Collection:
 
     def _steps(self, vector: Vector | Sequence[float], options: VectorSearchOptions) -> SearchSteps:
         filter = self._check_search(options)
-        sparse = None if options.text is None else query_terms(options.text)
+        sparse = None if options.text is None or self._words is None else self._words.query(options.text)
         unit_vector = to_vector(vector, self.identity.dimension, "the query")
         return find_hits(Search(options, unit_vector, filter, sparse), self.schema)
 
@@ -474,6 +479,11 @@ class Collection:
         """Check the options against this collection, and return the compiled filter."""
         if options.text is not None:
             check_text(options.text, "the searched text")
+            if self.schema.hybrid and not self.hybrid:
+                raise ValueError(
+                    f"{self!r} has sparse vectors of another encoder; to search by text as well, open it with that one "
+                    "as sparse_encoder= ('bm25' if they are this package's terms)"
+                )
             if not self.hybrid:
                 raise ValueError(
                     f"{self!r} stores no words to search for; create it with hybrid=True to search by text as well"
@@ -484,6 +494,17 @@ class Collection:
         return compile_filter(
             filter, self.metadata_key, self._engine.index_kinds(), words_need_index=self._engine.words_need_index
         )
+
+    def _warn_of_words(self) -> None:
+        """Warn once that points are written without the sparse vectors that the others have."""
+        if self._warns_of_words:
+            self._warns_of_words = False
+            name = self.schema.sparse_vector_name
+            message = (
+                f"{self!r} has the sparse vector {name!r}, whose encoder was not given: what is written now has none, "
+                "and a search by words will not find it; open it with sparse_encoder="
+            )
+            warnings.warn(message, stacklevel=external_stacklevel())
 
     def _warn(self, explanations: Iterable[str]) -> None:
         for explanation in explanations:

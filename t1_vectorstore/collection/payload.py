@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from t1_vectorstore.collection.bm25 import document_terms
 from t1_vectorstore.collection.conditions import FLOATS_NOT_INDEXED
+from t1_vectorstore.collection.words import WordEncoder
 from t1_vectorstore.engines import OWN_KEY, Engine, Row, Schema
 from t1_vectorstore.engines.ids import point_id
 from t1_vectorstore.engines.schema import INTEGERS_PATH, values_at
@@ -47,8 +47,8 @@ class PointState(NamedTuple):
     content_hash: str | None
 
 
-def to_row(point: Point, schema: Schema) -> Row:
-    """Check a point and convert it to a row.
+def to_row(point: Point, schema: Schema, words: WordEncoder | None) -> Row:
+    """Check a point and convert it to a row; ``words`` encodes its text if the collection stores words.
 
     Raises:
         TypeError: Something has the wrong type.
@@ -69,7 +69,7 @@ def to_row(point: Point, schema: Schema) -> Row:
     if integers := _whole_floats(payload[schema.metadata_key] if schema.metadata_key else payload):
         payload[OWN_KEY][_INTEGERS_KEY] = integers
     vector = to_vector(point.vector, schema.identity.dimension, _name(chunk))
-    terms = document_terms(chunk.text) if schema.hybrid else None
+    terms = words.document(chunk.text) if words else None
     numbers = len(vector) + (2 * len(terms.indices) if terms else 0)
     size = len(json.dumps(payload, ensure_ascii=False).encode()) + _NUMBER_BYTES * numbers + _OVERHEAD
     return Row(point_id(chunk.id), payload, vector, size, terms)

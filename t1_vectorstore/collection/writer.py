@@ -9,6 +9,7 @@ from itertools import islice
 from typing import Any, TypeAlias, TypeVar
 
 from t1_vectorstore.collection.payload import HASH_FIELDS, stored_hash, stored_id, to_row
+from t1_vectorstore.collection.words import WordEncoder
 from t1_vectorstore.engines import Engine, FilterJSON, Row
 from t1_vectorstore.engines.ids import PointId
 from t1_vectorstore.errors import StoreError, WriteNotVerified, WriteRefused
@@ -29,11 +30,12 @@ class Writer:
         lock: Held while a batch is read, written and verified; threads of one collection take turns batch by batch.
     """
 
-    def __init__(self, engine: Engine, location: str) -> None:
-        """Write to ``engine``; ``location`` names it in errors."""
+    def __init__(self, engine: Engine, location: str, words: WordEncoder | None) -> None:
+        """Write to ``engine``; ``location`` names it in errors, and ``words`` encodes the words that it stores."""
         self.lock = engine.write_lock
         self._engine = engine
         self._location = location
+        self._words = words
 
     def upsert(self, points: Iterable[Point], *, verify: bool = True) -> int:
         """See ``Collection.upsert``, and ``Collection.write`` for ``verify=False``."""
@@ -50,7 +52,7 @@ class Writer:
                     if point is _END:
                         return queue.finish(batch)
                     # 1. Check the point. 2. Hand over the batch if it is full. 3. Add the point to the next one.
-                    row = to_row(point, self._engine.schema)
+                    row = to_row(point, self._engine.schema, self._words)
                     if len(batch) >= BATCH_POINTS or size + row.size > BATCH_BYTES:
                         queue.put(batch)
                         batch, size = {}, 0

@@ -23,7 +23,7 @@ from t1_vectorstore.engines.base import (
     vector_selector,
 )
 from t1_vectorstore.engines.ids import PointId
-from t1_vectorstore.engines.schema import OWN_KEY, OpenOptions, Schema
+from t1_vectorstore.engines.schema import OWN_KEY, OpenOptions, Schema, Words
 from t1_vectorstore.errors import CollectionMismatch, WriteNotVerified
 from t1_vectorstore.types import LoadRecord, ModelIdentity
 
@@ -111,7 +111,8 @@ def found_schema(found: models.CollectionInfo, options: OpenOptions, where: str)
         schema = replace(schema, uid="", vector_name=vector_name)
         if sparse or options.sparse_vector_name is not None:
             sparse_vector_name = _chosen("sparse_vector_name", options.sparse_vector_name, sparse, where)
-            schema = replace(schema, sparse_vector_name=sparse_vector_name)
+            words: Words = "bm25" if options.sparse_encoder == "bm25" else "other"
+            schema = replace(schema, hybrid=True, words=words, sparse_vector_name=sparse_vector_name)
     params = dense[schema.vector_name]
     identity = replace(schema.identity, dimension=params.size)
     return replace(schema, identity=identity, distance=params.distance.value.lower())
@@ -152,7 +153,7 @@ def vector_params(schema: Schema) -> dict[str, Any]:
     """Return the arguments of ``create_collection`` that describe the vectors."""
     size, on_disk = schema.identity.dimension, schema.storage.on_disk or None
     dense = models.VectorParams(size=size, distance=models.Distance.COSINE, on_disk=on_disk)
-    terms = models.SparseVectorParams(modifier=models.Modifier.IDF)
+    terms = models.SparseVectorParams(modifier=models.Modifier.IDF if schema.words == "bm25" else None)
     return {
         "vectors_config": {schema.vector_name: dense} if schema.vector_name else dense,
         "sparse_vectors_config": {schema.sparse_vector_name: terms} if schema.hybrid else None,

@@ -6,7 +6,7 @@ import re
 import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, get_args
+from typing import Any, Literal, TypeAlias, get_args
 
 from pydantic import model_validator
 from typing_extensions import Self
@@ -33,6 +33,7 @@ LOAD_KEY = "load"
 
 CONTENT_KEY = "page_content"
 METADATA_KEY = "metadata"
+Words: TypeAlias = Literal["bm25", "other"]
 VECTOR_NAME = ""
 """Name of the dense vector of a new collection."""
 SPARSE_VECTOR_NAME = "bm25"
@@ -64,6 +65,7 @@ class Schema:
             llama-index-vector-stores-qdrant writes it.
         distance: Always ``cosine``.
         hybrid: Whether the words of the texts are stored beside the vectors.
+        words: What made these sparse vectors: this package's BM25 terms, or another encoder.
         vector_name: Name of the dense vector; empty if it has none.
         sparse_vector_name: Name of the sparse vector that stores the words.
         indexes: Kinds of the indexed metadata fields, by field.
@@ -82,6 +84,7 @@ class Schema:
     metadata_key: str = METADATA_KEY
     distance: str = "cosine"
     hybrid: bool = False
+    words: Words = "bm25"
     vector_name: str = VECTOR_NAME
     sparse_vector_name: str = SPARSE_VECTOR_NAME
     indexes: Mapping[str, IndexKind] = field(default_factory=dict)
@@ -122,7 +125,7 @@ class Schema:
         if self.load is None:
             del record[LOAD_KEY]
         version = _HYBRID_FORMAT if self.hybrid else _PLAIN_FORMAT
-        if (self.vector_name, self.sparse_vector_name) != (VECTOR_NAME, SPARSE_VECTOR_NAME):
+        if (self.vector_name, self.sparse_vector_name, self.words) != (VECTOR_NAME, SPARSE_VECTOR_NAME, "bm25"):
             version = _NAMED_FORMAT
         return {"format": version, "name": record.pop("name"), **identity, **record}
 
@@ -144,6 +147,7 @@ class Schema:
             return cls(
                 identity=identity,
                 hybrid=bool(record.get("hybrid", False)),
+                words="other" if record.get("words", "bm25") == "other" else "bm25",
                 vector_name=str(record.get("vector_name", VECTOR_NAME)),
                 sparse_vector_name=str(record.get("sparse_vector_name", SPARSE_VECTOR_NAME)),
                 indexes=dict(record.get("indexes", {})),
@@ -177,12 +181,15 @@ class OpenOptions(CollectionOptions):
     def new_schema(self) -> Schema:
         """Return the description of a collection to create; needs an identity."""
         assert self.identity is not None
-        if self.sparse_vector_name is not None and not self.hybrid:
-            given = f"sparse_vector_name={self.sparse_vector_name!r}"
-            raise ValueError(f"{given} names the vector of a hybrid collection; also give hybrid=True, or leave it out")
+        for option in ("sparse_vector_name", "sparse_encoder"):
+            if (value := getattr(self, option)) is not None and not self.hybrid:
+                raise ValueError(
+                    f"{option}={value!r} is for a hybrid collection; also give hybrid=True, or leave it out"
+                )
         return replace(
             self.undescribed(self.identity),
             hybrid=bool(self.hybrid),
+            words="bm25" if self.sparse_encoder in (None, "bm25") else "other",
             vector_name=VECTOR_NAME if self.vector_name is None else self.vector_name,
             sparse_vector_name=self.sparse_vector_name or SPARSE_VECTOR_NAME,
             indexes=dict(self.indexes or {}),
@@ -211,6 +218,17 @@ class OpenOptions(CollectionOptions):
                     f"{where} was created with {option}={has!r} and is opened with {wanted!r}; leave {option} out to "
                     "open it as it is, or create another collection"
                 )
+        if found.hybrid and found.words == "bm25" and self.sparse_encoder not in (None, "bm25"):
+            raise CollectionMismatch(
+                f"{where} stores BM25 terms, which another sparse_encoder cannot search; leave it out"
+            )
+        if found.hybrid and found.words == "other" and self.sparse_encoder == "bm25":
+            raise CollectionMismatch(f"{where} stores the words of another sparse_encoder than 'bm25'; give that one")
+        if found.hybrid and found.words == "other" and self.hybrid and self.sparse_encoder is None:
+            raise CollectionMismatch(
+                f"{where} has sparse vectors of another encoder; to search and write them, give that one as "
+                "sparse_encoder= ('bm25' if they are this package's terms)"
+            )
         shard_key, shard_keys = self.shard_key, list(found.storage.shard_keys)
         if shard_key is not None and found.uid and shard_key not in shard_keys:
             raise CollectionMismatch(f"{where} was created with {shard_keys=} and is opened with {shard_key=}")

@@ -110,6 +110,11 @@ def reindex(
     started = time.perf_counter()
     alias = name_to_move(old, alias, api_key=api_key)
     current = {name: getattr(old.schema, name) for name in _SETTINGS}
+    if old.schema.words == "other" and hybrid is None:
+        raise ValueError(
+            f"the words in {old.location} were encoded by another package; give hybrid=True to encode them again as "
+            "BM25 terms, or hybrid=False to leave them out"
+        )
     wanted = {"hybrid": hybrid, "indexes": indexes, "tenant": tenant, "storage": storage}
     settings = {**current, **{name: value for name, value in wanted.items() if value is not None}}
     if current["storage"].shard_keys or settings["storage"].shard_keys:

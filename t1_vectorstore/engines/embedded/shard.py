@@ -60,7 +60,7 @@ def _config(schema: Schema) -> edge.EdgeConfig:
         graph = edge.HnswIndexConfig(storage.m or _M, storage.ef_construct or _EF_CONSTRUCT, _FULL_SCAN_KB)
     memory = edge.Memory.Cold if storage.on_disk else None
     dense = edge.EdgeVectorParams(schema.identity.dimension, edge.Distance.Cosine, memory=memory)
-    terms = edge.EdgeSparseVectorParams(modifier=edge.Modifier.Idf)
+    terms = edge.EdgeSparseVectorParams(modifier=edge.Modifier.Idf if schema.words == "bm25" else None)
     return edge.EdgeConfig(
         vectors={schema.vector_name: dense} if schema.vector_name else dense,
         sparse_vectors={schema.sparse_vector_name: terms} if schema.hybrid else None,
