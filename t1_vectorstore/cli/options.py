@@ -39,6 +39,12 @@ FILTER_HELP = (
 Where = Annotated[str, typer.Argument(metavar="DIR|URL", help="Index folder, or URL of a Qdrant server.")]
 Index = Annotated[str, storage_option(metavar="DIR|URL", help="Index folder, or URL of a Qdrant server.")]
 Name = Annotated[str, storage_option(help="Name of the collection.")]
+Adopt = Annotated[
+    bool,
+    storage_option(
+        "--adopt", help="Open a collection that does not record its model, such as another package's; give --model."
+    ),
+]
 ApiKey = Annotated[str | None, storage_option(envvar="QDRANT_API_KEY", help="Qdrant API key.", show_envvar=True)]
 Json = Annotated[bool, output_option("--json", help="Print only JSON on standard output.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]

@@ -11,6 +11,7 @@ import typer
 from t1_vectorstore.cli.console import note, one_line, print_indented, print_json, stdout_console, styled
 from t1_vectorstore.cli.options import (
     FILTER_HELP,
+    Adopt,
     ApiKey,
     Json,
     ModelFlags,
@@ -71,6 +72,7 @@ def search(
         ),
     ] = None,
     name: Name = "t1",
+    adopt: Adopt = False,
     api_key: ApiKey = None,
     model_flags: ModelFlags,
     full: Annotated[bool, output_option("--full", help="Print whole texts.")] = False,
@@ -85,7 +87,7 @@ def search(
     check_texts([query], "query")
     compile_filter(parsed_filter, "metadata")
     options = model_flags.parse(refine_steps=refine_steps)
-    with open_store(where, options, name=name, api_key=api_key) as store, busy("thinking"):
+    with open_store(where, options, name=name, adopt=adopt, api_key=api_key) as store, busy("thinking"):
         result = store.search(
             query,
             limit=limit,

@@ -29,14 +29,21 @@ def open_with_checkpoint(
     *,
     name: str = "t1",
     api_key: str | None = None,
+    adopt: bool = False,
     create: Mapping[str, Any] | None = None,
 ) -> Iterator[tuple[Collection | None, ModelOptions, Checkpoint]]:
     """Open a collection and read its model's checkpoint, without the weights.
 
     Without a name in ``options``, the model is the one that the collection records. ``create`` holds the options of a
     collection that may be created: then the collection is ``None`` if it does not exist, and an existing one must have
-    been created with these options. The options are returned with the model's name.
+    been created with these options. The options are returned with the model's name. With ``adopt`` the collection need
+    not record its model, which the options must name.
+
+    Raises:
+        ValueError: ``adopt`` without a model.
     """
+    if adopt and "model" not in options.model_fields_set:
+        raise ValueError("--adopt needs --model: the collection does not record which model made its vectors")
     from t1_vectorstore.checkpoints.checkpoint import Checkpoint
     from t1_vectorstore.collection import Collection
     from t1_vectorstore.embedding.prompts import Prompter
@@ -46,7 +53,7 @@ def open_with_checkpoint(
     with ExitStack() as stack:
         found = None
         try:
-            opened = Collection.open(where, name=name, create=False, api_key=api_key, **(create or {}))
+            opened = Collection.open(where, name=name, create=False, api_key=api_key, adopt=adopt, **(create or {}))
             found = stack.enter_context(opened)
         except CollectionNotFound:
             if create is None:
@@ -66,7 +73,7 @@ def open_with_checkpoint(
                 raise CheckpointError(message) from error
             raise
         if found is not None:
-            found.check_model(identity)
+            found.check_model(identity, adopt=adopt)
         yield found, options, checkpoint
 
 
@@ -77,6 +84,7 @@ def open_store(
     *,
     name: str = "t1",
     api_key: str | None = None,
+    adopt: bool = False,
     create: Mapping[str, Any] | None = None,
 ) -> Iterator[T1VectorStore]:
     """Open a collection with its model; see ``open_with_checkpoint``.
@@ -87,7 +95,7 @@ def open_store(
     from t1_vectorstore.embedding.embedder import T1Embedder
     from t1_vectorstore.vectorstore import T1VectorStore
 
-    opened = open_with_checkpoint(where, options, name=name, api_key=api_key, create=create)
+    opened = open_with_checkpoint(where, options, name=name, api_key=api_key, adopt=adopt, create=create)
     with opened as (collection, options, checkpoint), ExitStack() as stack:
         with busy(f"loading {options.model}"):
             embedder = stack.enter_context(T1Embedder.from_options(options, checkpoint))

@@ -17,7 +17,7 @@ from t1_vectorstore.collection.payload import (
     HASH_FIELDS,
     OWN_FIELDS,
     PointState,
-    check_payload_keys,
+    adopted_schema,
     stored_hash,
     stored_id,
     to_chunk,
@@ -119,7 +119,8 @@ class Collection:
         name = location_name(location)
         try:
             if options.adopt:
-                check_payload_keys(engine, name)
+                keys_given = not (options.content_key is None is options.metadata_key)
+                engine.schema = adopted_schema(engine, name, keys_given=keys_given)
         except BaseException:
             engine.close()
             raise
@@ -228,13 +229,14 @@ class Collection:
             load=self.latest_load,
         )
 
-    def check_model(self, identity: ModelIdentity) -> None:
-        """Check that the collection holds a model's vectors.
+    def check_model(self, identity: ModelIdentity, *, adopt: bool = False) -> None:
+        """Check that the collection holds a model's vectors; with ``adopt`` it need not record whose they are.
 
         Raises:
             CollectionMismatch: It holds another model's, or does not record whose.
         """
-        with_model(self.schema, identity, self.location)
+        found = with_model(self.schema, identity, self.location, adopt=adopt)
+        self._engine.schema, self.identity = found, found.identity
 
     def check(self, chunk: Chunk) -> None:
         """Refuse what ``upsert`` would refuse with any vector, before a chunk is encoded.

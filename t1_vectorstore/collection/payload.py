@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,6 +29,8 @@ OWN_FIELDS = (OWN_KEY,)
 """The payload paths that a chunk has beside its text and metadata."""
 HASH_FIELDS = (f"{OWN_KEY}.id", f"{OWN_KEY}.content_hash")
 """The payload paths that ``stored_id`` and ``stored_hash`` need."""
+NODE_CONTENT = "_node_content"
+"""Payload key under which llama-index-vector-stores-qdrant writes a node as JSON."""
 _INTEGERS_KEY = INTEGERS_PATH.removeprefix(f"{OWN_KEY}.")
 _SHORT, _LONG = 1e-100, 1e100
 """The squares of a vector with a length in between neither vanish nor overflow."""
@@ -155,12 +158,11 @@ def to_vector(given: object, dimension: int, name: str) -> Vector:
 
 def to_chunk(row: Row, schema: Schema) -> Chunk:
     """Return the chunk of a row; of another package's row, as much of a chunk as it has."""
-    own, text = _own(row), row.payload.get(schema.content_key)
+    own, text = _own(row), _text(row.payload, schema)
     if schema.metadata_key:
         metadata = row.payload.get(schema.metadata_key)
     else:
         metadata = {key: value for key, value in row.payload.items() if key not in (schema.content_key, OWN_KEY)}
-    text = text if isinstance(text, str) else ""
     chunk_id = str(own.get("id", row.id))
     return Chunk(
         id=chunk_id,
@@ -203,18 +205,40 @@ def stored_hash(row: Row) -> str | None:
     return found if isinstance(found, str) else None
 
 
-def check_payload_keys(engine: Engine, location: str) -> None:
-    """Refuse to adopt a collection whose text and metadata have other keys: every text would be read as empty."""
-    keys = (engine.schema.content_key, engine.schema.metadata_key)
-    if engine.schema.uid or not all(keys):  # created by this package, or the payload is the metadata
-        return
+def adopted_schema(engine: Engine, location: str, *, keys_given: bool) -> Schema:
+    """Return the schema of a collection of another package, with the payload keys that its points have.
+
+    LlamaIndex's points are recognised, unless keys were given: their whole payload is the metadata.
+
+    Raises:
+        CollectionMismatch: The points have other keys, so that every text would be read as empty.
+    """
+    schema = engine.schema
+    if schema.uid:  # created by this package
+        return schema
     rows, _ = engine.page(None, limit=1, after=None)
-    if rows and rows[0].payload and not rows[0].payload.keys() & set(keys):
+    payload = rows[0].payload if rows else {}
+    if NODE_CONTENT in payload and not keys_given:
+        return replace(schema, metadata_key="")
+    keys = (schema.content_key, schema.metadata_key)
+    if all(keys) and payload and not payload.keys() & set(keys):
         raise CollectionMismatch(
             f"the payload of the points in {location} has neither {keys[0]!r} nor {keys[1]!r}, but "
-            f"{', '.join(map(repr, rows[0].payload))}; give the keys of text and metadata as content_key= and "
-            "metadata_key= (metadata_key='' if the whole payload is the metadata, as LlamaIndex writes it)"
+            f"{', '.join(map(repr, payload))}; give the keys of text and metadata as content_key= and "
+            "metadata_key= (metadata_key='' if the whole payload is the metadata)"
         )
+    return schema
+
+
+def _text(payload: Mapping[str, Any], schema: Schema) -> str:
+    """Return the text of a point; LlamaIndex stores it inside a JSON string."""
+    text = payload.get(schema.content_key)
+    if not isinstance(text, str) and isinstance(node := payload.get(NODE_CONTENT), str):
+        try:
+            text = json.loads(node).get("text")
+        except (ValueError, AttributeError):
+            text = None
+    return text if isinstance(text, str) else ""
 
 
 def _own(row: Row) -> Mapping[str, Any]:

@@ -256,7 +256,7 @@ def with_model(found: Schema, identity: ModelIdentity, where: str, *, adopt: boo
         if not adopt:
             raise CollectionMismatch(
                 f"{where} does not record which model made its vectors; if you know that it is {_named(identity)}, "
-                "open it with adopt=True"
+                "open it with adopt=True (--adopt)"
             )
         return replace(found, identity=identity)
     if identity.fingerprint != found.identity.fingerprint:

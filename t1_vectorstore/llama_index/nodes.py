@@ -19,11 +19,10 @@ from llama_index.core.schema import (
 )
 from llama_index.core.vector_stores.utils import metadata_dict_to_node, node_to_metadata_dict
 
+from t1_vectorstore.collection.payload import NODE_CONTENT
 from t1_vectorstore.metadata import to_json
 from t1_vectorstore.types import Chunk, Hit, Point, Vector
 
-NODE_CONTENT = "_node_content"
-"""Metadata key under which LlamaIndex stores a node as JSON, without its text and metadata."""
 _NODE_TYPE = "_node_type"
 _DOCUMENTS = {kind.class_name(): kind for kind in (Document, ImageDocument)}  # LlamaIndex reads them as TextNode
 

@@ -18,10 +18,11 @@ from pydantic import Field, PrivateAttr
 from typing_extensions import Self
 
 from t1_vectorstore.collection import Collection
+from t1_vectorstore.collection.payload import NODE_CONTENT
 from t1_vectorstore.embedding.embedder import T1Embedder
 from t1_vectorstore.llama_index.embedding import T1Embedding
 from t1_vectorstore.llama_index.filters import to_filter
-from t1_vectorstore.llama_index.nodes import NODE_CONTENT, to_node, to_point
+from t1_vectorstore.llama_index.nodes import to_node, to_point
 from t1_vectorstore.llama_index.queries import to_search_options
 from t1_vectorstore.options import CollectionOptions, Text, set_options, takes_options
 from t1_vectorstore.types import AllOf, Hit, IdIn, NoneOf, Point

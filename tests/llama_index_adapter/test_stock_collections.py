@@ -97,7 +97,7 @@ def test_collections_are_adopted_only_on_request(
         T1QdrantVectorStore.open(server_url, embedding, collection_name=fresh_name)
 
 
-def test_hybrid_collections_are_refused_since_they_have_named_vectors(
+def test_the_dense_vectors_of_a_hybrid_collection_are_searched(
     stock: Callable[..., Any], server_url: str, fresh_name: str, embedding: T1Embedding
 ) -> None:
     hybrid = stock(
@@ -106,8 +106,10 @@ def test_hybrid_collections_are_refused_since_they_have_named_vectors(
         sparse_query_fn=lambda texts: ([[1]] * len(texts), [[1.0]] * len(texts)),
     )
     hybrid.add(stock_nodes(embedding))
-    with pytest.raises(CollectionMismatch, match=r"named vectors .'text-dense'.*this package uses the unnamed one"):
-        T1QdrantVectorStore.open(server_url, embedding, collection_name=fresh_name, adopt=True, metadata_key="")
+    query = VectorStoreQuery(query_embedding=embedding.get_query_embedding("capital of France"), similarity_top_k=3)
+    with T1QdrantVectorStore.open(server_url, embedding, collection_name=fresh_name, adopt=True) as ours:
+        assert ours.query(query).ids == hybrid.query(query).ids
+        assert {node.text for node in ours.get_nodes()} == set(TEXTS)
 
 
 def test_nodes_added_here_can_be_read_by_the_other_store(
