@@ -120,7 +120,8 @@ class Collection:
         try:
             if options.adopt:
                 keys_given = not (options.content_key is None is options.metadata_key)
-                engine.schema = adopted_schema(engine, name, keys_given=keys_given)
+                if (adopted := adopted_schema(engine, name, keys_given=keys_given)) is not engine.schema:
+                    engine.schema = adopted
         except BaseException:
             engine.close()
             raise
@@ -236,7 +237,8 @@ class Collection:
             CollectionMismatch: It holds another model's, or does not record whose.
         """
         found = with_model(self.schema, identity, self.location, adopt=adopt)
-        self._engine.schema, self.identity = found, found.identity
+        if found is not self.schema:  # adopted
+            self._engine.schema, self.identity = found, found.identity
 
     def check(self, chunk: Chunk) -> None:
         """Refuse what ``upsert`` would refuse with any vector, before a chunk is encoded.

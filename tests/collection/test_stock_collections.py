@@ -143,14 +143,13 @@ def llama(client: QdrantClient) -> Any:
             found = Letters().embed_documents(texts)
             return [each.indices for each in found], [each.values for each in found]
 
-        store = LlamaStore("theirs", client=client, enable_hybrid=True, sparse_doc_fn=sparse, sparse_query_fn=sparse)
-    vectors = EMBEDDER.embed_documents(TEXTS).vectors.tolist()
-    store.add(
-        [
-            TextNode(text=text, embedding=v, metadata={"n": n})
-            for n, (text, v) in enumerate(zip(TEXTS, vectors, strict=True))
+        vectors = EMBEDDER.embed_documents(TEXTS).vectors.tolist()
+        nodes = [
+            TextNode(text=text, embedding=vector, metadata={"n": n})
+            for n, (text, vector) in enumerate(zip(TEXTS, vectors, strict=True))
         ]
-    )
+        store = LlamaStore("theirs", client=client, enable_hybrid=True, sparse_doc_fn=sparse, sparse_query_fn=sparse)
+        store.add(nodes)
     return store
 
 

@@ -128,5 +128,6 @@ def test_adopting_with_wrong_payload_keys_is_refused(
     stock: Callable[..., Any], server_url: str, fresh_name: str, embedding: T1Embedding
 ) -> None:
     stock().add(stock_nodes(embedding))
-    with pytest.raises(CollectionMismatch, match=r"neither 'page_content' nor 'metadata'.*metadata_key=''"):
-        T1QdrantVectorStore.open(server_url, embedding, collection_name=fresh_name, create=False, adopt=True)
+    place: Any = {"collection_name": fresh_name, "create": False, "adopt": True, "content_key": "body"}
+    with pytest.raises(CollectionMismatch, match=r"neither 'body' nor 'metadata'.*metadata_key=''"):
+        T1QdrantVectorStore.open(server_url, embedding, **place)
