@@ -219,7 +219,7 @@ def adopted_schema(engine: Engine, location: str, *, keys_given: bool) -> Schema
     rows, _ = engine.page(None, limit=1, after=None)
     payload = rows[0].payload if rows else {}
     if NODE_CONTENT in payload and not keys_given:
-        return replace(schema, metadata_key="")
+        return replace(schema, metadata_key="", content_key="text")  # the key that LlamaIndex reads without a node
     keys = (schema.content_key, schema.metadata_key)
     if all(keys) and payload and not payload.keys() & set(keys):
         raise CollectionMismatch(

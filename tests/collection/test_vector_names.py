@@ -73,7 +73,8 @@ def test_an_optimised_index_keeps_its_names(tmp_path: Path) -> None:
         collection.optimize()
     assert json.loads((tmp_path / "index" / "t1.json").read_text())["format"] == 4
     with Collection.open(tmp_path / "index", identity=MODEL) as collection:
-        assert [hit.id for hit in collection.search(vector(3), text="doc", limit=1)] == ["doc 3"]
+        assert [hit.id for hit in collection.search(vector(3), limit=1)] == ["doc 3"]
+        assert len(collection.search(vector(3), text="doc", vector_weight=0)) == 5
 
 
 @pytest.mark.parametrize(
