@@ -441,6 +441,9 @@ class CollectionOptions(Options):
     """Name of the collection."""
     create: Flag = True
     """Create the collection if it does not exist."""
+    read_only: Flag = False
+    """Open a collection that exists, for reading only. A folder may then be unwritable, or open in another process: its
+    files are copied into a temporary folder, so later changes are seen only after it is opened again."""
     adopt: Flag = False
     """Accept a collection that does not record which model made its vectors, such as another package's. Nothing is
     written to it, so the option is needed each time it is opened."""

@@ -41,7 +41,7 @@ from t1_vectorstore.engines import (
 )
 from t1_vectorstore.engines.ids import PointId, point_id, unique_ids
 from t1_vectorstore.engines.schema import with_model
-from t1_vectorstore.errors import FilterWarning, external_stacklevel
+from t1_vectorstore.errors import FilterWarning, StoreError, external_stacklevel
 from t1_vectorstore.metadata import check_text
 from t1_vectorstore.options import VectorSearchOptions, takes_options
 from t1_vectorstore.types import (
@@ -75,11 +75,20 @@ class Collection:
         hybrid: Whether it stores the words of its texts, and has their encoder, so that a search can use them.
         uid: Random id given at creation, unlike that of a later collection in the same place. Empty if not recorded.
         metadata_key: Payload key of the metadata; empty if the rest of the payload is the metadata.
+        read_only: Whether it was opened for reading only.
     """
 
-    def __init__(self, engine: Engine, location: str, sparse_encoder: SparseEncoder | str | None = None) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        location: str,
+        sparse_encoder: SparseEncoder | str | None = None,
+        *,
+        read_only: bool = False,
+    ) -> None:
         """Wrap an open engine. Call ``Collection.open`` instead."""
         self._words = word_encoder(engine.schema, sparse_encoder)
+        self.read_only = read_only
         self.location = location
         self.engine: EngineKind = engine.kind
         self.name = engine.schema.name
@@ -109,7 +118,7 @@ class Collection:
         Raises:
             CollectionNotFound: Nothing to open, or a folder with other files, which is left untouched.
             CollectionMismatch: It was made for another model, dimension, distance or payload; the message names both.
-            CollectionLocked: The folder is open in another process.
+            CollectionLocked: The folder is open in another process, and ``read_only`` is off.
             StoreUnavailable: The server does not answer, or the folder is not writable.
             StoreError: The server is too old, or is not the cluster that ``storage`` needs.
             ValueError: The location is invalid, an index cannot be created, or the engine does not have an option of
@@ -125,7 +134,7 @@ class Collection:
         except BaseException:
             engine.close()
             raise
-        return cls(engine, name, options.sparse_encoder)
+        return cls(engine, name, options.sparse_encoder, read_only=options.read_only)
 
     @takes_options(VectorSearchOptions)
     def search(self, vector: Vector | Sequence[float], options: VectorSearchOptions) -> list[Hit]:
@@ -240,6 +249,11 @@ class Collection:
         if found is not self.schema:  # adopted
             self._engine.schema, self.identity = found, found.identity
 
+    def check_writable(self) -> None:
+        """Raise ``StoreError`` if the collection was opened for reading only."""
+        if self.read_only:
+            raise StoreError(f"{self.location} was opened with read_only=True; open it without, to change it")
+
     def check(self, chunk: Chunk) -> None:
         """Refuse what ``upsert`` would refuse with any vector, before a chunk is encoded.
 
@@ -271,6 +285,7 @@ class Collection:
             WriteNotVerified: A point was not found as it was written.
             StoreError: The engine failed.
         """
+        self.check_writable()
         self._warn_of_words()
         return self._writer.upsert(points)
 
@@ -286,6 +301,7 @@ class Collection:
         """
         if (ids is None) == (filter is None):
             raise ValueError("delete needs either ids or a filter; to delete everything, remove the collection")
+        self.check_writable()
         if ids is not None:
             removed = 0
             for wanted in batched(unique_ids(ids), BATCH_POINTS):
@@ -306,6 +322,7 @@ class Collection:
         Returns:
             The number of deleted points.
         """
+        self.check_writable()
         removed = 0
         for wanted in batched(unique_ids(document_ids), BATCH_POINTS):
             removed += self._writer.erase_matching({"must": [{"key": DOCUMENT_PATH, "match": {"any": wanted}}]})
@@ -333,6 +350,7 @@ class Collection:
         overlap, also with other clients': the first client to end restores indexing for all. The embedded engine and
         ``:memory:`` have nothing to defer.
         """
+        self.check_writable()
         return self._indexing.bulk()
 
     @contextmanager
@@ -343,6 +361,7 @@ class Collection:
         finished if the block ends without an error; see ``latest_load``. Of overlapping loads it has the one that began
         last. Nothing is written to a collection that another package has created.
         """
+        self.check_writable()
         began = datetime.now(timezone.utc).isoformat()
         load = LoadRecord(chunk_size, overlap, began, finished=False)
         self._engine.note_load(load)
@@ -352,6 +371,7 @@ class Collection:
 
     def restore_indexing(self) -> None:
         """Restore indexing that an interrupted bulk load left deferred; otherwise change nothing."""
+        self.check_writable()
         self._engine.restore_indexing()
 
     def settle(
@@ -383,6 +403,7 @@ class Collection:
         Raises:
             StoreError: It failed; the index is unchanged.
         """
+        self.check_writable()
         self._engine.optimize()
 
     def close(self) -> None:
@@ -434,6 +455,7 @@ class Collection:
 
         A point whose id falls on that of another chunk replaces it.
         """
+        self.check_writable()
         self._warn_of_words()
         return self._writer.upsert(points, verify=False)
 
@@ -462,6 +484,7 @@ class Collection:
 
     def note_load(self, load: LoadRecord) -> None:
         """Store the record of a load."""
+        self.check_writable()
         self._engine.note_load(load)
 
     def pause_writes(self) -> AbstractContextManager[bool]:

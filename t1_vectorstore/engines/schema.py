@@ -176,7 +176,7 @@ class OpenOptions(CollectionOptions):
     @property
     def may_create(self) -> bool:
         """Whether the collection is created if it does not exist."""
-        return self.create and self.identity is not None
+        return self.create and self.identity is not None and not self.read_only
 
     def new_schema(self) -> Schema:
         """Return the description of a collection to create; needs an identity."""

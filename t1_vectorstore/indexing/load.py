@@ -114,6 +114,7 @@ def load(
         BackendError: The model failed. Chunks stored before are kept, and a rerun continues from there.
         StoreError: The collection failed. Chunks stored before are kept, and a rerun continues from there.
     """
+    collection.check_writable()
     collection.check_model(embedder.identity)
     if isinstance(documents, Document) or not (isinstance(documents, Iterable) or callable(documents)):
         raise TypeError(f"expected several documents, got {type(documents).__name__}; wrap a single one in a list")

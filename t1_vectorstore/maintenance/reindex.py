@@ -120,6 +120,7 @@ def reindex(
     if current["storage"].shard_keys or settings["storage"].shard_keys:
         raise ValueError(f"{old.location} has shard keys, and a reindex cannot tell which points belong to which key")
     build = _build_name(embedder, settings)
+    old.check_writable()
     if old.engine == "embedded":
         old.engine_as(EmbeddedEngine).check_alone()
     # 2. Nothing to do if the index already is that build; with the same model the vectors are copied.

@@ -30,7 +30,7 @@ from t1_vectorstore.maintenance.archive import Header
 from t1_vectorstore.maintenance.tempdir import temporary_folder
 
 _SHARD, _SERVER_SNAPSHOT = "shard", "collection.snapshot"
-_UNFINISHED = ("lock", "shard.new")  # left by a killed restore, and removed by the next one
+_UNFINISHED = ("lock", "changes", "shard.new")  # left by a killed restore, and removed by the next one
 _ATTEMPTS = 3
 
 
@@ -65,7 +65,8 @@ def snapshot(
             paths = [shard, *sorted(shard.rglob("*"))]
             members = [((_SHARD / path.relative_to(shard)).as_posix(), path) for path in paths]
             used = sum(path.stat().st_blocks * 512 for path in paths if path.is_file())
-            header = Header("embedded", collection.schema.to_json(), proof.points, proof.digest, used)
+            schema = replace(collection.schema, load=collection.latest_load)
+            header = Header("embedded", schema.to_json(), proof.points, proof.digest, used)
             archive.pack(target, header, members, overwrite=overwrite)
     return header
 

@@ -44,7 +44,7 @@ def test_rebuild_roll_back_and_drop(run: Any, corpus: Any) -> None:
 def test_mistakes_change_nothing(run: Any, corpus: Any, options: list[str], message: str) -> None:
     run("index", corpus({"id": "a", "text": "one"}), "--to", "idx")
     assert message in run("reindex", "idx", *options, code=2).stderr
-    assert sorted(path.name for path in Path("idx").iterdir()) == ["lock", "shard", "t1.json"]
+    assert sorted(path.name for path in Path("idx").iterdir()) == ["changes", "lock", "shard", "t1.json"]
 
 
 @pytest.mark.process  # kill -9 cannot be simulated in this process: nothing may be cleaned up

@@ -25,7 +25,7 @@ def test_the_description_is_readable(index: Path) -> None:
     assert description["dimension"] == 8
     assert description["distance"] == "cosine"
     assert description["format"] == 1
-    assert sorted(entry.name for entry in index.iterdir()) == ["lock", "shard", "t1.json"]
+    assert sorted(entry.name for entry in index.iterdir()) == ["changes", "lock", "shard", "t1.json"]
 
 
 def test_a_mismatch_changes_no_files(index: Path) -> None:

@@ -67,7 +67,7 @@ def test_a_creation_can_be_killed_at_any_step(tmp_path: Path, step: str) -> None
         collection.upsert(points(5))
     with Collection.open(index) as collection:
         assert collection.count() == 5
-    assert sorted(entry.name for entry in index.iterdir()) == ["lock", "shard", "t1.json"]
+    assert sorted(entry.name for entry in index.iterdir()) == ["changes", "lock", "shard", "t1.json"]
 
 
 def test_an_unfinished_index_can_be_created_for_another_model(tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ def test_a_folder_is_restored_while_the_index_is_in_use(index: Collection, tmp_p
         load(documents(10, first=900), OLD, back)
         assert back.count() == 70
     assert index.count() == 70
-    assert sorted(path.name for path in (tmp_path / "back").iterdir()) == ["lock", "shard", "t1.json"]
+    assert sorted(path.name for path in (tmp_path / "back").iterdir()) == ["changes", "lock", "shard", "t1.json"]
 
 
 def test_holes_take_no_disk_space(saved: Path, tmp_path: Path) -> None:

@@ -12,7 +12,6 @@ import time
 import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -33,7 +32,7 @@ from t1_vectorstore.engines.base import (
 )
 from t1_vectorstore.engines.embedded import builds
 from t1_vectorstore.engines.embedded.filters import edge_filter
-from t1_vectorstore.engines.embedded.folder import FolderKey, IndexFolder
+from t1_vectorstore.engines.embedded.folder import FolderCopy, FolderKey, IndexFolder
 from t1_vectorstore.engines.embedded.optimize import copy_shard, optimize_copy, use_copy
 from t1_vectorstore.engines.embedded.queries import edge_array, edge_query, edge_sparse
 from t1_vectorstore.engines.embedded.shard import check_storage, create_shard
@@ -59,14 +58,15 @@ class _OpenIndex:
         self.write_lock = ForkSafeLock(reentrant=True)
         self.flushed = time.monotonic()
         self.users = 0
-        found = folder.schema()
-        with _converted_errors(folder.path):
+        with _converted_errors(folder.path), folder.changing():
+            found = folder.schema()
             if found is None:
-                if options.identity is None:
+                if not options.may_create:
                     raise CollectionNotFound(f"there is no index in {folder.path}")
                 found = options.new_schema()
                 folder.create(found, partial(create_shard, schema=found))
-            self.schema = options.reconcile(found, str(folder.path))
+            options.reconcile(found, str(folder.path))
+            self.description, self.latest_load = found, found.load
             self.shard: edge.EdgeShard | None = edge.EdgeShard.load(str(folder.shard))
         renew_after_fork(self)
 
@@ -95,15 +95,24 @@ class _OpenIndex:
             try:
                 shard, self.shard = self.shard, None
                 if shard is not None:
-                    with _converted_errors(self.folder.path):
+                    with _converted_errors(self.folder.path), self.folder.changing():
                         shard.close()
             finally:
                 self.folder.close()
 
 
-_open_indexes: dict[FolderKey, _OpenIndex] = {}
+_open_indexes: dict[FolderKey | None, _OpenIndex] = {}
 """The indexes that are open in this process, or were in its parent."""
 _opening = ForkSafeLock(reentrant=True)  # a finalizer may run, and close an index, while another one is opened
+
+
+def _open(folder: IndexFolder, options: OpenOptions) -> _OpenIndex:
+    """Open the index of a folder; after an error the folder is closed."""
+    try:
+        return _OpenIndex(folder, options)
+    except BaseException:
+        folder.close()
+        raise
 
 
 class EmbeddedEngine(Engine):
@@ -114,13 +123,18 @@ class EmbeddedEngine(Engine):
 
     kind: EngineKind = "embedded"
 
-    def __init__(self, index: _OpenIndex) -> None:
-        """Use an open index."""
+    def __init__(self, index: _OpenIndex, options: OpenOptions) -> None:
+        """Use an open index; if it is not what the options ask for, leave it again."""
         index.users += 1
         self.write_lock = index.write_lock
         self._index = index
         self._folder = index.folder
         self._leave = weakref.finalize(self, index.leave)
+        try:
+            self.schema = options.reconcile(index.description, str(index.folder.path))
+        except BaseException:
+            self.close()
+            raise
 
     @classmethod
     def open(cls, path: Path, options: OpenOptions) -> EmbeddedEngine:
@@ -132,35 +146,22 @@ class EmbeddedEngine(Engine):
         """
         if options.storage is not None:
             check_storage(options.storage)
+        if options.read_only:
+            return cls(_open(FolderCopy(path), options), options)
         with _opening:
-            index = _open_indexes.get(IndexFolder.key_of(path))  # type: ignore[arg-type] # None is no key
+            index = _open_indexes.get(IndexFolder.key_of(path))
             if index is not None and index.pid == os.getpid():
-                engine = cls(index)
+                engine = cls(index, options)
                 if index.shard is not None:  # else a finalizer has just closed it
-                    try:
-                        options.reconcile(index.schema, str(path))
-                    except BaseException:
-                        engine.close()
-                        raise
                     return engine
-            folder = IndexFolder(path, create=options.may_create)
-            try:
-                index = _OpenIndex(folder, options)
-            except BaseException:
-                folder.close()
-                raise
-            _open_indexes[folder.key] = index
-            return cls(index)
-
-    @property
-    def schema(self) -> Schema:  # type: ignore[override] # a property is enough
-        """The collection's description, with the latest load of any user."""
-        return self._index.schema
+            index = _open(IndexFolder(path, create=options.may_create), options)
+            _open_indexes[index.folder.key] = index
+            return cls(index, options)
 
     def write(self, rows: Sequence[Row]) -> None:
         """Insert or replace rows; when this returns, the write-ahead log has them."""
         points = [edge.Point(row.id, _vectors(row, self.schema), row.payload) for row in rows]
-        with self._index.writing, self._use() as shard:
+        with self._index.writing, self._use() as shard, self._folder.changing():
             self._folder.check_space(sum(row.size for row in rows))
             shard.update(edge.UpdateOperation.upsert_points(points))
             self._flush_sometimes(shard)
@@ -174,7 +175,7 @@ class EmbeddedEngine(Engine):
 
     def erase(self, ids: Sequence[PointId]) -> None:
         """Delete points."""
-        with self._index.writing, self._use() as shard:
+        with self._index.writing, self._use() as shard, self._folder.changing():
             self._folder.check_space()
             shard.update(edge.UpdateOperation.delete_points(list(ids)))
             self._flush_sometimes(shard)
@@ -217,13 +218,13 @@ class EmbeddedEngine(Engine):
 
     def latest_load(self) -> LoadRecord | None:
         """Return the record that was noted last; no other process can have the folder open."""
-        return self.schema.load
+        return self._index.latest_load
 
     def note_load(self, load: LoadRecord) -> None:
         """Store the record of a load in the description."""
         with self._index.writing, self._use():
             self._folder.describe({**self._folder.record(), LOAD_KEY: load.to_json()})
-            self._index.schema = replace(self.schema, load=load)
+            self._index.latest_load = load
 
     def optimize(self) -> None:
         """Build a graph; see ``optimize.py``. Searches wait while files are copied and exchanged."""
@@ -231,7 +232,7 @@ class EmbeddedEngine(Engine):
             with self.held():
                 copy = copy_shard(self._folder)
             optimize_copy(copy)
-            with self._use() as shard:
+            with self._use() as shard, self._folder.changing():
                 self._index.shard = None
                 shard.close()
                 try:
@@ -243,7 +244,8 @@ class EmbeddedEngine(Engine):
     def held(self) -> Iterator[Path]:
         """Give the engine's files, complete on disk, which do not change within the block; searches wait."""
         with self._use() as shard:
-            shard.flush()
+            with self._folder.changing():
+                shard.flush()
             yield self._folder.shard
 
     def switch(self, build: str) -> None:

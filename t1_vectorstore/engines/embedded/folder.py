@@ -1,6 +1,7 @@
 """The folder of an embedded index: its lock, its description, and its creation in steps that survive a crash.
 
     lock        locked (flock) by the process that has the index open; contains its pid, for people
+    changes     locked while that process changes the files, and (shared) while another one copies them to read them
     t1.json     the description: model, fingerprint, dimension, payload keys
     shard/      the engine's files; after they were replaced (``builds.py``, ``optimize.py``), the description says
                 under "shard" where they are
@@ -16,24 +17,27 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path, PurePath
 from typing import IO, Any, TypeAlias
 
 from t1_vectorstore.engines.schema import Schema
 from t1_vectorstore.errors import CollectionLocked, CollectionNotFound, StoreError, StoreUnavailable
+from t1_vectorstore.forks import ForkSafeLock
 
-_LOCK, _DESCRIPTION, _SHARD = "lock", "t1.json", "shard"
+_LOCK, _CHANGES, _DESCRIPTION, _SHARD = "lock", "changes", "t1.json", "shard"
 SHARD_KEY = "shard"
 """The description's key of the path of the engine's files, relative to the folder."""
 _NEW_SHARD, _NEW_DESCRIPTION = "shard.new", "t1.json.new"
 _MIB = 2**20
 _SPACE_TO_OPEN = 16 * _MIB
 _SPACE_TO_WRITE = 64 * _MIB
+_TMPDIR = "the environment variable TMPDIR names another place for temporary folders"
 FolderKey: TypeAlias = tuple[int, int]
 """Device and inode of an index's lock file: the same for every path to the folder, and new if the folder is new."""
-_UNFINISHED = {_LOCK, _NEW_SHARD, _NEW_DESCRIPTION}
+_UNFINISHED = {_LOCK, _CHANGES, _NEW_SHARD, _NEW_DESCRIPTION}
 
 
 class IndexFolder:
@@ -49,16 +53,19 @@ class IndexFolder:
         """
         self.path = path
         self._shard = _SHARD
+        self.key: FolderKey | None = None
+        self._changing, self._nested_changes = ForkSafeLock(reentrant=True), 0
         try:
             self._check(create)
             path.mkdir(parents=True, exist_ok=True)
             self.check_space()
             self._lock = lock(path / _LOCK)
+            self._changes = (path / _CHANGES).open("ab")
             self.key = _key(os.fstat(self._lock.fileno()))
         except OSError as error:
             raise StoreUnavailable(
-                f"cannot open an index in {path}: {error.strerror or error}; opening writes a lock file, so copy the "
-                "index to a folder that is writable"
+                f"cannot open an index in {path}: {error.strerror or error}; opening writes a lock file; to "
+                "read it only, open it with read_only=True (--read-only), or copy it to a folder that is writable"
             ) from error
 
     def _check(self, create: bool) -> None:
@@ -115,12 +122,16 @@ class IndexFolder:
     def describe(self, record: Mapping[str, Any]) -> None:
         """Replace the description, atomically."""
         try:
-            _write_atomically(self.path / _DESCRIPTION, self.path / _NEW_DESCRIPTION, record)
+            with self.changing():
+                _write_atomically(self.path / _DESCRIPTION, self.path / _NEW_DESCRIPTION, record)
         except OSError as error:
             raise StoreUnavailable(f"cannot write in {self.path}: {error.strerror or error}") from error
 
-    def schema(self) -> Schema | None:
+    def schema(self, *, complete: bool = True) -> Schema | None:
         """Read the description and where the files are; ``None`` if an index is still to be created.
+
+        Args:
+            complete: Complete a creation that a crash has interrupted; otherwise it is an error.
 
         Raises:
             StoreError: The description or the engine's files are damaged or missing.
@@ -133,13 +144,13 @@ class IndexFolder:
         self._shard = str(record.get(SHARD_KEY, _SHARD))
         if PurePath(self._shard).is_absolute() or ".." in PurePath(self._shard).parts:
             raise StoreError(f"{file} names the shard {self._shard!r}, which is not inside its folder; restore it")
-        if not self.shard.exists():
+        if not (shard := self.path / self._shard).exists():
             unfinished = self.path / _NEW_SHARD
-            if self._shard != _SHARD or not unfinished.exists():
+            if not complete or self._shard != _SHARD or not unfinished.exists():
                 raise StoreError(
                     f"{self.path} has lost its {self._shard!r} folder; restore it, or index again elsewhere"
                 )
-            unfinished.rename(self.shard)
+            unfinished.rename(shard)
         return schema
 
     def create(self, schema: Schema, fill: Callable[[Path], None]) -> None:
@@ -182,19 +193,136 @@ class IndexFolder:
 
     def disk_bytes(self) -> int:
         """Return the number of bytes used on disk; the engine's files are sparse, and their sizes are larger."""
-        used = 0.0
-        for folder, _, files in os.walk(self.path):
-            for name in files:
-                try:
-                    found = os.stat(os.path.join(folder, name))  # noqa: PTH116, PTH118 - as os.walk has it
-                except FileNotFoundError:  # the engine has replaced it
-                    continue
-                used += getattr(found, "st_blocks", found.st_size / 512) * 512
-        return int(used)
+        return _disk_bytes(self.path)
 
     def close(self) -> None:
         """Release the lock. In a forked child this closes the child's copy only; the parent keeps the lock."""
         self._lock.close()
+        self._changes.close()
+
+    @contextmanager
+    def changing(self) -> Iterator[None]:
+        """Change the engine's files or the description within the block; other processes do not copy them meanwhile."""
+        with self._changing:
+            self._nested_changes += 1
+            try:
+                if self._nested_changes == 1:
+                    _wait_for(self._changes, shared=False)
+                yield
+            finally:
+                self._nested_changes -= 1
+                if not self._nested_changes and not self._changes.closed:
+                    _release(self._changes)
+
+
+class FolderCopy(IndexFolder):
+    """A copy of an index in a temporary folder, to read it. It is as the index was between two changes.
+
+    Another process may have the index open. It has written each change to the engine's log, so the copy is what a crash
+    between two changes would leave, which loses nothing.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Copy the index.
+
+        Raises:
+            CollectionNotFound: There is no index.
+            CollectionLocked: A process with an earlier version of this package has it open.
+            StoreUnavailable: It cannot be read, or the disk of the temporary folder is too small.
+        """
+        self.path = path
+        self.key = None
+        self._shard = _SHARD
+        self._pid = os.getpid()
+        self._check(create=False)
+        self._copy = Path(tempfile.mkdtemp(prefix="t1-read-only-"))
+        try:
+            with self._unchanged():
+                self._schema = super().schema(complete=False)
+                self._check_copy()
+                shutil.copytree(self.path / self._shard, self.shard, copy_function=copy_sparsely)
+        except OSError as error:
+            self.close()
+            raise StoreUnavailable(
+                f"cannot copy the index in {path} into {self._copy}, to read it: {error.strerror or error}; {_TMPDIR}"
+            ) from error
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def shard(self) -> Path:
+        """The folder of the copied files."""
+        return self._copy / _SHARD
+
+    def schema(self, *, complete: bool = False) -> Schema | None:
+        """Return the description as it was when the index was copied."""
+        return self._schema
+
+    @contextmanager
+    def changing(self) -> Iterator[None]:
+        """Nobody else copies the copy."""
+        yield
+
+    def close(self) -> None:
+        """Delete the copy; a forked child leaves it to its parent."""
+        if os.getpid() == self._pid:
+            shutil.rmtree(self._copy, ignore_errors=True)
+
+    @contextmanager
+    def _unchanged(self) -> Iterator[None]:
+        """Let nobody change the index within the block."""
+        with ExitStack() as stack:
+            try:
+                changes = stack.enter_context((self.path / _CHANGES).open("rb"))
+            except FileNotFoundError:
+                # No process of this version has ever had it open.
+                try:
+                    _take(stack.enter_context((self.path / _LOCK).open("rb")), shared=True)
+                except FileNotFoundError:
+                    pass
+                except BlockingIOError as error:
+                    raise CollectionLocked(
+                        f"{self.path} is open in a process with an earlier version of this package, which does not say "
+                        "when it changes files; close it there"
+                    ) from error
+            else:
+                _wait_for(changes, shared=True)
+            try:
+                yield
+            finally:
+                stack.close()
+
+    def _check_copy(self) -> None:
+        need = _disk_bytes(self.path / self._shard) + _SPACE_TO_OPEN
+        if (free := shutil.disk_usage(self._copy).free) < need:
+            raise StoreUnavailable(
+                f"the disk of {self._copy} has {free // _MIB} MiB left, and a copy of the index in {self.path} "
+                f"it, takes {need // _MIB + 1} MiB; {_TMPDIR}"
+            )
+
+
+def copy_sparsely(source: str, target: str) -> None:
+    """Copy a file; the engine's files are mostly holes, which a plain copy would fill."""
+    with Path(source).open("rb") as reader, Path(target).open("wb") as writer:
+        while block := reader.read(_MIB):
+            if block.count(0) == len(block):
+                writer.seek(len(block), os.SEEK_CUR)
+            else:
+                writer.write(block)
+        writer.truncate()
+
+
+def _disk_bytes(path: Path) -> int:
+    used = 0.0
+    for folder, _, files in os.walk(path):
+        for name in files:
+            try:
+                found = os.stat(os.path.join(folder, name))  # noqa: PTH116, PTH118 - as os.walk has it
+            except FileNotFoundError:  # the engine has replaced it
+                continue
+            used += getattr(found, "st_blocks", found.st_size / 512) * 512
+    return int(used)
 
 
 def _key(status: os.stat_result) -> FolderKey:
@@ -205,14 +333,15 @@ def lock(file: Path) -> IO[bytes]:
     """Lock a file, or raise ``CollectionLocked``. The operating system releases the lock when the process ends."""
     handle = file.open("ab+", buffering=0)
     try:
-        _take(handle)
+        _take(handle, shared=False)
     except OSError as error:
         handle.seek(0)
         holder = "" if sys.platform == "win32" else handle.read().decode("ascii", "replace").strip()
         handle.close()
         who = "this process" if holder == str(os.getpid()) else f"process {holder or '(unknown)'}"
         raise CollectionLocked(
-            f"{file.parent} is open in {who}; close it there, or use a Qdrant server for several processes"
+            f"{file.parent} is open in {who}; close it there, open it with read_only=True (--read-only), or use a "
+            "Qdrant server for several processes"
         ) from error
     with suppress(OSError):  # the pid is for people: a full disk must not prevent reading
         handle.truncate(0)
@@ -220,7 +349,8 @@ def lock(file: Path) -> IO[bytes]:
     return handle
 
 
-def _take(handle: IO[bytes]) -> None:
+def _take(handle: IO[bytes], *, shared: bool) -> None:
+    """Lock an open file, or raise ``OSError`` if another handle has it locked; Windows has no shared locks."""
     if sys.platform == "win32":
         import msvcrt
 
@@ -229,7 +359,35 @@ def _take(handle: IO[bytes]) -> None:
     else:
         import fcntl
 
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(handle, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+
+
+def _wait_for(handle: IO[bytes], *, shared: bool) -> None:
+    """Lock an open file, and wait for it if need be."""
+    if sys.platform == "win32":
+        import msvcrt
+
+        handle.seek(0)
+        while True:
+            with suppress(OSError):  # after ten seconds
+                msvcrt.locking(handle.fileno(), msvcrt.LK_LOCK, 1)
+                return
+    else:
+        import fcntl
+
+        fcntl.flock(handle, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
+
+
+def _release(handle: IO[bytes]) -> None:
+    if sys.platform == "win32":
+        import msvcrt
+
+        handle.seek(0)
+        msvcrt.locking(handle.fileno(), msvcrt.LK_UNLCK, 1)
+    else:
+        import fcntl
+
+        fcntl.flock(handle, fcntl.LOCK_UN)
 
 
 def _write_atomically(file: Path, temporary: Path, record: Mapping[str, Any]) -> None:

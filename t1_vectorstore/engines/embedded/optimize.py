@@ -17,11 +17,10 @@ import uuid
 from pathlib import Path
 
 from t1_vectorstore.engines.embedded.builds import PREVIOUS
-from t1_vectorstore.engines.embedded.folder import SHARD_KEY, IndexFolder
+from t1_vectorstore.engines.embedded.folder import SHARD_KEY, IndexFolder, copy_sparsely
 from t1_vectorstore.engines.schema import MOVED_FORMAT
 from t1_vectorstore.errors import StoreError
 
-_BLOCK = 2**20
 _CHILD = """
 import sys, qdrant_edge
 shard = qdrant_edge.EdgeShard.load(sys.argv[1])
@@ -42,7 +41,7 @@ def copy_shard(folder: IndexFolder) -> Path:
     # 2. Copy the files in use.
     folder.check_space(folder.disk_bytes() // 2)
     copy = shard.with_name(f"shard-{uuid.uuid4().hex}")
-    shutil.copytree(shard, copy, copy_function=_copy_sparsely)
+    shutil.copytree(shard, copy, copy_function=_copy_durably)
     return copy
 
 
@@ -65,14 +64,7 @@ def use_copy(folder: IndexFolder, copy: Path) -> None:
     shutil.rmtree(former)
 
 
-def _copy_sparsely(source: str, target: str) -> None:
-    """The engine's files are mostly holes, which a plain copy would fill."""
-    with Path(source).open("rb") as reader, Path(target).open("wb") as writer:
-        while block := reader.read(_BLOCK):
-            if block.count(0) == len(block):
-                writer.seek(len(block), os.SEEK_CUR)
-            else:
-                writer.write(block)
-        writer.truncate()
-        writer.flush()
-        os.fsync(writer.fileno())
+def _copy_durably(source: str, target: str) -> None:
+    copy_sparsely(source, target)
+    with Path(target).open("rb+") as copied:
+        os.fsync(copied.fileno())

@@ -54,7 +54,8 @@ class Opening:
             raise CollectionNotFound(f"{self._url} has no collection {name!r}")
         schema, indexed = found or self._create(name)
         schema = self._options.reconcile(schema, self._where(name))
-        self._complete(name, schema, indexed)
+        if not self._options.read_only:
+            self._complete(name, schema, indexed)
         declared = {path: kind for path, (kind, _) in schema.payload_indexes.items()}
         self.index_kinds = {**declared, **{path: index.data_type.value for path, index in indexed.items()}}
         return name, schema
