@@ -327,13 +327,13 @@ class RankingOptions(Options):
     only. Hits are returned in the order of choice."""
     candidates: Integer | None = Field(default=None, ge=1, le=MAX_COUNT)
     """Number of candidates for a fusion or a diverse choice, from vector and words each. Pages of one ranking need the
-    same number. Default: four times the number of hits to return or skip, and at least 50."""
+    same number. Default: four times ``limit``, and at least 50. A page beyond them continues with further ones."""
     group: Flag = False
     """Return only the best chunk of each document."""
 
     @model_validator(mode="after")
     def _check_ranking(self) -> Self:
-        most = max(getattr(self, "limit", 1) + getattr(self, "offset", 0), self.candidates or 0)
+        most = max(getattr(self, "limit", 1), self.candidates or 0)
         if self.diversity is not None and most > MAX_CANDIDATES:
             raise ValueError(f"a diverse search chooses from at most {MAX_CANDIDATES} candidates, got {most}")
         if self.vector_weight is not None and self.fusion != "rrf":

@@ -9,6 +9,10 @@ synchronous and asynchronous callers. A search narrows its hits in a fixed order
 3. With ``group``: the best hit of each document.
 4. With ``diversity``: a choice by maximal marginal relevance.
 5. ``limit`` hits, after the first ``offset``.
+
+The number of candidates does not depend on ``offset``: all pages of a query with the same ``limit`` are parts of one
+ranking. Where a page lies beyond the candidates, the ranking goes on with a further block: the same steps among the
+points that no earlier block has used, with twice as many candidates.
 """
 
 from __future__ import annotations
@@ -54,14 +58,9 @@ class Search:
 
     @property
     def pool(self) -> int:
-        """Number of candidates for a fusion or a diverse choice; at least ``wanted``."""
-        default = min(max(4 * self.wanted, _MIN_CANDIDATES), MAX_CANDIDATES)
-        return max(self.wanted, self.options.candidates or default)
-
-    @property
-    def enough(self) -> int:
-        """Number of hits that the last step needs: all candidates if it chooses among them."""
-        return self.wanted if self.options.diversity is None else self.pool
+        """Number of candidates of the first block, for a fusion or a diverse choice; at least ``limit``."""
+        default = min(max(4 * self.options.limit, _MIN_CANDIDATES), MAX_CANDIDATES)
+        return max(self.options.limit, self.options.candidates or default)
 
 
 def run(steps: SearchSteps, nearest: Callable[[Nearest], list[Scored]]) -> list[Hit]:
@@ -89,94 +88,139 @@ async def arun(steps: SearchSteps, nearest: Callable[[Nearest], Awaitable[list[S
 def find_hits(search: Search, schema: Schema) -> SearchSteps:
     """Yield the queries of a search, and return its hits, best first."""
     options = search.options
-    query = Nearest(search.vector, search.pool, filter=search.filter)
-    if search.sparse is not None:
-        query = replace(query, sparse=search.sparse, fusion=options.fusion, candidates=search.pool)
-    elif not options.group and options.diversity is None:
+    if search.sparse is None and not options.group and options.diversity is None:
         # By vector alone, the engine does everything, and skips the first hits without reading them.
-        query = replace(query, limit=options.limit, offset=options.offset)
+        query = Nearest(search.vector, options.limit, filter=search.filter, offset=options.offset)
         return _above_threshold(search, _sorted_hits((yield query), query, schema))
-    elif not options.group and options.score_threshold is None:
-        hits = yield from _choose_diverse(search, search.filter, search.pool, schema)
-        return hits[options.offset :]
-
-    # Steps 1 to 3: candidates, threshold, groups.
-    if options.group:
-        hits = yield from _best_of_each_document(search, query, schema)
-    else:
-        found = yield from _candidates(search, _with_enough_rows(search, query), schema)
-        hits = _above_threshold(search, found)[: search.enough]
-
-    # Step 4: a diverse choice among exactly these hits.
-    if options.diversity is not None and hits:
-        among_hits = {"must": [{"has_id": [point_id(hit.id) for hit in hits]}]}
-        hits = yield from _choose_diverse(search, among_hits, len(hits), schema)
-
-    # Step 5: the requested page.
+    hits: list[Hit] = []
+    block, more = _Block(search, schema, search.filter, search.pool), True
+    while more and len(hits) < search.wanted:
+        found, more = yield from block.find(search.wanted - len(hits))
+        hits += found
+        block = block.following()
     return hits[options.offset : search.wanted]
 
 
-def _candidates(search: Search, query: Nearest, schema: Schema) -> SearchSteps:
-    """Return the hits of a query, best first; a weighted fusion needs one query for each ranking."""
-    weight = search.options.vector_weight
-    if query.sparse is None or weight is None:
-        return _sorted_hits((yield query), query, schema)
-    by_vector = replace(query, sparse=None, limit=search.pool)
-    by_terms = replace(query, fusion=None, limit=search.pool)
-    rankings = []
-    for share, ranking in ((weight, by_vector), (1 - weight, by_terms)):
-        if share > 0:
-            rankings.append((share, _sorted_hits((yield ranking), ranking, schema)))
-    return fuse(rankings)
+class _Block:
+    """One block of a ranking: steps 1 to 4 among the points that the filter leaves."""
+
+    def __init__(self, search: Search, schema: Schema, filter: FilterJSON | None, pool: int) -> None:
+        self._search, self._schema, self._filter, self._pool = search, schema, filter, pool
+        self._used: list[Hit] = []
+
+    def following(self) -> _Block:
+        """Return the next block: without the points, or with ``group`` the documents, that this one has used."""
+        if self._search.options.group:
+            filter = _without_documents({hit.document_id: hit for hit in self._used}, self._filter)
+        else:
+            filter = _without_points(self._used, self._filter)
+        return _Block(self._search, self._schema, filter, min(2 * self._pool, MAX_CANDIDATES))
+
+    def find(self, wanted: int) -> Generator[Nearest, list[Scored], tuple[list[Hit], bool]]:
+        """Return the block's hits, or at least the first ``wanted``, and whether there may be more after them."""
+        options, pool = self._search.options, self._pool
+        diverse = options.diversity is not None
+        if diverse and not options.group and options.score_threshold is None and self._search.sparse is None:
+            # The engine chooses among the nearest by itself. A last block need not be complete.
+            limit = min(wanted, pool)
+            self._used = yield from self._choose_diverse(self._filter, limit, pool)
+            return self._used, len(self._used) == limit
+
+        # Steps 1 to 3: candidates, threshold, groups. A diverse choice needs a fixed number of them.
+        enough = pool if diverse else wanted
+        if options.group:
+            found, more = yield from self._best_of_each_document(enough)
+        else:
+            query = self._query(self._rows_for(enough))
+            found = yield from self._candidates(query)
+            more = len(found) >= min(pool, query.limit)
+        hits = _above_threshold(self._search, found)
+        if options.score_threshold is not None and not options.group:
+            more = len(hits) >= pool  # otherwise one of the nearest is below the threshold, and so is all that is left
+        left = hits[pool:] if diverse else []
+        self._used = [hit for hit in found if hit not in left] if left else found
+
+        # Step 4: a diverse choice among exactly these hits.
+        if diverse and hits:
+            chosen = hits[:pool]
+            among_hits = {"must": [{"has_id": [point_id(hit.id) for hit in chosen]}]}
+            hits = yield from self._choose_diverse(among_hits, len(chosen), len(chosen))
+        return hits, more
+
+    def _query(self, limit: int) -> Nearest:
+        """Return the query for candidates; ``limit`` is for a fusion, and the pool for the nearest by vector."""
+        search, pool = self._search, self._pool
+        query = Nearest(search.vector, pool, filter=self._filter)
+        if search.sparse is None:
+            return query
+        return replace(query, limit=limit, sparse=search.sparse, fusion=search.options.fusion, candidates=pool)
+
+    def _rows_for(self, enough: int) -> int:
+        """Return how many rows of a fusion the later steps need.
+
+        Fused ranks tie often, but few at a time: first in one ranking scores as much as third in both. With some extra
+        rows the cut between equal hits is always the same. All rows are needed if fused scores tie, as any number of
+        texts can have the same words; for a threshold, a cosine, by which a fusion is not sorted; and for a whole block.
+        """
+        all_rows, options = 2 * self._pool, self._search.options
+        if options.fusion == "dbsf" or options.score_threshold is not None or enough > self._pool:
+            return all_rows
+        return min(enough + _EXTRA_FOR_TIES, all_rows)
+
+    def _candidates(self, query: Nearest) -> SearchSteps:
+        """Return the hits of a query, best first; a weighted fusion needs one query for each ranking."""
+        weight = self._search.options.vector_weight
+        if query.sparse is None or weight is None:
+            return _sorted_hits((yield query), query, self._schema)
+        by_vector = replace(query, sparse=None, limit=self._pool)
+        by_terms = replace(query, fusion=None, limit=self._pool)
+        rankings = []
+        for share, ranking in ((weight, by_vector), (1 - weight, by_terms)):
+            if share > 0:
+                rankings.append((share, _sorted_hits((yield ranking), ranking, self._schema)))
+        return fuse(rankings)
+
+    def _best_of_each_document(self, enough: int) -> Generator[Nearest, list[Scored], tuple[list[Hit], bool]]:
+        """Return the best hit of each document, until there are enough, and whether there may be more.
+
+        Each further query excludes the documents already found, so a document of many chunks costs one query and hides
+        no other document.
+        """
+        best: dict[str, Hit] = {}
+        query = self._query(2 * self._pool)
+        while True:
+            found = yield from self._candidates(replace(query, filter=_without_documents(best, self._filter)))
+            known = len(best)
+            for hit in _above_threshold(self._search, found):
+                best.setdefault(hit.document_id, hit)
+            # Fewer rows than candidates: nothing is left. No new document: all others are below the threshold.
+            more = len(best) > known and len(found) >= self._pool
+            if len(best) >= enough or not more:
+                return list(best.values()), more
+
+    def _choose_diverse(self, filter: FilterJSON | None, limit: int, candidates: int) -> SearchSteps:
+        """Return hits near the query and unlike each other, chosen among the nearest, in the order of choice."""
+        diversity = self._search.options.diversity
+        query = Nearest(self._search.vector, limit, filter=filter, diversity=diversity, candidates=candidates)
+        return [to_hit(score, row, self._schema) for score, row in (yield query)]
 
 
-def _with_enough_rows(search: Search, query: Nearest) -> Nearest:
-    """Return the query with a limit that leaves the later steps enough rows.
-
-    Fused ranks tie often: first in one ranking scores as much as third in both. With some extra rows the cut between
-    equal hits is the same on every engine.
-    """
-    if query.sparse is None:
-        return query
-    if search.options.score_threshold is not None:  # the threshold is a cosine, and a fusion is not sorted by it
-        return replace(query, limit=2 * search.pool)
-    return replace(query, limit=search.enough + _EXTRA_FOR_TIES)
-
-
-def _best_of_each_document(search: Search, query: Nearest, schema: Schema) -> SearchSteps:
-    """Return the best hit of each document, until there are enough.
-
-    Each further query excludes the documents already found, so a document of many chunks costs one query and hides no
-    other document.
-    """
-    best: dict[str, Hit] = {}
-    if query.sparse is not None:
-        query = replace(query, limit=2 * search.pool)
-    while True:
-        found = yield from _candidates(search, replace(query, filter=_excluding(best, search.filter)), schema)
-        known = len(best)
-        for hit in _above_threshold(search, found):
-            best.setdefault(hit.document_id, hit)
-        if len(best) >= search.enough or len(best) == known or len(found) < search.pool:
-            return list(best.values())[: search.enough]
-
-
-def _excluding(found: dict[str, Hit], filter: FilterJSON | None) -> FilterJSON | None:
+def _without_documents(found: dict[str, Hit], filter: FilterJSON | None) -> FilterJSON | None:
     """Return the filter without some documents; a point of another package is a document by its own id."""
     if not found:
         return filter
     by_document = {"key": DOCUMENT_PATH, "match": {"any": list(found)}}
-    by_id = {"has_id": [point_id(hit.id) for document_id, hit in found.items() if hit.id == document_id]}
-    excluded = {"must_not": [by_document, by_id]}
-    return excluded if filter is None else {"must": [filter], **excluded}
+    own_points = [hit for document_id, hit in found.items() if hit.id == document_id]
+    return _and_not(filter, [by_document, {"has_id": [point_id(hit.id) for hit in own_points]}])
 
 
-def _choose_diverse(search: Search, filter: FilterJSON | None, candidates: int, schema: Schema) -> SearchSteps:
-    """Return hits near the query and unlike each other, chosen among the nearest, in the order of choice."""
-    limit = min(search.wanted, candidates)
-    diversity = search.options.diversity
-    query = Nearest(search.vector, limit, filter=filter, diversity=diversity, candidates=candidates)
-    return [to_hit(score, row, schema) for score, row in (yield query)]
+def _without_points(found: list[Hit], filter: FilterJSON | None) -> FilterJSON | None:
+    """Return the filter without some points."""
+    return _and_not(filter, [{"has_id": [point_id(hit.id) for hit in found]}]) if found else filter
+
+
+def _and_not(filter: FilterJSON | None, excluded: list[FilterJSON]) -> FilterJSON:
+    return {"must_not": excluded} if filter is None else {"must": [filter], "must_not": excluded}
 
 
 def _sorted_hits(found: list[Scored], query: Nearest, schema: Schema) -> list[Hit]:
