@@ -160,7 +160,7 @@ class _Block:
 
         Fused ranks tie often, but few at a time: first in one ranking scores as much as third in both. With some extra
         rows the cut between equal hits is always the same. All rows are needed if fused scores tie, as any number of
-        texts can have the same words; for a threshold, a cosine, by which a fusion is not sorted; and for a whole block.
+        texts can have the same words; for a threshold, a cosine, by which a fusion is not sorted; and for a block.
         """
         all_rows, options = 2 * self._pool, self._search.options
         if options.fusion == "dbsf" or options.score_threshold is not None or enough > self._pool:
