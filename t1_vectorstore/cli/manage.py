@@ -10,9 +10,19 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from t1_vectorstore.cli.console import counted, print_json, print_text, stdout_console, styled
-from t1_vectorstore.cli.options import FILTER_HELP, ApiKey, Json, Name, Where, Yes, documents_option, parse_filters
+from t1_vectorstore.cli.options import (
+    FILTER_HELP,
+    ApiKey,
+    Json,
+    Name,
+    ReadOnly,
+    Where,
+    Yes,
+    documents_option,
+    parse_filters,
+)
 from t1_vectorstore.cli.progress import busy
-from t1_vectorstore.cli.stores import open_collection
+from t1_vectorstore.cli.stores import open_collection, open_to_read
 
 if TYPE_CHECKING:
     from t1_vectorstore.collection import Collection
@@ -21,9 +31,11 @@ if TYPE_CHECKING:
 _INDEXING_STATES = {"green": "done", "yellow": "under way", "grey": "waiting for the next change", "red": "failed"}
 
 
-def info(where: Where, name: Name = "t1", api_key: ApiKey = None, json: Json = False) -> None:
+def info(
+    where: Where, name: Name = "t1", api_key: ApiKey = None, read_only: ReadOnly = False, json: Json = False
+) -> None:
     """Show the model, size and state of an index."""
-    with open_collection(where, name=name, api_key=api_key) as collection:
+    with open_to_read(where, read_only=read_only, name=name, api_key=api_key) as collection:
         facts = collection.info()
     if json:
         print_json(asdict(facts))

@@ -46,6 +46,9 @@ Adopt = Annotated[
     ),
 ]
 ApiKey = Annotated[str | None, storage_option(envvar="QDRANT_API_KEY", help="Qdrant API key.", show_envvar=True)]
+ReadOnly = Annotated[
+    bool, storage_option("--read-only", help="Read a copy of the index, also where it is in use or not writable.")
+]
 Json = Annotated[bool, output_option("--json", help="Print only JSON on standard output.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
 Model = Annotated[

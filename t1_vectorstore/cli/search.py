@@ -16,6 +16,7 @@ from t1_vectorstore.cli.options import (
     Json,
     ModelFlags,
     Name,
+    ReadOnly,
     Where,
     output_option,
     parse_filters,
@@ -74,6 +75,7 @@ def search(
     name: Name = "t1",
     adopt: Adopt = False,
     api_key: ApiKey = None,
+    read_only: ReadOnly = False,
     model_flags: ModelFlags,
     full: Annotated[bool, output_option("--full", help="Print whole texts.")] = False,
     json: Json = False,
@@ -87,7 +89,10 @@ def search(
     check_texts([query], "query")
     compile_filter(parsed_filter, "metadata")
     options = model_flags.parse(refine_steps=refine_steps)
-    with open_store(where, options, name=name, adopt=adopt, api_key=api_key) as store, busy("thinking"):
+    with (
+        open_store(where, options, name=name, adopt=adopt, api_key=api_key, read_only=read_only) as store,
+        busy("thinking"),
+    ):
         result = store.search(
             query,
             limit=limit,

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
+from t1_vectorstore.cli.console import note
 from t1_vectorstore.cli.progress import busy
 
 if TYPE_CHECKING:
@@ -22,6 +23,25 @@ def open_collection(where: str, *, name: str, api_key: str | None) -> Collection
     return Collection.open(where, name=name, create=False, api_key=api_key)
 
 
+def open_to_read(where: str, *, read_only: bool, **options: Any) -> Collection:  # noqa: ANN401 - of Collection.open
+    """Open an existing collection to read it; with ``read_only``, or if it is in use or not writable, a copy."""
+    from t1_vectorstore.collection import Collection
+    from t1_vectorstore.errors import CollectionLocked, StoreUnavailable
+
+    try:
+        return Collection.open(where, create=False, read_only=read_only, **options)
+    except (CollectionLocked, StoreUnavailable) as error:
+        if read_only or where.lower().startswith(("http://", "https://")):
+            raise
+        try:
+            copy = Collection.open(where, create=False, read_only=True, **options)
+        except StoreUnavailable:
+            raise error from None
+        reason = "is in use" if isinstance(error, CollectionLocked) else "cannot be written to"
+        note(f"note: {where} {reason}, so a copy of its present state is read (--read-only)")
+        return copy
+
+
 @contextmanager
 def open_with_checkpoint(
     where: str,
@@ -31,13 +51,15 @@ def open_with_checkpoint(
     api_key: str | None = None,
     adopt: bool = False,
     create: Mapping[str, Any] | None = None,
+    read_only: bool | None = None,
 ) -> Iterator[tuple[Collection | None, ModelOptions, Checkpoint]]:
     """Open a collection and read its model's checkpoint, without the weights.
 
     Without a name in ``options``, the model is the one that the collection records. ``create`` holds the options of a
     collection that may be created: then the collection is ``None`` if it does not exist, and an existing one must have
     been created with these options. The options are returned with the model's name. With ``adopt`` the collection need
-    not record its model, which the options must name.
+    not record its model, which the options must name. ``read_only`` is given by commands that only read; see
+    ``open_to_read``.
 
     Raises:
         ValueError: ``adopt`` without a model.
@@ -53,7 +75,11 @@ def open_with_checkpoint(
     with ExitStack() as stack:
         found = None
         try:
-            opened = Collection.open(where, name=name, create=False, api_key=api_key, adopt=adopt, **(create or {}))
+            shared: dict[str, Any] = {"name": name, "api_key": api_key, "adopt": adopt}
+            if read_only is None:
+                opened = Collection.open(where, create=False, **shared, **(create or {}))
+            else:
+                opened = open_to_read(where, read_only=read_only, **shared)
             found = stack.enter_context(opened)
         except CollectionNotFound:
             if create is None:
@@ -86,6 +112,7 @@ def open_store(
     api_key: str | None = None,
     adopt: bool = False,
     create: Mapping[str, Any] | None = None,
+    read_only: bool | None = None,
 ) -> Iterator[T1VectorStore]:
     """Open a collection with its model; see ``open_with_checkpoint``.
 
@@ -95,7 +122,9 @@ def open_store(
     from t1_vectorstore.embedding.embedder import T1Embedder
     from t1_vectorstore.vectorstore import T1VectorStore
 
-    opened = open_with_checkpoint(where, options, name=name, api_key=api_key, adopt=adopt, create=create)
+    opened = open_with_checkpoint(
+        where, options, name=name, api_key=api_key, adopt=adopt, create=create, read_only=read_only
+    )
     with opened as (collection, options, checkpoint), ExitStack() as stack:
         with busy(f"loading {options.model}"):
             embedder = stack.enter_context(T1Embedder.from_options(options, checkpoint))

@@ -14,6 +14,7 @@ from t1_vectorstore.cli import app
 from t1_vectorstore.cli.options import parse_filters
 from t1_vectorstore.collection import Collection
 from t1_vectorstore.types import ModelIdentity
+from tests.collection.processes import python
 
 RECORDS = [
     {"id": "andes", "text": "Llamas live in the Andes.", "year": 1999, "lang": "en"},
@@ -241,3 +242,27 @@ def test_index_made_with_a_preset_asks_for_the_same_preset(tiny: Path, folder: P
     refused = CliRunner().invoke(app, ["search", "index", "llamas"])
     assert "give the same --preset here" in refused.output
     assert CliRunner().invoke(app, ["search", "index", "llamas", *options]).exit_code == 0
+
+
+@pytest.mark.process
+def test_an_index_that_another_process_has_open_is_read(run: Any, index: str) -> None:
+    expected = found(run("search", index, "llamas", "--json"))
+    holder = python(
+        "c = Collection.open(sys.argv[1]); print('open', flush=True); sys.stdin.read()", Path(index).absolute()
+    )
+    try:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "open\n"
+        for command in (["search", index, "llamas", "--json"], ["info", index, "--json"]):
+            result = run(*command)
+            assert result.stderr == f"note: {index} is in use, so a copy of its present state is read (--read-only)\n"
+            assert run(*command, "--read-only").stderr == ""
+        assert json.loads(result.stdout)["points"] == 3
+        assert found(run("search", index, "llamas", "--json", "--read-only")) == expected
+    finally:
+        holder.communicate()
+
+
+def test_read_only_does_not_create_an_index(run: Any) -> None:
+    assert "there is no index at nowhere" in run("info", "nowhere", "--read-only", code=1).stderr
+    assert not Path("nowhere").exists()
