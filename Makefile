@@ -6,6 +6,7 @@
 #   make test-process   install, then the tests that start or kill processes, or check container images
 #   make test-server    install, then the tests against a real Qdrant server
 #   make test-faults    install, then 200 loads that are killed or cut off, and must end the same each time
+#   make test-peers     install, then langchain-qdrant's own tests against this package's store
 #   make test-ray       install, with Ray in its own environment, then loads by several workers
 #   make test-train     install, with TRL in its own environment, then the training stages on tiny models
 #   make test-vllm      install vLLM's CPU build into its own environment (3.5 GB), then the tests of its backend
@@ -27,7 +28,7 @@ export OMP_NUM_THREADS ?= 1
 unexport PYTHONDONTWRITEBYTECODE
 
 .DELETE_ON_ERROR:
-.PHONY: demo test lint docs coverage test-process test-server test-faults test-ray test-train test-vllm bench clean
+.PHONY: demo test lint docs coverage test-process test-server test-faults test-peers test-ray test-train test-vllm bench clean
 
 demo: $(VENV)/.local
 	$(BIN)/t1 demo
@@ -59,6 +60,11 @@ test-server: $(VENV)/.dev
 test-faults: $(VENV)/.dev
 	$(BIN)/python -m tests.collection.qdrant_binary
 	T1_REQUIRE_SERVER=1 $(BIN)/python -m pytest tests/faults -m 'not slow' $(PYTEST_ARGS)
+
+# The other package's tests are downloaded, and run with only the names swapped.
+test-peers: $(VENV)/.dev
+	$(BIN)/python -m tests.collection.qdrant_binary
+	$(BIN)/python -m pytest tests/peers -m peers $(PYTEST_ARGS)
 
 # Ray and vLLM leave sockets to the garbage collector, which may run after the last test, where no filter of a test applies.
 FOREIGN = -W default::ResourceWarning

@@ -41,7 +41,7 @@ from t1_vectorstore.engines import (
 )
 from t1_vectorstore.engines.ids import PointId, point_id, unique_ids
 from t1_vectorstore.engines.schema import with_model
-from t1_vectorstore.errors import FilterWarning, StoreError, external_stacklevel
+from t1_vectorstore.errors import CollectionMismatch, FilterWarning, StoreError, external_stacklevel
 from t1_vectorstore.metadata import check_text
 from t1_vectorstore.options import VectorSearchOptions, takes_options
 from t1_vectorstore.types import (
@@ -135,6 +135,19 @@ class Collection:
             engine.close()
             raise
         return cls(engine, name, options.sparse_encoder, read_only=options.read_only)
+
+    @property
+    def client(self) -> Any:  # noqa: ANN401 - a QdrantClient, which is slow to import
+        """The ``QdrantClient`` behind a collection in memory or on a server, for what this package has no name for.
+
+        Raises:
+            AttributeError: A folder has none.
+        """
+        if self.engine == "embedded":
+            raise AttributeError(
+                f"{self!r} is a folder, which has no QdrantClient; use the methods of this object, or a server"
+            )
+        return self._engine.client  # type: ignore[attr-defined] # of the two other engines
 
     @takes_options(VectorSearchOptions)
     def search(self, vector: Vector | Sequence[float], options: VectorSearchOptions) -> list[Hit]:
@@ -504,6 +517,12 @@ class Collection:
 
     def _check_search(self, options: VectorSearchOptions) -> FilterJSON | None:
         """Check the options against this collection, and return the compiled filter."""
+        by_words = options.text is not None and options.diversity is None and options.vector_weight is None
+        if not (self.schema.has_dense or by_words):
+            raise CollectionMismatch(
+                f"{self!r} does not contain a dense vector, only sparse ones; search it by words, without diversity "
+                "and weights"
+            )
         if options.text is not None:
             check_text(options.text, "the searched text")
             if self.schema.hybrid and not self.hybrid:

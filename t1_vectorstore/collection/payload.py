@@ -139,6 +139,8 @@ def to_vector(given: object, dimension: int, name: str) -> Vector:
         raise ValueError(
             f"{name} has a vector of shape {vector.shape}; this collection holds vectors of {dimension} dimensions"
         )
+    if not dimension:  # a collection of sparse vectors only
+        return vector.astype(np.float32)
     exact = vector.astype(np.float64)
     with np.errstate(over="ignore"):
         length = math.sqrt(float(exact @ exact))

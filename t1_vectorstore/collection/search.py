@@ -88,6 +88,8 @@ async def arun(steps: SearchSteps, nearest: Callable[[Nearest], Awaitable[list[S
 def find_hits(search: Search, schema: Schema) -> SearchSteps:
     """Yield the queries of a search, and return its hits, best first."""
     options = search.options
+    if not schema.has_dense and search.sparse is None:  # a text without words, among words only
+        return []
     if search.sparse is None and not options.group and options.diversity is None:
         # By vector alone, the engine does everything, and skips the first hits without reading them.
         query = Nearest(search.vector, options.limit, filter=search.filter, offset=options.offset)
@@ -153,7 +155,8 @@ class _Block:
         query = Nearest(search.vector, pool, filter=self._filter)
         if search.sparse is None:
             return query
-        return replace(query, limit=limit, sparse=search.sparse, fusion=search.options.fusion, candidates=pool)
+        fusion = search.options.fusion if self._schema.has_dense else None
+        return replace(query, limit=limit, sparse=search.sparse, fusion=fusion, candidates=pool)
 
     def _rows_for(self, enough: int) -> int:
         """Return how many rows of a fusion the later steps need.
@@ -227,6 +230,9 @@ def _sorted_hits(found: list[Scored], query: Nearest, schema: Schema) -> list[Hi
     """Return hits sorted by score, equal ones by id. A fused score decides the order; the hit shows its cosine."""
     if query.sparse is None:
         hits = [to_hit(score, row, schema) for score, row in found]
+        return sorted(hits, key=lambda hit: (-hit.score, hit.id))
+    if not schema.has_dense:  # there is no cosine to show
+        hits = [replace(to_hit(0.0, row, schema), score=round(score, 6)) for score, row in found]
         return sorted(hits, key=lambda hit: (-hit.score, hit.id))
     fused = [(round(score, 6), to_hit(_cosine(row.vector, query.vector), row, schema)) for score, row in found]
     return [hit for _, hit in sorted(fused, key=lambda pair: (-pair[0], pair[1].id))]

@@ -179,7 +179,7 @@ def payload_selector(fields: Sequence[str] | None) -> bool | list[str]:
 
 def vector_selector(vectors: bool, schema: Schema) -> Any:  # noqa: ANN401 - a flag, or a list of names
     """Return the ``with_vectors`` argument of Qdrant's libraries: the dense vector only."""
-    return [schema.vector_name] if vectors else False
+    return [schema.vector_name] if vectors and schema.has_dense else False
 
 
 def to_point_id(found: object) -> PointId:

@@ -23,7 +23,7 @@ from t1_vectorstore.engines.base import (
     vector_selector,
 )
 from t1_vectorstore.engines.ids import PointId
-from t1_vectorstore.engines.schema import OWN_KEY, OpenOptions, Schema, Words
+from t1_vectorstore.engines.schema import OWN_KEY, Creation, OpenOptions, Schema, Words
 from t1_vectorstore.errors import CollectionMismatch, WriteNotVerified
 from t1_vectorstore.types import LoadRecord, ModelIdentity
 
@@ -33,6 +33,15 @@ NOTED_LOAD = "t1_load"
 
 class ClientEngine(Engine):
     """The methods over one client; a subclass makes the calls."""
+
+    @property
+    def client(self) -> QdrantClient:
+        """The client of the library, for calls that this package has no name for.
+
+        Raises:
+            StoreError: The collection is closed.
+        """
+        raise NotImplementedError
 
     def _call(self, method: str, **arguments: Any) -> Any:  # noqa: ANN401 - what the client's method returns
         raise NotImplementedError
@@ -103,16 +112,22 @@ def found_schema(found: models.CollectionInfo, options: OpenOptions, where: str)
     if record is not None:
         schema = Schema.from_json(record, f"the metadata of {where}")
         schema = replace(schema, name=options.name, load=_noted_load(found))
-        _chosen("vector_name", schema.vector_name, dense, where)
+        if schema.has_dense:
+            _chosen("vector_name", schema.vector_name, dense, where)
     else:
-        vector_name = _chosen("vector_name", options.vector_name, dense, where)
         sparse = found.config.params.sparse_vectors or {}
-        schema = options.undescribed(ModelIdentity("(not recorded)", "", 1))
-        schema = replace(schema, uid="", vector_name=vector_name)
+        schema = replace(options.undescribed(ModelIdentity("(not recorded)", "", 1)), uid="")
+        only_sparse = bool(sparse) and not dense and options.vector_name is None
+        if not only_sparse:
+            schema = replace(schema, vector_name=_chosen("vector_name", options.vector_name, dense, where))
         if sparse or options.sparse_vector_name is not None:
             sparse_vector_name = _chosen("sparse_vector_name", options.sparse_vector_name, sparse, where)
             words: Words = "bm25" if options.sparse_encoder == "bm25" else "other"
             schema = replace(schema, hybrid=True, words=words, sparse_vector_name=sparse_vector_name)
+        if only_sparse:
+            schema = replace(schema, identity=replace(schema.identity, dimension=0))
+    if not schema.has_dense:
+        return schema
     params = dense[schema.vector_name]
     identity = replace(schema.identity, dimension=params.size)
     return replace(schema, identity=identity, distance=params.distance.value.lower())
@@ -149,14 +164,17 @@ def scored_rows(answer: models.QueryResponse, schema: Schema) -> list[Scored]:
     return [(point.score, row_of(point, schema)) for point in answer.points]
 
 
-def vector_params(schema: Schema) -> dict[str, Any]:
+def vector_params(schema: Schema, given: Creation | None) -> dict[str, Any]:
     """Return the arguments of ``create_collection`` that describe the vectors."""
     size, on_disk = schema.identity.dimension, schema.storage.on_disk or None
-    dense = models.VectorParams(size=size, distance=models.Distance.COSINE, on_disk=on_disk)
-    terms = models.SparseVectorParams(modifier=models.Modifier.IDF if schema.words == "bm25" else None)
+    dense: dict[str, Any] = {"size": size, "distance": models.Distance.COSINE, "on_disk": on_disk}
+    terms: dict[str, Any] = {"modifier": models.Modifier.IDF if schema.words == "bm25" else None}
+    params = models.VectorParams(**{**dense, **(given.dense if given else {})}) if schema.has_dense else None
+    sparse = models.SparseVectorParams(**{**terms, **(given.sparse if given else {})})
+    by_name = {} if params is None else {schema.vector_name: params}
     return {
-        "vectors_config": {schema.vector_name: dense} if schema.vector_name else dense,
-        "sparse_vectors_config": {schema.sparse_vector_name: terms} if schema.hybrid else None,
+        "vectors_config": by_name if given or schema.vector_name or params is None else params,
+        "sparse_vectors_config": {schema.sparse_vector_name: sparse} if schema.hybrid else None,
     }
 
 
@@ -205,6 +223,7 @@ def _sparse_vector(sparse: Sparse) -> models.SparseVector:
 
 def _vectors(row: Row, schema: Schema) -> Any:  # noqa: ANN401 - one vector, or several by name
     dense = [] if row.vector is None else row.vector.tolist()
-    if row.sparse is None:
-        return {schema.vector_name: dense} if schema.vector_name else dense
-    return {schema.vector_name: dense, schema.sparse_vector_name: _sparse_vector(row.sparse)}
+    if row.sparse is None and schema.has_dense and not schema.vector_name:
+        return dense
+    named: dict[str, Any] = {schema.vector_name: dense} if schema.has_dense else {}
+    return named if row.sparse is None else {**named, schema.sparse_vector_name: _sparse_vector(row.sparse)}

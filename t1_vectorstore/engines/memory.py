@@ -55,6 +55,8 @@ class MemoryEngine(ClientEngine):
 
     def _open(self, options: OpenOptions) -> Schema:
         where = f"the collection {self._name!r} in {self._location}"
+        if options.recreate and self._use("collection_exists", self._name):
+            self._call("delete_collection")
         if self._use("collection_exists", self._name):
             schema = found_schema(self._call("get_collection"), options, where)
         elif not options.may_create:
@@ -62,8 +64,20 @@ class MemoryEngine(ClientEngine):
         else:
             # Local mode has no indexes: a filter on documents would read every point.
             schema = replace(options.new_schema(), by_document=False)
-            self._call("create_collection", metadata={OWN_KEY: schema.to_json()}, **vector_params(schema))
+            self._call("create_collection", **self._creation(schema, options))
         return options.reconcile(schema, where)
+
+    @staticmethod
+    def _creation(schema: Schema, options: OpenOptions) -> dict[str, Any]:
+        further = options.creation.collection if options.creation else {}
+        return {**vector_params(schema, options.creation), "metadata": {OWN_KEY: schema.to_json()}, **further}
+
+    @property
+    def client(self) -> QdrantClient:
+        """The client of the library."""
+        if self._client is None:
+            raise StoreError(f"the collection in {self._location} is closed")
+        return self._client
 
     def _call(self, method: str, **arguments: Any) -> Any:  # noqa: ANN401 - what the client's method returns
         return self._use(method, self._name, **arguments)

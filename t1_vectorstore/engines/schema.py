@@ -12,7 +12,7 @@ from pydantic import model_validator
 from typing_extensions import Self
 
 from t1_vectorstore.errors import CollectionMismatch, StoreError
-from t1_vectorstore.options import CollectionOptions, Storage
+from t1_vectorstore.options import CollectionOptions, Flag, Storage
 from t1_vectorstore.types import IndexKind, LoadRecord, ModelIdentity
 
 _PLAIN_FORMAT, _HYBRID_FORMAT = 1, 2  # a version that reads only the first would write points without their words
@@ -104,9 +104,14 @@ class Schema:
             raise ValueError(f"content_key, metadata_key and the reserved {OWN_KEY!r} must differ, got {keys!r}")
         if self.vector_name == self.sparse_vector_name:
             raise ValueError(f"vector_name and sparse_vector_name must differ, both are {self.vector_name!r}")
-        if self.identity.dimension < 1:
+        if self.identity.dimension < 0:
             raise ValueError(f"a vector needs at least one dimension, got {self.identity.dimension!r}")
         check_indexes(self.indexes, self.tenant)
+
+    @property
+    def has_dense(self) -> bool:
+        """Whether the points have a dense vector, and not only sparse ones."""
+        return self.identity.dimension > 0
 
     @property
     def payload_indexes(self) -> dict[str, tuple[IndexKind, bool]]:
@@ -161,11 +166,30 @@ class Schema:
             raise StoreError(f"{where} is damaged ({error!r}); restore it, or index again into a new place") from error
 
 
+@dataclass(frozen=True, slots=True)
+class Creation:
+    """Arguments in Qdrant's own words, which come before what ``Storage`` says.
+
+    Attributes:
+        dense: Arguments of ``VectorParams``.
+        sparse: Arguments of ``SparseVectorParams``.
+        collection: Arguments of ``create_collection``.
+    """
+
+    dense: Mapping[str, Any] = field(default_factory=dict)
+    sparse: Mapping[str, Any] = field(default_factory=dict)
+    collection: Mapping[str, Any] = field(default_factory=dict)
+
+
 class OpenOptions(CollectionOptions):
     """The options of ``Collection.open``; ``None`` accepts what an existing collection has."""
 
     identity: ModelIdentity | None = None
     """The model whose vectors the collection holds. ``None`` opens what exists, with the vectors of any model."""
+    recreate: Flag = False
+    """Delete the collection of that name first, with all its points, in memory or on a server."""
+    creation: Creation | None = None
+    """Further arguments with which a collection in memory or on a server is created."""
 
     @model_validator(mode="after")
     def _check_indexes(self) -> Self:
@@ -186,6 +210,8 @@ class OpenOptions(CollectionOptions):
                 raise ValueError(
                     f"{option}={value!r} is for a hybrid collection; also give hybrid=True, or leave it out"
                 )
+        if self.identity.dimension < (0 if self.hybrid else 1):  # with words, the points may have no dense vector
+            raise ValueError(f"a vector needs at least one dimension, got {self.identity.dimension!r}")
         return replace(
             self.undescribed(self.identity),
             hybrid=bool(self.hybrid),

@@ -11,6 +11,7 @@ except ModuleNotFoundError as error:
 
 from t1_vectorstore.langchain.embeddings import T1Embeddings
 from t1_vectorstore.langchain.retriever import THOUGHT_EVENT, T1Retriever
+from t1_vectorstore.langchain.stock import RetrievalMode
 from t1_vectorstore.langchain.vectorstore import T1QdrantVectorStore
 
-__all__ = ["THOUGHT_EVENT", "T1Embeddings", "T1QdrantVectorStore", "T1Retriever"]
+__all__ = ["THOUGHT_EVENT", "RetrievalMode", "T1Embeddings", "T1QdrantVectorStore", "T1Retriever"]

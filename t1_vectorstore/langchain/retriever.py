@@ -17,7 +17,7 @@ from pydantic import ConfigDict, Field, model_validator
 from typing_extensions import Self
 
 from t1_vectorstore.embedding.thinking import merge_options
-from t1_vectorstore.langchain.searching import MmrOptions, T1Searches, to_document
+from t1_vectorstore.langchain.searching import MmrOptions, T1Searches
 from t1_vectorstore.options import MAX_COUNT, Flag, Integer, QueryOptions, ThinkingOptions, set_options
 from t1_vectorstore.types import SearchResult
 
@@ -89,7 +89,7 @@ class T1Retriever(QueryOptions, VectorStoreRetriever):
         return options
 
     def _documents(self, result: SearchResult) -> list[Document]:
-        documents = [to_document(hit) for hit in result.hits]
+        documents = [self.vectorstore.to_document(hit) for hit in result.hits]
         if self.annotate:
             for document, hit in zip(documents, result.hits, strict=True):
                 document.metadata["t1"] = {"score": hit.score, "thoughts": _event_data(result)["thoughts"]}

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
+from uuid import UUID
 
 from langchain_core.documents import Document
 from langchain_core.embeddings import Embeddings
 from langchain_core.vectorstores import VectorStore
 from pydantic import Field
 
-from t1_vectorstore.collection import Collection
 from t1_vectorstore.embedding.embedder import T1Embedder
 from t1_vectorstore.embedding.thinking import merge_options
+from t1_vectorstore.engines.ids import point_id
 from t1_vectorstore.langchain.embeddings import T1Embeddings
+from t1_vectorstore.langchain.other_embeddings import OtherEmbedder
 from t1_vectorstore.options import (
     MAX_COUNT,
     Integer,
@@ -21,11 +23,15 @@ from t1_vectorstore.options import (
     Options,
     PageOptions,
     SearchOptions,
+    ThinkingOptions,
     VectorSearchOptions,
     set_options,
 )
-from t1_vectorstore.types import Chunk, Hit, SearchResult, Thought
+from t1_vectorstore.types import Chunk, FilterLike, Hit, SearchResult, Thought
 from t1_vectorstore.vectorstore import T1VectorStore
+
+ID_KEY, COLLECTION_KEY = "_id", "_collection_name"
+"""Metadata keys under which langchain-qdrant returns a point's id and its collection."""
 
 # In this module, `options` are keyword arguments as LangChain passes them on: the fields of SearchOptions, with `k`
 # instead of `limit`. They are validated, so that a misspelt option is an error and not ignored.
@@ -63,18 +69,29 @@ class T1Searches(VectorStore):
         t1: The package's own store. Use it directly for what LangChain has no method for.
     """
 
-    def __init__(self, collection: Collection, embedding: T1Embeddings) -> None:
-        """Search an open collection with a model.
+    def __init__(
+        self,
+        store: T1VectorStore,
+        embedding: Embeddings | None,
+        *,
+        defaults: Mapping[str, Any] | None = None,
+        id_in_metadata: bool = False,
+    ) -> None:
+        """Search a store.
 
-        Raises:
-            CollectionMismatch: The collection holds another model's vectors.
-            TypeError: The embedding is not a ``T1Embeddings``.
+        Args:
+            store: The package's own store.
+            embedding: The embeddings whose model it has; ``None`` if it has sparse vectors only.
+            defaults: Options of each search that does not give them.
+            id_in_metadata: Add ``_id`` and ``_collection_name`` to the metadata of found documents.
         """
-        self.t1 = T1VectorStore(embedder_of(embedding), collection)
+        self.t1 = store
         self._embeddings = embedding
+        self._defaults = dict(defaults or {})
+        self.id_in_metadata = id_in_metadata
 
     @property
-    def embeddings(self) -> T1Embeddings:
+    def embeddings(self) -> Any:
         """The embeddings of this store."""
         return self._embeddings
 
@@ -100,37 +117,43 @@ class T1Searches(VectorStore):
         """``find`` without blocking the event loop."""
         return await self.t1.asearch(query, **self._search_options(k=k, **options))
 
-    def similarity_search(self, query: str, k: int = 4, **options: Any) -> list[Document]:
+    def similarity_search(
+        self, query: str, k: int = 4, filter: FilterLike | None = None, **options: Any
+    ) -> list[Document]:
         """Return the documents nearest to a query, best first; see ``find``."""
-        return _documents(self.find(query, k, **options).hits)
+        return self._documents(self.find(query, k, filter=filter, **options).hits)
 
-    async def asimilarity_search(self, query: str, k: int = 4, **options: Any) -> list[Document]:
+    async def asimilarity_search(
+        self, query: str, k: int = 4, filter: FilterLike | None = None, **options: Any
+    ) -> list[Document]:
         """``similarity_search`` without blocking the event loop."""
-        return _documents((await self.afind(query, k, **options)).hits)
+        return self._documents((await self.afind(query, k, filter=filter, **options)).hits)
 
-    def similarity_search_with_score(self, query: str, k: int = 4, **options: Any) -> list[tuple[Document, float]]:
+    def similarity_search_with_score(
+        self, query: str, k: int = 4, filter: FilterLike | None = None, **options: Any
+    ) -> list[tuple[Document, float]]:
         """Return the documents nearest to a query and their cosine similarities, best first; see ``find``."""
-        return _with_scores(self.find(query, k, **options).hits)
+        return self._with_scores(self.find(query, k, filter=filter, **options).hits)
 
     async def asimilarity_search_with_score(
-        self, query: str, k: int = 4, **options: Any
+        self, query: str, k: int = 4, filter: FilterLike | None = None, **options: Any
     ) -> list[tuple[Document, float]]:
         """``similarity_search_with_score`` without blocking the event loop."""
-        return _with_scores((await self.afind(query, k, **options)).hits)
+        return self._with_scores((await self.afind(query, k, filter=filter, **options)).hits)
 
     def similarity_search_with_thought(
         self, query: str, k: int = 4, **options: Any
     ) -> tuple[list[tuple[Document, float]], Sequence[Thought]]:
         """Return documents with scores, best first, and the thoughts behind them; see ``find``."""
         result = self.find(query, k, **options)
-        return _with_scores(result.hits), result.thoughts
+        return self._with_scores(result.hits), result.thoughts
 
     async def asimilarity_search_with_thought(
         self, query: str, k: int = 4, **options: Any
     ) -> tuple[list[tuple[Document, float]], Sequence[Thought]]:
         """``similarity_search_with_thought`` without blocking the event loop."""
         result = await self.afind(query, k, **options)
-        return _with_scores(result.hits), result.thoughts
+        return self._with_scores(result.hits), result.thoughts
 
     def similarity_search_with_relevance_scores(
         self, query: str, k: int = 4, **options: Any
@@ -139,39 +162,51 @@ class T1Searches(VectorStore):
 
         ``score_threshold`` is a cosine similarity here, too, so that the same documents pass it everywhere.
         """
-        return _with_relevance(self.find(query, k, **options).hits)
+        return self._with_relevance(self.find(query, k, **options).hits)
 
     async def asimilarity_search_with_relevance_scores(
         self, query: str, k: int = 4, **options: Any
     ) -> list[tuple[Document, float]]:
         """``similarity_search_with_relevance_scores`` without blocking the event loop."""
-        return _with_relevance((await self.afind(query, k, **options)).hits)
+        return self._with_relevance((await self.afind(query, k, **options)).hits)
 
-    def similarity_search_by_vector(self, embedding: Sequence[float], k: int = 4, **options: Any) -> list[Document]:
+    def similarity_search_by_vector(
+        self, embedding: Sequence[float], k: int = 4, filter: FilterLike | None = None, **options: Any
+    ) -> list[Document]:
         """Return the documents nearest to a vector, best first.
 
         Args:
             embedding: The vector, of any length.
             k: Maximum number of documents.
-            options: The fields of ``VectorSearchOptions`` except ``limit``.
+            filter: Condition on the metadata, or a filter of qdrant-client.
+            options: The other fields of ``VectorSearchOptions`` except ``limit``.
 
         Raises:
             ValueError: A vector of another dimension, or a value that an option does not accept.
             StoreError: The collection failed.
         """
-        return _documents(self.t1.collection.search(embedding, **_vector_options(k=k, **options)))
+        return self._documents(self.t1.collection.search(embedding, **_vector_options(k=k, filter=filter, **options)))
 
     async def asimilarity_search_by_vector(
-        self, embedding: Sequence[float], k: int = 4, **options: Any
+        self, embedding: Sequence[float], k: int = 4, filter: FilterLike | None = None, **options: Any
     ) -> list[Document]:
         """``similarity_search_by_vector`` without blocking the event loop."""
-        return _documents(await self.t1.collection.asearch(embedding, **_vector_options(k=k, **options)))
+        return self._documents(
+            await self.t1.collection.asearch(embedding, **_vector_options(k=k, filter=filter, **options))
+        )
 
     def similarity_search_with_score_by_vector(
-        self, embedding: Sequence[float], k: int = 4, **options: Any
+        self, embedding: Sequence[float], k: int = 4, filter: FilterLike | None = None, **options: Any
     ) -> list[tuple[Document, float]]:
         """``similarity_search_by_vector`` with cosine similarities."""
-        return _with_scores(self.t1.collection.search(embedding, **_vector_options(k=k, **options)))
+        return self._with_scores(self.t1.collection.search(embedding, **_vector_options(k=k, filter=filter, **options)))
+
+    async def asimilarity_search_with_score_by_vector(
+        self, embedding: Sequence[float], k: int = 4, filter: FilterLike | None = None, **options: Any
+    ) -> list[tuple[Document, float]]:
+        """``similarity_search_with_score_by_vector`` without blocking the event loop."""
+        found = await self.t1.collection.asearch(embedding, **_vector_options(k=k, filter=filter, **options))
+        return self._with_scores(found)
 
     def max_marginal_relevance_search(
         self, query: str, k: int = 4, fetch_k: int = 20, lambda_mult: float = 0.5, **options: Any
@@ -199,50 +234,81 @@ class T1Searches(VectorStore):
         """``max_marginal_relevance_search`` for a vector, without a thought."""
         return self.similarity_search_by_vector(embedding, k, **{**options, **_mmr_options(fetch_k, lambda_mult)})
 
+    async def amax_marginal_relevance_search_by_vector(
+        self, embedding: Sequence[float], k: int = 4, fetch_k: int = 20, lambda_mult: float = 0.5, **options: Any
+    ) -> list[Document]:
+        """``max_marginal_relevance_search_by_vector`` without blocking the event loop."""
+        mmr = _mmr_options(fetch_k, lambda_mult)
+        return await self.asimilarity_search_by_vector(embedding, k, **{**options, **mmr})
+
     def get_by_ids(self, ids: Sequence[str], /) -> list[Document]:
         """Return the documents that exist among ``ids``, in the order of ``ids``."""
-        found = self.t1.collection.get(ids)
-        return [to_document(found[each]) for each in ids if each in found]
+        names = to_ids(ids)
+        found = self.t1.collection.get(names)
+        return [self.to_document(found[each]) for each in names if each in found]
+
+    def to_document(self, found: Hit | Chunk) -> Document:
+        """Convert a hit or a chunk into LangChain's document: id, text and metadata."""
+        document = Document(page_content=found.text, metadata=dict(found.metadata), id=found.id)
+        if self.id_in_metadata:
+            stored_at = point_id(found.id)
+            name = stored_at if isinstance(stored_at, int) else found.id
+            document.metadata |= {ID_KEY: name, COLLECTION_KEY: self.t1.collection.name}
+        return document
+
+    def _documents(self, hits: Iterable[Hit]) -> list[Document]:
+        return [self.to_document(hit) for hit in hits]
+
+    def _with_scores(self, hits: Iterable[Hit]) -> list[tuple[Document, float]]:
+        return [(self.to_document(hit), hit.score) for hit in hits]
+
+    def _with_relevance(self, hits: Iterable[Hit]) -> list[tuple[Document, float]]:
+        return [(self.to_document(hit), max(0.0, hit.score)) for hit in hits]
 
     def _search_options(self, **options: Any) -> dict[str, Any]:
-        checked = _SearchOptions(**options)
-        return {**set_options(checked, SearchOptions), **dict(merge_options(checked, self._embeddings))}
+        checked = _SearchOptions(**{**self._defaults, **_translated(options)})
+        levels: list[ThinkingOptions] = [checked]
+        if isinstance(self._embeddings, ThinkingOptions):
+            levels.append(self._embeddings)
+        return {**set_options(checked, SearchOptions), **dict(merge_options(*levels))}
 
 
-def embedder_of(embedding: Embeddings) -> T1Embedder:
-    """Return the model behind LangChain's embeddings.
+def to_ids(ids: Sequence[Any]) -> list[str]:
+    """Return ids as strings; LangChain's are strings, and langchain-qdrant's also integers and UUIDs."""
+    check_several("ids", ids)
+    return [str(each) if isinstance(each, int | UUID) and not isinstance(each, bool) else each for each in ids]
+
+
+def check_several(what: str, given: object) -> None:
+    """Refuse a single string or document; a string would be read as its characters."""
+    if isinstance(given, str | bytes | Document):
+        raise TypeError(f"{what} takes several, got a single {type(given).__name__}; wrap it in a list")
+
+
+def embedder_of(embedding: Embeddings | None) -> T1Embedder:
+    """Return the model behind LangChain's embeddings; ``None`` stands for sparse vectors only.
 
     Raises:
-        TypeError: They are not ``T1Embeddings``.
+        TypeError: They are not LangChain's ``Embeddings``.
     """
-    if not isinstance(embedding, T1Embeddings):
-        raise TypeError(
-            f"this store needs T1Embeddings, got {type(embedding).__name__}: a collection records which model made its "
-            "vectors. For another model use langchain_qdrant.QdrantVectorStore"
-        )
-    return embedding.embedder
-
-
-def to_document(found: Hit | Chunk) -> Document:
-    """Convert a hit or a chunk into LangChain's document: id, text and metadata."""
-    return Document(page_content=found.text, metadata=dict(found.metadata), id=found.id)
+    if isinstance(embedding, T1Embeddings):
+        return embedding.embedder
+    if embedding is not None and not isinstance(embedding, Embeddings):
+        raise TypeError(f"embedding must be LangChain's Embeddings, got {type(embedding).__name__}: {embedding!r:.100}")
+    return OtherEmbedder(embedding)
 
 
 def _vector_options(**options: Any) -> dict[str, Any]:
-    return set_options(_VectorSearchOptions(**options), VectorSearchOptions)
+    return set_options(_VectorSearchOptions(**_translated(options)), VectorSearchOptions)
+
+
+def _translated(options: dict[str, Any]) -> dict[str, Any]:
+    """Translate langchain-qdrant's options of a search that have another name here."""
+    options = dict(options)
+    if (fusion := options.pop("hybrid_fusion", None)) is not None:
+        options["fusion"] = getattr(getattr(fusion, "fusion", fusion), "value", fusion)
+    return options
 
 
 def _mmr_options(fetch_k: int, lambda_mult: float) -> dict[str, Any]:
     return MmrOptions(fetch_k=fetch_k, lambda_mult=lambda_mult).to_search_options()
-
-
-def _documents(hits: Iterable[Hit]) -> list[Document]:
-    return [to_document(hit) for hit in hits]
-
-
-def _with_scores(hits: Iterable[Hit]) -> list[tuple[Document, float]]:
-    return [(to_document(hit), hit.score) for hit in hits]
-
-
-def _with_relevance(hits: Iterable[Hit]) -> list[tuple[Document, float]]:
-    return [(to_document(hit), max(0.0, hit.score)) for hit in hits]

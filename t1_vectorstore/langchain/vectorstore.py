@@ -3,54 +3,51 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import repeat
 from typing import Any, TypeAlias
+from uuid import UUID
 
 from langchain_core.documents import Document
-from pydantic import Field
+from langchain_core.embeddings import Embeddings
 from typing_extensions import Self
 
 from t1_vectorstore.collection import Collection
+from t1_vectorstore.embedding.embedder import T1Embedder
 from t1_vectorstore.errors import TextTooLong, TruncationWarning, external_stacklevel
 from t1_vectorstore.indexing import LoadProgress, LoadReport
 from t1_vectorstore.indexing.chunking import Chunker
 from t1_vectorstore.langchain.embeddings import T1Embeddings, progress_bar
 from t1_vectorstore.langchain.retriever import T1Retriever
-from t1_vectorstore.langchain.searching import T1Searches, embedder_of
-from t1_vectorstore.options import CollectionOptions, Text, set_options, takes_options
+from t1_vectorstore.langchain.searching import COLLECTION_KEY, ID_KEY, T1Searches, check_several, embedder_of, to_ids
+from t1_vectorstore.langchain.stock import (
+    CONTENT_KEY,
+    METADATA_KEY,
+    SPARSE_VECTOR_NAME,
+    VECTOR_NAME,
+    OpenOptions,
+    RetrievalMode,
+    open_collection,
+)
+from t1_vectorstore.options import takes_options
 from t1_vectorstore.types import Chunk, FilterLike
 from t1_vectorstore.types import Document as T1Document
+from t1_vectorstore.vectorstore import T1VectorStore
 
-Entry: TypeAlias = tuple[str, Mapping[str, Any] | None, str | None]
+DocumentId: TypeAlias = str | int | UUID
+"""An id as the caller gives it. It is stored as a string, and returned by ``add_texts`` as it was given."""
+Entry: TypeAlias = tuple[str, Mapping[str, Any] | None, DocumentId | None]
 """Text, metadata and id, as the caller gave them."""
-
-
-class OpenOptions(CollectionOptions):
-    """The options of ``T1QdrantVectorStore.open``: where the collection is, and the collection's options.
-
-    Three of the collection's options have the names of langchain-qdrant.
-    """
-
-    location: str | os.PathLike[str] | None = None
-    """A folder (embedded engine), ``:memory:``, or the URL of a Qdrant server."""
-    url: str | os.PathLike[str] | None = None
-    """The same, as langchain-qdrant names it."""
-    path: str | os.PathLike[str] | None = None
-    """The same, as langchain-qdrant names it."""
-    name: Text = Field(default="t1", min_length=1, alias="collection_name")
-    """Name of the collection."""
-    content_key: str | None = Field(default=None, alias="content_payload_key")
-    """Payload key of the text. Default: ``page_content``."""
-    metadata_key: str | None = Field(default=None, alias="metadata_payload_key")
-    """Payload key of the metadata. Default: ``metadata``."""
 
 
 class T1QdrantVectorStore(T1Searches):
     """Stores LangChain's documents in a Qdrant collection, and searches them with T1.
+
+    It is created as langchain-qdrant's ``QdrantVectorStore`` is: with a client, or by ``from_texts``,
+    ``from_documents``, ``from_existing_collection`` and ``construct_instance``, which call ``open``. Other embeddings
+    than ``T1Embeddings`` work as well, without thoughts.
 
     One LangChain document is one point. Split long ones first, with any text splitter; ``T1Embeddings(truncation=...)``
     decides what happens to a text over the model's limit. An id is any string. The id of a document without one is the
@@ -60,68 +57,174 @@ class T1QdrantVectorStore(T1Searches):
     opened here with ``adopt=True``, since they do not record which model made the vectors.
     """
 
+    CONTENT_KEY = CONTENT_KEY
+    METADATA_KEY = METADATA_KEY
+    VECTOR_NAME = VECTOR_NAME
+    SPARSE_VECTOR_NAME = SPARSE_VECTOR_NAME
+
+    def __init__(
+        self,
+        client: Any = None,
+        collection_name: str | Embeddings | None = None,
+        embedding: Embeddings | None = None,
+        retrieval_mode: RetrievalMode | str | None = None,
+        vector_name: str | None = None,
+        content_payload_key: str | None = None,
+        metadata_payload_key: str | None = None,
+        distance: Any = None,
+        sparse_embedding: Any = None,
+        sparse_vector_name: str | None = None,
+        validate_embeddings: bool = True,
+        validate_collection_config: bool = True,
+        *,
+        collection: Collection | None = None,
+        id_in_metadata: bool | None = None,
+    ) -> None:
+        """Use an existing collection through a client, as langchain-qdrant does, or an open ``Collection``.
+
+        Args:
+            client: A ``qdrant_client.QdrantClient`` of any mode, which stays the caller's; or a ``Collection``, which
+                is followed by the embedding, and by no name.
+            collection_name: Name of the collection.
+            embedding: The embeddings that made its vectors; the collection need not record that.
+            retrieval_mode: What is searched by; see ``OpenOptions``, also for the following arguments.
+            vector_name: Name of the dense vector.
+            content_payload_key: Payload key of the text.
+            metadata_payload_key: Payload key of the metadata.
+            distance: Cosine, or nothing.
+            sparse_embedding: What encodes the words.
+            sparse_vector_name: Name of the sparse vector.
+            validate_embeddings: Changes nothing.
+            validate_collection_config: Changes nothing.
+            collection: An open collection, instead of the client.
+            id_in_metadata: Add ``_id`` and ``_collection_name`` to the metadata of found documents.
+
+        Raises:
+            CollectionNotFound: There is no collection of that name; ``open`` creates one.
+            CollectionMismatch: It holds another model's vectors, or other vectors than those named.
+        """
+        if isinstance(client, Collection) or collection is not None:
+            collection = collection or client
+            embedding = collection_name if isinstance(collection_name, Embeddings) else embedding
+            self._use(collection, embedder_of(embedding), embedding, OpenOptions(id_in_metadata=id_in_metadata))
+            return
+        options = {
+            "collection_name": collection_name,
+            "retrieval_mode": retrieval_mode,
+            "vector_name": vector_name,
+            "content_payload_key": content_payload_key,
+            "metadata_payload_key": metadata_payload_key,
+            "distance": distance,
+            "sparse_embedding": sparse_embedding,
+            "sparse_vector_name": sparse_vector_name,
+            "id_in_metadata": id_in_metadata,
+        }
+        checked = OpenOptions(client=client, adopt=True, create=False, **options)
+        self._use(*open_collection(embedding, checked), embedding, checked)
+
+    def _use(
+        self, collection: Collection, embedder: T1Embedder, embedding: Embeddings | None, options: OpenOptions
+    ) -> None:
+        """Become the store of an open collection."""
+        mode = options.retrieval_mode
+        annotated = options.id_in_metadata
+        if annotated is None:
+            annotated = options.client is not None or not isinstance(embedding, T1Embeddings)
+        if mode is RetrievalMode.SPARSE:
+            embedding = None
+        defaults = {} if mode is None else {"hybrid": mode is not RetrievalMode.DENSE}
+        store = T1VectorStore(embedder, collection)
+        super().__init__(store, embedding, defaults=defaults, id_in_metadata=annotated)
+        self.retrieval_mode = mode
+
+    @property
+    def client(self) -> Any:
+        """The ``QdrantClient`` of a collection in memory or on a server.
+
+        Raises:
+            AttributeError: A folder has none.
+        """
+        return self.t1.collection.client
+
+    @property
+    def collection_name(self) -> str:
+        """Name of the collection."""
+        return self.t1.collection.name
+
     @classmethod
     @takes_options(OpenOptions)
-    def open(cls, embedding: T1Embeddings, options: OpenOptions) -> Self:
+    def open(cls, embedding: Embeddings | None, options: OpenOptions) -> Self:
         """Open a collection, and create it if it does not exist.
 
         Args:
             embedding: The model. A collection with another model's vectors is refused.
-            options: Keyword arguments: exactly one of ``location``, ``url`` and ``path``, and the other fields of
-                ``OpenOptions``.
+            options: Keyword arguments: exactly one of ``client``, ``location``, ``url``, ``path`` and ``host``, and the
+                other fields of ``OpenOptions``.
 
         Raises:
             CollectionNotFound: Nothing to open, and ``create`` is false.
             CollectionMismatch: It was made for another model, dimension, distance or payload.
             StoreError: It cannot be opened; see ``Collection.open``.
-            ValueError: Not exactly one of ``location``, ``url`` and ``path``.
+            ValueError: Not exactly one place.
         """
-        places = [place for place in (options.location, options.url, options.path) if place is not None]
-        if len(places) != 1:
-            raise ValueError(
-                f"give exactly one of location=, url= and path=, got {len(places)}: {places!r}; location=':memory:' "
-                "keeps the collection in memory"
-            )
-        identity = embedder_of(embedding).identity
-        return cls(Collection.open(places[0], identity=identity, **set_options(options, CollectionOptions)), embedding)
+        store = cls.__new__(cls)
+        store._use(*open_collection(embedding, options), embedding, options)
+        return store
 
     @classmethod
-    def from_existing_collection(cls, embedding: T1Embeddings, **options: Any) -> Self:
-        """``open`` a collection that exists; nothing is created."""
-        return cls.open(embedding, **{**options, "create": False})
+    def from_existing_collection(cls, *given: Any, **options: Any) -> Self:
+        """``open`` a collection that exists; nothing is created.
+
+        Args:
+            given: The embedding; or, as in langchain-qdrant, the collection's name, the embedding and the mode.
+            options: The same by keyword, and the other options of ``open``.
+        """
+        names: tuple[str, ...] = ("collection_name", "embedding", "retrieval_mode")
+        if given and isinstance(given[0], Embeddings):
+            names = ("embedding",)
+        if len(given) > len(names):
+            raise TypeError(f"{given[len(names)]!r} must be given by keyword")
+        options = {**options, **dict(zip(names, given, strict=False)), "create": False}
+        return cls.open(options.pop("embedding", None), **options)
 
     @classmethod
-    def from_texts(  # type: ignore[override]
+    def construct_instance(
+        cls, embedding: Embeddings | None = None, *, client_options: Mapping[str, Any] | None = None, **options: Any
+    ) -> Self:
+        """``open`` a collection; ``client_options`` says where it is, such as ``{"url": ...}``."""
+        return cls.open(embedding, **{**(client_options or {}), **options})
+
+    @classmethod
+    def from_texts(
         cls,
         texts: Iterable[str],
-        embedding: T1Embeddings,
+        embedding: Embeddings | None = None,
         metadatas: Sequence[Mapping[str, Any] | None] | None = None,
-        *,
-        ids: Sequence[str | None] | None = None,
+        ids: Sequence[DocumentId | None] | None = None,
         **options: Any,
     ) -> Self:
         """``open`` a collection with ``options``, and ``add_texts`` to it."""
         return cls.open(embedding, **options)._filled(lambda store: store.add_texts(texts, metadatas, ids=ids))
 
     @classmethod
-    def from_documents(  # type: ignore[override]
+    def from_documents(
         cls,
         documents: Iterable[Document],
-        embedding: T1Embeddings,
+        embedding: Embeddings | None = None,
         *,
-        ids: Sequence[str | None] | None = None,
+        ids: Sequence[DocumentId | None] | None = None,
         **options: Any,
     ) -> Self:
         """``open`` a collection with ``options``, and ``add_documents`` to it."""
         return cls.open(embedding, **options)._filled(lambda store: store.add_documents(documents, ids=ids))
 
     @classmethod
-    async def afrom_documents(  # type: ignore[override]
+    async def afrom_documents(
         cls,
         documents: Iterable[Document],
-        embedding: T1Embeddings,
+        embedding: Embeddings | None = None,
         *,
-        ids: Sequence[str | None] | None = None,
+        ids: Sequence[DocumentId | None] | None = None,
         **options: Any,
     ) -> Self:
         """``from_documents`` in a thread."""
@@ -141,10 +244,9 @@ class T1QdrantVectorStore(T1Searches):
         self,
         texts: Iterable[str],
         metadatas: Sequence[Mapping[str, Any] | None] | None = None,
-        *,
-        ids: Sequence[str | None] | None = None,
+        ids: Sequence[DocumentId | None] | None = None,
         batch_size: int | None = None,
-    ) -> list[str]:
+    ) -> list[DocumentId]:
         """Embed and store texts; see ``add_documents``.
 
         Args:
@@ -153,7 +255,7 @@ class T1QdrantVectorStore(T1Searches):
             ids: One for each text; ``None`` stands for the hash of text and metadata.
             batch_size: Ignored; see ``add_documents``.
         """
-        _check_several("texts", texts)
+        check_several("texts", texts)
         if metadatas is None and ids is None:
             return self._add((text, None, None) for text in texts)
         texts = list(texts)
@@ -164,9 +266,9 @@ class T1QdrantVectorStore(T1Searches):
         self,
         documents: Iterable[Document],
         *,
-        ids: Sequence[str | None] | None = None,
+        ids: Sequence[DocumentId | None] | None = None,
         batch_size: int | None = None,
-    ) -> list[str]:
+    ) -> list[DocumentId]:
         """Embed and store documents; documents that are already stored unchanged are not embedded again.
 
         Args:
@@ -184,7 +286,7 @@ class T1QdrantVectorStore(T1Searches):
             BackendError: The model failed. Documents stored before stay, and adding again continues from there.
             StoreError: The collection failed. Documents stored before stay, and adding again continues from there.
         """
-        _check_several("documents", documents)
+        check_several("documents", documents)
         if ids is None:
             return self._add((each.page_content, each.metadata, each.id) for each in documents)
         documents = list(documents)
@@ -194,7 +296,7 @@ class T1QdrantVectorStore(T1Searches):
             for document, given in zip(documents, ids, strict=True)
         )
 
-    def delete(self, ids: Sequence[str] | None = None, *, filter: FilterLike | None = None) -> bool:  # type: ignore[override]
+    def delete(self, ids: Sequence[DocumentId] | None = None, *, filter: FilterLike | None = None) -> bool:  # type: ignore[override]
         """Delete documents by id, or all whose metadata match a filter. Unknown ids are ignored.
 
         Returns:
@@ -204,7 +306,7 @@ class T1QdrantVectorStore(T1Searches):
             ValueError: Neither ids nor a filter, both, or a filter that matches everything.
             StoreError: The collection failed.
         """
-        self.t1.collection.delete(ids, filter=filter)
+        self.t1.collection.delete(None if ids is None else to_ids(ids), filter=filter)
         return True
 
     def as_retriever(self, **options: Any) -> T1Retriever:
@@ -231,60 +333,59 @@ class T1QdrantVectorStore(T1Searches):
             raise
         return self
 
-    def _add(self, entries: Iterable[Entry]) -> list[str]:
+    def _add(self, entries: Iterable[Entry]) -> list[DocumentId]:
         """Embed and store texts, each as one point, and return their ids."""
-        ids: list[str] = []
-        with progress_bar(shown=self.embeddings.show_progress) as bar:
+        ids: list[DocumentId] = []
+        with progress_bar(shown=getattr(self.embeddings, "show_progress", False)) as bar:
 
             def show(progress: LoadProgress) -> None:
                 if bar is not None:
                     bar.update(progress.encoded + progress.unchanged - bar.n)
 
-            documents = _documents(entries, ids)
+            documents = self._documents_of(entries, ids)
             report = self.t1.add(documents, chunker=self._whole_texts(), max_reported=None, on_progress=show)
-        if report.truncations and self.embeddings.truncation == "warn":
+        if report.truncations and self._truncation == "warn":
             warnings.warn(_truncation_message(report), TruncationWarning, stacklevel=external_stacklevel())
         if report.failures:
             raise _failure(report, ids)
         return ids
 
+    def _documents_of(self, entries: Iterable[Entry], ids: list[DocumentId]) -> Iterator[T1Document]:
+        """Convert the entries into this package's documents, and append the id of each to ``ids``."""
+        for text, given, own_id in entries:
+            metadata = {} if given is None else given
+            if self.id_in_metadata and isinstance(metadata, Mapping):  # a found document may be added again
+                metadata = {key: value for key, value in metadata.items() if key not in (ID_KEY, COLLECTION_KEY)}
+            document_id = own_id
+            if document_id is None:
+                try:
+                    document_id = Chunk("", "", text, 0, 0, 0, metadata).content_hash
+                except (TypeError, ValueError):  # not JSON; the load refuses it, and reports the reason under this id
+                    document_id = f"number {len(ids)}"
+            ids.append(document_id)
+            yield T1Document(text, to_ids([document_id])[0], metadata)
+
+    @property
+    def _truncation(self) -> str:
+        return getattr(self.embeddings, "truncation", "allow")
+
     def _whole_texts(self) -> Chunker:
         """Return a chunker that keeps each text whole, since its id must give it back as it was."""
 
         def length(text: str) -> int:
-            if self.embeddings.truncation == "raise" and (excess := self.t1.embedder.excess_tokens(text)):
+            if self._truncation == "raise" and (excess := self.t1.embedder.excess_tokens(text)):
                 raise TextTooLong(f"{excess} tokens are over the model's limit; split the text, or allow truncation")
             return len(text)
 
         return Chunker(sys.maxsize, length=length)
 
 
-def _check_several(what: str, given: object) -> None:
-    """Refuse a single string or document; a string would be read as its characters."""
-    if isinstance(given, str | bytes | Document):
-        raise TypeError(f"{what} takes several, got a single {type(given).__name__}; wrap it in a list")
-
-
 def _check_lengths(what: str, count: int, **others: Sequence[Any] | None) -> None:
     """Refuse metadata or ids for more or fewer texts than there are."""
     for name, given in others.items():
-        _check_several(name, given)
+        check_several(name, given)
         if given is not None and len(given) != count:
             raise ValueError(f"{count} {what}, but {len(given)} {name}: give one for each; None stands for no value")
-
-
-def _documents(entries: Iterable[Entry], ids: list[str]) -> Iterator[T1Document]:
-    """Convert the entries into this package's documents, and append the id of each to ``ids``."""
-    for text, given, own_id in entries:
-        metadata = {} if given is None else given
-        document_id = own_id
-        if document_id is None:
-            try:
-                document_id = Chunk("", "", text, 0, 0, 0, metadata).content_hash
-            except (TypeError, ValueError):  # not JSON; the load refuses it, and reports the reason under this id
-                document_id = f"number {len(ids)}"
-        ids.append(document_id)
-        yield T1Document(text, document_id, metadata)
 
 
 def _truncation_message(report: LoadReport) -> str:
@@ -295,13 +396,13 @@ def _truncation_message(report: LoadReport) -> str:
     )
 
 
-def _failure(report: LoadReport, ids: Sequence[str]) -> ValueError:
+def _failure(report: LoadReport, ids: Sequence[DocumentId]) -> ValueError:
     first = report.failures[0]
     error = ValueError(
         f"{report.failed} of {report.documents} documents were not stored, the others were. {first.id!r}: "
         f"{first.reason}"
     )
     failed = {failure.id for failure in report.failures}
-    error.ids = [each for each in ids if each not in failed]  # type: ignore[attr-defined]
+    error.ids = [each for each in ids if str(each) not in failed]  # type: ignore[attr-defined]
     error.report = report  # type: ignore[attr-defined]
     return error

@@ -160,11 +160,11 @@ def test_exactly_one_location_is_required(place: Any, embeddings: T1Embeddings) 
         T1QdrantVectorStore.open(embeddings, **place)
 
 
-def test_embeddings_of_other_packages_are_refused(store: T1QdrantVectorStore) -> None:
-    with pytest.raises(TypeError, match="needs T1Embeddings, got DeterministicFakeEmbedding"):
-        T1QdrantVectorStore(store.t1.collection, DeterministicFakeEmbedding(size=64))  # type: ignore[arg-type]
-    with pytest.raises(TypeError, match="needs T1Embeddings"):
-        T1QdrantVectorStore.from_texts(["a"], DeterministicFakeEmbedding(size=64), location=":memory:")  # type: ignore[arg-type]
+def test_a_collection_refuses_the_embeddings_of_another_model(store: T1QdrantVectorStore) -> None:
+    with pytest.raises(CollectionMismatch, match="DeterministicFakeEmbedding"):
+        T1QdrantVectorStore(store.t1.collection, DeterministicFakeEmbedding(size=64))
+    with pytest.raises(TypeError, match="must be LangChain's Embeddings, got str"):
+        T1QdrantVectorStore.from_texts(["a"], "t1-mini", location=":memory:")  # type: ignore[arg-type]
 
 
 def test_a_store_that_cannot_be_filled_is_closed(tmp_path: Path, embeddings: T1Embeddings) -> None:

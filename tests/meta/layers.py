@@ -35,7 +35,7 @@ ALLOWED_IMPORTS: Mapping[str, set[str]] = {
         *("backends", "checkpoints", "embedding", "errors", "evaluation", "indexing", "readers", "types"),
         "vectorstore",
     },
-    "langchain": {"collection", "embedding", "errors", "indexing", "options", "types", "vectorstore"},
+    "langchain": {"collection", "embedding", "engines", "errors", "indexing", "options", "types", "vectorstore"},
     "llama_index": {
         *("backends", "checkpoints", "collection", "embedding", "errors", "metadata", "options", "types"),
         "vectorstore",

@@ -64,6 +64,12 @@ class _OpenIndex:
                 if not options.may_create:
                     raise CollectionNotFound(f"there is no index in {folder.path}")
                 found = options.new_schema()
+                if options.creation is not None or not found.has_dense:
+                    only = "arguments of create_collection" if found.has_dense else "sparse vectors only"
+                    raise ValueError(
+                        f"a folder cannot be created with {only}: that is for ':memory:' and servers; a folder has "
+                        "hybrid=True and storage=Storage(...)"
+                    )
                 folder.create(found, partial(create_shard, schema=found))
             options.reconcile(found, str(folder.path))
             self.description, self.latest_load = found, found.load
@@ -144,6 +150,8 @@ class EmbeddedEngine(Engine):
             CollectionMismatch: It has another model or other options, also if it is open already.
             CollectionLocked: Another process has it open.
         """
+        if options.recreate:
+            raise ValueError(f"a folder is not deleted; remove {str(path)!r} yourself to create its collection again")
         if options.storage is not None:
             check_storage(options.storage)
         if options.read_only:

@@ -99,6 +99,11 @@ class ServerEngine(ClientEngine):
         self._async = self._point_client = self._client = self._grpc_port = None
 
     @property
+    def client(self) -> QdrantClient:
+        """The client of the library, over REST unless the caller gave another one."""
+        return self._get_rest_client()
+
+    @property
     def collection(self) -> str:
         """The collection's own name, even if it was opened by an alias."""
         return self._name

@@ -48,11 +48,10 @@ def read_row(found: grpc.RetrievedPoint) -> Row:
 
 
 def _point(row: Row, schema: Schema) -> grpc.PointStruct:
-    vector = _dense(row.vector)
-    if row.sparse is None and not schema.vector_name:
-        vectors = grpc.Vectors(vector=vector)
+    if row.sparse is None and schema.has_dense and not schema.vector_name:
+        vectors = grpc.Vectors(vector=_dense(row.vector))
     else:
-        named = {schema.vector_name: vector}
+        named = {schema.vector_name: _dense(row.vector)} if schema.has_dense else {}
         if row.sparse is not None:
             terms = grpc.SparseVector(values=row.sparse.values, indices=row.sparse.indices)
             named[schema.sparse_vector_name] = grpc.Vector(sparse=terms)

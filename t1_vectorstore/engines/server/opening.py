@@ -49,6 +49,8 @@ class Opening:
             StoreError: The server is too old to create it, or is not the cluster that it needs.
         """
         name = self._resolve_alias(self._options.name)
+        if self._options.recreate:
+            self._drop(name)
         found = self._find(name)
         if found is None and not self._options.may_create:
             raise CollectionNotFound(f"{self._url} has no collection {name!r}")
@@ -59,6 +61,15 @@ class Opening:
         declared = {path: kind for path, (kind, _) in schema.payload_indexes.items()}
         self.index_kinds = {**declared, **{path: index.data_type.value for path, index in indexed.items()}}
         return name, schema
+
+    def _drop(self, name: str) -> None:
+        """Delete the collection, unless it was named by an alias, which would be deleted as well."""
+        if name != self._options.name:
+            raise StoreError(
+                f"the alias {self._options.name!r} leads to {self._where(name)}, which is not deleted; name the "
+                "collection itself"
+            )
+        self._call(lambda: self._client.delete_collection(name))
 
     def _where(self, name: str) -> str:
         return f"the collection {name!r} at {self._url}"
@@ -93,7 +104,9 @@ class Opening:
         check_version(STORE_METADATA, self._call(self._client.info).version, self._url)
         schema = self._options.new_schema()
         self._check_cluster(schema.storage)
-        arguments = {**vector_params(schema), **_storage_arguments(schema.storage)}
+        creation = self._options.creation
+        arguments = {**vector_params(schema, creation), **_storage_arguments(schema.storage)}
+        arguments |= creation.collection if creation else {}
         metadata = {OWN_KEY: schema.to_json()}
         try:
             self._call(lambda: self._client.create_collection(name, metadata=metadata, **arguments))
