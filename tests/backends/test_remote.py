@@ -172,6 +172,35 @@ def test_a_closed_embedder_and_a_forked_process(tiny: Path, stub: Stub, opened: 
         embedder.embed_query("why")
 
 
+def test_no_proxy_is_used_for_servers_on_this_machine(
+    tiny: Path, stub: Stub, opened: list[T1Embedder], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+    monkeypatch.setenv("ALL_PROXY", "socks5://127.0.0.1:1")
+    assert len(load(tiny, stub, opened).embed_documents(["a"]).vectors) == 1
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "said"),
+    [
+        ("SSL_CERT_FILE", "/no/such/file", "cannot be reached: SSL_CERT_FILE=/no/such/file cannot be used"),
+        (
+            "HTTP_PROXY",
+            "http://user:secret@127.0.0.1:1",
+            r"\(through HTTP_PROXY=http://\*\*\*@127.0.0.1:1; set NO_PROXY",
+        ),
+    ],
+)
+def test_variables_that_make_a_server_unreachable_are_named(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch, variable: str, value: str, said: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+    options = {"generate_url": "http://vllm.example", "embed_url": "http://vllm.example", "attempts": 1}
+    with pytest.raises(BackendError, match=said) as caught:
+        T1Embedder.load(tiny, backend="remote", engine_options=options)
+    assert "secret" not in str(caught.value)
+
+
 def test_interrupted_stream(tiny: Path, stub: Stub, opened: list[T1Embedder]) -> None:
     embedder = load(tiny, stub, opened)
     stub.stop_stream = True

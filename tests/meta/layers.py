@@ -14,15 +14,16 @@ ROOT = "t1_vectorstore"
 ALLOWED_IMPORTS: Mapping[str, set[str]] = {
     "errors": set(),
     "forks": set(),
+    "network": set(),
     "metadata": {"errors"},
     "types": {"metadata"},
     "options": {"errors", "types"},
     # The model side knows nothing of Qdrant.
     "checkpoints": {"errors", "options", "types"},
-    "backends": {"checkpoints", "errors", "forks", "options", "types"},
+    "backends": {"checkpoints", "errors", "forks", "network", "options", "types"},
     "embedding": {"backends", "checkpoints", "errors", "forks", "options", "types"},
     # The store side knows nothing of the model.
-    "engines": {"errors", "forks", "options", "types"},
+    "engines": {"errors", "forks", "network", "options", "types"},
     "collection": {"engines", "errors", "forks", "metadata", "options", "types"},
     "readers": {"errors", "types"},
     # Here both sides meet.

@@ -13,6 +13,7 @@ from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait
 
 from t1_vectorstore.checkpoints.spec import one_line
 from t1_vectorstore.errors import BackendError
+from t1_vectorstore.network import explain_creation, is_loopback, proxy_hint
 
 Answer = TypeVar("Answer", bound=BaseModel)
 
@@ -66,12 +67,16 @@ class OpenAIClient:
         self._model = model
         self._attempts = attempts
         self._remedies = _REMEDIES | dict(remedies)
-        self._client = httpx.AsyncClient(
-            headers={"Authorization": f"Bearer {api_key}"} if api_key else {},
-            timeout=httpx.Timeout(timeout, connect=10, pool=None),
-            limits=httpx.Limits(max_connections=connections),
-            transport=transport,
-        )
+        try:
+            self._client = httpx.AsyncClient(
+                headers={"Authorization": f"Bearer {api_key}"} if api_key else {},
+                timeout=httpx.Timeout(timeout, connect=10, pool=None),
+                limits=httpx.Limits(max_connections=connections),
+                transport=transport,
+                trust_env=not is_loopback(url),
+            )
+        except (ImportError, OSError, ValueError) as error:
+            raise BackendError(f"{self.url} cannot be reached: {explain_creation(error)}") from error
 
     async def check(self) -> int | None:
         """Check that the server has the model, and return the length of its longest sequence, if the server states it.
@@ -126,11 +131,13 @@ class OpenAIClient:
         except httpx.HTTPStatusError as error:
             status = error.response.status_code
             remedy = self._remedies.get(status, "its log says more")
-            raise BackendError(f"{request.url} answered {status}: {_reason(error.response)}; {remedy}") from error
+            raise BackendError(
+                f"{request.url} answered {status}: {_reason(error.response)}{proxy_hint(self.url)}; {remedy}"
+            ) from error
         except httpx.HTTPError as error:
             raise BackendError(
-                f"{request.url} cannot be reached: {type(error).__name__} {error}; is the server running, and is the "
-                "timeout long enough?"
+                f"{request.url} cannot be reached: {type(error).__name__} {error}{proxy_hint(self.url)}; is the server "
+                "running, and is the timeout long enough?"
             ) from error
 
     async def _send_once(self, request: httpx.Request, stream: bool) -> httpx.Response:

@@ -76,8 +76,8 @@ def load(checkpoint: Checkpoint, *, stop_ids: Sequence[int], options: Mapping[st
         BackendError: A server cannot be reached, or has another model.
     """
     servers = Servers.read(options)
-    loop = EventLoopThread()
     engine = RemoteEngine(servers, checkpoint, stop_ids)
+    loop = EventLoopThread()
     try:
         max_positions = loop.run(engine.check())
     except BaseException:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from qdrant_client import QdrantClient, models
+from qdrant_client import models
 from typing_extensions import Self
 
 from t1_vectorstore.engines.schema import OWN_KEY
-from t1_vectorstore.engines.server.connections import client_settings
+from t1_vectorstore.engines.server.connections import check_reachable, client_settings, connect
 from t1_vectorstore.engines.server.retry import with_retries
 from t1_vectorstore.errors import StoreError
 from t1_vectorstore.options import Retry
@@ -25,11 +25,16 @@ class ServerAdmin:
     def __init__(
         self, url: str, *, api_key: str | None = None, timeout: float = 60.0, retry: Retry | None = None
     ) -> None:
-        """Connect at the first call; ``timeout`` is in seconds per call."""
+        """Check that the server can be reached; ``timeout`` is in seconds per call.
+
+        Raises:
+            StoreUnavailable: It cannot.
+        """
         self.url = url.rstrip("/")
         self.api_key = api_key
         self._retry = retry or Retry()
-        self._client = QdrantClient(**client_settings(self.url, api_key, timeout))
+        self._client = connect(client_settings(self.url, api_key, timeout))
+        check_reachable(self.url, self._retry)
 
     def aliases(self) -> dict[str, str]:
         """Return the collections of all aliases, by alias."""

@@ -7,22 +7,30 @@ import math
 import os
 import socket
 import threading
+import time
 from collections.abc import Callable, Coroutine
+from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from qdrant_client import AsyncQdrantClient, QdrantClient
+from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, stop_before_delay
+from tenacity.wait import wait_fixed
 
-from t1_vectorstore.errors import StoreError
+from t1_vectorstore.errors import StoreError, StoreUnavailable
+from t1_vectorstore.network import explain_creation, is_loopback, proxy_for, proxy_hint
+from t1_vectorstore.options import Retry
 
 _Result = TypeVar("_Result")
 _GRPC_PORT = 6334
 _PROBE_SECONDS = 1.0
+_REACHABLE_SECONDS = 1.8
 
 
 def client_settings(url: str, api_key: str | None, timeout: float, grpc_port: int | None = None) -> dict[str, Any]:
     """Return the arguments of a client, which uses gRPC if its port is given, and else REST."""
     parts = urlsplit(url)
+    local = is_loopback(url)
     return {
         "url": url,
         "port": parts.port or (443 if parts.scheme == "https" else 6333),
@@ -31,6 +39,8 @@ def client_settings(url: str, api_key: str | None, timeout: float, grpc_port: in
         "api_key": api_key,
         "timeout": math.ceil(timeout),
         "check_compatibility": False,  # warns of any other version; the features in use are checked by check_version
+        "trust_env": not local,
+        "grpc_options": {"grpc.enable_http_proxy": 0} if local else None,
     }
 
 
@@ -58,11 +68,70 @@ _grpc_pid: int | None = None
 
 
 def connect(settings: dict[str, Any]) -> QdrantClient:
-    """Return a client, over gRPC if its settings say so."""
-    global _grpc_pid
+    """Return a client, over gRPC if its settings say so.
+
+    Raises:
+        StoreError: A proxy or certificates that the environment names cannot be used.
+    """
     if settings["prefer_grpc"]:
-        _grpc_pid = os.getpid()
-    return QdrantClient(**settings)
+        note_grpc()
+    try:
+        return QdrantClient(**settings)
+    except (ImportError, OSError, ValueError) as error:
+        raise StoreError(f"{settings['url']} cannot be reached: {explain_creation(error)}") from error
+
+
+def check_reachable(url: str, retry: Retry) -> None:
+    """Connect to a server's port, or to that of its proxy, and refuse an address where nobody answers, within 2 s.
+
+    Raises:
+        StoreUnavailable: The host is unknown, or nothing listens there.
+    """
+    parts, proxy = urlsplit(url), proxy_for(url)
+    host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 6333)
+    if proxy is not None:
+        host, port = proxy.host, proxy.port
+    # A server that is starting refuses connections for a moment.
+    stop = stop_before_delay(_REACHABLE_SECONDS) | stop_after_attempt(retry.attempts)
+    refused = retry_if_exception_type(ConnectionRefusedError)
+    attempts = Retrying(stop=stop, retry=refused, wait=wait_fixed(0.2), sleep=retry.sleep, reraise=True)
+    deadline = time.monotonic() + _REACHABLE_SECONDS
+    try:
+        attempts(_connect_by, deadline, host, port)
+    except (OSError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        raise StoreUnavailable(
+            f"{url} does not answer: {reason}{proxy_hint(url)}; is it running, and is the address right?"
+        ) from error
+
+
+def _connect_by(deadline: float, host: str, port: int) -> None:
+    """Connect and disconnect. In a thread, since the look-up of a host has no time limit."""
+    outcome: SimpleQueue[Exception | None] = SimpleQueue()
+    seconds = max(deadline - time.monotonic(), 0.1)
+
+    def attempt() -> None:
+        try:
+            with socket.create_connection((host, port), timeout=seconds):
+                outcome.put(None)
+        except Exception as error:  # noqa: BLE001 - raised in the caller's thread
+            outcome.put(error)
+
+    threading.Thread(target=attempt, name="t1-connect", daemon=True).start()
+    try:
+        error = outcome.get(timeout=seconds)
+    except Empty:
+        raise TimeoutError(f"no connection to {host}:{port} within {_REACHABLE_SECONDS:g} s") from None
+    if isinstance(error, TimeoutError):
+        raise TimeoutError(f"no connection to {host}:{port} within {_REACHABLE_SECONDS:g} s") from error
+    if error is not None:
+        raise error
+
+
+def note_grpc() -> None:
+    """Note that this process uses gRPC, through a client that is not this package's."""
+    global _grpc_pid
+    _grpc_pid = os.getpid()
 
 
 def grpc_works() -> bool:

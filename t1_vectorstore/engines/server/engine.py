@@ -23,9 +23,11 @@ from t1_vectorstore.engines.server import grpc_messages, opening
 from t1_vectorstore.engines.server.connections import (
     AsyncConnection,
     abandon,
+    check_reachable,
     client_settings,
     connect,
     listening_grpc_port,
+    note_grpc,
 )
 from t1_vectorstore.engines.server.opening import WORDS, Opening, check_version, is_too_old
 from t1_vectorstore.engines.server.retry import is_about_content, with_retries, with_retries_async
@@ -78,6 +80,10 @@ class ServerEngine(ClientEngine):
         """Set when gRPC is chosen."""
         client = self._given_client or connect(self._settings())
         try:
+            if self._given_client is None:
+                check_reachable(url, self._retry)
+            elif self._given_client.init_options["prefer_grpc"]:
+                note_grpc()
             hasty = replace(self._retry, budget=min(self._retry.budget, _OPENING_BUDGET))
             opened = Opening(client, url, options, hasty)
             self._name, schema = opened.open()

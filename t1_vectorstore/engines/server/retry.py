@@ -14,6 +14,7 @@ from tenacity import AsyncRetrying, RetryCallState, Retrying, retry_if_exception
 from tenacity.wait import wait_random_exponential
 
 from t1_vectorstore.errors import CollectionNotFound, StoreError, StoreUnavailable, T1Error
+from t1_vectorstore.network import proxy_hint
 from t1_vectorstore.options import Retry
 
 _Result = TypeVar("_Result")
@@ -105,7 +106,9 @@ def _converted(error: Exception, url: str) -> StoreError:
     if is_transient(error):
         if seconds := _requested_wait(error):
             return StoreUnavailable(f"{url} asks to wait {seconds:g} s: {reason}; try again then")
-        return StoreUnavailable(f"{url} does not answer: {reason}; is it running, and is the address right?")
+        return StoreUnavailable(
+            f"{url} does not answer: {reason}{proxy_hint(url)}; is it running, and is the address right?"
+        )
     if status in _UNAUTHORISED:
         return StoreError(
             f"{url} does not accept the API key: {reason}; give another one (api_key=, or QDRANT_API_KEY)"
@@ -113,8 +116,8 @@ def _converted(error: Exception, url: str) -> StoreError:
     if status in _NOT_FOUND:
         return CollectionNotFound(f"{url} has no such collection: {reason}")
     if status is not None:
-        return StoreError(f"{url} refused: {reason}")
-    return StoreError(f"{url} did not answer as a Qdrant server does: {reason}")
+        return StoreError(f"{url} refused: {reason}{proxy_hint(url)}")
+    return StoreError(f"{url} did not answer as a Qdrant server does: {reason}{proxy_hint(url)}")
 
 
 def _reason(error: Exception) -> str:

@@ -15,6 +15,7 @@ from qdrant_client import QdrantClient
 
 from t1_vectorstore.engines.server.admin import ServerAdmin
 from t1_vectorstore.errors import StoreError, StoreUnavailable
+from t1_vectorstore.network import is_loopback, proxy_hint
 
 _CHUNK = 2**20
 
@@ -107,10 +108,12 @@ class ServerSnapshots(ServerAdmin):
     def _http(self) -> Iterator[httpx.Client]:
         headers = {"api-key": self.api_key} if self.api_key else {}
         try:
-            with httpx.Client(base_url=self.url, headers=headers, timeout=httpx.Timeout(60.0, read=None)) as client:
+            timeout, trust_env = httpx.Timeout(60.0, read=None), not is_loopback(self.url)
+            with httpx.Client(base_url=self.url, headers=headers, timeout=timeout, trust_env=trust_env) as client:
                 yield client
         except httpx.HTTPError as error:
-            raise StoreUnavailable(f"{self.url} broke off: {type(error).__name__} {error}") from error
+            hint = proxy_hint(self.url)
+            raise StoreUnavailable(f"{self.url} broke off: {type(error).__name__} {error}{hint}") from error
 
 
 def _check(answer: httpx.Response, url: str) -> None:
