@@ -22,12 +22,12 @@ from t1_vectorstore.engines.embedded import builds
 from t1_vectorstore.engines.embedded.engine import EmbeddedEngine
 from t1_vectorstore.engines.embedded.folder import IndexFolder
 from t1_vectorstore.engines.embedded.shard import unpack_shard
+from t1_vectorstore.engines.embedded.tempdir import temporary_folder
 from t1_vectorstore.engines.server.engine import ServerEngine
 from t1_vectorstore.engines.server.snapshots import ServerSnapshots
 from t1_vectorstore.errors import StoreError
 from t1_vectorstore.maintenance import archive
 from t1_vectorstore.maintenance.archive import Header
-from t1_vectorstore.maintenance.tempdir import temporary_folder
 
 _SHARD, _SERVER_SNAPSHOT = "shard", "collection.snapshot"
 _UNFINISHED = ("lock", "changes", "shard.new")  # left by a killed restore, and removed by the next one

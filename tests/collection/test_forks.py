@@ -170,3 +170,21 @@ def test_a_forked_child_is_refused_an_index_in_a_folder_and_does_not_damage_it(t
     print("done")
     """
     assert output(python(_PRELUDE + dedent(script), tmp_path / "index")) == "done\n"
+
+
+def test_a_forked_child_leaves_its_parent_the_copy_of_an_index_that_is_only_read(index: Path, tmp_path: Path) -> None:
+    script = """
+    import pathlib, tempfile
+    tempfile.tempdir = sys.argv[2]
+    c = Collection.open(sys.argv[1], read_only=True)
+    files = set(pathlib.Path(sys.argv[2]).rglob("*"))
+    in_child(lambda: None)
+    in_child(lambda: refused(search, c))
+    in_child(c.close)
+    assert files == set(pathlib.Path(sys.argv[2]).rglob("*")) != set()
+    assert len(search(c)) == 5
+    c.close()
+    print(len(list(pathlib.Path(sys.argv[2]).iterdir())))
+    """
+    (tmp_path / "temporary").mkdir()
+    assert output(python(_PRELUDE + dedent(script), index, tmp_path / "temporary")) == "0\n"

@@ -152,6 +152,21 @@ def test_what_cannot_be_read_is_refused(index: Path, tmp_path: Path, monkeypatch
         Collection.open(index, read_only=True)
 
 
+@pytest.mark.process
+def test_the_copy_of_a_reader_that_was_killed_is_deleted_by_the_next_one(index: Path, temporary_folders: Path) -> None:
+    script = "import tempfile; tempfile.tempdir = sys.argv[2]; c = Collection.open(sys.argv[1], read_only=True)"
+    reader = python(f"{script}; print('open', flush=True); sys.stdin.read()", index, temporary_folders)
+    assert reader.stdout is not None
+    assert reader.stdout.readline() == "open\n"
+    with Collection.open(index, read_only=True):
+        assert len(list(temporary_folders.iterdir())) == 2, "that of a running reader stays"
+    reader.kill()
+    reader.communicate()
+    assert len(list(temporary_folders.iterdir())) == 1
+    with Collection.open(index, read_only=True):
+        assert len(list(temporary_folders.iterdir())) == 1
+
+
 def test_an_index_that_is_open_in_an_earlier_version_is_refused(index: Path) -> None:
     with Collection.open(index):
         (index / "changes").unlink()

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from t1_vectorstore.collection import Collection
+from t1_vectorstore.engines.embedded.tempdir import temporary_folder
 from t1_vectorstore.errors import CollectionNotFound, StoreError, StoreUnavailable
 from t1_vectorstore.maintenance.snapshots import restore, snapshot
-from t1_vectorstore.maintenance.tempdir import temporary_folder
 from tests.collection.conftest import admin, server_url  # noqa: F401 - fixtures
 from tests.maintenance.snapshots import is_equal
 
@@ -83,7 +83,7 @@ def test_a_failed_restore_leaves_the_existing_index_unchanged(index: Collection,
 @pytest.mark.process
 def test_temporary_folders_of_dead_processes_are_removed(tmp_path: Path) -> None:
     code = (
-        "import os, pathlib, sys; from t1_vectorstore.maintenance.tempdir import temporary_folder; "
+        "import os, pathlib, sys; from t1_vectorstore.engines.embedded.tempdir import temporary_folder; "
         "folder = temporary_folder(pathlib.Path(sys.argv[1])); folder.__enter__(); os._exit(1)"
     )
     command = [sys.executable, "-c", code, str(tmp_path)]

@@ -31,8 +31,9 @@ from t1_vectorstore.engines.base import (
     vector_selector,
 )
 from t1_vectorstore.engines.embedded import builds
+from t1_vectorstore.engines.embedded.copies import FolderCopy
 from t1_vectorstore.engines.embedded.filters import edge_filter
-from t1_vectorstore.engines.embedded.folder import FolderCopy, FolderKey, IndexFolder
+from t1_vectorstore.engines.embedded.folder import FolderKey, IndexFolder
 from t1_vectorstore.engines.embedded.optimize import copy_shard, optimize_copy, use_copy
 from t1_vectorstore.engines.embedded.queries import edge_array, edge_query, edge_sparse
 from t1_vectorstore.engines.embedded.shard import check_storage, create_shard

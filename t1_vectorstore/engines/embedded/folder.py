@@ -17,27 +17,26 @@ import json
 import os
 import shutil
 import sys
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path, PurePath
-from typing import IO, Any, TypeAlias
+from typing import Any, TypeAlias
 
+from t1_vectorstore.engines.embedded.locks import lock, release, wait_for
 from t1_vectorstore.engines.schema import Schema
-from t1_vectorstore.errors import CollectionLocked, CollectionNotFound, StoreError, StoreUnavailable
+from t1_vectorstore.errors import CollectionNotFound, StoreError, StoreUnavailable
 from t1_vectorstore.forks import ForkSafeLock
 
-_LOCK, _CHANGES, _DESCRIPTION, _SHARD = "lock", "changes", "t1.json", "shard"
+LOCK, CHANGES, _DESCRIPTION, SHARD = "lock", "changes", "t1.json", "shard"
 SHARD_KEY = "shard"
 """The description's key of the path of the engine's files, relative to the folder."""
 _NEW_SHARD, _NEW_DESCRIPTION = "shard.new", "t1.json.new"
-_MIB = 2**20
-_SPACE_TO_OPEN = 16 * _MIB
-_SPACE_TO_WRITE = 64 * _MIB
-_TMPDIR = "the environment variable TMPDIR names another place for temporary folders"
+MIB = 2**20
+SPACE_TO_OPEN = 16 * MIB
+_SPACE_TO_WRITE = 64 * MIB
 FolderKey: TypeAlias = tuple[int, int]
 """Device and inode of an index's lock file: the same for every path to the folder, and new if the folder is new."""
-_UNFINISHED = {_LOCK, _CHANGES, _NEW_SHARD, _NEW_DESCRIPTION}
+_UNFINISHED = {LOCK, CHANGES, _NEW_SHARD, _NEW_DESCRIPTION}
 
 
 class IndexFolder:
@@ -52,15 +51,15 @@ class IndexFolder:
             StoreUnavailable: The folder is not writable.
         """
         self.path = path
-        self._shard = _SHARD
+        self._shard = SHARD
         self.key: FolderKey | None = None
         self._changing, self._nested_changes = ForkSafeLock(reentrant=True), 0
         try:
             self._check(create)
             path.mkdir(parents=True, exist_ok=True)
             self.check_space()
-            self._lock = lock(path / _LOCK)
-            self._changes = (path / _CHANGES).open("ab")
+            self._lock = lock(path / LOCK)
+            self._changes = (path / CHANGES).open("ab")
             self.key = _key(os.fstat(self._lock.fileno()))
         except OSError as error:
             raise StoreUnavailable(
@@ -92,7 +91,7 @@ class IndexFolder:
     def key_of(path: Path) -> FolderKey | None:
         """Return the key of the index in a folder, open or not; ``None`` if there is none."""
         try:
-            return _key((path / _LOCK).stat())
+            return _key((path / LOCK).stat())
         except OSError:
             return None
 
@@ -141,12 +140,12 @@ class IndexFolder:
             return None
         record = self.record()
         schema = Schema.from_json(record, str(file))
-        self._shard = str(record.get(SHARD_KEY, _SHARD))
+        self._shard = str(record.get(SHARD_KEY, SHARD))
         if PurePath(self._shard).is_absolute() or ".." in PurePath(self._shard).parts:
             raise StoreError(f"{file} names the shard {self._shard!r}, which is not inside its folder; restore it")
         if not (shard := self.path / self._shard).exists():
             unfinished = self.path / _NEW_SHARD
-            if not complete or self._shard != _SHARD or not unfinished.exists():
+            if not complete or self._shard != SHARD or not unfinished.exists():
                 raise StoreError(
                     f"{self.path} has lost its {self._shard!r} folder; restore it, or index again elsewhere"
                 )
@@ -183,17 +182,17 @@ class IndexFolder:
         Raises:
             StoreUnavailable: Too little space is left on the disk.
         """
-        need = _SPACE_TO_OPEN if growth is None else _SPACE_TO_WRITE + 4 * growth  # once in the log, once in place
+        need = SPACE_TO_OPEN if growth is None else _SPACE_TO_WRITE + 4 * growth  # once in the log, once in place
         free = shutil.disk_usage(self.path).free
         if free < need:
             raise StoreUnavailable(
-                f"the disk of {self.path} is full: {free // _MIB} MiB are left and {need // _MIB + 1} MiB are needed; "
+                f"the disk of {self.path} is full: {free // MIB} MiB are left and {need // MIB + 1} MiB are needed; "
                 "free some space and try again"
             )
 
     def disk_bytes(self) -> int:
         """Return the number of bytes used on disk; the engine's files are sparse, and their sizes are larger."""
-        return _disk_bytes(self.path)
+        return disk_bytes(self.path)
 
     def close(self) -> None:
         """Release the lock. In a forked child this closes the child's copy only; the parent keeps the lock."""
@@ -207,113 +206,16 @@ class IndexFolder:
             self._nested_changes += 1
             try:
                 if self._nested_changes == 1:
-                    _wait_for(self._changes, shared=False)
+                    wait_for(self._changes, shared=False)
                 yield
             finally:
                 self._nested_changes -= 1
                 if not self._nested_changes and not self._changes.closed:
-                    _release(self._changes)
+                    release(self._changes)
 
 
-class FolderCopy(IndexFolder):
-    """A copy of an index in a temporary folder, to read it. It is as the index was between two changes.
-
-    Another process may have the index open. It has written each change to the engine's log, so the copy is what a crash
-    between two changes would leave, which loses nothing.
-    """
-
-    def __init__(self, path: Path) -> None:
-        """Copy the index.
-
-        Raises:
-            CollectionNotFound: There is no index.
-            CollectionLocked: A process with an earlier version of this package has it open.
-            StoreUnavailable: It cannot be read, or the disk of the temporary folder is too small.
-        """
-        self.path = path
-        self.key = None
-        self._shard = _SHARD
-        self._pid = os.getpid()
-        self._check(create=False)
-        self._copy = Path(tempfile.mkdtemp(prefix="t1-read-only-"))
-        try:
-            with self._unchanged():
-                self._schema = super().schema(complete=False)
-                self._check_copy()
-                shutil.copytree(self.path / self._shard, self.shard, copy_function=copy_sparsely)
-        except OSError as error:
-            self.close()
-            raise StoreUnavailable(
-                f"cannot copy the index in {path} into {self._copy}, to read it: {error.strerror or error}; {_TMPDIR}"
-            ) from error
-        except BaseException:
-            self.close()
-            raise
-
-    @property
-    def shard(self) -> Path:
-        """The folder of the copied files."""
-        return self._copy / _SHARD
-
-    def schema(self, *, complete: bool = False) -> Schema | None:
-        """Return the description as it was when the index was copied."""
-        return self._schema
-
-    @contextmanager
-    def changing(self) -> Iterator[None]:
-        """Nobody else copies the copy."""
-        yield
-
-    def close(self) -> None:
-        """Delete the copy; a forked child leaves it to its parent."""
-        if os.getpid() == self._pid:
-            shutil.rmtree(self._copy, ignore_errors=True)
-
-    @contextmanager
-    def _unchanged(self) -> Iterator[None]:
-        """Let nobody change the index within the block."""
-        with ExitStack() as stack:
-            try:
-                changes = stack.enter_context((self.path / _CHANGES).open("rb"))
-            except FileNotFoundError:
-                # No process of this version has ever had it open.
-                try:
-                    _take(stack.enter_context((self.path / _LOCK).open("rb")), shared=True)
-                except FileNotFoundError:
-                    pass
-                except BlockingIOError as error:
-                    raise CollectionLocked(
-                        f"{self.path} is open in a process with an earlier version of this package, which does not say "
-                        "when it changes files; close it there"
-                    ) from error
-            else:
-                _wait_for(changes, shared=True)
-            try:
-                yield
-            finally:
-                stack.close()
-
-    def _check_copy(self) -> None:
-        need = _disk_bytes(self.path / self._shard) + _SPACE_TO_OPEN
-        if (free := shutil.disk_usage(self._copy).free) < need:
-            raise StoreUnavailable(
-                f"the disk of {self._copy} has {free // _MIB} MiB left, and a copy of the index in {self.path} "
-                f"it, takes {need // _MIB + 1} MiB; {_TMPDIR}"
-            )
-
-
-def copy_sparsely(source: str, target: str) -> None:
-    """Copy a file; the engine's files are mostly holes, which a plain copy would fill."""
-    with Path(source).open("rb") as reader, Path(target).open("wb") as writer:
-        while block := reader.read(_MIB):
-            if block.count(0) == len(block):
-                writer.seek(len(block), os.SEEK_CUR)
-            else:
-                writer.write(block)
-        writer.truncate()
-
-
-def _disk_bytes(path: Path) -> int:
+def disk_bytes(path: Path) -> int:
+    """Return the number of bytes that a folder uses on disk; sparse files use less than their sizes."""
     used = 0.0
     for folder, _, files in os.walk(path):
         for name in files:
@@ -327,67 +229,6 @@ def _disk_bytes(path: Path) -> int:
 
 def _key(status: os.stat_result) -> FolderKey:
     return status.st_dev, status.st_ino
-
-
-def lock(file: Path) -> IO[bytes]:
-    """Lock a file, or raise ``CollectionLocked``. The operating system releases the lock when the process ends."""
-    handle = file.open("ab+", buffering=0)
-    try:
-        _take(handle, shared=False)
-    except OSError as error:
-        handle.seek(0)
-        holder = "" if sys.platform == "win32" else handle.read().decode("ascii", "replace").strip()
-        handle.close()
-        who = "this process" if holder == str(os.getpid()) else f"process {holder or '(unknown)'}"
-        raise CollectionLocked(
-            f"{file.parent} is open in {who}; close it there, open it with read_only=True (--read-only), or use a "
-            "Qdrant server for several processes"
-        ) from error
-    with suppress(OSError):  # the pid is for people: a full disk must not prevent reading
-        handle.truncate(0)
-        handle.write(f"{os.getpid()}\n".encode())
-    return handle
-
-
-def _take(handle: IO[bytes], *, shared: bool) -> None:
-    """Lock an open file, or raise ``OSError`` if another handle has it locked; Windows has no shared locks."""
-    if sys.platform == "win32":
-        import msvcrt
-
-        handle.seek(0)
-        msvcrt.locking(handle.fileno(), msvcrt.LK_NBLCK, 1)
-    else:
-        import fcntl
-
-        fcntl.flock(handle, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
-
-
-def _wait_for(handle: IO[bytes], *, shared: bool) -> None:
-    """Lock an open file, and wait for it if need be."""
-    if sys.platform == "win32":
-        import msvcrt
-
-        handle.seek(0)
-        while True:
-            with suppress(OSError):  # after ten seconds
-                msvcrt.locking(handle.fileno(), msvcrt.LK_LOCK, 1)
-                return
-    else:
-        import fcntl
-
-        fcntl.flock(handle, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
-
-
-def _release(handle: IO[bytes]) -> None:
-    if sys.platform == "win32":
-        import msvcrt
-
-        handle.seek(0)
-        msvcrt.locking(handle.fileno(), msvcrt.LK_UNLCK, 1)
-    else:
-        import fcntl
-
-        fcntl.flock(handle, fcntl.LOCK_UN)
 
 
 def _write_atomically(file: Path, temporary: Path, record: Mapping[str, Any]) -> None:

@@ -17,7 +17,8 @@ import uuid
 from pathlib import Path
 
 from t1_vectorstore.engines.embedded.builds import PREVIOUS
-from t1_vectorstore.engines.embedded.folder import SHARD_KEY, IndexFolder, copy_sparsely
+from t1_vectorstore.engines.embedded.copies import copy_sparsely
+from t1_vectorstore.engines.embedded.folder import SHARD_KEY, IndexFolder
 from t1_vectorstore.engines.schema import MOVED_FORMAT
 from t1_vectorstore.errors import StoreError
 
