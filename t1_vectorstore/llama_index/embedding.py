@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from llama_index.core.base.embeddings.base import BaseEmbedding, Embedding
+from llama_index.core.schema import BaseNode, MetadataMode
 from pydantic import ConfigDict, Field, PrivateAttr, field_validator
 from typing_extensions import Self
 
@@ -17,7 +19,7 @@ from t1_vectorstore.checkpoints.checkpoint import Checkpoint
 from t1_vectorstore.embedding.embedder import T1Embedder
 from t1_vectorstore.embedding.lazy import LazyEmbedders
 from t1_vectorstore.embedding.thinking import merge_options
-from t1_vectorstore.errors import CheckpointError
+from t1_vectorstore.errors import CheckpointError, UnusableVector
 from t1_vectorstore.llama_index.events import dispatch_thought
 from t1_vectorstore.options import DEFAULT_MODEL, LoadingOptions, ModelOptions, ThinkingOptions
 from t1_vectorstore.types import ModelIdentity, QueryEmbedding
@@ -151,6 +153,20 @@ class T1Embedding(LoadingOptions, ThinkingOptions, BaseEmbedding):
         """``get_agg_embedding_from_queries`` without blocking the event loop."""
         return await super().aget_agg_embedding_from_queries(queries, agg_fn or mean_direction)
 
+    def __call__(self, nodes: Sequence[BaseNode], **kwargs: Any) -> Sequence[BaseNode]:  # noqa: ANN401 - LlamaIndex's
+        """Embed nodes, as a step of an ``IngestionPipeline``.
+
+        Raises:
+            UnusableVector: The model gave no finite vector for some nodes; the message names them.
+        """
+        with _naming(nodes):
+            return super().__call__(nodes, **kwargs)
+
+    async def acall(self, nodes: Sequence[BaseNode], **kwargs: Any) -> Sequence[BaseNode]:  # noqa: ANN401 - LlamaIndex's
+        """``__call__`` without blocking the event loop."""
+        with _naming(nodes):
+            return await super().acall(nodes, **kwargs)
+
     def _get_query_embedding(self, query: str) -> Embedding:
         return _dispatched(self.embed_query(query))
 
@@ -164,7 +180,13 @@ class T1Embedding(LoadingOptions, ThinkingOptions, BaseEmbedding):
         return await asyncio.to_thread(self._get_text_embedding, text)
 
     def _get_text_embeddings(self, texts: list[str]) -> list[Embedding]:
-        vectors: list[Embedding] = self.embedder.embed_documents(texts).vectors.tolist()
+        try:
+            vectors: list[Embedding] = self.embedder.embed_documents(texts).vectors.tolist()
+        except UnusableVector as error:  # LlamaIndex embeds in batches, so the texts say more than their positions
+            found = [texts[index] for index in error.indexes]
+            raise _UnusableTexts(
+                f"{error}: {', '.join(f'{text[:80]!r}' for text in found[:10])}", error, found
+            ) from error
         return vectors
 
     async def _aget_text_embeddings(self, texts: list[str]) -> list[Embedding]:
@@ -193,6 +215,29 @@ def mean_direction(vectors: Sequence[Embedding]) -> Embedding:
         raise ValueError(f"{len(vectors)} query vectors have no mean direction; use fewer phrasings, or a single one")
     scaled: Embedding = (mean / length).tolist()
     return scaled
+
+
+class _UnusableTexts(UnusableVector):
+    """``texts`` gave no finite vector."""
+
+    def __init__(self, message: str, error: UnusableVector, texts: list[str]) -> None:
+        super().__init__(message, error.indexes)
+        self.texts = texts
+
+    def __reduce__(self) -> Any:  # noqa: ANN401 - pickle's
+        return UnusableVector, (str(self), self.indexes)
+
+
+@contextmanager
+def _naming(nodes: Sequence[BaseNode]) -> Iterator[None]:
+    """Name the nodes of texts that gave no finite vector."""
+    try:
+        yield
+    except _UnusableTexts as error:
+        bad = set(error.texts)
+        indexes = [index for index, node in enumerate(nodes) if node.get_content(MetadataMode.EMBED) in bad]
+        ids = ", ".join(repr(nodes[index].node_id) for index in indexes[:10])
+        raise UnusableVector(f"nothing was embedded, because of the nodes {ids}: {error}", indexes) from error
 
 
 def _dispatched(embedding: QueryEmbedding) -> Embedding:

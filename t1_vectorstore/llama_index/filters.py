@@ -48,6 +48,11 @@ def _compare(operator: str) -> Callable[[str, Any], FilterLike]:
     return lambda key, value: {key: {operator: value}}
 
 
+def _values(value: object) -> object:
+    """LlamaIndex also writes a list of strings as one string, with commas."""
+    return value.split(",") if isinstance(value, str) else value
+
+
 def _all(key: str, values: object) -> FilterLike:
     if not isinstance(values, list):
         raise ValueError(f"the filter on {key!r} needs a list, got {values!r}")  # noqa: TRY004 - a ValueError for every operator
@@ -61,8 +66,8 @@ _OPERATORS: dict[FilterOperator, Callable[[str, Any], FilterLike]] = {
     FilterOperator.GTE: _compare("gte"),
     FilterOperator.LT: _compare("lt"),
     FilterOperator.LTE: _compare("lte"),
-    FilterOperator.IN: _compare("in"),
-    FilterOperator.NIN: _compare("not_in"),
+    FilterOperator.IN: lambda key, value: {key: {"in": _values(value)}},
+    FilterOperator.NIN: lambda key, value: {key: {"not_in": _values(value)}},
     FilterOperator.ANY: _compare("in"),
     FilterOperator.ALL: _all,
     FilterOperator.CONTAINS: _compare("eq"),

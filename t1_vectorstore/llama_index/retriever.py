@@ -88,7 +88,7 @@ class T1Retriever(BaseRetriever):
         self.thought_in_metadata = options.thought_in_metadata
         self._vector_store = vector_store
         self._embed_model = embed_model
-        vector_store.client.check_search(**self._options(RankingOptions), text="any" if self._by_words() else None)
+        vector_store.collection.check_search(**self._options(RankingOptions), text="any" if self._by_words() else None)
 
     def _retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
         store = self._store()
@@ -111,10 +111,10 @@ class T1Retriever(BaseRetriever):
         return self._nodes(hits, embedding.query, embedding.thoughts, embedding.seconds)
 
     def _store(self) -> T1VectorStore:
-        return T1VectorStore(self._embed_model.embedder, self._vector_store.client)
+        return T1VectorStore(self._embed_model.embedder, self._vector_store.collection)
 
     def _by_words(self) -> bool:
-        return self._vector_store.client.hybrid if self.hybrid is None else self.hybrid
+        return self._vector_store.collection.hybrid if self.hybrid is None else self.hybrid
 
     def _options(self, kind: type[QueryOptions | RankingOptions]) -> dict[str, Any]:
         """Return the attributes that are options of ``kind``, under this package's names."""

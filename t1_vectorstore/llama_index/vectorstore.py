@@ -5,27 +5,36 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Iterator, Sequence
-from typing import Any
+from dataclasses import replace
+from itertools import chain, islice
+from typing import TYPE_CHECKING, Any, overload
 
 from llama_index.core.schema import BaseNode
 from llama_index.core.vector_stores.types import (
     BasePydanticVectorStore,
     MetadataFilters,
     VectorStoreQuery,
+    VectorStoreQueryMode,
     VectorStoreQueryResult,
 )
 from pydantic import Field, PrivateAttr
 from typing_extensions import Self
 
 from t1_vectorstore.collection import Collection
-from t1_vectorstore.collection.payload import NODE_CONTENT
+from t1_vectorstore.collection.payload import NODE_CONTENT, to_vector
 from t1_vectorstore.embedding.embedder import T1Embedder
+from t1_vectorstore.engines import location_name
+from t1_vectorstore.engines.clients import async_client, connect
 from t1_vectorstore.llama_index.embedding import T1Embedding
 from t1_vectorstore.llama_index.filters import to_filter
 from t1_vectorstore.llama_index.nodes import to_node, to_point
 from t1_vectorstore.llama_index.queries import to_search_options
+from t1_vectorstore.llama_index.stock import StockCollection, StockOptions
 from t1_vectorstore.options import CollectionOptions, Text, set_options, takes_options
-from t1_vectorstore.types import AllOf, Hit, IdIn, NoneOf, Point
+from t1_vectorstore.types import AllOf, Chunk, Hit, IdIn, NoneOf, Point
+
+if TYPE_CHECKING:
+    from qdrant_client import AsyncQdrantClient, QdrantClient
 
 
 class OpenOptions(CollectionOptions):
@@ -43,17 +52,94 @@ class T1QdrantVectorStore(BasePydanticVectorStore):
     Attributes:
         location: Where the collection is.
         collection_name: Name of the collection.
+        enable_hybrid: Whether a new collection stores the words of the nodes.
+        text_key: Payload key of the text in points that have no node.
+        dense_vector_name: Name of the dense vector; empty if it has none.
+        sparse_vector_name: Name of the sparse vector of the words.
     """
 
     stores_text: bool = True
     location: str
     collection_name: str
-    _collection: Collection = PrivateAttr()
+    enable_hybrid: bool
+    text_key: str
+    dense_vector_name: str
+    sparse_vector_name: str
+    _opened: Collection | None = PrivateAttr(default=None)
+    _stock: StockCollection | None = PrivateAttr(default=None)
+    _aclient: Any = PrivateAttr(default=None)
+    _owned: Any = PrivateAttr(default=None)
 
-    def __init__(self, collection: Collection) -> None:
-        """Use an open collection. Call ``open`` instead to open one."""
-        super().__init__(stores_text=True, location=collection.location, collection_name=collection.name)  # type: ignore[call-arg]
-        self._collection = collection
+    # Type checkers see these two forms: a collection, and the arguments of LlamaIndex's store.
+    @overload
+    def __init__(self, collection_name: Collection) -> None: ...
+    @overload
+    def __init__(
+        self,
+        collection_name: str,
+        client: QdrantClient | None = None,
+        aclient: AsyncQdrantClient | None = None,
+        url: str | None = None,
+        **options: Any,  # noqa: ANN401 - the fields of StockOptions
+    ) -> None: ...
+    @takes_options(StockOptions)  # type: ignore[misc,arg-type] # its types are in the overloads
+    def __init__(
+        self,
+        collection_name: str | Collection,
+        client: QdrantClient | None = None,
+        aclient: AsyncQdrantClient | None = None,
+        url: str | None = None,
+        *,
+        options: StockOptions,
+    ) -> None:
+        """Use a collection as LlamaIndex's own ``QdrantVectorStore`` does, with its arguments; see also ``open``.
+
+        The collection is opened at its first use, and created by the first nodes.
+
+        Args:
+            collection_name: Name of the collection; or an open ``Collection``, without further arguments.
+            client: A client of any mode, which stays the caller's. With ``aclient`` as well, it is used for everything.
+            aclient: An asynchronous client, which stays the caller's.
+            url: URL of a server, instead of a client.
+            options: Keyword arguments, the fields of ``StockOptions``.
+
+        Raises:
+            ValueError: No client and no URL, or an argument that this store does not have; the message says what to
+                write instead.
+            StoreError: The server cannot be reached.
+        """
+        if isinstance(collection_name, Collection):
+            opened = collection_name
+            super().__init__(  # type: ignore[call-arg]
+                location=opened.location,
+                collection_name=opened.name,
+                enable_hybrid=opened.hybrid,
+                text_key=opened.schema.content_key,
+                dense_vector_name=opened.schema.vector_name,
+                sparse_vector_name=opened.schema.sparse_vector_name,
+            )
+            self._opened = opened
+            return
+        owned = None
+        if client is None and aclient is None:
+            if url is None:
+                raise ValueError(
+                    "give client=QdrantClient(...), aclient= or url=; for a folder, call "
+                    "T1QdrantVectorStore.open(folder, embed_model, collection_name=...)"
+                )
+            client = owned = connect(url=url, api_key=options.api_key, **(options.client_kwargs or {}))
+        stock = StockCollection(collection_name, client, aclient, options)
+        # With an asynchronous client only, nothing is asked before the first call that is awaited.
+        dense, sparse = stock.names() if client is not None else stock.new_names()
+        super().__init__(  # type: ignore[call-arg]
+            location=location_name(stock.client),
+            collection_name=collection_name,
+            enable_hybrid=options.hybrid,
+            text_key=options.text_key or "text",
+            dense_vector_name=dense,
+            sparse_vector_name=sparse,
+        )
+        self._stock, self._aclient, self._owned = stock, aclient, owned
 
     @classmethod
     def class_name(cls) -> str:
@@ -84,9 +170,32 @@ class T1QdrantVectorStore(BasePydanticVectorStore):
         return cls(Collection.open(location, identity=embed_model.identity, **given))
 
     @property
-    def client(self) -> Collection:
-        """The collection."""
+    def collection(self) -> Collection:
+        """The collection; one that was given by its name is opened at its first use.
+
+        Raises:
+            CollectionNotFound: It does not exist yet. The error is also a ``ValueError``.
+        """
         return self._collection
+
+    @property
+    def client(self) -> Any:  # noqa: ANN401 - of two types
+        """The ``QdrantClient``; the ``Collection`` of a store that was opened with ``open``."""
+        return self._collection if self._stock is None else self._stock.client
+
+    @property
+    def aclient(self) -> Any:  # noqa: ANN401 - the library's
+        """The ``AsyncQdrantClient`` that was given, or one of the same server; ``None`` without a server."""
+        if self._aclient is None and self._stock is not None and self._collection.engine == "server":
+            self._aclient = async_client(self._stock.client)
+        return self._aclient
+
+    @property
+    def _collection(self) -> Collection:
+        if self._stock is not None:
+            return self._stock.open()
+        assert self._opened is not None
+        return self._opened
 
     def add(self, nodes: Sequence[BaseNode], **kwargs: object) -> list[str]:
         """Store nodes that have embeddings, in batches; any iterable is accepted.
@@ -95,19 +204,35 @@ class T1QdrantVectorStore(BasePydanticVectorStore):
             The ids of the nodes. All of them are stored and verified then.
 
         Raises:
-            ValueError: A node without an embedding, or one that cannot be stored. Batches stored before stay.
+            ValueError: A node without an embedding, or one that cannot be stored; names it. Of a list, nothing is
+                stored then; of another iterable, the batches before it.
             StoreError: The engine failed.
         """
         _refuse(kwargs)
         ids: list[str] = []
+        first: list[BaseNode] = []
+        if self._stock is not None:  # the first node's vector has the dimension of a new collection
+            remaining = iter(nodes)
+            first = list(islice(remaining, 1))
+            if not first:
+                return []
+            collection = self._stock.open_for(len(to_point(first[0]).vector))
+        else:
+            remaining, collection = iter(nodes), self._collection
+        whole = not collection.metadata_key
+        if isinstance(nodes, Sequence):  # refused before anything is stored; a generator is checked batch by batch
+            for node in nodes:
+                point = to_point(node, whole=whole)
+                collection.check(point.chunk)
+                to_vector(point.vector, collection.identity.dimension, f"the node {node.node_id!r}")
 
         def points() -> Iterator[Point]:
-            for node in nodes:
-                point = to_point(node, whole=not self._collection.metadata_key)
+            for node in chain(first, remaining):
+                point = to_point(node, whole=whole)
                 ids.append(point.chunk.id)
                 yield point
 
-        self._collection.upsert(points())
+        collection.upsert(points())
         return ids
 
     def delete(self, ref_doc_id: str, **delete_kwargs: object) -> None:
@@ -137,24 +262,35 @@ class T1QdrantVectorStore(BasePydanticVectorStore):
             self._collection.delete([node.node_id for node in self.get_nodes(node_ids, filters)])
 
     def clear(self) -> None:
-        """Delete every node; the collection stays."""
+        """Delete every node. The collection stays; one that was given by its name is deleted, as LlamaIndex does."""
+        if self._stock is not None:
+            self._stock.drop()
+            return
         self._collection.delete([chunk.id for chunk in self._collection.scroll()])
 
-    def get_nodes(self, node_ids: list[str] | None = None, filters: MetadataFilters | None = None) -> list[BaseNode]:
-        """Return nodes with their embeddings: all, or those of some ids, in that order, that match a filter."""
+    def get_nodes(
+        self, node_ids: list[str] | None = None, filters: MetadataFilters | None = None, limit: int | None = None
+    ) -> list[BaseNode]:
+        """Return nodes with their embeddings: all, or those of some ids, in that order, that match a filter.
+
+        ``limit`` is the maximum number of nodes.
+        """
         wanted = to_filter(filters)
         if node_ids is None:
-            return [to_node(point.chunk, point.vector) for point in self._collection.scroll(wanted, with_vectors=True)]
+            found_points = islice(self._collection.scroll(wanted, with_vectors=True), limit)
+            return [to_node(point.chunk, point.vector) for point in found_points]
         among = AllOf([IdIn(node_ids), wanted])
         found = {point.chunk.id: point for point in self._collection.scroll(among, with_vectors=True)}
-        return [to_node(found[id_].chunk, found[id_].vector) for id_ in dict.fromkeys(node_ids) if id_ in found]
+        there = islice((id_ for id_ in dict.fromkeys(node_ids) if id_ in found), limit)
+        return [to_node(found[id_].chunk, found[id_].vector) for id_ in there]
 
     def query(self, query: VectorStoreQuery, **kwargs: Any) -> VectorStoreQueryResult:  # noqa: ANN401
         """Return the nodes nearest to a vector, best first.
 
         The modes are ``default``; ``hybrid``, which also searches for the words of ``query_str`` in a hybrid collection
-        (``sparse_top_k`` candidates from each ranking, ``hybrid_top_k`` nodes in the result); and ``mmr``, which
-        chooses nodes that are also unlike each other. ``similarities`` are cosines in every mode.
+        (``sparse_top_k`` candidates from each ranking, ``hybrid_top_k`` nodes in the result); ``sparse`` and
+        ``text_search``, which search for the words only; and ``mmr``, which chooses nodes that are also unlike each
+        other. ``similarities`` are cosines in every mode; without a query vector they are 0.
 
         Args:
             query: Vector, mode, number of nodes, and restrictions: ``filters``, ``node_ids``, and ``doc_ids`` of
@@ -167,8 +303,12 @@ class T1QdrantVectorStore(BasePydanticVectorStore):
             ValueError: No vector, an unknown mode, a filter that cannot be used, or a value that an option does not
                 accept.
         """
-        vector, options = to_search_options(query, **kwargs)
-        return _result(self._collection.search(vector, **options))
+        if (parts := self._parts(query)) is not None:
+            dense, sparse, numbers = parts
+            return self._fused(self.query(dense, **kwargs), self.query(sparse, **kwargs), numbers)
+        collection = self._collection
+        vector, options = to_search_options(query, collection, **kwargs)
+        return _result(collection.search(vector, **options), with_scores=query.query_embedding is not None)
 
     async def async_add(self, nodes: Sequence[BaseNode], **kwargs: object) -> list[str]:
         """``add`` in a thread."""
@@ -189,19 +329,80 @@ class T1QdrantVectorStore(BasePydanticVectorStore):
         await asyncio.to_thread(self.clear)
 
     async def aget_nodes(
-        self, node_ids: list[str] | None = None, filters: MetadataFilters | None = None
+        self, node_ids: list[str] | None = None, filters: MetadataFilters | None = None, limit: int | None = None
     ) -> list[BaseNode]:
         """``get_nodes`` in a thread."""
-        return await asyncio.to_thread(self.get_nodes, node_ids, filters)
+        return await asyncio.to_thread(self.get_nodes, node_ids, filters, limit)
 
     async def aquery(self, query: VectorStoreQuery, **kwargs: Any) -> VectorStoreQueryResult:  # noqa: ANN401
         """``query`` without blocking the event loop; against a server it needs no thread either."""
-        vector, options = to_search_options(query, **kwargs)
-        return _result(await self._collection.asearch(vector, **options))
+        if (parts := self._parts(query)) is not None:
+            dense, sparse, numbers = parts
+            return self._fused(await self.aquery(dense, **kwargs), await self.aquery(sparse, **kwargs), numbers)
+        collection = await asyncio.to_thread(lambda: self._collection)  # opened at its first use
+        vector, options = to_search_options(query, collection, **kwargs)
+        return _result(await collection.asearch(vector, **options), with_scores=query.query_embedding is not None)
+
+    def parse_to_query_result(self, response: Sequence[Any]) -> VectorStoreQueryResult:
+        """Convert points that the client library has returned, such as those of ``client.query_points``."""
+        nodes, names = [], (self.dense_vector_name, "")
+        for point in response:
+            vector = point.vector
+            if isinstance(vector, dict):
+                vector = next((vector[name] for name in names if name in vector), None)
+            payload = dict(point.payload or {})
+            text = payload.pop(self.text_key, "")
+            node = to_node(Chunk(str(point.id), str(point.id), text, 0, len(text), metadata=payload))
+            node.embedding = vector
+            nodes.append(node)
+        similarities = [getattr(point, "score", 1.0) for point in response]
+        return VectorStoreQueryResult(nodes=nodes, similarities=similarities, ids=[str(point.id) for point in response])
+
+    def _parts(self, query: VectorStoreQuery) -> tuple[VectorStoreQuery, VectorStoreQuery, dict[str, Any]] | None:
+        """Return the two queries of a hybrid one whose results the caller's own function fuses."""
+        if self._stock is None or self._stock.options.hybrid_fusion_fn is None or query.mode != "hybrid":
+            return None
+        dense = replace(query, mode=VectorStoreQueryMode.DEFAULT)
+        sparse = replace(query, mode=VectorStoreQueryMode.SPARSE)
+        alpha = 0.5 if query.alpha is None else query.alpha
+        return dense, sparse, {"alpha": alpha, "top_k": query.hybrid_top_k or query.similarity_top_k}
+
+    def _fused(
+        self, dense: VectorStoreQueryResult, sparse: VectorStoreQueryResult, numbers: dict[str, Any]
+    ) -> VectorStoreQueryResult:
+        assert self._stock is not None
+        # The function is to see the order by words, and similarities are cosines.
+        by_rank = [1 / (rank + 1) for rank in range(len(sparse.nodes or []))]
+        sparse = replace(sparse, similarities=by_rank)
+        fused: VectorStoreQueryResult = self._stock.options.hybrid_fusion_fn(dense, sparse, **numbers)
+        return fused
+
+    # Methods of LlamaIndex's store that its subclasses call. Custom sharding is refused, so there are no shard keys.
+
+    def _generate_shard_key_selector(self, shard_identifier: object) -> None:
+        return None
+
+    def _create_shard_keys(self) -> None:
+        return None
+
+    async def _acreate_shard_keys(self) -> None:
+        return None
+
+    def _create_payload_indexes(self) -> None:
+        if self._stock is not None:
+            self._stock.create_payload_indexes()
+
+    async def _acreate_payload_indexes(self) -> None:
+        await asyncio.to_thread(self._create_payload_indexes)
 
     def close(self) -> None:
-        """Release the folder or the connection."""
-        self._collection.close()
+        """Release the folder or the connection; a client of the caller stays open."""
+        if self._stock is None:
+            self._collection.close()
+            return
+        self._stock.close()
+        if self._owned is not None:
+            self._owned.close()
 
     def __enter__(self) -> Self:
         """Close at the end of a ``with`` block."""
@@ -214,15 +415,17 @@ class T1QdrantVectorStore(BasePydanticVectorStore):
         raise TypeError(f"{self!r} holds an open collection and cannot be pickled; open it in the other process")
 
 
-def _result(hits: Sequence[Hit]) -> VectorStoreQueryResult:
+def _result(hits: Sequence[Hit], *, with_scores: bool) -> VectorStoreQueryResult:
     return VectorStoreQueryResult(
         nodes=[to_node(hit) for hit in hits],
-        similarities=[hit.score for hit in hits],
+        similarities=[hit.score if with_scores else 0.0 for hit in hits],
         ids=[hit.id for hit in hits],
     )
 
 
 def _refuse(kwargs: dict[str, object]) -> None:
     """Refuse LlamaIndex's further keyword arguments, which would otherwise be ignored."""
+    if "shard_identifier" in kwargs:
+        raise TypeError("this store has one shard key, which T1QdrantVectorStore.open(..., shard_key=) chooses")
     if kwargs:
         raise TypeError(f"unknown option {next(iter(kwargs))!r}; this store has no such option")

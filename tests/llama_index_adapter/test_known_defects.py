@@ -37,7 +37,7 @@ async def test_async_add_with_no_retries_returns_ids_and_stores_nothing(store: T
 
 
 def test_there_is_no_dimension_check(store: T1QdrantVectorStore) -> None:
-    with pytest.raises(ValueError, match=r"point 'a' has a vector of shape \(3,\); this collection holds .* 64 dim"):
+    with pytest.raises(ValueError, match=r"node 'a' has a vector of shape \(3,\); this collection holds .* 64 dim"):
         store.add([node("a", dimension=3)])
     with pytest.raises(ValueError, match=r"the query has a vector of shape \(3,\)"):
         store.query(VectorStoreQuery(query_embedding=[1.0] * 3))

@@ -97,7 +97,7 @@ def test_chunks_of_this_package_are_returned_as_text_nodes(quick: T1QdrantVector
     ("changes", "error", "message"),
     [
         ({"embedding": None}, ValueError, "the node 'a' has no embedding"),
-        ({"embedding": [1.0] * 3}, ValueError, r"point 'a' has a vector of shape \(3,\); this collection holds .* 64"),
+        ({"embedding": [1.0] * 3}, ValueError, r"node 'a' has a vector of shape \(3,\); this collection holds .* 64"),
         ({"embedding": [float("nan")] * 64}, ValueError, "nan at position 0"),
         ({"embedding": [0.0] * 64}, ValueError, "vector of zeros"),
         ({"metadata": {"x": object()}}, TypeError, "the node 'a' has metadata.x = .* of type object"),

@@ -22,10 +22,12 @@ vector_store = QdrantVectorStore("docs", client=QdrantClient(":memory:"))
 """
 
 AFTER = """
+from qdrant_client import QdrantClient
+
 from t1_vectorstore.llama_index import T1Embedding, T1QdrantVectorStore
 
 embed_model = T1Embedding(model_name="t1-mini")
-vector_store = T1QdrantVectorStore.open(":memory:", embed_model, collection_name="docs")
+vector_store = T1QdrantVectorStore("docs", client=QdrantClient(":memory:"), embed_model=embed_model)
 """
 
 THE_SAME = """

@@ -162,11 +162,14 @@ async def test_a_search_does_not_block_the_event_loop(
         ({"similarity_top_k": -1}, "similarity_top_k must be greater than or equal to 1, got -1"),
         ({"query_embedding": None}, "the query has no embedding"),
         ({"query_embedding": [1.0] * 3}, "this collection holds vectors of 64"),
-        ({"mode": VectorStoreQueryMode.SVM}, "no query mode 'svm'; it has 'default', 'hybrid', 'mmr'"),
-        ({"mode": VectorStoreQueryMode.HYBRID}, "a hybrid query needs its words: set query_str"),
+        (
+            {"mode": VectorStoreQueryMode.SVM},
+            "no query mode 'svm'; it has 'default', 'hybrid', 'sparse', .*'mmr'",
+        ),
+        ({"mode": VectorStoreQueryMode.HYBRID}, "mode 'hybrid' needs its words: set query_str"),
         (
             {"mode": VectorStoreQueryMode.HYBRID, "query_str": "a"},
-            "stores no words to search.*; create it with hybrid=True",
+            "needs the words of the nodes.*create it with enable_hybrid=True",
         ),
         (
             {"mode": VectorStoreQueryMode.HYBRID, "query_str": "a", "alpha": 1.5},
@@ -188,9 +191,9 @@ def test_invalid_queries_are_refused(
 
 
 def test_unknown_options_are_refused(quick: T1QdrantVectorStore, embedding: T1Embedding) -> None:
-    with pytest.raises(TypeError, match=r"unknown option 'qdrant_filters'; did you mean 'filter'.* The options are"):
-        quick.query(ask(embedding), qdrant_filters=None)
-    with pytest.raises(TypeError, match="unknown option 'shard_identifier'"):
+    with pytest.raises(TypeError, match=r"unknown option 'qdrant_filter'; did you mean 'qdrant_filters'"):
+        quick.query(ask(embedding), qdrant_filter=None)
+    with pytest.raises(TypeError, match="this store has one shard key"):
         quick.add(nodes(embedding), shard_identifier=1)
     with pytest.raises(TypeError, match=r"unknown option 'name'.* The options are .*collection_name"):
         T1QdrantVectorStore.open(":memory:", embedding, name="docs")

@@ -38,7 +38,7 @@ ALLOWED_IMPORTS: Mapping[str, set[str]] = {
     },
     "langchain": {"collection", "embedding", "engines", "errors", "indexing", "options", "types", "vectorstore"},
     "llama_index": {
-        *("backends", "checkpoints", "collection", "embedding", "errors", "metadata", "options", "types"),
+        *("backends", "checkpoints", "collection", "embedding", "engines", "errors", "metadata", "options", "types"),
         "vectorstore",
     },
     "cli": {
@@ -57,7 +57,7 @@ LIBRARY_OWNERS: Mapping[str, set[str]] = {
     "pypdf": {"readers"},
     "torch": {"backends", "training", "evaluation"},
     "transformers": {"backends", "checkpoints", "training"},
-    "qdrant_client": {"engines", "types"},  # types: only for type checkers
+    "qdrant_client": {"engines", "llama_index", "types"},  # the last two: only for type checkers
     "qdrant_edge": {"collection", "engines"},
     "langchain_core": {"langchain"},
     "llama_index": {"llama_index"},
