@@ -92,6 +92,7 @@ def index(
     # Mistakes are refused before the model is loaded.
     check(paths)
     source_flags.chunker()
+    source_flags.fields({})
     if to == ":memory:":
         raise ValueError("an index in :memory: is lost when this command ends; name a folder or a URL")
     _check_output_files(paths, dead_letters, log)
@@ -113,12 +114,13 @@ def index(
                 Collection.open(to, name=name, identity=checkpoint.identity, api_key=api_key, **create)
             )
         chunker = source_flags.chunker(collection)
+        fields = source_flags.fields(collection.schema.indexes)
         load_log = stack.enter_context(LoadLog(log)) if log else None
         with load_bar(total_bytes(paths) if ray_options is None else None) as bar:
             if ray_options is None:
                 run = partial(
                     store.add,
-                    partial(read, paths, fields=source_flags.fields(), on_skip=skipped, on_bytes=bar.read),
+                    partial(read, paths, fields=fields, on_skip=skipped, on_bytes=bar.read),
                     chunker=chunker_for(store.embedder, size=chunker.size, overlap=chunker.overlap),
                     prune=prune,
                 )
@@ -130,7 +132,7 @@ def index(
                     paths,
                     partial(T1Embedder.from_options, options),
                     partial(Collection.open, to, name=name, create=False, api_key=api_key),
-                    fields=source_flags.fields(),
+                    fields=fields,
                     chunk_size=chunker.size,
                     overlap=chunker.overlap,
                     **ray_options,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, is_dataclass
 from functools import partial, wraps
 from pathlib import Path
@@ -63,6 +63,9 @@ class SourceFlags:
 
     text_field: Annotated[str | None, documents_option(help="Field of the text.  [default: text, after title]")] = None
     id_field: Annotated[str | None, documents_option(help="Field of the document id.  [default: id or _id]")] = None
+    encoding: Annotated[
+        str | None, documents_option(help="Encoding of text files, such as cp1252.  [default: UTF-8 or UTF-16]")
+    ] = None
     chunk_size: Annotated[
         int | None, documents_option(help="Maximum characters in a chunk.  [default: as in the latest load, else 1600]")
     ] = None
@@ -71,11 +74,11 @@ class SourceFlags:
         documents_option(help="Characters that adjacent chunks share.  [default: as in the latest load, else 0]"),
     ] = None
 
-    def fields(self) -> Fields:
-        """Return the names of the fields."""
+    def fields(self, kinds: Mapping[str, IndexKind]) -> Fields:
+        """Return the names of the fields, the encoding, and the kinds of indexed metadata fields."""
         from t1_vectorstore.readers import Fields
 
-        return Fields(self.text_field, self.id_field)
+        return Fields(self.text_field, self.id_field, kinds=kinds, encoding=self.encoding)
 
     def chunker(self, collection: Collection | None = None) -> Chunker:
         """Return a chunker by characters, after checking the sizes."""

@@ -56,21 +56,22 @@ def verify(
     # Mistakes are refused before the index is opened.
     check(paths)
     source_flags.chunker()
+    source_flags.fields({})
     options = model_flags.parse(here=vectors > 0)
     if model_flags.place_model and not vectors:
         raise ValueError("--device, --backend, ... say how the model runs, which is loaded with --vectors only")
     unread: list[str] = []
     skipped: list[str] = []
-    documents = read(
-        paths,
-        fields=source_flags.fields(),
-        on_error=lambda error: unread.append(str(error)),
-        on_skip=lambda error: skipped.append(str(error)),
-    )
     with ExitStack() as stack:
         opened = open_with_checkpoint(index, options, name=name, api_key=api_key)
         collection, options, checkpoint = stack.enter_context(opened)
         assert collection is not None
+        documents = read(
+            paths,
+            fields=source_flags.fields(collection.schema.indexes),
+            on_error=lambda error: unread.append(str(error)),
+            on_skip=lambda error: skipped.append(str(error)),
+        )
         stack.enter_context(busy("verifying"))
         chunker = source_flags.chunker(collection)
         embedder = stack.enter_context(T1Embedder.from_options(options, checkpoint)) if vectors else None

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
 from t1_vectorstore.errors import CorpusError, MissingExtraError
+from t1_vectorstore.readers.blobs import Blobs
 from t1_vectorstore.readers.html import read_html
 from t1_vectorstore.readers.lines import (
     STDIN,
     OnBytes,
     OnError,
     content_suffix,
-    decode,
+    decode_file,
     ignore_bytes,
     raise_error,
     read_bytes,
@@ -88,17 +90,20 @@ def _read(
         file = _beir_corpus(path) or path
         if path == STDIN or (content_suffix(file) in RECORD_READERS and not file.is_dir()):
             reader = RECORD_READERS.get(content_suffix(file), read_jsonl)
-            yield from reader(file, fields=fields, on_error=on_error, on_bytes=on_bytes)
+            yield from reader(file, fields=fields, on_error=on_error, on_skip=on_skip, on_bytes=on_bytes)
         elif path.is_dir():
-            yield from read_folder(path, on_error=on_error, on_skip=on_skip, on_bytes=on_bytes)
+            yield from read_folder(
+                path, encoding=fields.encoding, on_error=on_error, on_skip=on_skip, on_bytes=on_bytes
+            )
         else:
-            yield from _read_document(path, None, on_error, on_skip)
+            yield from _read_document(path, None, fields.encoding, on_error, on_skip)
             on_bytes(_size(path))
 
 
 def read_folder(
     folder: str | Path,
     *,
+    encoding: str | None = None,
     on_error: OnError = raise_error,
     on_skip: OnError = warn,
     on_bytes: OnBytes = ignore_bytes,
@@ -110,6 +115,7 @@ def read_folder(
 
     Args:
         folder: The folder.
+        encoding: Encoding of text files; see ``read_text``.
         on_error: Called with each file or folder that cannot be read, instead of raising ``CorpusError``.
         on_skip: Called, instead of warning, with each file of another kind, each link to a folder, and the pages of a
             PDF without text.
@@ -122,7 +128,7 @@ def read_folder(
     for path in _walk(folder, on_error, on_skip):
         suffix = content_suffix(path)
         if suffix in _DOCUMENT_SUFFIXES:
-            yield from _read_document(path, path.relative_to(folder).as_posix(), on_error, on_skip)
+            yield from _read_document(path, path.relative_to(folder).as_posix(), encoding, on_error, on_skip)
             on_bytes(_size(path))
         elif suffix in RECORD_READERS:
             on_skip(
@@ -132,20 +138,30 @@ def read_folder(
             on_skip(CorpusError(f"{path}: skipped: only {', '.join(_DOCUMENT_SUFFIXES)} are read from a folder"))
 
 
-def read_text(path: str | Path, *, id: str | None = None, on_error: OnError = raise_error) -> Iterator[Document]:  # noqa: A002
-    """Read a plain text or Markdown file, plain or ``.gz``, as one document.
+def read_text(
+    path: str | Path,
+    *,
+    id: str | None = None,  # noqa: A002
+    encoding: str | None = None,
+    on_error: OnError = raise_error,
+    on_skip: OnError = warn,
+) -> Iterator[Document]:
+    """Read a plain text or Markdown file, plain or ``.gz``, as one document. Embedded images and blobs are left out.
 
     Args:
         path: The file; also stored as metadata ``source``.
         id: Id of the document. Default: the path as given, with forward slashes.
+        encoding: Encoding of the file. Default: UTF-8, or UTF-16 if the file begins like that.
         on_error: Called instead of raising ``CorpusError``.
+        on_skip: Called, instead of warning, with the number of embedded files that were left out.
     """
-    path = Path(path)
+    path, blobs = Path(path), Blobs()
     try:
-        text = decode(read_bytes(path), str(path))
+        text = blobs.without(decode_file(read_bytes(path), str(path), encoding))
     except CorpusError as error:
         on_error(error)
         return
+    blobs.report(path, on_skip)
     yield Document(text, id=path.as_posix() if id is None else id, metadata={"source": path.as_posix()})
 
 
@@ -191,11 +207,19 @@ def _size(path: Path) -> int:
         return 0
 
 
-def _read_document(path: Path, id: str | None, on_error: OnError, on_skip: OnError) -> Iterator[Document]:  # noqa: A002
+def _read_document(
+    path: Path,
+    id: str | None,  # noqa: A002
+    encoding: str | None,
+    on_error: OnError,
+    on_skip: OnError,
+) -> Iterator[Document]:
     suffix = content_suffix(path)
     if suffix == _PDF_SUFFIX:
         return read_pdf(path, id=id, on_error=on_error, on_skip=on_skip)
-    return (read_html if suffix in _HTML_SUFFIXES else read_text)(path, id=id, on_error=on_error)
+    if suffix in _HTML_SUFFIXES:
+        return read_html(path, id=id, on_error=on_error, on_skip=on_skip)
+    return read_text(path, id=id, encoding=encoding, on_error=on_error, on_skip=on_skip)
 
 
 def _files_to_read(path: Path) -> Iterator[Path]:
@@ -226,9 +250,16 @@ def _walk(folder: Path, on_error: OnError, on_skip: OnError) -> Iterator[Path]:
         path = folder / entry.name
         if entry.name.startswith("."):
             continue
-        if entry.is_dir(follow_symlinks=False):
+        try:
+            is_link, kind = entry.is_symlink(), path.stat().st_mode
+        except OSError as error:  # a link to nothing or to itself, or a file that was deleted meanwhile
+            on_error(CorpusError(f"{path}: cannot be read: {error.strerror}"))
+            continue
+        if stat.S_ISDIR(kind) and not is_link:
             yield from _walk(path, on_error, on_skip)
-        elif entry.is_dir():
+        elif stat.S_ISDIR(kind):
             on_skip(CorpusError(f"{path}: skipped: a link to a folder; give the folder itself as a source"))
+        elif not stat.S_ISREG(kind):  # opening a pipe would wait for somebody who writes into it
+            on_error(CorpusError(f"{path}: cannot be read: a pipe, a socket or a device, not a file"))
         else:
             yield path

@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from t1_vectorstore.errors import CorpusError, MissingExtraError
-from t1_vectorstore.readers.lines import OnError, raise_error, read_bytes
+from t1_vectorstore.readers.blobs import Blobs
+from t1_vectorstore.readers.lines import OnError, raise_error, read_bytes, warn
 from t1_vectorstore.types import Document
 
 _INVISIBLE = ("head", "script", "style", "template", "noscript", "nav")
@@ -26,7 +27,13 @@ _BROWSER_ENCODINGS = {
 }
 
 
-def read_html(path: str | Path, *, id: str | None = None, on_error: OnError = raise_error) -> Iterator[Document]:  # noqa: A002
+def read_html(
+    path: str | Path,
+    *,
+    id: str | None = None,  # noqa: A002
+    on_error: OnError = raise_error,
+    on_skip: OnError = warn,
+) -> Iterator[Document]:
     """Read a page, plain or ``.gz``, as one document.
 
     Scripts, styles and navigation (``nav``) are left out. The encoding is taken from the byte order mark, else from the
@@ -36,16 +43,21 @@ def read_html(path: str | Path, *, id: str | None = None, on_error: OnError = ra
         path: The file; also stored as metadata ``source``.
         id: Id of the document. Default: the path as given, with forward slashes.
         on_error: Called instead of raising ``CorpusError`` if the file cannot be read or decoded, or has no text.
+        on_skip: Called, instead of warning, with the number of embedded files that were left out.
 
     Raises:
         MissingExtraError: The extra ``documents`` is not installed.
     """
-    path = Path(path)
+    path, blobs = Path(path), Blobs()
     try:
         title, text = _title_and_text(read_bytes(path), path)
+        text = blobs.without(text).strip()
+        if not text:
+            raise CorpusError(f"{path}: a page without text")
     except CorpusError as error:
         on_error(error)
         return
+    blobs.report(path, on_skip)
     metadata = {"source": path.as_posix(), **({"title": title} if title else {})}
     yield Document(text, id=path.as_posix() if id is None else id, metadata=metadata)
 

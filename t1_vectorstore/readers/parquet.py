@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from t1_vectorstore.errors import CorpusError, MissingExtraError
-from t1_vectorstore.readers.lines import OnBytes, OnError, corpus_error, ignore_bytes, raise_error
+from t1_vectorstore.readers.blobs import Blobs
+from t1_vectorstore.readers.lines import OnBytes, OnError, corpus_error, ignore_bytes, raise_error, warn
 from t1_vectorstore.readers.records import Fields
 from t1_vectorstore.types import Document
 
@@ -22,17 +23,19 @@ def read_parquet(
     *,
     fields: Fields = Fields(),
     on_error: OnError = raise_error,
+    on_skip: OnError = warn,
     on_bytes: OnBytes = ignore_bytes,
 ) -> Iterator[Document]:
     """Read one document from each row. A few hundred rows are in memory at a time, however large the row groups are.
 
     Metadata is JSON: dates and times become ISO 8601 strings, as a ``datetime`` index expects them, and decimals become
-    strings of their digits.
+    numbers, as everywhere in metadata.
 
     Args:
         path: The file.
         fields: Which columns hold the text, the id and the metadata.
         on_error: Called with each row that cannot be read, instead of raising ``CorpusError``.
+        on_skip: Called, instead of warning, with the number of embedded files that were left out.
         on_bytes: Called with the number of bytes read since the last call, estimated from the number of rows.
 
     Raises:
@@ -43,6 +46,7 @@ def read_parquet(
         from pyarrow.parquet import ParquetFile
     except ModuleNotFoundError as error:
         raise MissingExtraError("parquet", f"reading {path}") from error
+    blobs = Blobs()
     try:
         with ParquetFile(path, buffer_size=_BUFFER_BYTES, pre_buffer=False) as file:
             bytes_per_row = Path(path).stat().st_size / max(1, file.metadata.num_rows)
@@ -51,7 +55,7 @@ def read_parquet(
                 for record in batch.to_pylist():
                     number += 1
                     try:
-                        document = fields.document(_to_json(record))
+                        document = fields.document(_to_json(record), blobs)
                     except ValueError as error:
                         on_error(corpus_error(error, f"{path}, row {number}"))
                     else:
@@ -59,6 +63,7 @@ def read_parquet(
                 position = round(number * bytes_per_row)
                 on_bytes(position - reported)
                 reported = position
+        blobs.report(Path(path), on_skip)
     except (ArrowException, OSError) as error:
         on_error(CorpusError(f"{path} cannot be read as Parquet: {error}"))
 
@@ -70,4 +75,4 @@ def _to_json(value: Any) -> Any:  # noqa: ANN401 - any value of a column
         return [_to_json(inner) for inner in value]
     if isinstance(value, date | time):  # a datetime is a date
         return value.isoformat()
-    return str(value) if isinstance(value, Decimal) else value
+    return float(value) if isinstance(value, Decimal) else value

@@ -11,6 +11,7 @@ from threading import get_ident
 from typing import TYPE_CHECKING
 
 from t1_vectorstore.errors import CorpusError, MissingExtraError
+from t1_vectorstore.readers.blobs import Blobs
 from t1_vectorstore.readers.lines import OnError, raise_error, read_bytes, warn
 from t1_vectorstore.types import Document
 
@@ -49,6 +50,7 @@ def read_pdf(
         on_error(error)
         return
     empty: list[int] = []
+    blobs = Blobs()
     for number in range(1, pages + 1):
         try:
             with _logged_warnings() as warnings:
@@ -56,6 +58,8 @@ def read_pdf(
         except Exception as error:  # noqa: BLE001 - pypdf raises many kinds of errors for a malformed page
             on_error(CorpusError(f"{path}#page={number}: cannot be read: {_reason(error)}"))
             continue
+        # pypdf may return the two halves of a character beyond U+FFFF one by one; alone, a half is no character.
+        text = blobs.without(text.encode("utf-16", "surrogatepass").decode("utf-16", "replace"))
         if text.strip():
             metadata = {"source": path.as_posix(), "page": number, "pages": pages}
             yield Document(text, id=f"{name}#page={number}", metadata=metadata)
@@ -63,6 +67,7 @@ def read_pdf(
             on_error(CorpusError(f"{path}#page={number}: cannot be read: {warnings[0]}"))
         else:
             empty.append(number)
+    blobs.report(path, on_skip)
     if empty and len(empty) == pages:
         on_error(CorpusError(f"{path}: no text on any of its {pages} pages; a scan needs OCR first (ocrmypdf, ...)"))
     elif empty:

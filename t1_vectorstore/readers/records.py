@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import json
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from t1_vectorstore.errors import CorpusError
+from t1_vectorstore.readers.blobs import Blobs
 from t1_vectorstore.readers.lines import (
     Lines,
     OnBytes,
@@ -18,12 +20,17 @@ from t1_vectorstore.readers.lines import (
     corpus_error,
     ignore_bytes,
     raise_error,
+    warn,
 )
-from t1_vectorstore.types import Document
+from t1_vectorstore.readers.values import column_parsers, convert
+from t1_vectorstore.types import Document, IndexKind
 
 FAILURE_FIELD = "t1_failure"
 """Field of a dead letter (see ``indexing.dead_letters``) with the reason of its failure; not part of the document."""
 
+_MAX_RESTARTS = 100
+"""Maximum number of rows with such quotes after which the lines that they swallow are read; each costs reading the
+file up to there again."""
 _MAX_CELL = 2**31 - 1  # in characters; the default of the csv module is 131,072
 
 
@@ -38,14 +45,28 @@ class Fields:
         text: Field of the text. ``None``: ``text``, after ``title`` if the record has one.
         id: Field of the id, a string or an integer. ``None``: ``id``, else ``_id``; a record may have neither.
         metadata: Field of an object with more metadata, which takes precedence over fields of the same name.
+        kinds: Kinds of metadata fields, as they are indexed: ``integer``, ``float``, ``bool`` and ``datetime`` are
+            parsed, also from strings, and another value is an error. In CSV files, columns that hold numbers, or true
+            and false, throughout are such without being named; numbers with leading zeros stay text.
+        encoding: Encoding of text files. Default: UTF-8, or UTF-16 if a file begins like that.
     """
 
     text: str | None = None
     id: str | None = None
     metadata: str = "metadata"
+    kinds: Mapping[str, IndexKind] = field(default_factory=dict)
+    encoding: str | None = None
 
-    def document(self, record: Mapping[str, Any]) -> Document:
-        """Convert one record.
+    def __post_init__(self) -> None:
+        """Refuse an encoding that Python does not know."""
+        if self.encoding is not None:
+            try:
+                codecs.lookup(self.encoding)
+            except LookupError:
+                raise ValueError(f"unknown encoding {self.encoding!r}; examples are utf-8, cp1252, utf-16") from None
+
+    def document(self, record: Mapping[str, Any], blobs: Blobs | None = None) -> Document:
+        """Convert one record; ``blobs`` leaves embedded files out of its text.
 
         Raises:
             ValueError: A field is missing or has the wrong type.
@@ -65,7 +86,10 @@ class Fields:
         more = rest.pop(self.metadata, None)
         if more is not None and not isinstance(more, Mapping):
             raise ValueError(f"field {self.metadata!r} must be an object, got {type(more).__name__}")
-        return Document(text, id=self._take_id(rest), metadata={**rest, **(more or {})})
+        name = self._take_id(rest)
+        metadata = {**rest, **(more or {})}
+        convert(metadata, self.kinds)
+        return Document(blobs.without(text) if blobs else text, id=name, metadata=metadata)
 
     def _take_id(self, rest: dict[str, Any]) -> str | None:
         name = self.id
@@ -91,6 +115,7 @@ def read_jsonl(
     *,
     fields: Fields = Fields(),
     on_error: OnError = raise_error,
+    on_skip: OnError = warn,
     on_bytes: OnBytes = ignore_bytes,
 ) -> Iterator[Document]:
     """Read one document from each line of a file, plain or ``.gz``. Blank lines are skipped.
@@ -99,9 +124,11 @@ def read_jsonl(
         path: The file, or ``-`` for standard input.
         fields: Which fields hold the text, the id and the metadata.
         on_error: Called with each line that cannot be read, instead of raising ``CorpusError``.
+        on_skip: Called, instead of warning, with the number of embedded files that were left out.
         on_bytes: Called with the number of bytes read since the last call.
     """
-    return (document for _, document in numbered_jsonl(path, fields=fields, on_error=on_error, on_bytes=on_bytes))
+    numbered = numbered_jsonl(path, fields=fields, on_error=on_error, on_skip=on_skip, on_bytes=on_bytes)
+    return (document for _, document in numbered)
 
 
 def numbered_jsonl(
@@ -109,22 +136,24 @@ def numbered_jsonl(
     *,
     fields: Fields = Fields(),
     on_error: OnError = raise_error,
+    on_skip: OnError = warn,
     on_bytes: OnBytes = ignore_bytes,
 ) -> Iterator[tuple[int, Document]]:
     """Like ``read_jsonl``, but yield each document with the number of its line, from 1."""
     path = Path(path)
-    lines = Lines(path, on_error, on_bytes)
+    lines, blobs = Lines(path, on_error, on_bytes, encoding=fields.encoding), Blobs()
     for line in lines:
         try:
             if error := lines.take_error():
                 raise error
             if not line.strip():
                 continue
-            document = fields.document(_json_object(line))
+            document = fields.document(_json_object(line), blobs)
         except (CorpusError, ValueError, RecursionError) as problem:
             on_error(corpus_error(problem, f"{path}:{lines.number}"))
         else:
             yield lines.number, document
+    blobs.report(path, on_skip)
 
 
 def _json_object(line: str) -> dict[str, Any]:
@@ -147,27 +176,28 @@ def read_csv(
     *,
     fields: Fields = Fields(),
     on_error: OnError = raise_error,
+    on_skip: OnError = warn,
     on_bytes: OnBytes = ignore_bytes,
 ) -> Iterator[Document]:
     """Read one document from each row of a file with a header, plain or ``.gz``. In ``.tsv``, tabs separate the cells.
 
+    The file is read twice: first for the types of its columns, which must not depend on how far a load has come. A row
+    with a quote that is never closed is an error of this row only: reading goes on with the line after its first one.
+
     Args:
         path: The file.
-        fields: Which columns hold the text, the id and the metadata.
+        fields: Which columns hold the text, the id and the metadata, and of which kinds they are.
         on_error: Called with each row that cannot be read, instead of raising ``CorpusError``.
+        on_skip: Called, instead of warning, with the number of embedded files that were left out.
         on_bytes: Called with the number of bytes read since the last call.
     """
     path = Path(path)
     csv.field_size_limit(_MAX_CELL)
-    lines = Lines(path, on_error, on_bytes)
-    rows = csv.reader(lines, strict=True, delimiter="\t" if content_suffix(path) == ".tsv" else ",")
+    parsers = _column_parsers(path, fields)
+    blobs = Blobs()
     header: list[str] | None = None
-    while True:
-        where = f"{path}:{lines.number + 1}"
+    for where, row in _csv_rows(path, fields, on_error, on_bytes):
         try:
-            row = next(rows)
-            if error := lines.take_error():
-                raise error
             if header is None:
                 _check_header(row, fields)
                 header = row
@@ -176,15 +206,56 @@ def read_csv(
                 continue
             if len(row) != len(header):
                 raise ValueError(f"{len(row)} cells under a header of {len(header)}")
-            document = fields.document(dict(zip(header, row, strict=True)))
-        except StopIteration:
-            return
-        except (csv.Error, CorpusError, ValueError) as problem:
-            on_error(lines.take_error() or corpus_error(problem, where))
+            cells = zip(header, row, strict=True)
+            record = {name: parsers[name](cell) if name in parsers else cell for name, cell in cells}
+            document = fields.document(record, blobs)
+        except ValueError as problem:
+            on_error(corpus_error(problem, where))
             if header is None:
                 return
         else:
             yield document
+    blobs.report(path, on_skip)
+
+
+def _csv_rows(path: Path, fields: Fields, on_error: OnError, on_bytes: OnBytes) -> Iterator[tuple[str, list[str]]]:
+    """Yield each row that can be parsed, with the place where it begins."""
+    delimiter = "\t" if content_suffix(path) == ".tsv" else ","
+    skip, restarts, again, first = 0, 0, True, True
+    while again:
+        again = False
+        lines = Lines(path, on_error, ignore_bytes if skip else on_bytes, encoding=fields.encoding, skip=skip)
+        rows = csv.reader(lines, strict=True, delimiter=delimiter)
+        while not again:
+            start = max(lines.number, skip) + 1
+            where = f"{path}:{start}"
+            try:
+                row = next(rows)
+                if error := lines.take_error():
+                    raise error
+            except StopIteration:
+                return
+            except (csv.Error, CorpusError) as problem:
+                if isinstance(problem, csv.Error) and lines.number > start and restarts < _MAX_RESTARTS:
+                    # A quote that is not closed here has swallowed lines. Read on after the row's first one.
+                    problem = CorpusError(f"{where}: a quote that this row opens is not closed, or not written twice")
+                    skip, restarts, again = start, restarts + 1, True
+                on_error(lines.take_error() or corpus_error(problem, where))
+                if first:
+                    return
+            else:
+                yield where, row
+            first = False
+
+
+def _column_parsers(path: Path, fields: Fields) -> dict[str, Callable[[str], Any]]:
+    """Find out the types of the columns, without reporting errors: the second reading does."""
+    rows = (row for _, row in _csv_rows(path, fields, lambda _: None, ignore_bytes))
+    header = next(rows, None)
+    if header is None:
+        return {}
+    ids = {fields.id} if fields.id else {"id", "_id"}
+    return column_parsers(rows, header, {fields.text or "text", "title", fields.metadata, *ids, *fields.kinds})
 
 
 def _check_header(header: list[str], fields: Fields) -> None:

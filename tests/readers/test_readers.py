@@ -162,8 +162,8 @@ def test_invalid_utf8_is_reported_with_its_offset(tmp_path: Path, prefix: bytes)
 def test_csv(tmp_path: Path) -> None:
     path = put(tmp_path / "c.csv", BOM + b'id,text,year\n1,"two\nlines, ""quoted""",1999\n\n2,plain,\n')
     assert list(read(path)) == [
-        Document('two\nlines, "quoted"', "1", {"year": "1999"}),
-        Document("plain", "2", {"year": ""}),
+        Document('two\nlines, "quoted"', "1", {"year": 1999}),
+        Document("plain", "2", {"year": None}),
     ]
     path = put(tmp_path / "c.tsv.gz", "key\tbody\nx\ta, b\n")
     assert list(read(path, fields=Fields(text="body", id="key"))) == [Document("a, b", "x")]
@@ -199,7 +199,7 @@ def test_an_unusable_header_is_reported_once(tmp_path: Path, header: bytes, comp
 
 
 def test_a_cell_may_be_a_megabyte(tmp_path: Path) -> None:
-    path = put(tmp_path / "c.csv", "text\n" + "x" * 10**6 + "\n")
+    path = put(tmp_path / "c.csv", "text\n" + "x " * 500_000 + "\n")
     assert [len(d.text) for d in read_csv(path)] == [10**6]
 
 
@@ -254,7 +254,7 @@ def test_dates_and_decimals_in_parquet_become_json(tmp_path: Path) -> None:
     }
     pyarrow.parquet.write_table(pyarrow.Table.from_pylist([record]), tmp_path / "a.parquet")
     (document,) = read(tmp_path / "a.parquet")
-    iso = {"when": "2020-01-02T03:04:05", "days": ["2020-01-02"], "more": {"at": "03:04:05"}, "price": "1.50"}
+    iso = {"when": "2020-01-02T03:04:05", "days": ["2020-01-02"], "more": {"at": "03:04:05"}, "price": 1.5}
     assert document.metadata == iso
 
 
