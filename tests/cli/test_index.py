@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import os
 import signal
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from t1_vectorstore.collection import Collection
+from t1_vectorstore.engines.embedded.locks import lock
 from t1_vectorstore.errors import StoreUnavailable
 from tests.cli.fake_t1 import run_process, signal_after
 
@@ -174,9 +176,10 @@ def test_failing_store_says_how_far_the_load_got(run: Any, corpus: Any, monkeypa
 
 def test_index_that_is_already_open_is_refused(run: Any, corpus: Any) -> None:
     run("index", corpus({"id": "a", "text": "x"}), "--to", "idx")
-    with Collection.open("idx", create=False):
-        second = run("info", "idx", code=1)
+    with closing(lock(Path("idx/lock"))):  # as another process would hold it
+        second = run("delete", "idx", "--all", "--yes", code=1)
     assert second.stderr.startswith("error: ")
+    assert "open in" in second.stderr
     assert len(second.stderr.splitlines()) == 1
 
 
