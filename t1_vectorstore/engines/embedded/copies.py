@@ -93,17 +93,14 @@ class FolderCopy(IndexFolder):
                     ) from error
             else:
                 wait_for(changes, shared=True)
-            try:
-                yield
-            finally:
-                stack.close()
+            yield
 
     def _check_copy(self) -> None:
         need = disk_bytes(self.path / self._shard) + SPACE_TO_OPEN
         if (free := shutil.disk_usage(self._copy).free) < need:
             raise StoreUnavailable(
                 f"the disk of {self._copy} has {free // MIB} MiB left, and a copy of the index in {self.path} "
-                f"it, takes {need // MIB + 1} MiB; {_TMPDIR}"
+                f"takes {need // MIB + 1} MiB; {_TMPDIR}"
             )
 
 
