@@ -145,6 +145,11 @@ class T1Embedder:
         """Return the number of tokens that would be left out at the end of a document. Does not run the model."""
         return self._prompter.excess_tokens(text)
 
+    def token_ids(self, text: str) -> list[int]:
+        """Return the tokens of a text, without a prompt; for splitters that count tokens. Does not run the model."""
+        ids: list[int] = self._prompter.encode([text])[0].ids
+        return ids
+
     def embed_documents(
         self,
         texts: Iterable[str],

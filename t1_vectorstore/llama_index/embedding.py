@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from llama_index.core.base.embeddings.base import BaseEmbedding, Embedding
+from llama_index.core.node_parser import SentenceSplitter
 from llama_index.core.schema import BaseNode, MetadataMode
 from pydantic import ConfigDict, Field, PrivateAttr, field_validator
 from typing_extensions import Self
@@ -136,6 +137,24 @@ class T1Embedding(LoadingOptions, ThinkingOptions, BaseEmbedding):
             BackendError: The model failed.
         """
         return self.embedder.embed_query(text, **dict(self.thinking))
+
+    def splitter(self, chunk_size: int = 256, chunk_overlap: int = 0, **options: Any) -> SentenceSplitter:  # noqa: ANN401
+        """Return a node parser that counts this model's tokens, so that it reads each node as a whole.
+
+        Args:
+            chunk_size: Maximum number of tokens of a node, with the metadata that is embedded.
+            chunk_overlap: Number of tokens that a node repeats of the one before.
+            options: Further arguments of LlamaIndex's ``SentenceSplitter``.
+
+        Raises:
+            ValueError: ``chunk_size`` is more than the model reads.
+        """
+        limit = self.embedder.spec.max_document_tokens
+        if chunk_size > limit:
+            raise ValueError(f"chunk_size={chunk_size} is more than the {limit} tokens that {self.model_name!r} reads")
+        return SentenceSplitter(
+            chunk_size=chunk_size, chunk_overlap=chunk_overlap, tokenizer=self.embedder.token_ids, **options
+        )
 
     def to_payload(self) -> dict[str, Any]:
         """Return what observers see of this model; it contains no secrets."""

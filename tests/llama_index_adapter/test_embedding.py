@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 from llama_index.core import MockEmbedding
-from llama_index.core.schema import TextNode
+from llama_index.core.schema import Document, MetadataMode, TextNode
 from llama_index.core.storage.kvstore import SimpleKVStore
 
 from t1_vectorstore import T1Embedder
@@ -211,3 +211,18 @@ async def test_the_model_does_not_block_the_event_loop(slow: T1Embedding) -> Non
 def test_other_embedding_models_are_refused() -> None:
     with pytest.raises(TypeError, match="embed_model must be a T1Embedding or a T1Embedder, got MockEmbedding"):
         T1QdrantVectorStore.open(":memory:", MockEmbedding(embed_dim=8))  # type: ignore[arg-type]
+
+
+def test_the_splitter_makes_nodes_that_the_model_reads_as_a_whole() -> None:
+    embedding = T1Embedding(model_name="t1-mini")
+    text = " ".join(f"Sentence {number} is about oil, steel and 12,345 cars in Oslo." for number in range(400))
+    splitter = embedding.splitter(chunk_size=200, chunk_overlap=20)
+    nodes = splitter.get_nodes_from_documents([Document(text=text, metadata={"title": "A long report"})])
+    assert embedding.embedder.excess_tokens(text) > 0
+    assert len(nodes) > 10
+    assert [embedding.embedder.excess_tokens(node.get_content(MetadataMode.EMBED)) for node in nodes] == [0] * len(
+        nodes
+    )
+    assert max(len(embedding.embedder.token_ids(node.get_content(MetadataMode.EMBED))) for node in nodes) <= 200
+    with pytest.raises(ValueError, match=r"chunk_size=100000 is more than the .* tokens that 't1-mini' reads"):
+        embedding.splitter(100_000)
