@@ -124,6 +124,10 @@ class TruncationWarning(UserWarning):
     """A text is longer than the checkpoint's limit; its end was left out."""
 
 
+class BlankDocumentWarning(UserWarning):
+    """Documents without a word were left out; the message names one."""
+
+
 class FilterWarning(UserWarning):
     """A filter compares a field with numbers, and the points have only other values in that field."""
 

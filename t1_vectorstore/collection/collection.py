@@ -23,6 +23,7 @@ from t1_vectorstore.collection.payload import (
     to_chunk,
     to_payload,
     to_vector,
+    whole_document,
 )
 from t1_vectorstore.collection.search import Search, SearchSteps, arun, find_hits, run
 from t1_vectorstore.collection.words import word_encoder
@@ -191,6 +192,23 @@ class Collection:
     def get(self, ids: Iterable[str]) -> dict[str, Chunk]:
         """Return the chunks that exist among ``ids``, by id."""
         return {row_id: to_chunk(row, self.schema) for row_id, row in self._rows(ids, None)}
+
+    def get_documents(self, document_ids: Iterable[str]) -> dict[str, Chunk]:
+        """Return the documents that exist among ``document_ids``, by id, each as a single chunk.
+
+        The text is put together from the stored chunks. It is exactly the document's if they were cut with
+        ``Chunker(keep_spaces=True)``; otherwise the white space between chunks is stored nowhere, and becomes spaces.
+        """
+        documents: dict[str, Chunk] = {}
+        for wanted in batched(unique_ids(document_ids), BATCH_POINTS):
+            parts: dict[str, list[Chunk]] = {}
+            for row in self.scan({"must": [{"key": DOCUMENT_PATH, "match": {"any": wanted}}]}):
+                chunk = to_chunk(row, self.schema)
+                parts.setdefault(chunk.document_id, []).append(chunk)
+            found = {name: whole_document(chunks) for name, chunks in parts.items()}
+            single = self.get(name for name in wanted if name not in found)  # also points of another package
+            documents |= {name: found.get(name) or single[name] for name in wanted if name in found or name in single}
+        return documents
 
     def content_hashes(self, ids: Iterable[str]) -> dict[str, str]:
         """Return ``Chunk.content_hash`` of the points that exist among ``ids``, as it was when they were written."""

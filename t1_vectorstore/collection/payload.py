@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -175,6 +175,16 @@ def to_chunk(row: Row, schema: Schema) -> Chunk:
         index=int(own.get("index", 0)),
         metadata=metadata if isinstance(metadata, dict) else {},
     )
+
+
+def whole_document(chunks: Sequence[Chunk]) -> Chunk:
+    """Return a document as a single chunk, from its chunks, in any order; missing characters become spaces."""
+    text = ""
+    for chunk in sorted(chunks, key=lambda each: each.start):
+        text = text.ljust(chunk.start)
+        text += chunk.text[len(text) - chunk.start :]
+    first = chunks[0]
+    return Chunk(first.document_id, first.document_id, text, 0, len(text), 0, first.metadata)
 
 
 def to_hit(score: float, row: Row, schema: Schema) -> Hit:

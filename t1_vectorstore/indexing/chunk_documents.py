@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from t1_vectorstore.collection import Collection
@@ -9,6 +10,7 @@ from t1_vectorstore.embedding.embedder import T1Embedder
 from t1_vectorstore.embedding.prompts import Prompter
 from t1_vectorstore.engines.ids import point_id
 from t1_vectorstore.indexing.chunking import DEFAULT_SIZE, Chunker
+from t1_vectorstore.indexing.report import Failure
 from t1_vectorstore.types import Chunk, Document
 
 
@@ -38,7 +40,9 @@ class PendingChunk:
     source: SourceDocument
 
 
-def chunker_for(model: T1Embedder | Prompter, *, size: int = DEFAULT_SIZE, overlap: int = 0) -> Chunker:
+def chunker_for(
+    model: T1Embedder | Prompter, *, size: int = DEFAULT_SIZE, overlap: int = 0, keep_spaces: bool = False
+) -> Chunker:
     """Return a chunker for at most ``size`` characters, and never more tokens than the model reads."""
 
     def length(text: str) -> int:
@@ -47,7 +51,7 @@ def chunker_for(model: T1Embedder | Prompter, *, size: int = DEFAULT_SIZE, overl
         excess = model.excess_tokens(text) if text else 0
         return size + excess if excess else len(text)
 
-    return Chunker(size, overlap, length)
+    return Chunker(size, overlap, length, keep_spaces)
 
 
 def chunk_document(document: Document, chunker: Chunker, collection: Collection) -> list[PendingChunk]:
@@ -62,3 +66,18 @@ def chunk_document(document: Document, chunker: Chunker, collection: Collection)
     point_id(source.id)
     collection.check(chunks[0])  # the others differ only in their texts, which the chunker has checked
     return [PendingChunk(chunk, chunk.content_hash, source) for chunk in chunks]
+
+
+def check_documents(documents: Iterable[Document], chunker: Chunker, collection: Collection) -> list[Failure]:
+    """Return the documents that a load would refuse without the model, with the reasons."""
+    failures: list[Failure] = []
+    contents: dict[str, list[str]] = {}
+    for document in documents:
+        try:  # each document by itself
+            chunks = chunk_document(document, chunker, collection)
+            content = [pending.content_hash for pending in chunks]
+            if contents.setdefault(chunks[0].source.id, content) != content:
+                raise ValueError("another document of this call has this id and came first; give each its own")
+        except (ValueError, TypeError) as error:  # noqa: PERF203
+            failures.append(Failure(str(document.id), str(error)))
+    return failures

@@ -53,11 +53,14 @@ class Chunker:
         overlap: Size of the end of a chunk that the next one repeats; at most half of ``size``.
         length: Function that measures a text, for example in tokens. It must not shrink much when the text grows.
             ``None`` counts characters. One character (with its accents) is never split, even if it exceeds ``size``.
+        keep_spaces: Leave the white space between chunks in the chunk before it, so that the document can be put
+            together again from its chunks, exactly.
     """
 
     size: int = DEFAULT_SIZE
     overlap: int = 0
     length: Callable[[str], int] | None = None
+    keep_spaces: bool = False
 
     def __post_init__(self) -> None:
         if self.size < 1:
@@ -76,9 +79,14 @@ class Chunker:
         name, text = document_id(document), document.text
         if self._measure(text) <= self.size:
             return [Chunk(name, name, text, 0, len(text), 0, document.metadata)]
+        spans = list(self._spans(text))
+        if self.keep_spaces:
+            starts = [0, *(start for start, _ in spans[1:])]
+            ends = [max(end, following) for (_, end), following in zip(spans, [*starts[1:], len(text)], strict=True)]
+            spans = list(zip(starts, ends, strict=True))
         return [
             Chunk(chunk_id(name, index), name, text[start:end], start, end, index, document.metadata)
-            for index, (start, end) in enumerate(self._spans(text))
+            for index, (start, end) in enumerate(spans)
         ]
 
     def _spans(self, text: str) -> Iterator[tuple[int, int]]:

@@ -45,7 +45,8 @@ class T1Retriever(QueryOptions, VectorStoreRetriever):
     k: Integer = Field(default=4, ge=1, le=MAX_COUNT)
     """Maximum number of documents."""
     annotate: Flag = False
-    """Add score and thoughts to each document's metadata, under ``t1``. A prompt that prints metadata shows them."""
+    """Add score and thoughts to each document's metadata, under ``t1``; in a store with ``chunk``, also the passage
+    that was found, and its offsets in the document. A prompt that prints metadata shows them."""
 
     @model_validator(mode="after")
     def _set_tags(self) -> Self:
@@ -65,7 +66,7 @@ class T1Retriever(QueryOptions, VectorStoreRetriever):
         result = self.vectorstore.find(query, **self._options(options))
         if result.thoughts:
             dispatch_custom_event(THOUGHT_EVENT, _event_data(result), config={"callbacks": run_manager.get_child()})
-        return self._documents(result)
+        return self._annotated(self.vectorstore.to_documents(result.hits), result)
 
     async def _aget_relevant_documents(
         self, query: str, *, run_manager: AsyncCallbackManagerForRetrieverRun, **options: Any
@@ -75,7 +76,7 @@ class T1Retriever(QueryOptions, VectorStoreRetriever):
             await adispatch_custom_event(
                 THOUGHT_EVENT, _event_data(result), config={"callbacks": run_manager.get_child()}
             )
-        return self._documents(result)
+        return self._annotated(await self.vectorstore.ato_documents(result.hits), result)
 
     def _options(self, given: dict[str, Any]) -> dict[str, Any]:
         """Merge the options of a run: those of the call, then ``search_kwargs``, then the fields."""
@@ -88,11 +89,13 @@ class T1Retriever(QueryOptions, VectorStoreRetriever):
             options |= MmrOptions(**mmr).to_search_options()
         return options
 
-    def _documents(self, result: SearchResult) -> list[Document]:
-        documents = [self.vectorstore.to_document(hit) for hit in result.hits]
+    def _annotated(self, documents: list[Document], result: SearchResult) -> list[Document]:
         if self.annotate:
             for document, hit in zip(documents, result.hits, strict=True):
-                document.metadata["t1"] = {"score": hit.score, "thoughts": _event_data(result)["thoughts"]}
+                found: dict[str, Any] = {"score": hit.score, "thoughts": _event_data(result)["thoughts"]}
+                if self.vectorstore.chunks:
+                    found |= {"passage": hit.text, "start": hit.start, "end": hit.end}
+                document.metadata["t1"] = found
         return documents
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from uuid import UUID
@@ -76,6 +77,7 @@ class T1Searches(VectorStore):
         *,
         defaults: Mapping[str, Any] | None = None,
         id_in_metadata: bool = False,
+        chunks: bool = False,
     ) -> None:
         """Search a store.
 
@@ -84,11 +86,13 @@ class T1Searches(VectorStore):
             embedding: The embeddings whose model it has; ``None`` if it has sparse vectors only.
             defaults: Options of each search that does not give them.
             id_in_metadata: Add ``_id`` and ``_collection_name`` to the metadata of found documents.
+            chunks: Return whole documents, each once, for chunks that are found.
         """
         self.t1 = store
         self._embeddings = embedding
         self._defaults = dict(defaults or {})
         self.id_in_metadata = id_in_metadata
+        self.chunks = chunks
 
     @property
     def embeddings(self) -> Any:
@@ -121,39 +125,41 @@ class T1Searches(VectorStore):
         self, query: str, k: int = 4, filter: FilterLike | None = None, **options: Any
     ) -> list[Document]:
         """Return the documents nearest to a query, best first; see ``find``."""
-        return self._documents(self.find(query, k, filter=filter, **options).hits)
+        return self.to_documents(self.find(query, k, filter=filter, **options).hits)
 
     async def asimilarity_search(
         self, query: str, k: int = 4, filter: FilterLike | None = None, **options: Any
     ) -> list[Document]:
         """``similarity_search`` without blocking the event loop."""
-        return self._documents((await self.afind(query, k, filter=filter, **options)).hits)
+        return await self.ato_documents((await self.afind(query, k, filter=filter, **options)).hits)
 
     def similarity_search_with_score(
         self, query: str, k: int = 4, filter: FilterLike | None = None, **options: Any
     ) -> list[tuple[Document, float]]:
         """Return the documents nearest to a query and their cosine similarities, best first; see ``find``."""
-        return self._with_scores(self.find(query, k, filter=filter, **options).hits)
+        hits = self.find(query, k, filter=filter, **options).hits
+        return _with_scores(self.to_documents(hits), hits)
 
     async def asimilarity_search_with_score(
         self, query: str, k: int = 4, filter: FilterLike | None = None, **options: Any
     ) -> list[tuple[Document, float]]:
         """``similarity_search_with_score`` without blocking the event loop."""
-        return self._with_scores((await self.afind(query, k, filter=filter, **options)).hits)
+        hits = (await self.afind(query, k, filter=filter, **options)).hits
+        return _with_scores(await self.ato_documents(hits), hits)
 
     def similarity_search_with_thought(
         self, query: str, k: int = 4, **options: Any
     ) -> tuple[list[tuple[Document, float]], Sequence[Thought]]:
         """Return documents with scores, best first, and the thoughts behind them; see ``find``."""
         result = self.find(query, k, **options)
-        return self._with_scores(result.hits), result.thoughts
+        return _with_scores(self.to_documents(result.hits), result.hits), result.thoughts
 
     async def asimilarity_search_with_thought(
         self, query: str, k: int = 4, **options: Any
     ) -> tuple[list[tuple[Document, float]], Sequence[Thought]]:
         """``similarity_search_with_thought`` without blocking the event loop."""
         result = await self.afind(query, k, **options)
-        return self._with_scores(result.hits), result.thoughts
+        return _with_scores(await self.ato_documents(result.hits), result.hits), result.thoughts
 
     def similarity_search_with_relevance_scores(
         self, query: str, k: int = 4, **options: Any
@@ -162,13 +168,15 @@ class T1Searches(VectorStore):
 
         ``score_threshold`` is a cosine similarity here, too, so that the same documents pass it everywhere.
         """
-        return self._with_relevance(self.find(query, k, **options).hits)
+        hits = self.find(query, k, **options).hits
+        return _with_relevance(self.to_documents(hits), hits)
 
     async def asimilarity_search_with_relevance_scores(
         self, query: str, k: int = 4, **options: Any
     ) -> list[tuple[Document, float]]:
         """``similarity_search_with_relevance_scores`` without blocking the event loop."""
-        return self._with_relevance((await self.afind(query, k, **options)).hits)
+        hits = (await self.afind(query, k, **options)).hits
+        return _with_relevance(await self.ato_documents(hits), hits)
 
     def similarity_search_by_vector(
         self, embedding: Sequence[float], k: int = 4, filter: FilterLike | None = None, **options: Any
@@ -185,28 +193,30 @@ class T1Searches(VectorStore):
             ValueError: A vector of another dimension, or a value that an option does not accept.
             StoreError: The collection failed.
         """
-        return self._documents(self.t1.collection.search(embedding, **_vector_options(k=k, filter=filter, **options)))
+        return self.to_documents(
+            self.t1.collection.search(embedding, **self._vector_options(k=k, filter=filter, **options))
+        )
 
     async def asimilarity_search_by_vector(
         self, embedding: Sequence[float], k: int = 4, filter: FilterLike | None = None, **options: Any
     ) -> list[Document]:
         """``similarity_search_by_vector`` without blocking the event loop."""
-        return self._documents(
-            await self.t1.collection.asearch(embedding, **_vector_options(k=k, filter=filter, **options))
-        )
+        hits = await self.t1.collection.asearch(embedding, **self._vector_options(k=k, filter=filter, **options))
+        return await self.ato_documents(hits)
 
     def similarity_search_with_score_by_vector(
         self, embedding: Sequence[float], k: int = 4, filter: FilterLike | None = None, **options: Any
     ) -> list[tuple[Document, float]]:
         """``similarity_search_by_vector`` with cosine similarities."""
-        return self._with_scores(self.t1.collection.search(embedding, **_vector_options(k=k, filter=filter, **options)))
+        hits = self.t1.collection.search(embedding, **self._vector_options(k=k, filter=filter, **options))
+        return _with_scores(self.to_documents(hits), hits)
 
     async def asimilarity_search_with_score_by_vector(
         self, embedding: Sequence[float], k: int = 4, filter: FilterLike | None = None, **options: Any
     ) -> list[tuple[Document, float]]:
         """``similarity_search_with_score_by_vector`` without blocking the event loop."""
-        found = await self.t1.collection.asearch(embedding, **_vector_options(k=k, filter=filter, **options))
-        return self._with_scores(found)
+        hits = await self.t1.collection.asearch(embedding, **self._vector_options(k=k, filter=filter, **options))
+        return _with_scores(await self.ato_documents(hits), hits)
 
     def max_marginal_relevance_search(
         self, query: str, k: int = 4, fetch_k: int = 20, lambda_mult: float = 0.5, **options: Any
@@ -244,11 +254,26 @@ class T1Searches(VectorStore):
     def get_by_ids(self, ids: Sequence[str], /) -> list[Document]:
         """Return the documents that exist among ``ids``, in the order of ``ids``."""
         names = to_ids(ids)
-        found = self.t1.collection.get(names)
-        return [self.to_document(found[each]) for each in names if each in found]
+        collection = self.t1.collection
+        found = collection.get_documents(names) if self.chunks else collection.get(names)
+        return [self._to_document(found[each]) for each in names if each in found]
 
-    def to_document(self, found: Hit | Chunk) -> Document:
-        """Convert a hit or a chunk into LangChain's document: id, text and metadata."""
+    def to_documents(self, hits: Iterable[Hit]) -> list[Document]:
+        """Convert hits into LangChain's documents: id, text and metadata; of a store with chunks, the whole documents.
+
+        If the metadata has ids as in langchain-qdrant, see ``id_in_metadata``.
+        """
+        found: Sequence[Hit | Chunk] = list(hits)
+        if self.chunks:
+            whole = self.t1.collection.get_documents({hit.document_id for hit in found})
+            found = [whole.get(hit.document_id, hit) for hit in found]
+        return [self._to_document(each) for each in found]
+
+    async def ato_documents(self, hits: Iterable[Hit]) -> list[Document]:
+        """``to_documents``, in a thread if it reads documents."""
+        return await asyncio.to_thread(self.to_documents, hits) if self.chunks else self.to_documents(hits)
+
+    def _to_document(self, found: Hit | Chunk) -> Document:
         document = Document(page_content=found.text, metadata=dict(found.metadata), id=found.id)
         if self.id_in_metadata:
             stored_at = point_id(found.id)
@@ -256,21 +281,21 @@ class T1Searches(VectorStore):
             document.metadata |= {ID_KEY: name, COLLECTION_KEY: self.t1.collection.name}
         return document
 
-    def _documents(self, hits: Iterable[Hit]) -> list[Document]:
-        return [self.to_document(hit) for hit in hits]
-
-    def _with_scores(self, hits: Iterable[Hit]) -> list[tuple[Document, float]]:
-        return [(self.to_document(hit), hit.score) for hit in hits]
-
-    def _with_relevance(self, hits: Iterable[Hit]) -> list[tuple[Document, float]]:
-        return [(self.to_document(hit), max(0.0, hit.score)) for hit in hits]
-
     def _search_options(self, **options: Any) -> dict[str, Any]:
-        checked = _SearchOptions(**{**self._defaults, **_translated(options)})
+        checked = _SearchOptions(**{**self._defaults, **self._grouping, **_translated(options)})
         levels: list[ThinkingOptions] = [checked]
         if isinstance(self._embeddings, ThinkingOptions):
             levels.append(self._embeddings)
         return {**set_options(checked, SearchOptions), **dict(merge_options(*levels))}
+
+    def _vector_options(self, **options: Any) -> dict[str, Any]:
+        checked = _VectorSearchOptions(**{**self._grouping, **_translated(options)})
+        return set_options(checked, VectorSearchOptions)
+
+    @property
+    def _grouping(self) -> dict[str, Any]:
+        """The option by which a search returns each document once."""
+        return {"group": True} if self.chunks else {}
 
 
 def to_ids(ids: Sequence[Any]) -> list[str]:
@@ -298,10 +323,6 @@ def embedder_of(embedding: Embeddings | None) -> T1Embedder:
     return OtherEmbedder(embedding)
 
 
-def _vector_options(**options: Any) -> dict[str, Any]:
-    return set_options(_VectorSearchOptions(**_translated(options)), VectorSearchOptions)
-
-
 def _translated(options: dict[str, Any]) -> dict[str, Any]:
     """Translate langchain-qdrant's options of a search that have another name here."""
     options = dict(options)
@@ -312,3 +333,11 @@ def _translated(options: dict[str, Any]) -> dict[str, Any]:
 
 def _mmr_options(fetch_k: int, lambda_mult: float) -> dict[str, Any]:
     return MmrOptions(fetch_k=fetch_k, lambda_mult=lambda_mult).to_search_options()
+
+
+def _with_scores(documents: Sequence[Document], hits: Sequence[Hit]) -> list[tuple[Document, float]]:
+    return [(document, hit.score) for document, hit in zip(documents, hits, strict=True)]
+
+
+def _with_relevance(documents: Sequence[Document], hits: Sequence[Hit]) -> list[tuple[Document, float]]:
+    return [(document, max(0.0, hit.score)) for document, hit in zip(documents, hits, strict=True)]

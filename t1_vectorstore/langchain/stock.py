@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from enum import Enum
-from typing import Any
+from typing import Annotated, Any
 from urllib.parse import urlsplit, urlunsplit
 
 from langchain_core.embeddings import Embeddings
@@ -91,6 +91,10 @@ class OpenOptions(CollectionOptions):
     """Changes nothing: embeddings are always checked."""
     validate_collection_config: Flag = True
     """Changes nothing: the collection is always checked."""
+    chunk: Flag | Annotated[Integer, Field(ge=1)] = False
+    """Cut long documents into chunks, each with its own vector, of at most this many characters, or ``True`` for 1,600;
+    never more than the model reads. Searches return each document once, as it was added. Give it each time that the
+    collection is opened."""
     id_in_metadata: Flag | None = None
     """Add ``_id`` and ``_collection_name`` to the metadata of found documents, as langchain-qdrant does. Default: if a
     ``client`` is given, or embeddings of another package."""

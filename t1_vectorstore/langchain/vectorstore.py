@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import repeat
 from typing import Any, TypeAlias
 from uuid import UUID
@@ -16,9 +16,10 @@ from typing_extensions import Self
 
 from t1_vectorstore.collection import Collection
 from t1_vectorstore.embedding.embedder import T1Embedder
-from t1_vectorstore.errors import TextTooLong, TruncationWarning, external_stacklevel
-from t1_vectorstore.indexing import LoadProgress, LoadReport
-from t1_vectorstore.indexing.chunking import Chunker
+from t1_vectorstore.errors import BlankDocumentWarning, TextTooLong, TruncationWarning, external_stacklevel
+from t1_vectorstore.indexing import LoadProgress, LoadReport, chunker_for
+from t1_vectorstore.indexing.chunk_documents import check_documents
+from t1_vectorstore.indexing.chunking import DEFAULT_SIZE, Chunker
 from t1_vectorstore.langchain.embeddings import T1Embeddings, progress_bar
 from t1_vectorstore.langchain.retriever import T1Retriever
 from t1_vectorstore.langchain.searching import COLLECTION_KEY, ID_KEY, T1Searches, check_several, embedder_of, to_ids
@@ -49,9 +50,11 @@ class T1QdrantVectorStore(T1Searches):
     ``from_documents``, ``from_existing_collection`` and ``construct_instance``, which call ``open``. Other embeddings
     than ``T1Embeddings`` work as well, without thoughts.
 
-    One LangChain document is one point. Split long ones first, with any text splitter; ``T1Embeddings(truncation=...)``
-    decides what happens to a text over the model's limit. An id is any string. The id of a document without one is the
-    hash of its text and metadata. Documents that are already stored unchanged are not embedded again.
+    With ``chunk=True`` long documents are cut into chunks, and searches return each document once, as it was added.
+    Otherwise one LangChain document is one point: split long ones first, with any text splitter;
+    ``T1Embeddings(truncation=...)`` decides what happens to a text over the model's limit. An id is any string. The id
+    of a document without one is the hash of its text and metadata. Documents that are already stored unchanged are not
+    embedded again.
 
     The payload is that of langchain-qdrant, which can read these collections. Its own collections on a server can be
     opened here with ``adopt=True``, since they do not record which model made the vectors.
@@ -78,6 +81,7 @@ class T1QdrantVectorStore(T1Searches):
         validate_collection_config: bool = True,
         *,
         collection: Collection | None = None,
+        chunk: bool | int = False,
         id_in_metadata: bool | None = None,
     ) -> None:
         """Use an existing collection through a client, as langchain-qdrant does, or an open ``Collection``.
@@ -97,6 +101,7 @@ class T1QdrantVectorStore(T1Searches):
             validate_embeddings: Changes nothing.
             validate_collection_config: Changes nothing.
             collection: An open collection, instead of the client.
+            chunk: Cut long documents into chunks; see ``OpenOptions``.
             id_in_metadata: Add ``_id`` and ``_collection_name`` to the metadata of found documents.
 
         Raises:
@@ -106,7 +111,8 @@ class T1QdrantVectorStore(T1Searches):
         if isinstance(client, Collection) or collection is not None:
             collection = collection or client
             embedding = collection_name if isinstance(collection_name, Embeddings) else embedding
-            self._use(collection, embedder_of(embedding), embedding, OpenOptions(id_in_metadata=id_in_metadata))
+            own = OpenOptions(chunk=chunk, id_in_metadata=id_in_metadata)
+            self._use(collection, embedder_of(embedding), embedding, own)
             return
         options = {
             "collection_name": collection_name,
@@ -117,6 +123,7 @@ class T1QdrantVectorStore(T1Searches):
             "distance": distance,
             "sparse_embedding": sparse_embedding,
             "sparse_vector_name": sparse_vector_name,
+            "chunk": chunk,
             "id_in_metadata": id_in_metadata,
         }
         checked = OpenOptions(client=client, adopt=True, create=False, **options)
@@ -134,7 +141,10 @@ class T1QdrantVectorStore(T1Searches):
             embedding = None
         defaults = {} if mode is None else {"hybrid": mode is not RetrievalMode.DENSE}
         store = T1VectorStore(embedder, collection)
-        super().__init__(store, embedding, defaults=defaults, id_in_metadata=annotated)
+        chunks = options.chunk is not False
+        super().__init__(store, embedding, defaults=defaults, id_in_metadata=annotated, chunks=chunks)
+        size = DEFAULT_SIZE if options.chunk is True else options.chunk
+        self._chunker = chunker_for(embedder, size=size, keep_spaces=True) if chunks else self._whole_texts()
         self.retrieval_mode = mode
 
     @property
@@ -257,10 +267,11 @@ class T1QdrantVectorStore(T1Searches):
         """
         check_several("texts", texts)
         if metadatas is None and ids is None:
-            return self._add((text, None, None) for text in texts)
+            entries = ((text, None, None) for text in texts)
+            return self._add(list(entries) if isinstance(texts, Sequence) else entries)
         texts = list(texts)
         _check_lengths("texts", len(texts), metadatas=metadatas, ids=ids)
-        return self._add(zip(texts, metadatas or repeat(None), ids or repeat(None), strict=False))
+        return self._add(list(zip(texts, metadatas or repeat(None), ids or repeat(None), strict=False)))
 
     def add_documents(  # type: ignore[override]
         self,
@@ -280,20 +291,26 @@ class T1QdrantVectorStore(T1Searches):
             The id of each document, in order.
 
         Raises:
-            ValueError: More or fewer ids than documents: nothing was stored. Or documents that cannot be stored (an id
-                twice for different texts, metadata that is not JSON, an empty text): all others were stored, and the
-                error has the attributes ``ids`` (of those) and ``report``.
+            ValueError: More or fewer ids than documents, or documents that cannot be stored (an id twice for different
+                texts, metadata that is not JSON): nothing was stored. Of a generator, and if only the model refuses a
+                text, all others were stored. The error has the attributes ``ids`` (of the stored ones) and ``report``.
             BackendError: The model failed. Documents stored before stay, and adding again continues from there.
             StoreError: The collection failed. Documents stored before stay, and adding again continues from there.
+
+        Warns:
+            BlankDocumentWarning: Documents without a word, which have no meaning to search for, and are left out.
         """
         check_several("documents", documents)
         if ids is None:
-            return self._add((each.page_content, each.metadata, each.id) for each in documents)
+            entries = ((each.page_content, each.metadata, each.id) for each in documents)
+            return self._add(list(entries) if isinstance(documents, Sequence) else entries)
         documents = list(documents)
         _check_lengths("documents", len(documents), ids=ids)
         return self._add(
-            (document.page_content, document.metadata, document.id if given is None else given)
-            for document, given in zip(documents, ids, strict=True)
+            [
+                (document.page_content, document.metadata, document.id if given is None else given)
+                for document, given in zip(documents, ids, strict=True)
+            ]
         )
 
     def delete(self, ids: Sequence[DocumentId] | None = None, *, filter: FilterLike | None = None) -> bool:  # type: ignore[override]
@@ -306,7 +323,10 @@ class T1QdrantVectorStore(T1Searches):
             ValueError: Neither ids nor a filter, both, or a filter that matches everything.
             StoreError: The collection failed.
         """
-        self.t1.collection.delete(None if ids is None else to_ids(ids), filter=filter)
+        if self.chunks and ids is not None and filter is None:
+            self.t1.collection.delete_documents(to_ids(ids))
+        else:
+            self.t1.collection.delete(None if ids is None else to_ids(ids), filter=filter)
         return True
 
     def as_retriever(self, **options: Any) -> T1Retriever:
@@ -334,24 +354,36 @@ class T1QdrantVectorStore(T1Searches):
         return self
 
     def _add(self, entries: Iterable[Entry]) -> list[DocumentId]:
-        """Embed and store texts, each as one point, and return their ids."""
+        """Embed and store texts, and return their ids. What can be read twice is checked before anything is stored."""
         ids: list[DocumentId] = []
+        blank: list[DocumentId] = []
+        documents = self._documents_of(entries, ids, blank)
+        if isinstance(entries, Sequence):
+            documents = list(documents)
+            if refused := check_documents(documents, self._chunker, self.t1.collection):
+                report = LoadReport(documents=len(documents), failed=len(refused), failures=refused)
+                raise _failure(report, (), "nothing was stored")
         with progress_bar(shown=getattr(self.embeddings, "show_progress", False)) as bar:
 
             def show(progress: LoadProgress) -> None:
                 if bar is not None:
                     bar.update(progress.encoded + progress.unchanged - bar.n)
 
-            documents = self._documents_of(entries, ids)
-            report = self.t1.add(documents, chunker=self._whole_texts(), max_reported=None, on_progress=show)
+            report = self.t1.add(documents, chunker=self._chunker, max_reported=None, on_progress=show)
+        if blank:
+            self.delete(blank)  # their earlier texts
+            message = f"{len(blank)} documents have no text, and were left out, such as {blank[0]!r}"
+            warnings.warn(message, BlankDocumentWarning, stacklevel=external_stacklevel())
         if report.truncations and self._truncation == "warn":
             warnings.warn(_truncation_message(report), TruncationWarning, stacklevel=external_stacklevel())
         if report.failures:
-            raise _failure(report, ids)
+            raise _failure(report, [each for each in ids if each not in blank], "the others were")
         return ids
 
-    def _documents_of(self, entries: Iterable[Entry], ids: list[DocumentId]) -> Iterator[T1Document]:
-        """Convert the entries into this package's documents, and append the id of each to ``ids``."""
+    def _documents_of(
+        self, entries: Iterable[Entry], ids: list[DocumentId], blank: list[DocumentId]
+    ) -> Iterable[T1Document]:
+        """Convert the entries into this package's documents, and append the id of each to ``ids``, or to both lists."""
         for text, given, own_id in entries:
             metadata = {} if given is None else given
             if self.id_in_metadata and isinstance(metadata, Mapping):  # a found document may be added again
@@ -363,7 +395,10 @@ class T1QdrantVectorStore(T1Searches):
                 except (TypeError, ValueError):  # not JSON; the load refuses it, and reports the reason under this id
                     document_id = f"number {len(ids)}"
             ids.append(document_id)
-            yield T1Document(text, to_ids([document_id])[0], metadata)
+            if isinstance(text, str) and not text.strip():
+                blank.append(document_id)
+            else:
+                yield T1Document(text, to_ids([document_id])[0], metadata)
 
     @property
     def _truncation(self) -> str:
@@ -396,11 +431,10 @@ def _truncation_message(report: LoadReport) -> str:
     )
 
 
-def _failure(report: LoadReport, ids: Sequence[DocumentId]) -> ValueError:
+def _failure(report: LoadReport, ids: Sequence[DocumentId], others: str) -> ValueError:
     first = report.failures[0]
     error = ValueError(
-        f"{report.failed} of {report.documents} documents were not stored, the others were. {first.id!r}: "
-        f"{first.reason}"
+        f"{report.failed} of {report.documents} documents cannot be stored, {others}. {first.id!r}: {first.reason}"
     )
     failed = {failure.id for failure in report.failures}
     error.ids = [each for each in ids if str(each) not in failed]  # type: ignore[attr-defined]

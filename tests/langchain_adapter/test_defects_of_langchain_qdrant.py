@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from langchain_core.documents import Document
 from qdrant_client import QdrantClient
 
 from t1_vectorstore import T1Embedder
@@ -82,10 +83,11 @@ def test_no_retry() -> None:
 
 
 def test_partial_failure_returns_no_ids(empty: T1QdrantVectorStore) -> None:
-    with pytest.raises(ValueError, match="1 of 3 documents were not stored") as raised:
-        empty.add_texts(["good", " ", "fine"], ids=["good", "blank", "fine"])
+    given = [Document("good", id="good"), Document("bad", id="bad", metadata={"x": b"x"}), Document("fine", id="fine")]
+    with pytest.raises(ValueError, match="1 of 3 documents cannot be stored") as raised:
+        empty.add_documents(document for document in given)
     assert raised.value.ids == ["good", "fine"]  # type: ignore[attr-defined]
-    assert [each.id for each in empty.get_by_ids(["good", "blank", "fine"])] == ["good", "fine"]
+    assert [each.id for each in empty.get_by_ids(["good", "bad", "fine"])] == ["good", "fine"]
 
 
 @pytest.mark.server

@@ -110,3 +110,16 @@ def test_a_recreated_collection_has_another_namespace(tmp_path: Path) -> None:
         with T1QdrantVectorStore.open(embeddings, location=":memory:") as store:
             namespaces.add(store.namespace)
     assert len(namespaces) == 4
+
+
+@pytest.mark.parametrize("cleanup", ["incremental", "full"])
+def test_a_refused_document_leaves_no_orphans(
+    empty: T1QdrantVectorStore, records: InMemoryRecordManager, cleanup: Cleanup
+) -> None:
+    options: Any = {"cleanup": cleanup, "source_id_key": "source", "key_encoder": lambda each: each.page_content}
+    refused = Document("refused", metadata={"source": "a", "lone": "\ud800"})
+    with pytest.raises(ValueError, match="nothing was stored"):
+        index([*OLD, refused], records, empty, **options)
+    assert texts(empty) == []
+    index(NEW, records, empty, **options)
+    assert texts(empty) == ["one", "two, changed"]

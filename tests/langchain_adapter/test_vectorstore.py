@@ -14,7 +14,7 @@ from langchain_core.embeddings import DeterministicFakeEmbedding
 
 from t1_vectorstore import Document as T1Document
 from t1_vectorstore import T1Embedder, T1VectorStore
-from t1_vectorstore.errors import CollectionMismatch, CollectionNotFound, TruncationWarning
+from t1_vectorstore.errors import BlankDocumentWarning, CollectionMismatch, CollectionNotFound, TruncationWarning
 from t1_vectorstore.langchain import T1Embeddings, T1QdrantVectorStore
 from tests.langchain_adapter.conftest import DOCUMENTS, count, ids
 
@@ -131,14 +131,40 @@ def test_metadata_that_is_not_json_is_refused(
         empty.add_texts(["good", "bad"], [{}, metadata], ids=["good", "bad"] if named else None)
 
 
-def test_other_documents_are_stored_and_listed_in_the_error(empty: T1QdrantVectorStore) -> None:
-    with pytest.raises(ValueError, match=r"1 of 3 documents were not stored.*'empty'.*empty") as raised:
-        empty.add_texts(["a", "", "c"], ids=["a", "empty", "c"])
-    assert raised.value.ids == ["a", "c"]  # type: ignore[attr-defined]
-    assert raised.value.report.stored == 2  # type: ignore[attr-defined]
-    assert ids(empty.get_by_ids(["a", "empty", "c"])) == ["a", "c"]
+def test_a_list_with_a_document_that_cannot_be_stored_stores_nothing(empty: T1QdrantVectorStore) -> None:
+    with pytest.raises(
+        ValueError, match=r"1 of 3 documents cannot be stored, nothing was stored.*'bad'.*bytes"
+    ) as raised:
+        empty.add_texts(["a", "b", "c"], [{}, {"x": b"x"}, {}], ids=["a", "bad", "c"])
+    assert raised.value.ids == []  # type: ignore[attr-defined]
+    assert raised.value.report.failures[0].id == "bad"  # type: ignore[attr-defined]
     with pytest.raises(ValueError, match=r"'twice'.* id"):
         empty.add_texts(["x", "y"], ids=["twice", "twice"])
+    assert count(empty) == 0
+
+
+def test_the_other_documents_of_a_generator_are_stored_and_listed(empty: T1QdrantVectorStore) -> None:
+    given = [Document("a", id="a"), Document("b", id="bad", metadata={"x": b"x"}), Document("c", id="c")]
+    with pytest.raises(ValueError, match="1 of 3 documents cannot be stored, the others were") as raised:
+        empty.add_documents(document for document in given)
+    assert raised.value.ids == ["a", "c"]  # type: ignore[attr-defined]
+    assert ids(empty.get_by_ids(["a", "bad", "c"])) == ["a", "c"]
+
+
+def test_a_blank_page_is_left_out_with_a_warning(place: dict[str, Any], embeddings: T1Embeddings) -> None:
+    pages = [DOCUMENTS[0], Document(" \n", id="blank"), DOCUMENTS[1]]
+    with pytest.warns(BlankDocumentWarning, match="1 documents have no text, and were left out, such as 'blank'"):
+        store = T1QdrantVectorStore.from_documents(pages, embeddings, **place)
+    with store:
+        assert count(store) == 2
+        with pytest.warns(BlankDocumentWarning):
+            store.add_texts(["  "], ids=["france"])
+        assert store.get_by_ids(["france"]) == [], "an earlier text of a blank document does not stay"
+
+
+@pytest.mark.filterwarnings("ignore::t1_vectorstore.errors.BlankDocumentWarning")
+def test_every_document_of_a_call_has_its_id_in_the_answer(empty: T1QdrantVectorStore) -> None:
+    assert empty.add_texts(["a", "", "c"], ids=["a", "blank", "c"]) == ["a", "blank", "c"]
 
 
 def test_a_document_is_one_point_and_truncation_is_reported(tiny: Path) -> None:
