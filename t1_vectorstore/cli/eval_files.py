@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from t1_vectorstore.cli.console import note
+from t1_vectorstore.cli.outputs import check_report
 
 if TYPE_CHECKING:
     from t1_vectorstore.evaluation.benchmark import Benchmark
@@ -40,8 +41,7 @@ class EvalFiles:
             _make_folder(self.runs, "--runs")
         if self.report is not None:
             _make_folder(self.report.parent, "--report")
-            if self.report.exists() and not (self.report.is_file() and os.access(self.report, os.W_OK)):
-                raise ValueError(f"--report {self.report} cannot be written: it is no writable file")
+            check_report(self.report)
 
     def write(self, experiments: Sequence[Experiment], facts: Mapping[str, str]) -> None:
         """Write the files, and print the path of the report."""

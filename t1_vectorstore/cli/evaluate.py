@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 import tempfile
 from collections import deque
@@ -9,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -267,10 +268,31 @@ def tune(
         result = tuning.tune(store, read_labels(labels, store.collection), seed=seed)
     if json:
         print_json(
-            {"options": result.options, "chosen_on": result.chosen_on.rows(), "reported_on": result.reported_on.rows()}
+            {
+                "options": result.options,
+                "worse_than_defaults": result.worse_than_defaults,
+                "chosen_on": result.chosen_on.rows(),
+                "reported_on": result.reported_on.rows(),
+            }
         )
         return
     print_text(f"tried on {len(result.chosen_on.benchmark.queries)} queries\n")
     print_text(markdown(result.chosen_on))
     print_text(f"\nchosen: {tuning.describe(result.options)}; on the other half of the queries\n")
     print_text(markdown(result.reported_on))
+    if result.worse_than_defaults:
+        print_text("\nOn the other half this was significantly worse than the defaults: keep the defaults.")
+    elif result.options:
+        print_text(f"\nSearch with these options:\n  {_search_call(index, name, result.options)}", wrap=False)
+
+
+def _search_call(index: str, name: str, options: Mapping[str, Any]) -> str:
+    """Return a call that searches with these options: a command, or Python if ``t1 search`` has no such flag."""
+    flags = {"think": "--no-think", "hybrid": "--no-hybrid"}  # these are tried as False only
+    values = ("budget", "refine_steps", "vector_weight")
+    if not options.keys() <= {*flags, *values}:
+        return f"store.search(query, {', '.join(f'{option}={value!r}' for option, value in options.items())})"
+    command = ["t1", "search", index, "QUERY", *(["--name", name] if name != "t1" else [])]
+    for option, value in options.items():
+        command += [flags[option]] if option in flags else [f"--{option.replace('_', '-')}", str(value)]
+    return shlex.join(command)

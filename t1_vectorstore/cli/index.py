@@ -25,6 +25,7 @@ from t1_vectorstore.cli.options import (
     output_option,
     takes_flags,
 )
+from t1_vectorstore.cli.outputs import check_log, check_output
 from t1_vectorstore.cli.progress import LoadLog, indexing_status, load_bar
 from t1_vectorstore.cli.stores import open_store, open_with_checkpoint
 
@@ -87,6 +88,7 @@ def index(
     from t1_vectorstore.collection import Collection
     from t1_vectorstore.embedding.embedder import T1Embedder
     from t1_vectorstore.indexing import chunker_for
+    from t1_vectorstore.indexing.dead_letters import refuse_other_file
     from t1_vectorstore.readers import check, read, total_bytes
 
     # Mistakes are refused before the model is loaded.
@@ -95,7 +97,12 @@ def index(
     source_flags.fields({})
     if to == ":memory:":
         raise ValueError("an index in :memory: is lost when this command ends; name a folder or a URL")
-    _check_output_files(paths, dead_letters, log)
+    if dead_letters is not None:
+        check_output("--dead-letters", dead_letters, paths)
+        refuse_other_file(dead_letters)
+    if log is not None:
+        check_output("--log", log, paths)
+        check_log(log)
     create = storage_flags.options()
     ray_options: dict[str, Any] | None = None
     if ray is not None:
@@ -182,15 +189,6 @@ class _SkippedFiles:
         self.count += 1
         if len(self.first) < MAX_REPORTED:
             self.first.append(str(error))
-
-
-def _check_output_files(sources: Sequence[Path], *files: Path | None) -> None:
-    """Refuse files that cannot be written, or that are also read."""
-    for file in filter(None, files):
-        if file.is_dir() or not file.absolute().parent.is_dir():
-            raise ValueError(f"{file} cannot be written: it is a folder, or in a folder that does not exist")
-        if any(source.exists() and file.exists() and source.samefile(file) for source in sources):
-            raise ValueError(f"{file} is one of the sources, and would be overwritten; write to another file")
 
 
 def _load(

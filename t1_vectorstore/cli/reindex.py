@@ -24,6 +24,7 @@ from t1_vectorstore.cli.options import (
     storage_option,
     takes_flags,
 )
+from t1_vectorstore.cli.outputs import check_output
 from t1_vectorstore.cli.progress import busy
 from t1_vectorstore.cli.stores import open_collection
 
@@ -78,9 +79,13 @@ def reindex(
         _swap(where, name, api_key, rollback=rollback, yes=yes)
         return
     from t1_vectorstore.embedding.embedder import T1Embedder
+    from t1_vectorstore.indexing.dead_letters import refuse_other_file
     from t1_vectorstore.maintenance.reindex import name_to_move
     from t1_vectorstore.maintenance.reindex import reindex as rebuild
 
+    if leave_out is not None:
+        check_output("--leave-out", leave_out)
+        refuse_other_file(leave_out)
     with open_collection(where, name=name, api_key=api_key) as old:
         name_to_move(old, alias, api_key=api_key)  # refuses a wrong alias before the model is loaded
         if model_flags.model is None:

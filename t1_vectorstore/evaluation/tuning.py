@@ -38,6 +38,13 @@ class TuningResult:
     chosen_on: Experiment
     reported_on: Experiment
 
+    @property
+    def worse_than_defaults(self) -> bool:
+        """Whether the chosen options are significantly worse than the defaults on the half they were not chosen on."""
+        if not self.options:
+            return False
+        return self.reported_on.difference(describe({}), MEASURE).high < 0
+
 
 def tune(
     store: T1VectorStore,

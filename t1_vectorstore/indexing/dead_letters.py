@@ -23,6 +23,31 @@ _SYNC_SECONDS = 1.0
 _MAX_REPR = 2000  # in characters
 
 
+def refuse_other_file(path: str | os.PathLike[str]) -> None:
+    """Refuse a file with a content that is no dead letters, such as a mistyped name: it would be overwritten.
+
+    A file without a content, one that does not exist, and a device or pipe are accepted.
+
+    Raises:
+        ValueError: The first line of the file is no dead letter.
+        OSError: The file cannot be read.
+    """
+    file = Path(path)
+    if not file.is_file():
+        return
+    with file.open("rb") as lines:
+        first = lines.readline()
+    try:
+        is_letter = not first or FAILURE_FIELD in json.loads(first)
+    except (ValueError, TypeError, RecursionError):
+        is_letter = False
+    if not is_letter:
+        raise ValueError(
+            f"{file} would be overwritten, and was not written as a file of failed documents (its first line has no "
+            f"field {FAILURE_FIELD!r}); write to another file, or delete this one"
+        )
+
+
 class DeadLetters:
     """A file to which each failure is appended immediately, so that a killed process leaves all failures found so far.
 
@@ -31,11 +56,13 @@ class DeadLetters:
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        """Create an empty file.
+        """Create an empty file, in place of an earlier file of dead letters.
 
         Raises:
             OSError: It cannot be written.
+            ValueError: It exists and holds something else.
         """
+        refuse_other_file(path)
         self._file = Path(path).open("wb", buffering=0)  # noqa: SIM115 - closed by close
         self._lock = threading.Lock()
         self._synced = time.monotonic()

@@ -242,12 +242,42 @@ def test_log_has_progress_and_outcome(run: Any, folder: Path, corpus: Any, monke
 @pytest.mark.parametrize("option", ["--dead-letters", "--log"])
 @pytest.mark.parametrize(
     ("file", "message"),
-    [("corpus.jsonl", "is one of the sources"), ("no/file", "cannot be written"), (".", "a folder")],
+    [
+        ("corpus.jsonl", "is one of the sources"),
+        ("docs/a.txt", "docs/a.txt is inside the source docs"),
+        ("docs/new.jsonl", "docs/new.jsonl is inside the source docs"),
+        ("notes.txt", "notes.txt would be"),
+        ("list.json", "list.json would be"),
+        ("no/file", "cannot be written"),
+        (".", "a folder"),
+        ("-", "is not standard output"),
+    ],
 )
-def test_unusable_output_files_are_refused(run: Any, corpus: Any, option: str, file: str, message: str) -> None:
+def test_unusable_output_files_are_refused_unchanged(
+    run: Any, folder: Path, corpus: Any, option: str, file: str, message: str
+) -> None:
     corpus({"id": "a", "text": "one"})
-    assert message in run("index", "corpus.jsonl", "--to", "idx", option, file, code=2).stderr
+    (folder / "docs").mkdir()
+    files = {"docs/a.txt": "a text", "notes.txt": "my notes", "list.json": "1\n"}
+    for name, text in files.items():
+        (folder / name).write_text(text)
+    assert message in run("index", "corpus.jsonl", "docs", "--to", "idx", option, file, code=2).stderr
+    assert {name: (folder / name).read_text() for name in files} == files
+    assert not (folder / "-").exists()
     assert not Path("idx").exists()
+
+
+def test_dead_letters_of_an_earlier_load_are_replaced(run: Any, folder: Path, corpus: Any) -> None:
+    command = ("index", "corpus.jsonl", "--to", "idx", "--dead-letters", "dead.jsonl")
+    corpus({"id": "a", "text": " "})
+    run(*command, code=1)
+    corpus({"id": "b", "text": " "})
+    run(*command, code=1)
+    assert json.loads((folder / "dead.jsonl").read_text())["id"] == "b"
+    corpus({"id": "b", "text": "two"})
+    run(*command)
+    run(*command)  # the file is empty now
+    assert not (folder / "dead.jsonl").read_text()
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")

@@ -14,8 +14,14 @@ from typer.testing import CliRunner, Result
 from t1_vectorstore.cli import app
 from t1_vectorstore.cli.eval_files import _file_names
 from t1_vectorstore.embedding.embedder import T1Embedder
-from t1_vectorstore.evaluation.runs import read_trec
+from t1_vectorstore.evaluation import tuning
+from t1_vectorstore.evaluation.benchmark import Benchmark
+from t1_vectorstore.evaluation.experiment import Experiment, Outcome
+from t1_vectorstore.evaluation.runs import Answer, Run, read_trec
+from t1_vectorstore.evaluation.scoring import score
+from t1_vectorstore.evaluation.tuning import TuningResult, describe
 from t1_vectorstore.types import QueryEmbedding
+from t1_vectorstore.vectorstore import T1VectorStore
 from tests.evaluation import small_benchmark
 
 
@@ -141,6 +147,34 @@ def test_tuning_reports_the_chosen_options_on_other_queries(index: Path, labels:
     assert any(name.startswith("budget=") for name in tried)
     assert found["options"].get("think") is not False  # these questions need a thought
     assert {row["queries"] for row in [*found["chosen_on"], *found["reported_on"]]} == {12}
+
+
+@pytest.mark.parametrize("worse", [False, True])
+@pytest.mark.parametrize(
+    ("options", "call"),
+    [
+        ({"budget": 28}, "t1 search {index} QUERY --budget 28"),
+        ({"think": False}, "t1 search {index} QUERY --no-think"),
+        ({"fusion": "dbsf"}, "store.search(query, fusion='dbsf')"),
+    ],
+)
+def test_tuning_shows_how_to_search_with_better_options_and_advises_against_worse_ones(
+    index: Path, labels: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any], call: str, worse: bool
+) -> None:
+    def choose(store: T1VectorStore, benchmark: Benchmark, *, seed: int) -> TuningResult:
+        right = {query: dict.fromkeys(gains, 1.0) for query, gains in benchmark.relevant.items()}
+        rankings = {describe(options): {query: {} for query in right} if worse else right, "defaults": right}
+        outcomes = {}
+        for name, ranking in rankings.items():
+            run = Run(name, {query: Answer(ranking[query], 0.1, ()) for query in right}, None)
+            outcomes[name] = Outcome(run, score(run, benchmark))
+        found = Experiment(benchmark, outcomes)
+        return TuningResult(options, found, found)
+
+    monkeypatch.setattr(tuning, "tune", choose)
+    output = t1("tune", "--labels", labels, "--index", index).stdout
+    assert ("significantly worse than the defaults: keep the defaults" in output) is worse
+    assert (call.format(index=index) in output) is not worse
 
 
 @pytest.mark.parametrize(

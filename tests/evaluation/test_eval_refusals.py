@@ -65,13 +65,25 @@ def test_ids_that_no_run_file_can_hold_are_refused(questions: Path, tmp_path: Pa
     assert "| bm25 |" in t1("eval", questions, "--systems", "bm25").stdout
 
 
+def test_report_replaces_no_file_but_an_earlier_report(questions: Path, tmp_path: Path) -> None:
+    command = ("eval", questions, "--systems", "bm25", "--report")
+    corpus = (questions / "corpus.jsonl").read_bytes()
+    assert "is not an earlier report" in t1(*command, questions / "corpus.jsonl", code=2).stderr
+    assert (questions / "corpus.jsonl").read_bytes() == corpus
+    for _ in range(2):
+        t1(*command, tmp_path / "report.html")
+
+
 @pytest.mark.parametrize("option", ["--report", "--runs"])
 def test_path_that_cannot_be_written_is_refused(questions: Path, tmp_path: Path, option: str) -> None:
     (tmp_path / "file").write_text("")
     result = t1("eval", questions, "--systems", "bm25", option, tmp_path / "file" / "here" / "it", code=2)
     assert f"{option}: the folder {tmp_path / 'file' / 'here'}" in result.stderr
     assert result.stdout == ""
-    assert "it is no writable file" in t1("eval", questions, "--systems", "bm25", "--report", tmp_path, code=2).stderr
+    assert (
+        "cannot be written: it is a folder"
+        in t1("eval", questions, "--systems", "bm25", "--report", tmp_path, code=2).stderr
+    )
 
 
 def test_folders_of_output_files_are_created(questions: Path, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from t1_vectorstore.embedding.embedder import T1Embedder
 from t1_vectorstore.errors import MissingExtraError
 from t1_vectorstore.indexing import Failure, LoadReport, merge_reports
 from t1_vectorstore.indexing.chunking import Chunker
+from t1_vectorstore.indexing.dead_letters import refuse_other_file
 from t1_vectorstore.indexing.id_table import IdTable
 from t1_vectorstore.indexing.ray.cluster import cluster
 from t1_vectorstore.indexing.ray.options import RayLoadOptions
@@ -59,6 +60,8 @@ def load_on_ray(
     paths = [Path(shard).resolve() for shard in dict.fromkeys(shards)]
     check_shards(paths)
     Chunker(options.chunk_size, options.overlap)  # refuses invalid sizes
+    if options.dead_letters is not None:
+        refuse_other_file(options.dead_letters)
     with collection() as opened:
         if opened.engine != "server":
             raise ValueError(f"{opened.location} can be open in one process only; give the URL of a Qdrant server")
