@@ -78,6 +78,11 @@ Secret = Annotated[str | SecretStr, AfterValidator(lambda value: SecretStr(value
 _BUILTIN_NAMES = {"Integer": "int", "Number": "float", "Flag": "bool", "Text": "str", "Texts": "Sequence[str]"}
 
 
+def _as_mapping(value: object) -> object:
+    """Convert a model of another package, such as qdrant-client's, into a mapping of what is set."""
+    return value.model_dump(exclude_none=True) if isinstance(value, BaseModel) else value
+
+
 class Options(BaseModel):
     """Base class of all options: frozen, and with errors of one line, a ``TypeError`` or a ``ValueError``."""
 
@@ -330,6 +335,11 @@ class RankingOptions(Options):
     same number. Default: four times ``limit``, and at least 50. A page beyond them continues with further ones."""
     group: Flag = False
     """Return only the best chunk of each document."""
+    search_params: Annotated[Mapping[str, Any] | None, BeforeValidator(_as_mapping)] = None
+    """Qdrant's own ``SearchParams``, or the same as a mapping, such as ``{"exact": True}`` or ``{"hnsw_ef": 256}``: how
+    thoroughly a graph is searched."""
+    consistency: Any = None
+    """Qdrant's ``ReadConsistency`` for a cluster: how many replicas must agree. One process is always consistent."""
 
     @model_validator(mode="after")
     def _check_ranking(self) -> Self:

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Generator
 from dataclasses import dataclass, replace
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -50,6 +50,11 @@ class Search:
     vector: Vector
     filter: FilterJSON | None
     sparse: Sparse | None
+
+    def nearest(self, limit: int, **more: Any) -> Nearest:  # noqa: ANN401 - further fields of a query
+        """Return a query for the nearest points."""
+        options = self.options
+        return Nearest(self.vector, limit, params=options.search_params, consistency=options.consistency, **more)
 
     @property
     def wanted(self) -> int:
@@ -92,7 +97,7 @@ def find_hits(search: Search, schema: Schema) -> SearchSteps:
         return []
     if search.sparse is None and not options.group and options.diversity is None:
         # By vector alone, the engine does everything, and skips the first hits without reading them.
-        query = Nearest(search.vector, options.limit, filter=search.filter, offset=options.offset)
+        query = search.nearest(options.limit, filter=search.filter, offset=options.offset)
         return _above_threshold(search, _sorted_hits((yield query), query, schema))
     hits: list[Hit] = []
     block, more = _Block(search, schema, search.filter, search.pool), True
@@ -152,7 +157,7 @@ class _Block:
     def _query(self, limit: int) -> Nearest:
         """Return the query for candidates; ``limit`` is for a fusion, and the pool for the nearest by vector."""
         search, pool = self._search, self._pool
-        query = Nearest(search.vector, pool, filter=self._filter)
+        query = search.nearest(pool, filter=self._filter)
         if search.sparse is None:
             return query
         fusion = search.options.fusion if self._schema.has_dense else None
@@ -204,7 +209,7 @@ class _Block:
     def _choose_diverse(self, filter: FilterJSON | None, limit: int, candidates: int) -> SearchSteps:
         """Return hits near the query and unlike each other, chosen among the nearest, in the order of choice."""
         diversity = self._search.options.diversity
-        query = Nearest(self._search.vector, limit, filter=filter, diversity=diversity, candidates=candidates)
+        query = self._search.nearest(limit, filter=filter, diversity=diversity, candidates=candidates)
         return [to_hit(score, row, self._schema) for score, row in (yield query)]
 
 

@@ -73,6 +73,8 @@ class Nearest:
         sparse: Fuse the nearest ``candidates`` by the vector with as many by these terms.
         fusion: How they are fused; ``None`` ranks by the terms alone.
         candidates: Number of candidates.
+        params: Qdrant's search parameters.
+        consistency: Qdrant's read consistency, for servers.
     """
 
     vector: Vector
@@ -83,6 +85,8 @@ class Nearest:
     sparse: Sparse | None = None
     fusion: Fusion | None = "rrf"
     candidates: int = 0
+    params: Mapping[str, Any] | None = None
+    consistency: Any = None
 
 
 Scored: TypeAlias = tuple[float, Row]

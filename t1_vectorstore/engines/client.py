@@ -188,11 +188,14 @@ def query_arguments(query: Nearest, schema: Schema) -> dict[str, Any]:
     """Return the arguments of ``query_points``."""
     vector, filter = query.vector.tolist(), _filter(query.filter)
     using = schema.vector_name or None  # what has no name is used by default
-    params = None
+    given = dict(query.params or {})
     if (quantization := schema.storage.quantization) is not None:
         rescored = models.QuantizationSearchParams(rescore=True, oversampling=OVERSAMPLING[quantization])
-        params = models.SearchParams(quantization=rescored)
+        given = {"quantization": rescored, **given}
+    params = models.SearchParams(**given) if given else None
     shared: dict[str, Any] = {"limit": query.limit, "offset": query.offset, "with_payload": True}
+    if query.consistency is not None:
+        shared["consistency"] = query.consistency
     if query.sparse is not None:
         shared["with_vectors"] = vector_selector(True, schema)
         terms: dict[str, Any] = {"query": _sparse_vector(query.sparse), "using": schema.sparse_vector_name}

@@ -9,7 +9,7 @@ from weakref import WeakKeyDictionary
 
 from qdrant_client import QdrantClient
 
-from t1_vectorstore.engines.base import EngineKind
+from t1_vectorstore.engines.base import EngineKind, Nearest, Scored
 from t1_vectorstore.engines.client import ClientEngine, client_location, found_schema, vector_params
 from t1_vectorstore.engines.schema import OWN_KEY, OpenOptions, Schema
 from t1_vectorstore.errors import CollectionNotFound, StoreError
@@ -45,6 +45,10 @@ class MemoryEngine(ClientEngine):
         names = {alias.alias_name: alias.collection_name for alias in aliases}
         self._name = names.get(options.name, options.name)
         self.schema = self._open(options)
+
+    def nearest(self, query: Nearest) -> list[Scored]:
+        """Answer a query, best row first. Local mode has no graph, and warns of parameters of its search."""
+        return super().nearest(replace(query, params=None))
 
     def close(self) -> None:
         """Free the memory; a client of the caller stays open."""

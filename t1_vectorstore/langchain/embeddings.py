@@ -68,6 +68,10 @@ class T1Embeddings(ModelOptions, ThinkingOptions, Embeddings):
         """Name of the model for caches of document vectors; it changes whenever the vectors would, and only then."""
         return f"t1-{self.embedder.identity.fingerprint[:16]}"
 
+    def count_tokens(self, text: str) -> int:
+        """Return the number of a text's tokens, as ``length_function`` of LangChain's text splitters."""
+        return len(self.embedder.token_ids(text))
+
     def embed_documents(self, texts: Sequence[str]) -> list[list[float]]:
         """Return one vector for each document, in order, as built-in floats.
 

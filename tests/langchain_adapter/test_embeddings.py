@@ -33,6 +33,11 @@ def thinking() -> T1Embeddings:
     return T1Embeddings.from_embedder(T1Embedder.fake())
 
 
+def test_splitters_can_count_the_tokens_of_the_model() -> None:
+    embeddings = T1Embeddings.from_embedder(T1Embedder.fake())
+    assert embeddings.count_tokens("four") == 4, "the fake model's tokens are bytes"
+
+
 def test_vectors_are_those_of_the_embedder_as_built_in_floats(tiny: Path) -> None:
     embeddings = T1Embeddings(model=tiny, dtype="float32", budget=4)
     embedder = T1Embedder.load(tiny, dtype="float32")

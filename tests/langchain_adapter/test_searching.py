@@ -176,3 +176,15 @@ async def test_misspelt_options_are_refused(store: T1QdrantVectorStore) -> None:
         store.similarity_search_by_vector([1.0] * 64, limit=3)
     with pytest.raises(TypeError, match="bach_size"):
         store.add_texts(["a"], bach_size=3)  # type: ignore[call-arg]
+
+
+async def test_qdrants_own_search_parameters_are_passed_on(store: T1QdrantVectorStore) -> None:
+    options: Any = {
+        "search_params": models.SearchParams(exact=True, hnsw_ef=64),
+        "consistency": models.ReadConsistencyType.ALL,
+    }
+    query = "capital of France"
+    expected = store.similarity_search(query)
+    assert store.similarity_search(query, 4, None, **options) == expected
+    assert await store.asimilarity_search(query, search_params={"exact": True}) == expected
+    assert store.max_marginal_relevance_search(query, k=2, **options) == store.max_marginal_relevance_search(query, k=2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import qdrant_edge as edge
@@ -17,10 +18,13 @@ def edge_query(query: Nearest, schema: Schema) -> edge.QueryRequest:
     using = schema.vector_name or None  # what has no name is used by default
     vector = edge.Query.Nearest(edge_array(query.vector), using=using)
     filter = edge_filter(query.filter) if query.filter else None
-    params = None
+    given = dict(query.params or {})
+    if isinstance(given.get("quantization"), Mapping):
+        given["quantization"] = edge.QuantizationSearchParams(**given["quantization"])
     if (quantization := schema.storage.quantization) is not None:
         rescored = edge.QuantizationSearchParams(rescore=True, oversampling=OVERSAMPLING[quantization])
-        params = edge.SearchParams(quantization=rescored)
+        given = {"quantization": rescored, **given}
+    params = edge.SearchParams(**given) if given else None
     shared: dict[str, Any] = {"limit": query.limit, "offset": query.offset, "with_payload": True}
     if query.sparse is not None:
         shared["with_vector"] = vector_selector(True, schema)
