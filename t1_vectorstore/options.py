@@ -231,7 +231,8 @@ class LoadingOptions(Options):
     remote_code: Flag = False
     """Run Python code that comes with the checkpoint. It can do anything, so it is off by default."""
     backend: BackendName = "transformers"
-    """What runs the model: ``transformers`` or ``vllm`` in this process, or ``remote`` for vLLM servers."""
+    """What runs the model. ``transformers``: the local backend, with this package's decoder where that supports the
+    model, else with transformers. ``vllm``: vLLM in this process. ``remote``: vLLM servers."""
     engine_options: dict[str, Any] | None = Field(default=None, exclude=True, repr=False)
     """Options of the backend's engine. For ``vllm``: engine arguments, such as ``{"tensor_parallel_size": 2}``. For
     ``remote``: the fields of ``Servers``."""
@@ -248,12 +249,16 @@ class LoadingOptions(Options):
             if self.engine_options:
                 names = sorted(self.engine_options)  # not their values, which may be secret
                 raise ValueError(f"engine_options {names} are for the backends 'vllm' and 'remote'")
-            return self
-        for name in ("device", "devices", "batch_tokens", "threads"):
-            if (value := getattr(self, name)) not in (None, "auto"):
-                raise ValueError(f"{name}={value!r} is for backend='transformers'; {self.backend!r} has engine_options")
-        if self.backend == "remote" and self.dtype != "auto":
-            raise ValueError(f"dtype={self.dtype!r} is chosen where the servers are started, not by backend='remote'")
+        elif self.backend in ("vllm", "remote"):
+            for name in ("device", "devices", "batch_tokens", "threads"):
+                if (value := getattr(self, name)) not in (None, "auto"):
+                    raise ValueError(
+                        f"{name}={value!r} is for backend='transformers'; {self.backend!r} has engine_options"
+                    )
+            if self.backend == "remote" and self.dtype != "auto":
+                raise ValueError(
+                    f"dtype={self.dtype!r} is chosen where the servers are started, not by backend='remote'"
+                )
         return self
 
     @property

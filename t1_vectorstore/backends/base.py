@@ -73,19 +73,6 @@ class Backend(Protocol):
         ...
 
 
-def refuse_refining(refining: Refining) -> None:
-    """Raise for a backend whose engine accepts only tokens.
-
-    Raises:
-        ValueError: There are refine steps.
-    """
-    if refining.steps:
-        raise ValueError(
-            f"refine_steps={refining.steps} feeds hidden states back to the model, and vLLM accepts only tokens: turn "
-            "refining off, or use backend='transformers'"
-        )
-
-
 def prompt_seed(decoding: Decoding, prompt: Sequence[int]) -> int:
     """Return the seed of a prompt's first thought; it depends on nothing else. Each further thought adds one."""
     return hash((decoding.seed, tuple(prompt))) % 2**62

@@ -7,7 +7,10 @@ from collections.abc import Sequence
 from functools import partial
 from importlib.util import find_spec
 
-from t1_vectorstore.backends.base import Backend, refuse_refining
+from typing_extensions import assert_never
+
+from t1_vectorstore.backends.base import Backend
+from t1_vectorstore.backends.vllm.limits import check_model, refuse_refining
 from t1_vectorstore.checkpoints.checkpoint import Checkpoint
 from t1_vectorstore.checkpoints.spec import NO_REFINING, Refining
 from t1_vectorstore.errors import BackendError, MissingExtraError
@@ -27,7 +30,7 @@ def check_backend(options: LoadingOptions, *, refining: Refining = NO_REFINING, 
         MissingExtraError: A package that the backend needs is not installed.
         ValueError: A device that this machine does not have, or something that the backend cannot do.
     """
-    if options.backend != "transformers":
+    if options.backend in ("vllm", "remote"):
         refuse_refining(refining)
     if options.backend == "remote":
         from t1_vectorstore.backends.vllm.remote import Servers
@@ -86,16 +89,18 @@ def load_backend(options: LoadingOptions, checkpoint: Checkpoint, *, stop_ids: S
         from t1_vectorstore.backends.multi_device import MultiDeviceBackend
 
         return MultiDeviceBackend(load, options.devices)
-    refuse_refining(checkpoint.spec.refining)
-    if checkpoint.spec.pooling_layer != -1:
-        raise ValueError(
-            f"pooling_layer={checkpoint.spec.pooling_layer}, but vLLM returns only the last layer's states; "
-            "use backend='transformers'"
-        )
     if options.backend == "remote":
         from t1_vectorstore.backends.vllm import remote
 
+        check_model(checkpoint.spec)
         return remote.load(checkpoint, stop_ids=stop_ids, options=options.engine_options or {})
+    if options.backend == "vllm":
+        check_model(checkpoint.spec)
+        return _load_vllm(options, checkpoint, stop_ids=stop_ids)
+    assert_never(options.backend)
+
+
+def _load_vllm(options: LoadingOptions, checkpoint: Checkpoint, *, stop_ids: Sequence[int]) -> Backend:
     try:
         from t1_vectorstore.backends.vllm import loading as vllm_loading
     except ModuleNotFoundError as error:

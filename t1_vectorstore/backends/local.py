@@ -236,7 +236,7 @@ def load_local(
         model = DecoderModel(Decoder(config, weights), pooling_layer=layer)
     else:
         try:
-            from t1_vectorstore.backends.transformers import TransformersModel, load_causal_model
+            from t1_vectorstore.backends.transformers_model import TransformersModel, load_causal_model
         except ModuleNotFoundError as error:
             if (error.name or "").split(".")[0] != "transformers":
                 raise

@@ -2,7 +2,8 @@
 
 Qdrant has two conditions on numbers. Both depend on how a number is stored, and on the index of the field:
 
-- ``match`` compares integers exactly, but does not find ``2.0`` for ``2``. It takes a list, at the cost of one value.
+- ``match`` compares integers exactly, but does not find ``2.0`` for ``2``. A list costs no more
+  than a single value.
 - ``range`` compares as 64-bit floats, which cannot tell integers beyond 2**53 apart. An integer index does not contain
   floats, and on older servers truncates the bounds. A datetime index takes the bounds for times.
 
@@ -36,7 +37,7 @@ FLOATS_NOT_INDEXED = ("integer", "datetime")
 """Kinds of indexes that do not contain floats."""
 _EXACT = 2**53
 """Integers below it, and floats, are compared exactly by a range. From here on, floats are whole numbers."""
-_FEW = 4
+_MAX_RANGES_IN_LIST = 4
 """Up to this many numbers, a list is compared by ranges, which also find whole floats that another package stored."""
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}([T ][0-9:.]+(Z|[+-][0-9:]+)?)?", re.ASCII)
 _DATETIME = TypeAdapter(datetime)
@@ -46,7 +47,7 @@ class _End(NamedTuple, Generic[_Value]):
     """One end of a range, and whether it belongs to the range."""
 
     value: _Value
-    allowed: bool
+    included: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +59,14 @@ class Field:
         path: Payload path of its values.
         integers_path: Payload path at which those of its values that are whole floats are stored as integers.
         kind: Kind of its index; ``None`` without one.
+        words_need_index: Returns whether the engine compares words only in fields with a text index.
     """
 
     key: str
     path: str
     integers_path: str
     kind: str | None = None
+    words_need_index: Callable[[], bool] = lambda: False
 
 
 def equal(field: Field, value: object) -> Condition:
@@ -91,7 +94,7 @@ def any_of(field: Field, values: Iterable[object]) -> Condition:
             integers[whole] = None
         else:
             others.append(value)
-    if len(integers) <= _FEW and field.kind not in FLOATS_NOT_INDEXED:
+    if len(integers) <= _MAX_RANGES_IN_LIST and field.kind not in FLOATS_NOT_INDEXED:
         others += integers
         integers = {}
     conditions = [equal(field, value) for value in others]
@@ -125,6 +128,12 @@ def has_words(field: Field, words: object) -> Condition:
     """Return the condition that a text has all of some words, in any case and order."""
     if not isinstance(words, str) or not words.strip():
         raise ValueError(f"'text' on {field.key!r} needs words to search for, got {words!r}")
+    if field.kind != "text" and field.words_need_index():
+        raise ValueError(
+            f"'text' on {field.key!r} needs a text index on this server, since before Qdrant 1.19.1 it compares "
+            f"other fields letter by letter; create the collection with indexes={{{field.key!r}: 'text'}}, add a "
+            f"text index of {field.path!r} on the server and open the collection again, or upgrade the server"
+        )
     return {"key": field.path, "match": {"text": words}}
 
 
@@ -144,24 +153,27 @@ def _bound(field: Field, operator: str, value: object) -> float | datetime:
 
 
 def _ends(bounds: Mapping[str, _Value]) -> tuple[_End[_Value] | None, _End[_Value] | None]:
-    """Return the lower and the upper end of a range. Of two bounds on one side, an index would use either."""
+    """Return the lower and the upper end of a range.
+
+    If there are two bounds on one side, the stricter one counts; an index would use either.
+    """
     lower = [_End(bounds[operator], operator == "gte") for operator in ("gt", "gte") if operator in bounds]
     upper = [_End(bounds[operator], operator == "lte") for operator in ("lt", "lte") if operator in bounds]
-    return max(lower, key=lambda end: (end.value, not end.allowed), default=None), min(upper, default=None)
+    return max(lower, key=lambda end: (end.value, not end.included), default=None), min(upper, default=None)
 
 
 def _bounds(
     lower: _End[_Value] | None, upper: _End[_Value] | None, convert: Callable[[_Value], float | str]
 ) -> dict[str, float | str]:
-    bounds = {} if lower is None else {"gte" if lower.allowed else "gt": convert(lower.value)}
-    return bounds if upper is None else {**bounds, "lte" if upper.allowed else "lt": convert(upper.value)}
+    bounds = {} if lower is None else {"gte" if lower.included else "gt": convert(lower.value)}
+    return bounds if upper is None else {**bounds, "lte" if upper.included else "lt": convert(upper.value)}
 
 
 def _is_empty(lower: _End[_Value] | None, upper: _End[_Value] | None) -> bool:
     """Return whether nothing is between two ends. Engines are not asked, since some fail then."""
     if lower is None or upper is None:
         return False
-    return lower.value > upper.value or (lower.value == upper.value and not (lower.allowed and upper.allowed))
+    return lower.value > upper.value or (lower.value == upper.value and not (lower.included and upper.included))
 
 
 def _numbers_within(field: Field, lower: _End[float] | None, upper: _End[float] | None) -> Condition:
@@ -174,10 +186,11 @@ def _numbers_within(field: Field, lower: _End[float] | None, upper: _End[float] 
 
     # 2. Where engines may round stored integers or the bound itself, move the bound inwards to a float that is safe,
     #    and list the integers in between.
+    #    Ends that include all 64-bit integers, or none, need no care: rounding changes nothing.
     listed: list[int] = []
     first = -INT64 if lower is None else max(-INT64, _first_integer(lower))
     last = INT64 - 1 if upper is None else min(INT64 - 1, _last_integer(upper))
-    if lower is not None and _is_rounded(lower.value) and lower != _End(-INT64, True) and lower != _End(INT64, False):
+    if lower is not None and _is_rounded(lower.value) and lower not in (_End(-INT64, True), _End(INT64, False)):
         if float(lower.value) == INT64 and field.kind != "integer":  # a float of this size is none of the integers
             raise _inexact(field, lower.value)
         safe = _next_float(lower.value, math.inf)
@@ -192,22 +205,25 @@ def _numbers_within(field: Field, lower: _End[float] | None, upper: _End[float] 
     # 3. A number is inside if it is in the range or in the list.
     conditions = [_any_integer(field, dict.fromkeys(listed))] if listed else []
     if not _is_empty(lower, upper):
-        lower = lower and _End(_as_stored(lower.value, min if lower.allowed else max), lower.allowed)
-        upper = upper and _End(_as_stored(upper.value, max if upper.allowed else min), upper.allowed)
+        lower = lower and _End(_widened(lower.value, min if lower.included else max), lower.included)
+        upper = upper and _End(_widened(upper.value, max if upper.included else min), upper.included)
         conditions.append(_range(field, _bounds(lower, upper, float)))
     return _either(conditions)
 
 
 def _first_integer(lower: _End[float]) -> int:
-    return math.ceil(lower.value) if lower.allowed else math.floor(lower.value) + 1
+    return math.ceil(lower.value) if lower.included else math.floor(lower.value) + 1
 
 
 def _last_integer(upper: _End[float]) -> int:
-    return math.floor(upper.value) if upper.allowed else math.ceil(upper.value) - 1
+    return math.floor(upper.value) if upper.included else math.ceil(upper.value) - 1
 
 
 def _is_rounded(number: float) -> bool:
-    """Return whether integers near a whole number, or the number in Qdrant's JSON, may be rounded to another one."""
+    """Return whether a range may confuse this whole number with a neighbour.
+
+    That is so if it is 2**53 or larger, or if Qdrant's JSON changes it.
+    """
     if abs(number) > INT64 or number != int(number):
         return False
     return abs(number) >= _EXACT or json_roundtrip(float(number)) != number
@@ -221,8 +237,8 @@ def _next_float(number: float, towards: float) -> float:
     return found
 
 
-def _as_stored(bound: float, choose: Callable[[float, float], float]) -> float:
-    """Return a bound that a float equal to it is on the right side of, also where Qdrant's JSON has changed that."""
+def _widened(bound: float, choose: Callable[[float, float], float]) -> float:
+    """Return the bound, moved outwards if Qdrant's JSON changes it, so that stored floats equal to it count alike."""
     return choose(float(bound), json_roundtrip(float(bound)))
 
 

@@ -34,7 +34,22 @@ from t1_vectorstore.engines.schema import INTEGERS_PATH, field_path
 from t1_vectorstore.metadata import to_json
 from t1_vectorstore.types import AllOf, AnyOf, FilterLike, IdIn, NoneOf
 
-_OPERATORS = ("eq", "ne", "in", "not_in", *RANGE, "text")
+
+def _any_of_list(field: Field, values: object) -> Condition:
+    if not isinstance(values, list):
+        raise ValueError(f"the filter on {field.key!r} needs a list, got {values!r}")  # noqa: TRY004 - a ValueError for every operator
+    return any_of(field, values)
+
+
+_CONDITIONS: Mapping[str, tuple[Callable[[Field, Any], Condition], bool]] = {
+    "eq": (equal, False),
+    "ne": (equal, True),
+    "in": (_any_of_list, False),
+    "not_in": (_any_of_list, True),
+    "text": (has_words, False),
+}
+"""The condition of each operator, and whether it is negated. Those of ``RANGE`` make one condition together."""
+_OPERATORS = (*_CONDITIONS, *RANGE)
 
 
 def compile_filter(
@@ -95,32 +110,17 @@ class _Compiler:
             operators = _operators(key, value)
             if bounds := {name: operators[name] for name in RANGE if name in operators}:
                 must.append(within(field, bounds))
-            if "eq" in operators:
-                must.append(equal(field, operators["eq"]))
-            if "in" in operators:
-                must.append(any_of(field, _list(key, operators["in"])))
-            if "text" in operators:
-                must.append(self._has_words(field, operators["text"]))
-            if "ne" in operators:
-                must_not.append(equal(field, operators["ne"]))
-            if "not_in" in operators:
-                must_not.append(any_of(field, _list(key, operators["not_in"])))
+            for name, (condition, negated) in _CONDITIONS.items():
+                if name in operators:
+                    (must_not if negated else must).append(condition(field, operators[name]))
         must_not = [condition for condition in must_not if condition != NOTHING]
         clauses = {"must": must, "must_not": must_not}
         return {name: clause for name, clause in clauses.items() if clause} or None
 
     def _field(self, key: str) -> Field:
         path = field_path(self._metadata_key, key)
-        return Field(key, path, field_path(INTEGERS_PATH, key), self._indexes.get(path))
-
-    def _has_words(self, field: Field, words: object) -> Condition:
-        if field.kind != "text" and self._words_need_index():
-            raise ValueError(
-                f"'text' on {field.key!r} needs a text index on this server, since before Qdrant 1.19.1 it compares "
-                f"other fields letter by letter; create the collection with indexes={{{field.key!r}: 'text'}}, add a "
-                f"text index of {field.path!r} on the server and open the collection again, or upgrade the server"
-            )
-        return has_words(field, words)
+        integers_path = field_path(INTEGERS_PATH, key)
+        return Field(key, path, integers_path, self._indexes.get(path), self._words_need_index)
 
 
 def _combine(filter: AllOf | AnyOf | NoneOf, parts: list[dict[str, Any] | None]) -> dict[str, Any] | None:
@@ -151,9 +151,3 @@ def _operators(key: str, value: object) -> dict[str, Any]:
             f"known operators are {', '.join(_OPERATORS)}, and a nested field is written '{key}.field'"
         )
     return operators
-
-
-def _list(key: str, values: object) -> list[Any]:
-    if not isinstance(values, list):
-        raise ValueError(f"the filter on {key!r} needs a list, got {values!r}")  # noqa: TRY004 - a ValueError for every operator
-    return values

@@ -15,7 +15,7 @@ from t1_vectorstore.backends.decoder.model import DEVICES, DecoderModel
 from t1_vectorstore.backends.decoder.weights import copy_weights
 from t1_vectorstore.backends.devices import find_dtype
 from t1_vectorstore.backends.local import LocalBackend, LocalModel
-from t1_vectorstore.backends.transformers import TransformersModel
+from t1_vectorstore.backends.transformers_model import TransformersModel
 from t1_vectorstore.embedding.prompts import Prompter
 from t1_vectorstore.training.model import T1ForTraining
 from t1_vectorstore.training.packing import TokenSequence, pack

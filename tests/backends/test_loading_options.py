@@ -86,7 +86,7 @@ def test_a_model_that_needs_transformers(tiny: Path, tmp_path: Path, monkeypatch
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {"model_type": "mistral"}))
     monkeypatch.setitem(sys.modules, "transformers", None)
-    monkeypatch.delitem(sys.modules, "t1_vectorstore.backends.transformers", raising=False)
+    monkeypatch.delitem(sys.modules, "t1_vectorstore.backends.transformers_model", raising=False)
     with pytest.raises(MissingExtraError, match=r"pip install 't1-vectorstore\[local\]'"):
         T1Embedder.load(folder)
 

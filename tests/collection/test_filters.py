@@ -141,7 +141,7 @@ def test_nested_and_unusual_keys(collection: Collection) -> None:
 @pytest.mark.parametrize(
     ("filter", "words"),
     [
-        ({"a": {"near": 1}}, "no operator 'near'.*known operators are eq, ne, in, not_in, gt, gte, lt, lte"),
+        ({"a": {"near": 1}}, "no operator 'near'.*known operators are eq, ne, in, not_in, text, gt, gte, lt, lte"),
         ({"a": {"b": {"c": 1}}}, r"'a\.field'"),
         ({"a": {}}, "no operator at all"),
         ({"a": float("nan")}, "nan"),

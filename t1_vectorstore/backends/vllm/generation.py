@@ -17,8 +17,9 @@ from typing import Protocol
 
 import numpy as np
 
-from t1_vectorstore.backends.base import prompt_seed, refuse_refining
+from t1_vectorstore.backends.base import prompt_seed
 from t1_vectorstore.backends.vllm.event_loop import EventLoopThread, map_concurrently
+from t1_vectorstore.backends.vllm.limits import refuse_refining
 from t1_vectorstore.checkpoints.spec import NO_REFINING, Decoding, Refining
 from t1_vectorstore.errors import BackendError
 from t1_vectorstore.types import OnTokens, StopReason, Trajectory, Vectors
