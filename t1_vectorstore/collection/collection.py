@@ -27,7 +27,7 @@ from t1_vectorstore.collection.payload import (
 )
 from t1_vectorstore.collection.search import Search, SearchSteps, arun, find_hits, run
 from t1_vectorstore.collection.words import word_encoder
-from t1_vectorstore.collection.writer import BATCH_POINTS, Writer, batched
+from t1_vectorstore.collection.writer import BATCH_POINTS, Writer
 from t1_vectorstore.engines import (
     DOCUMENT_PATH,
     Engine,
@@ -43,6 +43,7 @@ from t1_vectorstore.engines import (
 from t1_vectorstore.engines.ids import PointId, point_id, unique_ids
 from t1_vectorstore.engines.schema import with_model
 from t1_vectorstore.errors import CollectionMismatch, FilterWarning, StoreError, external_stacklevel
+from t1_vectorstore.iteration import batched
 from t1_vectorstore.metadata import check_text
 from t1_vectorstore.options import VectorSearchOptions, takes_options
 from t1_vectorstore.types import (

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
-from itertools import islice
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias
 
 from t1_vectorstore.collection.payload import HASH_FIELDS, stored_hash, stored_id, to_row
 from t1_vectorstore.collection.words import WordEncoder
@@ -19,7 +18,6 @@ BATCH_POINTS = 256  # the embedded engine holds the GIL while it writes a batch
 BATCH_BYTES = 4 * 2**20  # servers refuse requests of more than 32 MiB
 _END: Any = object()
 _REFUSALS = (ValueError, TypeError, StoreError)
-_Item = TypeVar("_Item")
 _Batch: TypeAlias = Mapping[PointId, Row]
 
 
@@ -54,14 +52,14 @@ class Writer:
                     # 1. Check the point. 2. Hand over the batch if it is full. 3. Add the point to the next one.
                     row = to_row(point, self._engine.schema, self._words)
                     if len(batch) >= BATCH_POINTS or size + row.size > BATCH_BYTES:
-                        queue.put(batch)
+                        queue.submit(batch)
                         batch, size = {}, 0
                     if row.id in batch:
                         _check_replacement(row, batch[row.id], same_call=True)
                     batch[row.id] = row
                     size += row.size
                 except _REFUSALS as error:
-                    raise queue.first_error(error) from error.__cause__
+                    raise queue.error_with_count(error) from error.__cause__
 
     def erase(self, points: Sequence[PointId]) -> int:
         """Delete points that exist, and return their number.
@@ -91,26 +89,26 @@ class Writer:
     def _write(self, batch: _Batch) -> int:
         if batch:
             with self.lock:
-                self._put(list(batch.values()))
+                self._write_naming_refused(list(batch.values()))
         return len(batch)
 
     def _write_verified(self, batch: _Batch, written: set[int]) -> int:
-        """Write a batch, and read it before and after; ``written`` has the hashes of the ids in earlier batches."""
+        """Write a batch, and read it before and after; ``written`` has the keys of the points in earlier batches."""
         if not batch:
             return 0
         with self.lock:
             # 1. What is stored under these ids: another id's point, or other content of this call, may not be lost.
             before = {row.id: row for row in self._engine.read(list(batch), fields=HASH_FIELDS)}
             for point, old in before.items():
-                _check_replacement(batch[point], old, same_call=hash(point) in written)
+                _check_replacement(batch[point], old, same_call=_short_key(point) in written)
             # 2. Write, and read back; what is missing is written once more, since another writer may have restored the
             #    old content meanwhile, but hardly twice.
             missing = list(batch.values())
             for _ in range(2):
-                self._put(missing)
+                self._write_naming_refused(missing)
                 missing = self._not_stored(missing, before)
                 if not missing:
-                    written.update(map(hash, batch))
+                    written.update(map(_short_key, batch))
                     return len(batch)
         lost = [stored_id(row) for row in missing]
         raise WriteNotVerified(
@@ -119,7 +117,7 @@ class Writer:
             lost,
         )
 
-    def _put(self, rows: Sequence[Row]) -> None:
+    def _write_naming_refused(self, rows: Sequence[Row]) -> None:
         """Write rows; if the engine refuses one of them, name it in the error."""
         try:
             self._engine.write(rows)
@@ -186,7 +184,7 @@ class _BatchQueue:
         if self._pool is not None:
             self._pool.shutdown()
 
-    def put(self, batch: _Batch) -> None:
+    def submit(self, batch: _Batch) -> None:
         self._wait()
         if self._pool is None:
             self._stored += self._write(batch)
@@ -198,7 +196,7 @@ class _BatchQueue:
         self._stored += self._write(batch)
         return self._stored
 
-    def first_error(self, error: Exception) -> Exception:
+    def error_with_count(self, error: Exception) -> Exception:
         """Return the error to raise: that of the batch under way came first. It has the number of stored points."""
         try:
             self._wait()
@@ -215,16 +213,17 @@ class _BatchQueue:
             self._stored += under_way.result()
 
 
-def batched(items: Iterable[_Item], size: int) -> Iterator[list[_Item]]:
-    """Yield lists of ``size`` items; the last one may be shorter."""
-    iterator = iter(items)
-    while batch := list(islice(iterator, size)):
-        yield batch
-
-
 def same_point(one: str, other: str) -> ValueError:
     """Return the error about two ids that are stored as the same point."""
     return ValueError(f"the ids {one!r} and {other!r} fall on the same point: one is the hash of the other; rename one")
+
+
+def _short_key(point: PointId) -> int:
+    """Return a key for a large set of points: a UUID's hash takes less memory than the UUID.
+
+    An integer is its own key, since Python hashes integers that differ by 2**61 - 1 alike.
+    """
+    return point if isinstance(point, int) else hash(point)
 
 
 def _check_replacement(new: Row, old: Row, *, same_call: bool) -> None:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from t1_vectorstore.errors import CheckpointError, MissingExtraError
 from t1_vectorstore.evaluation.benchmark import Benchmark
 from t1_vectorstore.evaluation.runs import Answer
-from t1_vectorstore.evaluation.systems import BATCH_SIZE, OnProgress, batched
+from t1_vectorstore.evaluation.systems import BATCH_SIZE, OnProgress
+from t1_vectorstore.iteration import batched
 
 if TYPE_CHECKING:
     from t1_vectorstore.types import Document

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import islice
 from typing import TYPE_CHECKING, Any, Protocol
 
 from t1_vectorstore.evaluation.benchmark import Benchmark
 from t1_vectorstore.evaluation.runs import Answer
+from t1_vectorstore.iteration import batched
 
 if TYPE_CHECKING:
     from t1_vectorstore.types import Fusion, QueryEmbedding
@@ -139,10 +139,3 @@ class T1System:
         tokens = sum(thought.tokens for thought in embedding.thoughts if thought.stop != "given")
         exact = any(thought in right for thought in thoughts) if thoughts and right else None
         return Answer(ranking, seconds, thoughts, tokens, embedding.vector, exact)
-
-
-def batched(items: Iterable[tuple[str, str]], size: int) -> Iterator[Sequence[tuple[str, str]]]:
-    """Yield lists of ``size`` items; the last one may be shorter."""
-    iterator = iter(items)
-    while batch := list(islice(iterator, size)):
-        yield batch

@@ -6,9 +6,10 @@ from collections.abc import Iterable, Iterator
 from contextlib import closing
 
 from t1_vectorstore.collection import Collection
-from t1_vectorstore.collection.writer import BATCH_POINTS, batched
+from t1_vectorstore.collection.writer import BATCH_POINTS
 from t1_vectorstore.indexing.chunking import document_id
 from t1_vectorstore.indexing.seen_ids import SeenIds
+from t1_vectorstore.iteration import batched
 from t1_vectorstore.types import Document, FilterLike
 
 EMPTY_SOURCE = "the source has no document, so pruning would delete everything; check the source"

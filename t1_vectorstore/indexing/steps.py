@@ -6,24 +6,23 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import count, islice
-from typing import TypeVar
 
 from t1_vectorstore.collection import Collection, PointState
 from t1_vectorstore.collection.writer import same_point
 from t1_vectorstore.embedding.embedder import T1Embedder
 from t1_vectorstore.engines.ids import PointId, point_id
-from t1_vectorstore.errors import UnusableVector, WriteRefused
+from t1_vectorstore.errors import WriteRefused
 from t1_vectorstore.indexing.chunk_documents import PendingChunk, SourceDocument
 from t1_vectorstore.indexing.chunking import chunk_id
+from t1_vectorstore.indexing.refusals import embed_or_refuse
 from t1_vectorstore.indexing.report import LoadCounters, TruncatedChunk
 from t1_vectorstore.indexing.seen_ids import SeenIds
 from t1_vectorstore.indexing.written_chunks import WrittenChunks
+from t1_vectorstore.iteration import halves
 from t1_vectorstore.types import Chunk, Point, Vector
 
-_Item = TypeVar("_Item")
 _Embedded = tuple[PendingChunk, Vector]
 _PROBE_IDS = 64  # requested at a time when chunks of an earlier version are looked for
-NO_VECTOR = "the model gives no finite vector for its text; in float16 or bfloat16 try dtype='float32'"
 MAX_BATCHES = 4
 """Maximum number of batches in progress: one in each step, and one that waits for the model."""
 
@@ -49,7 +48,8 @@ class BatchSteps:
 
     Attributes:
         check_stopped: Called between two forward passes of the model; raises to end the step.
-        in_progress: Chunk ids of the last batches, by point; they may not be written when the next batch is looked up.
+        in_progress: Chunk ids of the last batches, by point; they are perhaps not yet written when the next
+            batch is looked up.
     """
 
     embedder: T1Embedder
@@ -70,7 +70,7 @@ class BatchSteps:
         fresh = []
         for pending in batch.chunks:
             state = stored.get(pending.chunk.id)
-            if (other := self._other_id(pending.chunk.id, state)) is not None:
+            if (other := self._claim_point(pending.chunk.id, state)) is not None:
                 self._refuse(pending.source, same_point(pending.chunk.id, other))
             elif state is None or state.content_hash != pending.content_hash:
                 fresh.append(pending)
@@ -81,8 +81,8 @@ class BatchSteps:
         batch.outdated = self._outdated([pending.source for pending in last_chunks], ids)
         batch.chunks = fresh
 
-    def _other_id(self, chunk_id: str, state: PointState | None) -> str | None:
-        """Return another chunk id with the same point: one that is stored, or of a batch that is not written yet."""
+    def _claim_point(self, chunk_id: str, state: PointState | None) -> str | None:
+        """Register a chunk id for its point; return another id that has the point, stored or in a batch in progress."""
         point = point_id(chunk_id)
         same_point_ids = [ids[point] for ids in self.in_progress if point in ids]
         if state is not None:
@@ -118,33 +118,23 @@ class BatchSteps:
                 self._delete_leftovers(source)
 
     def _embed(self, chunks: Sequence[PendingChunk]) -> list[_Embedded]:
-        """Embed chunks. If the model refuses a text, halve the batch until the text is found, and embed the others."""
-        chunks = [pending for pending in chunks if not pending.source.refused]
-        if not chunks:
-            return []
-        try:
-            embeddings = self.embedder.embed_documents(
-                [pending.chunk.text for pending in chunks], truncation="allow", on_done=self._count_encoded
-            )
-        except UnusableVector as error:
-            for index in error.indexes:
-                self._refuse(chunks[index].source, ValueError(NO_VECTOR))
-            others = [pending for index, pending in enumerate(chunks) if index not in error.indexes]
-            self.counters.count(encoded=-len(chunks))  # the others are encoded, and counted, again
-            return self._embed(others)
-        except (ValueError, TypeError) as error:
-            if len(chunks) > 1:
-                return [embedded for half in _halves(chunks) for embedded in self._embed(half)]
-            self._refuse(chunks[0].source, error)
-            return []
-        self.counters.count_truncated(
-            [
-                TruncatedChunk(chunks[text.index].chunk.id, text.dropped_tokens, text.total_tokens)
-                for text in embeddings.truncated
-            ]
+        parts = embed_or_refuse(
+            self.embedder,
+            chunks,
+            lambda pending: pending.chunk.text,
+            lambda pending, error: self._refuse(pending.source, error),
+            is_refused=lambda pending: pending.source.refused,
+            on_done=self._count_encoded,
         )
-        self.counters.count(tokens=embeddings.tokens)
-        return list(zip(chunks, embeddings.vectors, strict=True))
+        for part, embeddings in parts:
+            self.counters.count_truncated(
+                [
+                    TruncatedChunk(part[text.index].chunk.id, text.dropped_tokens, text.total_tokens)
+                    for text in embeddings.truncated
+                ]
+            )
+            self.counters.count(tokens=embeddings.tokens)
+        return [embedded for part, embeddings in parts for embedded in zip(part, embeddings.vectors, strict=True)]
 
     def _count_encoded(self, count: int) -> None:
         self.counters.count(encoded=count)
@@ -153,8 +143,8 @@ class BatchSteps:
     def _store(self, embedded: Sequence[_Embedded]) -> None:
         """Write points. If one is refused, write the others.
 
-        The error may name the refused points. Otherwise the batch is halved until the point is found; a half that is
-        written again is unchanged by it.
+        The error may name the refused points. Otherwise the batch is halved until the point is found; writing a half
+        again changes nothing.
         """
         embedded = [(pending, vector) for pending, vector in embedded if not pending.source.refused]
         if not embedded:
@@ -170,7 +160,7 @@ class BatchSteps:
             self._store(embedded)
         except (ValueError, TypeError) as error:
             if len(embedded) > 1:
-                for half in _halves(embedded):
+                for half in halves(embedded):
                     self._store(half)
             else:
                 self._refuse(embedded[0][0].source, error)
@@ -202,9 +192,19 @@ class BatchSteps:
             self.counters.count_failure(source.id, str(error), source.document)
 
 
+# A document of one chunk is stored under its own id, one of several under id#chunk-0, id#chunk-1 and so on. So
+# leftovers are the numbered chunks from chunk_count on (all of them, if it is now one chunk), and the unnumbered one,
+# if it is now several.
+
+
+def _first_leftover(source: SourceDocument) -> int:
+    """Return the first chunk number that the document does not use."""
+    return source.chunk_count if source.chunk_count > 1 else 0
+
+
 def _leftovers(source: SourceDocument, stored: Iterable[Chunk]) -> list[str]:
     """Return the ids of the stored chunks that an earlier version of a document left, in the order of the text."""
-    first = source.chunk_count if source.chunk_count > 1 else 0
+    first = _first_leftover(source)
     own = sorted((chunk.index, chunk.id) for chunk in stored if chunk.document_id == source.id)
     return [
         name
@@ -217,9 +217,4 @@ def _leftover_ids(source: SourceDocument) -> Iterator[str]:
     """Yield, endlessly, the ids that chunks of earlier versions may have, in the order of the text."""
     if source.chunk_count > 1:
         yield source.id
-    yield from (chunk_id(source.id, index) for index in count(source.chunk_count if source.chunk_count > 1 else 0))
-
-
-def _halves(items: Sequence[_Item]) -> tuple[Sequence[_Item], Sequence[_Item]]:
-    middle = len(items) // 2
-    return items[:middle], items[middle:]
+    yield from (chunk_id(source.id, index) for index in count(_first_leftover(source)))

@@ -7,9 +7,10 @@ from collections.abc import Iterable
 from tempfile import SpooledTemporaryFile
 
 from t1_vectorstore.collection import Collection
-from t1_vectorstore.collection.writer import BATCH_POINTS, batched
+from t1_vectorstore.collection.writer import BATCH_POINTS
 from t1_vectorstore.indexing.chunk_documents import PendingChunk
 from t1_vectorstore.indexing.report import LoadCounters
+from t1_vectorstore.iteration import batched
 
 _MAX_MEMORY = 2**20  # in bytes; a longer list is kept on disk
 

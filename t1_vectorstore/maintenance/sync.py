@@ -13,10 +13,11 @@ from typing import Literal, TypeAlias
 
 from t1_vectorstore.collection import Collection
 from t1_vectorstore.collection.audit import StoredPoint, stored_points
-from t1_vectorstore.collection.writer import batched
 from t1_vectorstore.embedding.embedder import T1Embedder
 from t1_vectorstore.engines.ids import PointId
 from t1_vectorstore.errors import StoreError
+from t1_vectorstore.indexing.refusals import embed_or_refuse
+from t1_vectorstore.iteration import batched
 from t1_vectorstore.types import Chunk, Point
 
 BATCH_CHUNKS = 256
@@ -116,18 +117,15 @@ def sync_once(
 
 
 def _encode(chunks: Sequence[Chunk], embedder: T1Embedder, done: SyncPass) -> list[Point]:
-    """Embed chunks. If the model refuses a text, halve the batch until the text is found, and embed the others."""
-    try:
-        embeddings = embedder.embed_documents([chunk.text for chunk in chunks], truncation="allow")
-    except (ValueError, TypeError) as error:
-        if len(chunks) > 1:
-            middle = len(chunks) // 2
-            return [*_encode(chunks[:middle], embedder, done), *_encode(chunks[middle:], embedder, done)]
-        done.refused[chunks[0].id] = chunks[0], str(error)
-        return []
-    done.tokens += embeddings.tokens
-    done.truncated += [chunks[cut.index].id for cut in embeddings.truncated]
-    return [Point(chunk, vector) for chunk, vector in zip(chunks, embeddings.vectors, strict=True)]
+    def refuse(chunk: Chunk, error: Exception) -> None:
+        done.refused[chunk.id] = chunk, str(error)
+
+    points: list[Point] = []
+    for part, embeddings in embed_or_refuse(embedder, chunks, lambda chunk: chunk.text, refuse):
+        done.tokens += embeddings.tokens
+        done.truncated += [part[cut.index].id for cut in embeddings.truncated]
+        points += [Point(chunk, vector) for chunk, vector in zip(part, embeddings.vectors, strict=True)]
+    return points
 
 
 def _is_same(old: StoredPoint, new: StoredPoint) -> bool:

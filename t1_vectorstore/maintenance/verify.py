@@ -16,11 +16,11 @@ import numpy as np
 
 from t1_vectorstore.collection import Collection
 from t1_vectorstore.collection.audit import StoredPoint, stored_points
-from t1_vectorstore.collection.writer import batched
 from t1_vectorstore.embedding.embedder import T1Embedder
 from t1_vectorstore.engines.ids import point_id
 from t1_vectorstore.indexing.chunking import Chunker, document_id
 from t1_vectorstore.indexing.id_table import IdTable
+from t1_vectorstore.iteration import batched
 from t1_vectorstore.types import Chunk, Document
 
 MAX_LISTED = 100

@@ -29,7 +29,7 @@ from t1_vectorstore.training.model import T1ForTraining, load_checkpoint, save_c
 from t1_vectorstore.training.packing import PromptEncoder
 from t1_vectorstore.training.policy import CollapseMonitor, ThoughtSampler, log_probabilities
 from t1_vectorstore.training.rewards import CorpusIndex, RetrievalReward
-from t1_vectorstore.training.supervised import probe_packs
+from t1_vectorstore.training.supervised import contrastive_losses, probe_packs
 from t1_vectorstore.training.trainer import ThoughtProbes, check_memory, lora_config, run_trainer, training_arguments
 from t1_vectorstore.types import Trajectory
 
@@ -40,7 +40,7 @@ with warnings.catch_warnings():
 
 
 def train(stage: Grpo, start: Path, data: TrainingData, source: Path, out: Path, seed: int) -> None:
-    """Train a stage and write the model to ``out/model``; see ``train``.
+    """Train a stage and write the model to ``out/model``; see ``supervised.train``.
 
     Raises:
         TrainingFailed: The training cannot continue, exact thoughts collapse, or the rewards do not vary.
@@ -135,7 +135,7 @@ class ThoughtTrainer(GRPOTrainer):  # type: ignore[misc]
             T1ForTraining(self.accelerator.unwrap_model(self.ref_model))  # only to switch its attention to packed
         documents = {name: text for name, text in data.documents.items() if name.startswith(stage.within)}
         self._index = CorpusIndex(encoder, list(documents.values()))
-        self._rows = {name: row for row, name in enumerate(documents)}
+        self._index_rows = {name: row for row, name in enumerate(documents)}
         self._sampler = ThoughtSampler(self.t1, config, self._prompter, stage.sampling)
         self._reward = RetrievalReward(self._prompter, self._index, stage.reward)
         self._monitor = CollapseMonitor(stage.collapse, stage.patience)
@@ -169,8 +169,9 @@ class ThoughtTrainer(GRPOTrainer):  # type: ignore[misc]
             self._index.refresh(self.t1)
             self._started = True
         # 2. Reward each thought by where its vector finds the query's own documents.
-        examples = [self._examples[number] for number in row]
-        positives = [[self._rows[name] for name in example.positives] for example in examples]
+        example_numbers = row  # TRL passes the dataset's column by its name
+        examples = [self._examples[number] for number in example_numbers]
+        positives = [[self._index_rows[name] for name in example.positives] for example in examples]
         results = self._reward(self._thoughts, positives)
         for name in ("rank", "margin", "cosine", "closed"):
             log_metric(f"thoughts/{name}", sum(getattr(result, name) for result in results) / len(results))
@@ -221,10 +222,7 @@ class ThoughtTrainer(GRPOTrainer):  # type: ignore[misc]
         stage, [packed] = self.stage, batch.passes
         with torch.autocast(self.args.device.type, torch.bfloat16, enabled=self.args.bf16):
             vectors, logits = self.t1(packed)
-        queries, documents = vectors[: batch.queries], vectors[batch.queries :]
-        ignored = losses.ignored_documents(batch.relevant, batch.documents, batch.positives)
-        nce = losses.info_nce(queries, documents, batch.positives, stage.temperature, ignored)
-        triplet = losses.triplet_margin(queries, documents, batch.positives, stage.margin, ignored)
+        nce, triplet = contrastive_losses(vectors, batch, stage)
         lm = losses.language_model_loss(logits, packed.labels)
         return stage.lm_weight * lm + stage.info_nce_weight * nce + stage.triplet_weight * triplet
 

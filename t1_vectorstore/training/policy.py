@@ -74,7 +74,8 @@ def log_probabilities(
     starts = mask[:, :-predicted].sum(1).tolist()
     rows = [TokenSequence(row[m.bool()].tolist(), start) for row, m, start in zip(ids, mask, starts, strict=True)]
     packed = pack(rows).to(ids.device)
-    # 2. One forward pass, with logits only where a token is predicted.
+    # 2. One forward pass. The logits at the token before predict a token, and only those are computed. The packed
+    #    attention takes its mask from ``groups``; the empty mask keeps transformers from making a causal one.
     logits = model(
         input_ids=packed.ids,
         position_ids=packed.positions,
@@ -87,7 +88,8 @@ def log_probabilities(
     values = distributions.gather(-1, packed.labels[:, None])[:, 0]
     with torch.no_grad():
         entropies = functional.softmax(distributions, -1).mul_(distributions).sum(-1).neg()
-    # 3. Put the packed values back into their rows: the last token of a row is at ``ends``.
+    # 3. Put the packed values back into their rows: ``ends`` has the place of a row's last token, so a token's distance
+    #    to it gives the token's column among the predicted ones of its row.
     lengths = torch.tensor([len(row.ids) - row.predict_from for row in rows], device=ids.device)
     columns = packed.predicted - packed.ends[packed.owners] + lengths[packed.owners] - 1
     zeros = values.new_zeros(len(rows), predicted)

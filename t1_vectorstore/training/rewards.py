@@ -1,7 +1,7 @@
 """The reward of stage 3: what a thought's vector retrieves, closing the thought, and its length.
 
 The only public reward of T1's group (MQR-A1) is dense-retrieval nDCG, a length penalty, and the cosine to the positives
-as shaping. The shape of each term, and its weight, are defaults of ours.
+as shaping. The shape of each term, and its weight, are defaults of this project.
 """
 
 from __future__ import annotations
@@ -128,9 +128,9 @@ class RetrievalReward:
         rank = ndcg([1 + int(count) for count in better])
         # 2. Shaping terms, which still vary where the rank does not.
         cosine = float(relevant.max())
-        distance = margin(cosine, float(negatives.max()), weights.margin_width)
+        shaped_margin = margin(cosine, float(negatives.max()), weights.margin_width)
         length = excess_length(tokens, weights.free_tokens, budget) if weights.length else 0.0
-        # 3. The weighted sum.
-        total = weights.rank * rank + weights.margin * distance + weights.cosine * cosine
+        # 3. The weighted sum: the weight of an unclosed thought is negative, and that of the length is subtracted.
+        total = weights.rank * rank + weights.margin * shaped_margin + weights.cosine * cosine
         total += weights.unclosed * (not closed) - weights.length * length
-        return ThoughtReward(total, rank, distance, cosine, closed)
+        return ThoughtReward(total, rank, shaped_margin, cosine, closed)

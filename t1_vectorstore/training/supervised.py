@@ -116,6 +116,23 @@ def _add_negatives_and_teacher(
     return data, mining.embed_with_teacher(stage.teacher, used, stage.teacher_parts, out / mining.TEACHER_FILE)
 
 
+def contrastive_losses(vectors: Tensor, batch: TrainingBatch, stage: Stage) -> tuple[Tensor, Tensor]:
+    """Return InfoNCE and the triplet margin loss, with the documents of all processes as negatives.
+
+    Args:
+        vectors: Vectors of the batch's queries, then of its documents (Q + D, dim).
+        batch: The batch.
+        stage: Temperature and margin.
+    """
+    queries, own = vectors[: batch.queries], vectors[batch.queries :]
+    documents, numbers, first = gather_documents(own, batch.documents)
+    positives = batch.positives + first
+    ignored = losses.ignored_documents(batch.relevant, numbers, positives)
+    nce = losses.info_nce(queries, documents, positives, stage.temperature, ignored)
+    triplet = losses.triplet_margin(queries, documents, positives, stage.margin, ignored)
+    return nce, triplet
+
+
 class SupervisedTrainer(Trainer):  # type: ignore[misc] # transformers is not type-checked
     """Trains a ``T1ForTraining`` with the losses of stages 1 and 2."""
 
@@ -169,18 +186,14 @@ class SupervisedTrainer(Trainer):  # type: ignore[misc] # transformers is not ty
         return self._check_finite(contrastive.detach() + self.stage.lm_weight * lm, lm)
 
     def _contrastive_loss(self, vectors: Tensor, batch: TrainingBatch) -> Tensor:
-        """Return the weighted losses on vectors, with the documents of all processes as negatives."""
+        """Return the weighted losses on vectors."""
         stage = self.stage
-        queries, own = vectors[: batch.queries], vectors[batch.queries :]
-        documents, numbers, first = gather_documents(own, batch.documents)
-        positives = batch.positives + first
-        ignored = losses.ignored_documents(batch.relevant, numbers, positives)
-        nce = losses.info_nce(queries, documents, positives, stage.temperature, ignored)
-        triplet = losses.triplet_margin(queries, documents, positives, stage.margin, ignored)
+        nce, triplet = contrastive_losses(vectors, batch, stage)
         self._record(nce=nce, triplet=triplet)
         loss = stage.info_nce_weight * nce + stage.triplet_weight * triplet
         if batch.teacher is not None:
-            distillation = losses.distillation(queries, own, batch.teacher, stage.temperature)
+            queries, documents = vectors[: batch.queries], vectors[batch.queries :]
+            distillation = losses.distillation(queries, documents, batch.teacher, stage.temperature)
             self._record(distillation=distillation)
             loss = loss + stage.teacher_weight * distillation
         return loss

@@ -57,6 +57,14 @@ def test_two_contents_of_one_id_in_one_call_are_refused(collection: Collection) 
     assert collection.upsert([*points(BATCH_POINTS + 10), next(points(1))]) == BATCH_POINTS + 11
 
 
+def test_integer_ids_with_the_same_hash_in_python_are_different_points(collection: Collection) -> None:
+    large = str(2**61 - 1)
+    assert hash(int(large)) == hash(0)
+    collection.upsert([point(large, "old")])
+    collection.upsert([point("0"), *points(BATCH_POINTS), point(large, "new")])
+    assert collection.get([large])[large].text == "new"
+
+
 @pytest.mark.parametrize(
     ("bad", "error", "words"),
     [

@@ -21,7 +21,7 @@ from t1_vectorstore.indexing import load
 from t1_vectorstore.indexing.chunking import Chunker
 from t1_vectorstore.maintenance.reindex import reindex
 from t1_vectorstore.maintenance.swap import swap_target
-from t1_vectorstore.maintenance.sync import SyncPass
+from t1_vectorstore.maintenance.sync import SyncPass, sync_once
 from t1_vectorstore.maintenance.verify import verify
 from tests.collection.conftest import admin, server_url  # noqa: F401 - fixtures
 from tests.maintenance.models import NEW, OLD, changed, documents, is_vector_of
@@ -271,3 +271,17 @@ def test_chunks_that_the_new_model_cannot_embed_stop_the_switch_or_are_left_out(
     letters = [json.loads(line) for line in (tmp_path / "left.jsonl").read_text().splitlines()]
     assert {letter["id"]: letter["text"] for letter in letters} == {document.id: document.text for document in marked}
     assert_equal(place, [document for document in SOURCE if document.id not in done.left_out])
+
+
+def test_all_texts_without_a_vector_are_left_out_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    embedder, sizes = overflowing_embedder(24), []
+    embed = embedder.embed_documents
+    monkeypatch.setattr(embedder, "embed_documents", lambda texts, **kw: sizes.append(len(texts)) or embed(texts, **kw))
+    with (
+        Collection.open(tmp_path / "old", identity=OLD.identity) as old,
+        Collection.open(tmp_path / "new", identity=embedder.identity) as new,
+    ):
+        load([replace(d, text=d.text + MARK) if d.id in ("doc 5", "doc 90") else d for d in SOURCE[:100]], OLD, old)
+        done = sync_once(old, new, embedder)
+        assert (sizes, done.written, sorted(done.refused)) == ([100, 98], 98, ["doc 5", "doc 90"])
+        assert all("no finite vector" in reason for _, reason in done.refused.values())

@@ -14,6 +14,7 @@ ROOT = "t1_vectorstore"
 ALLOWED_IMPORTS: Mapping[str, set[str]] = {
     "errors": set(),
     "forks": set(),
+    "iteration": set(),
     "network": set(),
     "metadata": {"errors"},
     "types": {"metadata"},
@@ -24,14 +25,18 @@ ALLOWED_IMPORTS: Mapping[str, set[str]] = {
     "embedding": {"backends", "checkpoints", "errors", "forks", "options", "types"},
     # The store side knows nothing of the model.
     "engines": {"errors", "forks", "network", "options", "types"},
-    "collection": {"engines", "errors", "forks", "metadata", "options", "types"},
+    "collection": {"engines", "errors", "forks", "iteration", "metadata", "options", "types"},
     "readers": {"errors", "types"},
     # Here both sides meet.
-    "indexing": {"collection", "embedding", "engines", "errors", "metadata", "options", "readers", "types"},
+    "indexing": {
+        *("collection", "embedding", "engines", "errors", "iteration", "metadata", "options", "readers", "types"),
+    },
     "vectorstore": {"collection", "embedding", "errors", "indexing", "options", "types"},
     # Applications of the vector store.
-    "maintenance": {"collection", "embedding", "engines", "errors", "indexing", "options", "types"},
-    "evaluation": {"collection", "embedding", "errors", "indexing", "options", "readers", "types", "vectorstore"},
+    "maintenance": {"collection", "embedding", "engines", "errors", "indexing", "iteration", "options", "types"},
+    "evaluation": {
+        *("collection", "embedding", "errors", "indexing", "iteration", "options", "readers", "types", "vectorstore"),
+    },
     "training": {
         *("backends", "checkpoints", "embedding", "errors", "evaluation", "indexing", "readers", "types"),
         "vectorstore",
