@@ -172,7 +172,10 @@ def _plan_workers(
     if "://" not in to:
         raise ValueError(f"{to} can be open in one process only; with --ray, --to takes the URL of a Qdrant server")
     if prune:
-        raise ValueError("no worker knows the documents of the others; run t1 index --prune once more without --ray")
+        raise ValueError(
+            "--prune does not work with --ray, since no worker knows the documents of the others. Load without "
+            "--prune, then run t1 index --prune without --ray"
+        )
     return Workers(count, gpus=gpus)
 
 

@@ -84,7 +84,8 @@ class SourceFlags:
         """Return a chunker by characters, after checking the sizes."""
         from t1_vectorstore.indexing.chunking import DEFAULT_SIZE, Chunker
 
-        latest = collection.latest_load if collection and self.chunk_size is self.overlap is None else None
+        neither_given = self.chunk_size is None and self.overlap is None
+        latest = collection.latest_load if collection and neither_given else None
         if latest is not None:
             return Chunker(latest.chunk_size, latest.overlap)
         return Chunker(DEFAULT_SIZE if self.chunk_size is None else self.chunk_size, self.overlap or 0)

@@ -59,7 +59,7 @@ def verify(
     source_flags.fields({})
     options = model_flags.parse(here=vectors > 0)
     if model_flags.place_model and not vectors:
-        raise ValueError("--device, --backend, ... say how the model runs, which is loaded with --vectors only")
+        raise ValueError("--device, --backend and similar flags need --vectors: without it no model is loaded")
     unread: list[str] = []
     skipped: list[str] = []
     with ExitStack() as stack:

@@ -460,7 +460,7 @@ class Collection:
         return self._engine.schema
 
     def point_states(self, ids: Iterable[str]) -> dict[str, PointState]:
-        """Return what the collection stores at the points of some ids, by id; without those where it stores nothing."""
+        """Return what is stored at the point of each id; ids whose point is free are left out."""
         rows = self._points_of(ids, HASH_FIELDS)
         return {row_id: PointState(stored_id(row), stored_hash(row)) for row_id, row in rows}
 
@@ -580,7 +580,7 @@ class Collection:
         return ((row_id, row) for row_id, row in self._points_of(ids, fields) if stored_id(row) == row_id)
 
     def _points_of(self, ids: Iterable[str], fields: Sequence[str] | None) -> Iterator[tuple[str, Row]]:
-        """Read the points at which ids are stored; it may hold another id, which is hashed to the same point."""
+        """Read the point of each id. The point may belong to another id that hashes to it."""
         for wanted in batched(unique_ids(ids), BATCH_POINTS):
             found = {row.id: row for row in self._engine.read([point_id(row_id) for row_id in wanted], fields=fields)}
             yield from ((row_id, found[point_id(row_id)]) for row_id in wanted if point_id(row_id) in found)

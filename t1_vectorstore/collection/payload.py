@@ -190,9 +190,9 @@ def whole_document(chunks: Sequence[Chunk]) -> Chunk:
 def to_hit(score: float, row: Row, schema: Schema) -> Hit:
     """Return the hit of a row.
 
-    The engines add in float32, and in another order from call to call. Scores are rounded to six decimals because more
-    are noise, which would let a cosine leave [-1, 1], an exact duplicate miss a threshold of 1, and equal hits change
-    places.
+    The engines add in float32, and in another order from call to call. Scores are rounded to six decimals:
+    further ones are noise. With them a cosine could leave [-1, 1], a duplicate could miss a threshold of 1, and equal
+    hits could change places.
     """
     chunk = to_chunk(row, schema)
     return Hit(

@@ -63,7 +63,7 @@ def plan_thinking(spec: CheckpointSpec, options: ThinkingOptions, max_positions:
     enabled = spec.thinks if options.think is None else options.think
     if enabled and not spec.thinks:
         raise ValueError("think=True, but this checkpoint does not generate thoughts; leave it off")
-    if not enabled and not budget is deadline is samples is None:
+    if not enabled and (budget, deadline, samples) != (None, None, None):
         raise ValueError(f"{budget=}, {deadline=} and {samples=} are for thoughts, and thinking is off")
     if samples is not None and samples > 1 and spec.decoding.temperature == 0:
         raise ValueError(
@@ -101,7 +101,11 @@ def _check_fit(spec: CheckpointSpec, budget: int | None, refine_steps: int, max_
     closing = int(budget is not None)  # without a thought, the emb token is part of the prompt
     left = max_positions - spec.max_query_tokens - closing
     if (budget or 0) + refine_steps > left:
-        wanted = [f"a budget of {budget} tokens"] * closing + [f"{refine_steps} refine steps"] * bool(refine_steps)
+        wanted = []
+        if budget is not None:
+            wanted.append(f"a budget of {budget} tokens")
+        if refine_steps:
+            wanted.append(f"{refine_steps} refine steps")
         raise ValueError(
             f"{' and '.join(wanted)} do not fit: the model accepts {max_positions} tokens, and "
             f"max_query_tokens={spec.max_query_tokens} are reserved for the query. At most {max(left, 0)} are left"

@@ -44,7 +44,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class Ratio:
-    """How many times as good one system is as another on the same queries.
+    """The ratio of two systems' mean scores on the same queries.
 
     Attributes:
         ratio: Ratio of the means.
@@ -114,15 +114,15 @@ def compare_ratio(ours: Mapping[str, float], theirs: Mapping[str, float], *, res
         return None
     ratio = mean(ours) / mean(theirs)
     pair = np.asarray(list(ours.values())), np.asarray([theirs[query] for query in ours])
-    if all(len(set(values.tolist())) == 1 for values in pair):
+    if all(len(set(values.tolist())) == 1 for values in pair):  # constant scores: every resample has the same ratio
         return Ratio(ratio, ratio, ratio)
 
-    def angle(ours: Any, theirs: Any, axis: int = -1) -> Any:  # noqa: ANN401 - numpy's arrays
-        return np.arctan2(ours.mean(axis=axis), theirs.mean(axis=axis))
+    def angle(first: Any, second: Any, axis: int = -1) -> Any:  # noqa: ANN401 - numpy's arrays
+        return np.arctan2(first.mean(axis=axis), second.mean(axis=axis))
 
     # The angle grows with the ratio, and stays finite when the mean of theirs is 0 in a resample.
     low, high = _bootstrap(pair, angle, resamples, paired=True)
-    unbounded = high > np.arctan2(1, 1e-9)
+    unbounded = high > np.arctan2(1, 1e-9)  # an angle this close to 90 degrees is an infinite ratio
     return Ratio(ratio, float(np.tan(low)), None if unbounded else float(np.tan(high)))
 
 

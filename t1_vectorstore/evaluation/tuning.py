@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING, Any
 from t1_vectorstore.evaluation import experiment
 from t1_vectorstore.evaluation.benchmark import Benchmark
 from t1_vectorstore.evaluation.experiment import Experiment
-from t1_vectorstore.evaluation.scoring import compare, mean
+from t1_vectorstore.evaluation.scoring import MAIN, compare, mean
 from t1_vectorstore.evaluation.systems import EmbeddingCache, T1System
 
 if TYPE_CHECKING:
     from t1_vectorstore.vectorstore import T1VectorStore
 
-MEASURE = "nDCG@10"
 MIN_QUERIES = 20
 _SAMPLED_QUERIES = 10
 _BUDGET_SHARES = (0.5, 1.0)
@@ -43,7 +42,7 @@ class TuningResult:
         """Whether the chosen options are significantly worse than the defaults on the half they were not chosen on."""
         if not self.options:
             return False
-        return self.reported_on.difference(describe({}), MEASURE).high < 0
+        return self.reported_on.difference(describe({}), MAIN).high < 0
 
 
 def tune(
@@ -110,11 +109,11 @@ def describe(options: Mapping[str, Any]) -> str:
 def _choose(tried: Experiment) -> int:
     """Return the position of the fastest candidate among those that are not significantly worse than the best one."""
     outcomes = list(tried.outcomes.values())
-    best = max(outcomes, key=lambda outcome: mean(outcome.scores[MEASURE]))
+    best = max(outcomes, key=lambda outcome: mean(outcome.scores[MAIN]))
     close = [
         place
         for place, outcome in enumerate(outcomes)
-        if outcome is best or compare(best.scores[MEASURE], outcome.scores[MEASURE]).low <= 0
+        if outcome is best or compare(best.scores[MAIN], outcome.scores[MAIN]).low <= 0
     ]
     return min(close, key=lambda place: outcomes[place].seconds)
 

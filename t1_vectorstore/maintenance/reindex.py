@@ -100,8 +100,8 @@ def reindex(
 
     Raises:
         ValueError: The alias cannot be used, or the index is in memory or has shard keys.
-        StoreError: The old index has points that cannot be copied or embedded, or is written to all the time. It is
-            unchanged.
+        StoreError: The old index has points that cannot be copied or embedded, or is written to faster than the new
+            build catches up. It is unchanged.
         OSError: The file ``leave_out`` cannot be written.
         CollectionLocked: The folder is open elsewhere in this process as well.
         BackendError: The model failed. The old index is unchanged.

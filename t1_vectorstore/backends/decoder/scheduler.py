@@ -91,14 +91,16 @@ class Scheduler:
 
     def _close_all(self) -> None:
         """Feed each thought the last token of its budget and the emb token, in one pass over the weights."""
+        # 1. Two inputs for each thought, interleaved.
         thoughts, emb_id = self._active, self._sampler.emb_id
         at = [thought.position for thought in thoughts]
         ids = torch.tensor([[token, emb_id] for token in self._tokens], device=self._device)
         positions = torch.tensor([[position, position + 1] for position in at], device=self._device)
         attention = DecodeAttention(self._cache, positions, longest=max(at) + 1, shortest=min(at))
         states = self._decoder(ids.flatten(), positions.flatten(), attention, pooling_layer=self._pooling_layer)
-        # Sampling sets why each thought stopped: the model may close it here, or its budget ends it.
+        # 2. The state at the first input says why the thought stopped: the model closes it here, or its budget ends it.
         self._tokens = self._sampler(thoughts, states.final[::2])
+        # 3. The state at the second input, the emb token, is the vector.
         for slot, thought in enumerate(thoughts):
             thought.position += 2
             thought.add_pass(states.pooled[2 * slot + 1], states.final[2 * slot + 1])
