@@ -59,7 +59,7 @@ def demo(
         Path | None, typer.Option(help="Folder to keep the index in.  [default: none, the index is deleted]")
     ] = None,
     queries: Annotated[
-        int | None, typer.Option(help="Number of queries for each number of facts.  [default: all]")
+        int | None, typer.Option(min=1, help="Number of queries for each number of facts.  [default: all]")
     ] = None,
     model: Model = None,
 ) -> None:
@@ -76,9 +76,10 @@ def demo(
         store = stack.enter_context(open_store(where, ModelFlags(model).parse(), create={}))
         with load_bar(total_bytes(CORPUS)) as bar:
             report = store.add(partial(read_jsonl, CORPUS, on_bytes=bar.read), on_progress=bar.show)
+        speed = f" in {report.seconds:.1f} s ({report.tokens / report.seconds:,.0f} tokens/s)"
         print_text(
-            f"{report.documents:,} documents about countries, embedded by {store.embedder.identity.model} in "
-            f"{report.seconds:.1f} s ({report.tokens / report.seconds:,.0f} tokens/s)."
+            f"{report.documents:,} documents about countries, embedded by {store.embedder.identity.model}"
+            f"{speed if report.stored else ' (already indexed)'}."
         )
         store.search(questions[0].query)  # warm-up: the first call is slower than later ones
         answers = []

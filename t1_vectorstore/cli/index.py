@@ -64,8 +64,12 @@ def index(
         str | None,
         ray_option(metavar="ADDRESS", help="Load by workers on Ray: 'local', or a cluster such as 'auto'."),
     ] = None,
-    workers: Annotated[int, ray_option(min=1, help="Number of workers, each with its own model.")] = 1,
-    worker_gpus: Annotated[float, ray_option(min=0, help="GPUs for each worker; may be a fraction.")] = 0.0,
+    workers: Annotated[
+        int | None, ray_option(min=1, help="Number of workers, each with its own model.  [default: 1]")
+    ] = None,
+    worker_gpus: Annotated[
+        float | None, ray_option(min=0, help="GPUs for each worker; may be a fraction.  [default: 0]")
+    ] = None,
     dead_letters: Annotated[
         Path | None,
         output_option(
@@ -106,8 +110,10 @@ def index(
     create = storage_flags.options()
     ray_options: dict[str, Any] | None = None
     if ray is not None:
-        planned = _plan_workers(paths, to, model_flags.device, count=workers, gpus=worker_gpus, prune=prune)
+        planned = _plan_workers(paths, to, model_flags.device, count=workers or 1, gpus=worker_gpus or 0, prune=prune)
         ray_options = {"address": ray, "workers": planned}
+    elif not workers is worker_gpus is None:
+        raise ValueError("--workers and --worker-gpus are options of a load on Ray: give --ray, or leave them out")
     options = model_flags.parse(here=ray_options is None)
     skipped = _SkippedFiles()
     with ExitStack() as stack:
@@ -156,6 +162,8 @@ def index(
     else:
         _print_problems(report, skipped)
         print_text(f"{_summary(report)}\n{to} holds {counted(held, 'chunk')}")
+        if model_flags.to_repeat:
+            print_text(f"search it with {model_flags.to_repeat}", wrap=False)
     if not report.complete or (skipped.count and not report.documents):
         raise typer.Exit(FAILED)
 

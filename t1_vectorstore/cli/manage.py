@@ -22,7 +22,7 @@ from t1_vectorstore.cli.options import (
     parse_filters,
 )
 from t1_vectorstore.cli.progress import busy
-from t1_vectorstore.cli.stores import open_collection, open_to_read
+from t1_vectorstore.cli.stores import note_unknown_fields, open_collection, open_to_read
 
 if TYPE_CHECKING:
     from t1_vectorstore.collection import Collection
@@ -109,6 +109,8 @@ def delete(
         else:
             confirm(f"Delete {counted(collection.count(parsed_filter), 'chunk')}", yes)
             deleted = _delete_all(collection) if all else collection.delete(filter=parsed_filter)
+            if not deleted:
+                note_unknown_fields(collection, parsed_filter)
     print_text(f"{counted(deleted, 'chunk')} deleted")
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import inspect
 import json
+import re
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, is_dataclass
 from functools import partial, wraps
@@ -35,6 +37,9 @@ FILTER_HELP = (
     "Restrict to documents with this metadata value. Repeat it for more keys or values, or give JSON: "
     '\'{"year": {"gte": 2000}}\'.'
 )
+
+# What begins like KEY=VALUE, but has another operator than "=".
+_COMPARISON = re.compile(r"[^=<>!~]*(?:[<>~]|!=|==)")
 
 Where = Annotated[str, typer.Argument(metavar="DIR|URL", help="Index folder, or URL of a Qdrant server.")]
 Index = Annotated[str, storage_option(metavar="DIR|URL", help="Index folder, or URL of a Qdrant server.")]
@@ -217,6 +222,12 @@ class ModelFlags:
         return options
 
     @property
+    def to_repeat(self) -> str:
+        """The flags that an index does not record, as they are typed: its searches need them too."""
+        given = [("--preset", self.preset), *(("--override", override) for override in self.override or ())]
+        return shlex.join(part for flag, value in given if value is not None for part in (flag, value))
+
+    @property
     def place_model(self) -> bool:
         """Whether a flag says where or how the model runs; such flags are mistakes where no model is loaded."""
         given = (self.device, self.dtype, self.batch_tokens, self.threads, self.engine_option)
@@ -291,6 +302,11 @@ def parse_filters(given: Sequence[str] | None) -> dict[str, Any] | None:
                 raise ValueError(f"--filter {text!r} is not JSON: {error.msg} at column {error.colno}") from None
             continue
         key, equals, value = text.partition("=")
+        if _COMPARISON.match(text):
+            raise ValueError(
+                f'--filter {text!r}: comparisons are given as JSON, such as \'{{"year": {{"gte": 2000}}}}\'; there are '
+                "gt, gte, lt, lte, ne, in, not_in and text"
+            )
         if not equals or not key.strip():
             raise ValueError(f"--filter {text!r} is neither key=value nor a JSON object")
         known = combined.get(key.strip(), [])

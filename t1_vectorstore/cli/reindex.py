@@ -98,6 +98,8 @@ def reindex(
         print_json(asdict(done))
     else:
         _print(done, where, embedder.identity.model)
+        if done.moved and model_flags.to_repeat:
+            print_text(f"search it with {model_flags.to_repeat}", wrap=False)
     if done.late or done.left_out:
         raise typer.Exit(FAILED)
 

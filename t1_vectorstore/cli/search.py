@@ -24,7 +24,7 @@ from t1_vectorstore.cli.options import (
     takes_flags,
 )
 from t1_vectorstore.cli.progress import busy
-from t1_vectorstore.cli.stores import open_store
+from t1_vectorstore.cli.stores import note_unknown_fields, open_store
 
 if TYPE_CHECKING:
     from t1_vectorstore.types import SearchResult, Thought
@@ -107,6 +107,8 @@ def search(
             samples=samples,
             refine_steps=refine_steps,
         )
+        if not result.hits:
+            note_unknown_fields(store.collection, parsed_filter)
     if json:
         print_json({**asdict(result), "timings": {**asdict(result.timings), "total": result.timings.total}})
         return

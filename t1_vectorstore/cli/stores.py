@@ -103,6 +103,14 @@ def open_with_checkpoint(
         yield found, options, checkpoint
 
 
+def note_unknown_fields(collection: Collection, filter: Mapping[str, Any] | None) -> None:
+    """Say which fields of a filter that found nothing no document has, such as misspelled ones."""
+    if filter and collection.count():
+        for field in filter:
+            if not collection.count({field: {"ne": None}}):
+                note(f"note: no document has the metadata field {field!r}")
+
+
 @contextmanager
 def open_store(
     where: str,

@@ -37,7 +37,10 @@ class SeenIds:
             if found == {content}:
                 return False
             if found:
-                raise ValueError("another document of this load has this id and came first; give each its own")
+                raise ValueError(
+                    "another document of this load has this id and came first; give each its own (the id of a file is "
+                    "its path in the folder that is indexed: rename a file, or index the folder that contains both)"
+                )
             for name in ids:
                 self._ids[name] = content
             return True

@@ -18,3 +18,11 @@ def test_demo_keeps_its_index_on_request(run: Any) -> None:
     shown = run("demo", "--queries", "1", "--to", "kept").stdout
     assert "t1 search kept" in shown
     assert "andes" not in run("info", "kept").stdout
+    again = run("demo", "--queries", "1", "--to", "kept").stdout
+    assert "embedded by fake (already indexed)." in again
+    assert "tokens/s" not in again
+
+
+def test_demo_without_a_query_is_refused_before_indexing(run: Any, folder: Path) -> None:
+    assert "--queries" in run("demo", "--queries", "0", "--to", "kept", code=2).stderr
+    assert list(folder.iterdir()) == []

@@ -226,6 +226,21 @@ def test_folder_without_readable_files_is_no_success(run: Any, folder: Path, cor
     assert "no document" in run("index", "-", "--to", "idx", stdin="").stderr  # no error: no file was skipped
 
 
+@pytest.mark.parametrize("option", ["--workers", "--worker-gpus"])
+def test_options_of_workers_need_ray(run: Any, folder: Path, corpus: Any, option: str) -> None:
+    refused = run("index", corpus({"id": "a", "text": "one"}), "--to", "idx", option, "1", code=2)
+    assert "give --ray, or leave them out" in refused.stderr
+    assert not (folder / "idx").exists()
+
+
+def test_files_of_one_name_in_two_folders_say_what_to_do(run: Any, folder: Path) -> None:
+    for name in ("one", "two"):
+        (folder / name).mkdir()
+        (folder / name / "a.txt").write_text(f"text of {name}")
+    errors = run("index", "one", "two", "--to", "idx", code=1).stderr
+    assert "rename a file, or index the folder that contains both" in errors
+
+
 def test_log_has_progress_and_outcome(run: Any, folder: Path, corpus: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("t1_vectorstore.cli.progress.LOG_SECONDS", 0)
     run("index", corpus({"id": "a", "text": "one"}), "--to", "idx", "--log", "log.jsonl")

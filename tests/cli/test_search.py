@@ -155,12 +155,23 @@ def test_delete_by_filter_or_all_needs_confirmation(run: Any, index: str) -> Non
     assert "chunks      0" in run("info", index).stdout
 
 
+def test_filter_that_finds_nothing_names_fields_that_no_document_has(run: Any, index: str) -> None:
+    missing = "no document has the metadata field 'lnag'"
+    assert missing in run("search", index, "llamas", "--filter", "lnag=en").stderr
+    assert missing in run("delete", index, "--filter", "lnag=en", "--yes").stderr
+    assert "no document has" not in run("search", index, "llamas", "--filter", "lang=xx").stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
         (["search", "idx", " "], 2, "empty"),
         (["search", "idx", "q", "--limit", "0"], 2, "--limit"),
         (["search", "idx", "q", "--filter", "x"], 2, "neither key=value"),
+        (["search", "idx", "q", "--filter", "year>=2000"], 2, "comparisons are given as JSON"),
+        (["search", "idx", "q", "--filter", "year!=2001"], 2, "comparisons are given as JSON"),
+        (["search", "idx", "q", "--filter", "year<5"], 2, "comparisons are given as JSON"),
+        (["delete", "idx", "--filter", "year==5", "--yes"], 2, "comparisons are given as JSON"),
         (["search", "idx", "q", "--filter", '{"year": {"near": 3}}'], 2, "no operator 'near'"),
         (["search", "idx"], 2, "Missing argument"),
         (["search", "nowhere", "q"], 1, "there is no index at nowhere"),
@@ -223,6 +234,7 @@ def test_index_made_with_overrides_needs_the_same_overrides(tiny: Path, folder: 
     source = corpus({"id": "a", "text": "Llamas live in the Andes."})
     made = run("index", source, "--to", "index", "--model", str(tiny), "--override", "truncate_dim=16")
     assert made.exit_code == 0, made.output
+    assert made.stdout.endswith("\nsearch it with --override truncate_dim=16\n")
     refused = run("search", "index", "llamas", "--no-think")
     assert refused.exit_code == 1
     assert "give the same ones" in refused.output
