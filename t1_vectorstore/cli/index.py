@@ -46,8 +46,8 @@ def index(
         list[Path],
         typer.Argument(
             metavar="PATH...",
-            help="Folders, or files: .txt, .md, .html, .pdf, .jsonl, .csv, .tsv (all also .gz), .parquet. - is JSONL "
-            "on standard input.",
+            help="Folders, or files: text, Markdown, source code, HTML, PDF, DOCX, PPTX, XLSX, EPUB, notebooks, .zip; "
+            "and records: .jsonl, .csv, .tsv, .parquet. All but .parquet also as .gz. - is JSONL on standard input.",
         ),
     ],
     *,

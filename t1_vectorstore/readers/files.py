@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
 from t1_vectorstore.errors import CorpusError, MissingExtraError
+from t1_vectorstore.readers.archives import unpack
 from t1_vectorstore.readers.blobs import Blobs
 from t1_vectorstore.readers.html import read_html
 from t1_vectorstore.readers.lines import (
@@ -22,17 +24,23 @@ from t1_vectorstore.readers.lines import (
     read_bytes,
     warn,
 )
+from t1_vectorstore.readers.office import OFFICE_TYPES, read_office
 from t1_vectorstore.readers.parquet import read_parquet
 from t1_vectorstore.readers.pdf import read_pdf
 from t1_vectorstore.readers.records import Fields, read_csv, read_jsonl
 from t1_vectorstore.types import Document
 
-_TEXT_SUFFIXES = (".txt", ".text", ".md", ".markdown")
+_TEXT_SUFFIXES = (".txt", ".text", ".md", ".markdown", ".rst", ".adoc", ".org", ".tex")
+_CODE_SUFFIXES = (
+    *(".py", ".js", ".mjs", ".ts", ".jsx", ".tsx", ".java", ".kt", ".scala", ".c", ".h", ".cc", ".cpp", ".hpp", ".cs"),
+    *(".go", ".rs", ".rb", ".php", ".swift", ".r", ".jl", ".lua", ".pl", ".sh", ".sql", ".css"),
+)
 _HTML_SUFFIXES = (".html", ".htm", ".xhtml")
 _PDF_SUFFIX = ".pdf"
+_ZIP_SUFFIX = ".zip"
 
-_DOCUMENT_SUFFIXES = (*_TEXT_SUFFIXES, *_HTML_SUFFIXES, _PDF_SUFFIX)
-"""Files that are documents themselves. Only these are read from a folder."""
+_DOCUMENT_SUFFIXES = (*_TEXT_SUFFIXES, *_CODE_SUFFIXES, *_HTML_SUFFIXES, _PDF_SUFFIX, *OFFICE_TYPES, _ZIP_SUFFIX)
+"""Files that are documents themselves, or hold documents. Only these are read from a folder."""
 
 RECORD_READERS = {
     ".jsonl": read_jsonl,
@@ -47,6 +55,7 @@ RECORD_READERS = {
 _EXTRAS = {
     _PDF_SUFFIX: ("documents", ("pypdf",)),
     **dict.fromkeys(_HTML_SUFFIXES, ("documents", ("bs4", "lxml", "markdownify"))),
+    **dict.fromkeys(OFFICE_TYPES, ("documents", ("kreuzberg",))),
     ".parquet": ("parquet", ("pyarrow",)),
 }
 
@@ -61,10 +70,10 @@ def read(
 ) -> Iterator[Document]:
     """Read files and folders, each with the reader for its kind.
 
-    The suffix decides how a file is read: ``.txt``, ``.md``, ``.html``, ``.pdf`` (extra ``documents``), ``.jsonl``,
-    ``.csv`` and ``.tsv``, each also with ``.gz`` appended, and ``.parquet`` (extra ``parquet``). ``-`` is JSON Lines
-    from standard input. From a folder, text, Markdown, HTML and PDF files are read; from a folder in BEIR's layout, its
-    ``corpus.jsonl``.
+    The suffix decides how a file is read: text, Markdown, reStructuredText and source code; HTML, PDF, DOCX, PPTX,
+    XLSX, EPUB and notebooks (extra ``documents``); ``.jsonl``, ``.csv`` and ``.tsv``, each also with ``.gz`` appended;
+    ``.parquet`` (extra ``parquet``); and ``.zip`` archives of any of them. ``-`` is JSON Lines from standard input.
+    From a folder, all but files of records are read; from a folder in BEIR's layout, its ``corpus.jsonl``.
 
     Args:
         paths: One path or several, which are read in this order.
@@ -92,30 +101,28 @@ def _read(
             reader = RECORD_READERS.get(content_suffix(file), read_jsonl)
             yield from reader(file, fields=fields, on_error=on_error, on_skip=on_skip, on_bytes=on_bytes)
         elif path.is_dir():
-            yield from read_folder(
-                path, encoding=fields.encoding, on_error=on_error, on_skip=on_skip, on_bytes=on_bytes
-            )
+            yield from read_folder(path, fields=fields, on_error=on_error, on_skip=on_skip, on_bytes=on_bytes)
         else:
-            yield from _read_document(path, None, fields.encoding, on_error, on_skip)
+            yield from _read_document(path, None, fields, on_error, on_skip)
             on_bytes(_size(path))
 
 
 def read_folder(
     folder: str | Path,
     *,
-    encoding: str | None = None,
+    fields: Fields = Fields(),
     on_error: OnError = raise_error,
     on_skip: OnError = warn,
     on_bytes: OnBytes = ignore_bytes,
 ) -> Iterator[Document]:
-    """Read all text, Markdown, HTML and PDF files in a folder and its subfolders, in the order of their paths.
+    """Read all files in a folder and its subfolders that are documents, in the order of their paths; see ``read``.
 
     The id of a document is its path relative to the folder, with forward slashes; for a PDF, with the page appended.
     Names that begin with a dot are ignored, and links to folders are not followed.
 
     Args:
         folder: The folder.
-        encoding: Encoding of text files; see ``read_text``.
+        fields: Encoding of text files, and how records in archives are read.
         on_error: Called with each file or folder that cannot be read, instead of raising ``CorpusError``.
         on_skip: Called, instead of warning, with each file of another kind, each link to a folder, and the pages of a
             PDF without text.
@@ -128,14 +135,16 @@ def read_folder(
     for path in _walk(folder, on_error, on_skip):
         suffix = content_suffix(path)
         if suffix in _DOCUMENT_SUFFIXES:
-            yield from _read_document(path, path.relative_to(folder).as_posix(), encoding, on_error, on_skip)
+            yield from _read_document(path, path.relative_to(folder).as_posix(), fields, on_error, on_skip)
             on_bytes(_size(path))
         elif suffix in RECORD_READERS:
             on_skip(
                 CorpusError(f"{path}: skipped: records in a folder are not read; give this file itself as a source")
             )
         else:
-            on_skip(CorpusError(f"{path}: skipped: only {', '.join(_DOCUMENT_SUFFIXES)} are read from a folder"))
+            on_skip(
+                CorpusError(f"{path}: skipped: a file of this kind is not read (t1 index --help lists those that are)")
+            )
 
 
 def read_text(
@@ -210,16 +219,46 @@ def _size(path: Path) -> int:
 def _read_document(
     path: Path,
     id: str | None,  # noqa: A002
-    encoding: str | None,
+    fields: Fields,
     on_error: OnError,
     on_skip: OnError,
 ) -> Iterator[Document]:
     suffix = content_suffix(path)
+    if suffix == _ZIP_SUFFIX:
+        return _read_archive(path, id, fields, on_error, on_skip)
+    if suffix in OFFICE_TYPES:
+        return read_office(path, id=id, on_error=on_error, on_skip=on_skip)
     if suffix == _PDF_SUFFIX:
         return read_pdf(path, id=id, on_error=on_error, on_skip=on_skip)
     if suffix in _HTML_SUFFIXES:
         return read_html(path, id=id, on_error=on_error, on_skip=on_skip)
-    return read_text(path, id=id, encoding=encoding, on_error=on_error, on_skip=on_skip)
+    return read_text(path, id=id, encoding=fields.encoding, on_error=on_error, on_skip=on_skip)
+
+
+def _read_archive(
+    path: Path,
+    id: str | None,  # noqa: A002
+    fields: Fields,
+    on_error: OnError,
+    on_skip: OnError,
+) -> Iterator[Document]:
+    """Read the files in a zip archive as if it was a folder; records have their own ids."""
+    known = {*_DOCUMENT_SUFFIXES, *RECORD_READERS} - {_ZIP_SUFFIX}
+    for name, file in unpack(path, known, on_error, on_skip):
+        inside = f"{path.as_posix()}/{name}"
+        report_error, report_skip = (_named(report, file, inside) for report in (on_error, on_skip))
+        suffix = content_suffix(file)
+        if suffix in RECORD_READERS:
+            yield from RECORD_READERS[suffix](file, fields=fields, on_error=report_error, on_skip=report_skip)
+            continue
+        own_id = f"{path.as_posix() if id is None else id}/{name}"
+        for document in _read_document(file, own_id, fields, report_error, report_skip):
+            yield replace(document, metadata={**document.metadata, "source": inside})
+
+
+def _named(report: OnError, temporary: Path, inside: str) -> OnError:
+    """Return a function that reports errors about an unpacked file with its path in the archive."""
+    return lambda error: report(CorpusError(str(error).replace(str(temporary), inside)))
 
 
 def _files_to_read(path: Path) -> Iterator[Path]:

@@ -56,6 +56,7 @@ ALLOWED_IMPORTS: Mapping[str, set[str]] = {
 # translated in one place.
 LIBRARY_OWNERS: Mapping[str, set[str]] = {
     "bs4": {"readers"},
+    "kreuzberg": {"readers"},
     "lxml": {"readers"},
     "markdownify": {"readers"},
     "pyarrow": {"readers"},

@@ -115,7 +115,7 @@ ODD: dict[str, Odd] = {
     "new\nline.txt": Odd(content(TEXT), TEXT),
     "no-suffix": Odd(content(TEXT), message="skipped"),
     "records.csv": Odd(content("text\nrow"), message="records in a folder are not read"),
-    "archive.zip": Odd(content(b"PK\x05\x06" + b"\0" * 18), message="skipped"),
+    "archive.zip": Odd(content(b"PK\x05\x06" + b"\0" * 18), message="an archive without files"),
     "image.png": Odd(content(b"\x89PNG"), message="skipped"),
     # What is not a file.
     "to-nothing.txt": Odd(lambda path: path.symlink_to(path.parent / "missing"), message="No such file"),

@@ -221,8 +221,8 @@ def test_paths_are_checked_before_anything_is_read(tmp_path: Path) -> None:
     good = put(tmp_path / "a.txt", "a")
     with pytest.raises(CorpusError, match="no such file"):
         read([good, tmp_path / "none.txt"])
-    with pytest.raises(CorpusError, match=r"no reader for '.docx'; known: .txt, .*\.parquet"):
-        read([good, put(tmp_path / "a.docx", b"PK")])
+    with pytest.raises(CorpusError, match=r"no reader for '.odt'; known: .txt, .*\.parquet"):
+        read([good, put(tmp_path / "a.odt", b"PK")])
     with pytest.raises(CorpusError, match="no reader for 'a file without a suffix'"):
         check([put(tmp_path / "noname", "")])
 
