@@ -135,7 +135,14 @@ def open_collection(embedding: Embeddings | None, options: OpenOptions) -> tuple
     )
     if creation != Creation():
         given["creation"] = creation
-    return Collection.open(place, identity=embedder.identity, recreate=options.force_recreate, **given), embedder
+    try:
+        collection = Collection.open(place, identity=embedder.identity, recreate=options.force_recreate, **given)
+    except CollectionMismatch as error:
+        if by_vector:
+            raise
+        remedy = "if it has dense vectors as well, use retrieval_mode='hybrid', and search it with vector_weight=0"
+        raise CollectionMismatch(f"{error}; {remedy}") from error
+    return collection, embedder
 
 
 def _place(options: OpenOptions) -> Any:

@@ -122,6 +122,15 @@ def test_retrieval_modes_decide_what_is_stored_and_searched(mode: RetrievalMode)
         assert again.embeddings is None
 
 
+def test_a_hybrid_collection_is_searched_by_words_alone_with_a_weight() -> None:
+    embedding = DeterministicFakeEmbedding(size=12)
+    words: Any = {"sparse_embedding": FirstLetters()}
+    store = T1QdrantVectorStore.from_texts(TEXTS, embedding, location=":memory:", retrieval_mode="hybrid", **words)
+    with pytest.raises(CollectionMismatch, match="search it with vector_weight=0"):
+        T1QdrantVectorStore(store.client, "t1", embedding, "sparse", **words)
+    assert store.similarity_search("wheat grows", k=1, vector_weight=0)[0].page_content == TEXTS[2]
+
+
 def test_modes_without_an_encoder_use_the_own_words(embeddings: T1Embeddings) -> None:
     for mode in (RetrievalMode.SPARSE, RetrievalMode.HYBRID):
         store = T1QdrantVectorStore.from_texts(TEXTS, embeddings, location=":memory:", retrieval_mode=mode)
