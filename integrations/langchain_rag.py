@@ -1,10 +1,11 @@
 """Ask a folder: a complete RAG application with LangChain.
 
-    python -m integrations.langchain_rag docs "what do the factories of Norway's biggest customer make"
-    python -m integrations.langchain_rag docs "..." --index ./index --chat-model openai:gpt-4o-mini
+    python -m integrations.langchain_rag integrations/sample "what does the nation ruled from Oslo sell to foreigners"
+    python -m integrations.langchain_rag FOLDER "QUESTION" --index ./index --chat-model openai:gpt-4o-mini
 
-It indexes the text and Markdown files of a folder, shows T1's thought about the question, and answers with numbered
-sources. Without ``--chat-model`` the answer consists of sentences from the sources, without a network or an API key.
+It indexes the text, Markdown, HTML and PDF files of a folder, shows T1's thought about the question, and answers with
+numbered sources. Without ``--chat-model`` the answer consists of sentences from the sources, without a network or an
+API key.
 """
 
 from __future__ import annotations
@@ -23,11 +24,11 @@ from langchain_core.runnables import Runnable, RunnableLambda
 
 import t1_vectorstore.langchain  # noqa: F401 - first, since it reports a missing extra
 from integrations.extractive import extract
+from integrations.folder import read_printing_problems
 from t1_vectorstore.cli.console import one_line, visible
 from t1_vectorstore.embedding.prompts import check_texts
 from t1_vectorstore.errors import T1Error
 from t1_vectorstore.langchain import THOUGHT_EVENT, T1Embeddings, T1QdrantVectorStore
-from t1_vectorstore.readers import read
 
 
 class Question(TypedDict):
@@ -75,11 +76,17 @@ def main(argv: Sequence[str], *, chat_model: BaseChatModel | None = None) -> int
 
 
 def fill(store: T1QdrantVectorStore, folder: str) -> None:
-    """Index a folder. Documents that are already indexed unchanged are not embedded again."""
-    report = store.t1.add(read(folder))
+    """Index a folder. Documents that are already indexed unchanged are not embedded again.
+
+    Raises:
+        ValueError: It has no document that can be searched.
+    """
+    report = store.t1.add(read_printing_problems(folder))
     print(f"indexed  {report.stored} passages, {report.unchanged} unchanged")
     for failure in report.failures:
         print(f"         not {one_line(failure.id)}: {one_line(failure.reason)}")
+    if not report.stored and not report.unchanged:
+        raise ValueError(f"nothing in {folder} can be searched")
 
 
 def ask(store: T1QdrantVectorStore, question: str, answerer: Runnable[Question, str], *, k: int, think: bool) -> None:
@@ -87,9 +94,6 @@ def ask(store: T1QdrantVectorStore, question: str, answerer: Runnable[Question, 
     watcher = ThoughtWatcher()
     retriever = store.as_retriever(k=k, think=None if think else False, annotate=True)
     sources = retriever.invoke(question, {"callbacks": [watcher]})
-    if not sources:
-        print("nothing found")
-        return
     print("answer   ", end="")
     for piece in answerer.stream(Question(question=question, thought=watcher.thought, sources=sources)):
         print(visible(piece), end="", flush=True)

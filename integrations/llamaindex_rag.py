@@ -1,10 +1,10 @@
 """Ask a folder: a complete RAG application with LlamaIndex.
 
-    python -m integrations.llamaindex_rag docs "what do the factories of Norway's biggest customer make"
-    python -m integrations.llamaindex_rag docs "..." --index ./index --llm openai:gpt-4o-mini
+    python -m integrations.llamaindex_rag integrations/sample "what does the nation ruled from Oslo sell to foreigners"
+    python -m integrations.llamaindex_rag FOLDER "QUESTION" --index ./index --llm openai:gpt-4o-mini
 
-It indexes the text and Markdown files of a folder, shows T1's thought about the question, and answers with numbered
-sources. Without ``--llm`` the answer consists of sentences from the sources, without a network or an API key.
+It indexes the text, Markdown, HTML and PDF files of a folder, shows T1's thought about the question, and answers with
+numbered sources. Without ``--llm`` the answer consists of sentences from the sources, without a network or an API key.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from llama_index_instrumentation.event_handlers import BaseEventHandler
 
 import t1_vectorstore.llama_index  # noqa: F401 - first, since it reports a missing extra
 from integrations.extractive import extract
+from integrations.folder import read_printing_problems
 from t1_vectorstore import T1VectorStore
 from t1_vectorstore.cli.console import one_line, visible
 from t1_vectorstore.embedding.prompts import check_texts
 from t1_vectorstore.errors import T1Error
 from t1_vectorstore.llama_index import T1Embedding, T1QdrantVectorStore, T1Retriever, T1ThoughtEvent
-from t1_vectorstore.readers import read
 
 PROMPT = PromptTemplate(
     "Answer the question from the numbered sources and nothing else. Cite each source you use by its number, like [1]. "
@@ -68,20 +68,23 @@ def main(argv: Sequence[str], *, llm: LLM | None = None) -> int:
 
 
 def fill(store: T1QdrantVectorStore, embed_model: T1Embedding, folder: str) -> None:
-    """Index a folder. Documents that are already indexed unchanged are not embedded again."""
-    report = T1VectorStore(embed_model.embedder, store.client).add(read(folder))
+    """Index a folder. Documents that are already indexed unchanged are not embedded again.
+
+    Raises:
+        ValueError: It has no document that can be searched.
+    """
+    report = T1VectorStore(embed_model.embedder, store.client).add(read_printing_problems(folder))
     print(f"indexed  {report.stored} passages, {report.unchanged} unchanged")
     for failure in report.failures:
         print(f"         not {one_line(failure.id)}: {one_line(failure.reason)}")
+    if not report.stored and not report.unchanged:
+        raise ValueError(f"nothing in {folder} can be searched")
 
 
 def ask(retriever: T1Retriever, question: str, llm: LLM | None) -> None:
     """Retrieve sources, and print the thought, the answer and the sources."""
     with watching() as watcher:
         sources = retriever.retrieve(question)
-    if not sources:
-        print("nothing found")
-        return
     print("answer   ", end="")
     for piece in answer(question, watcher.thought, sources, llm):
         print(visible(piece), end="", flush=True)

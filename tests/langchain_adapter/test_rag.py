@@ -88,5 +88,30 @@ def test_errors_are_printed_in_one_line(
         assert error.count("\n") == 1
     with pytest.raises(SystemExit):
         main([docs, QUESTION, "-k", "0"])
-    assert main([str(tmp_path / "empty"), QUESTION]) == 0
-    assert "nothing found" in capsys.readouterr().out
+
+
+def test_files_that_cannot_be_read_are_named_and_the_others_are_searched(
+    docs: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (Path(docs) / "script.py").write_text("pass")
+    (Path(docs) / "broken.txt").write_bytes(b"a\x00b\xff\xfe\xfd")
+    assert main([docs, QUESTION]) == 0
+    captured = capsys.readouterr()
+    assert re.search(r"^left out \S+script\.py: ", captured.out, re.MULTILINE)
+    assert re.search(r"^left out \S+broken\.txt: ", captured.out, re.MULTILINE)
+    assert "Industry in Germany" in captured.out
+    assert captured.err == ""
+
+
+def test_folder_without_a_document_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "script.py").write_text("pass")
+    assert main([str(tmp_path), QUESTION]) == 1
+    assert "can be searched" in capsys.readouterr().err
+
+
+def test_sample_folder_answers_the_question_of_the_readme(capsys: pytest.CaptureFixture[str]) -> None:
+    integrations = Path(__file__).parents[2] / "integrations"
+    assert QUESTION in (integrations / "README.md").read_text()
+    assert main([str(integrations / "sample"), QUESTION, "-k", "1"]) == 0
+    printed = capsys.readouterr().out
+    assert re.search(r"  \[1\] 0\.[5-9]\d*  germany\.md", printed)
