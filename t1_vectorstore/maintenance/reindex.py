@@ -126,23 +126,35 @@ def reindex(
     # 2. Nothing to do if the index already is that build; with the same model the vectors are copied.
     same_model = old.identity.fingerprint == embedder.identity.fingerprint
     if same_model and alias == old.name and settings == current:
-        return ReindexResult(alias, build, False, old.count(), 0, 0, (), (), (), time.perf_counter() - started)
+        return ReindexResult(
+            name=alias,
+            build=build,
+            moved=False,
+            chunks=old.count(),
+            encoded=0,
+            tokens=0,
+            truncated=(),
+            late=(),
+            left_out=(),
+            seconds=time.perf_counter() - started,
+        )
     model = None if same_model else embedder
     with ExitStack() as stack:
-        file = None if leave_out is None else stack.enter_context(closing(DeadLetters(leave_out)))
+        left_out_file = None if leave_out is None else stack.enter_context(closing(DeadLetters(leave_out)))
         target = stack.enter_context(closing(swap_target(old.location, alias, api_key=api_key)))
         new = stack.enter_context(closing(target.open_build(build, embedder.identity, settings)))
         # 3. Fill the new build beside the old one, until both hold the same.
         with new.bulk():
             passes = _sync(old, new, model, on_progress)
         # 4. Hand over the record of the last load, wait for the new graph, and switch.
-        if file is None:
-            _handle_refused(passes[-1], None)
+        if left_out_file is None:
+            _refuse_incomplete(passes[-1])
         if (load := old.latest_load) is not None:
             new.note_load(load)
         new.settle()
-        late = _switch(target, old, new, build, model, passes, file)
-        left_out = tuple(passes[-1].refused)
+        last_passes, late = _switch(target, old, new, build, model, left_out_file)
+        passes += last_passes
+        left_out_ids = tuple(passes[-1].refused)
     return ReindexResult(
         name=alias,
         build=build,
@@ -152,7 +164,7 @@ def reindex(
         tokens=sum(done.tokens for done in passes),
         truncated=tuple(name for done in passes for name in done.truncated),
         late=late,
-        left_out=left_out,
+        left_out=left_out_ids,
         seconds=time.perf_counter() - started,
     )
 
@@ -196,16 +208,19 @@ def _sync(
     return passes
 
 
-def _handle_refused(last: SyncPass, file: DeadLetters | None) -> None:
-    """Write the chunks that the new model cannot embed to a file; without a file, refuse to go on without them."""
-    if file is None and last.refused:
+def _refuse_incomplete(last: SyncPass) -> None:
+    """Refuse to go on without the chunks that the new model cannot embed."""
+    if last.refused:
         chunk, reason = next(iter(last.refused.values()))
         raise StoreError(
             f"the new model cannot embed {len(last.refused)} chunks, such as {chunk.id!r}: {reason}. All others are "
             "encoded. Delete these, or leave them out (leave_out=FILE, --leave-out FILE), and run it again"
         )
+
+
+def _write_left_out(last: SyncPass, file: DeadLetters) -> None:
+    """Write the chunks that the new model cannot embed to a file."""
     for chunk, reason in last.refused.values():
-        assert file is not None
         file.write(Document(chunk.text, chunk.id, chunk.metadata), reason)
 
 
@@ -215,19 +230,21 @@ def _switch(
     new: Collection,
     build: str,
     model: T1Embedder | None,
-    passes: list[SyncPass],
-    left_out: DeadLetters | None,
-) -> tuple[str, ...]:
-    """Compare once more, switch to the new build, and return the ids of chunks that changed too late for it."""
+    left_out_file: DeadLetters | None,
+) -> tuple[list[SyncPass], tuple[str, ...]]:
+    """Compare once more, and switch; return the passes, and the ids of chunks that changed too late for the build."""
     with old.pause_writes():  # a folder has no other writers than this object
-        passes += _sync(old, new, model, None)
-        _handle_refused(passes[-1], left_out)
+        passes = _sync(old, new, model, None)
+        if left_out_file is None:
+            _refuse_incomplete(passes[-1])
+        else:
+            _write_left_out(passes[-1], left_out_file)
         target.switch(old, new, build)
         if old.engine == "embedded":
-            return ()
+            return passes, ()
     refused = passes[-1].refused
     late = (stored.chunk.id for _, stored in find_changes(old, new) if stored.chunk.id not in refused)
-    return tuple(islice(late, MAX_LATE))
+    return passes, tuple(islice(late, MAX_LATE))
 
 
 def _build_name(embedder: T1Embedder, settings: Mapping[str, Any]) -> str:

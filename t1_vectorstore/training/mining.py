@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -52,12 +53,19 @@ def mine_negatives(mining: Mining, model: Path, data: TrainingData, file: Path) 
                     scores = [(hit.document_id, hit.score) for hit in hits]
                     found[query] = _choose_negatives(mining, scores, relevant[query])
     log.info("found negatives for %d of %d queries", sum(map(bool, found.values())), len(found))
-    partial = file.with_suffix(".partial")
-    file.parent.mkdir(parents=True, exist_ok=True)
     lines = (json.dumps([query, ids], ensure_ascii=False) + "\n" for query, ids in found.items())
-    partial.write_text("".join(lines), encoding="utf-8")
-    partial.replace(file)
+    with _replacing(file) as partial:
+        partial.write_text("".join(lines), encoding="utf-8")
     return found
+
+
+@contextmanager
+def _replacing(file: Path) -> Iterator[Path]:
+    """Yield the path of a temporary file that takes the place of ``file`` when the block is left without an error."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    partial = file.with_name("partial-" + file.name)  # keeps the suffix, to which NumPy would add its own
+    yield partial
+    partial.replace(file)
 
 
 def _choose_negatives(mining: Mining, hits: Sequence[tuple[str, float]], relevant: set[str]) -> list[str]:
@@ -92,9 +100,7 @@ def embed_with_teacher(name: str, data: TrainingData, parts: Sequence[str], file
         log.info("embedding %d documents and %d queries with the teacher", len(numbers), len(queries))
         documents = model.encode([texts[n] for n in numbers], normalize_embeddings=True, show_progress_bar=False)
         query_vectors = model.encode(queries, normalize_embeddings=True, show_progress_bar=False)
-        partial = file.with_name("partial-" + file.name)
-        file.parent.mkdir(parents=True, exist_ok=True)
-        np.savez(partial, documents=documents, queries=query_vectors)
-        partial.replace(file)
+        with _replacing(file) as partial:
+            np.savez(partial, documents=documents, queries=query_vectors)
     with np.load(file) as arrays:
         return TeacherScores(arrays["documents"], numbers, arrays["queries"], queries)

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from t1_vectorstore.engines.embedded.folder import SHARD_KEY, IndexFolder
+from t1_vectorstore.engines.embedded.folder import SHARD_KEY, IndexFolder, shard_of
 from t1_vectorstore.engines.schema import MOVED_FORMAT
 from t1_vectorstore.errors import StoreError
 
@@ -36,24 +36,24 @@ def current_build(index: Path) -> str | None:
 def switch(folder: IndexFolder, name: str) -> None:
     """Use a build, which must be closed; the build in use until now becomes the previous one."""
     build = IndexFolder.read_record(build_path(folder.path, name))
-    place = f"{BUILDS}/{name}/{build.get(SHARD_KEY, 'shard')}"
+    place = f"{BUILDS}/{name}/{shard_of(build)}"
     moved = {**build, "format": max(MOVED_FORMAT, build["format"]), SHARD_KEY: place}
-    folder.describe({**moved, PREVIOUS: _without_previous(folder.record())})
+    folder.write_record({**moved, PREVIOUS: _without_previous(folder.own_record())})
 
 
 def roll_back(folder: IndexFolder) -> None:
     """Exchange the build in use and the previous one, which must exist."""
-    record = folder.record()
+    record = folder.own_record()
     previous = record.get(PREVIOUS)
     if not isinstance(previous, dict):
         raise StoreError(f"the index in {folder.path} has no previous build")
-    folder.describe({**previous, PREVIOUS: _without_previous(record)})
+    folder.write_record({**previous, PREVIOUS: _without_previous(record)})
 
 
 def drop_others(folder: IndexFolder) -> list[str]:
     """Delete the files of all builds but the one in use, also unfinished ones; return what was deleted."""
-    record = folder.record()
-    folder.describe(_without_previous(record))  # first, so that no description names deleted files
+    record = folder.own_record()
+    folder.write_record(_without_previous(record))  # first, so that no description names deleted files
     kept = _build_name(record)
     others = sorted(folder.path.glob("shard*")) if kept is not None else []
     builds = folder.path / BUILDS

@@ -42,7 +42,7 @@ class FolderCopy(IndexFolder):
         try:
             self._copy = self._temporary.enter_context(temporary_folder(Path(tempfile.gettempdir())))
             with self._unchanged():
-                self._schema = super().schema(complete=False)
+                self._schema = super().load_schema(complete=False)
                 self._check_copy()
                 shutil.copytree(self.path / self._shard, self.shard, copy_function=copy_sparsely)
         except OSError as error:
@@ -60,7 +60,7 @@ class FolderCopy(IndexFolder):
         """The folder of the copied files."""
         return self._copy / SHARD
 
-    def schema(self, *, complete: bool = False) -> Schema | None:
+    def load_schema(self, *, complete: bool = False) -> Schema | None:
         """Return the description as it was when the index was copied."""
         return self._schema
 

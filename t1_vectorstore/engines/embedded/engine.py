@@ -60,7 +60,7 @@ class _OpenIndex:
         self.flushed = time.monotonic()
         self.users = 0
         with _converted_errors(folder.path), folder.changing():
-            found = folder.schema()
+            found = folder.load_schema()
             if found is None:
                 if not options.may_create:
                     raise CollectionNotFound(f"there is no index in {folder.path}")
@@ -232,7 +232,7 @@ class EmbeddedEngine(Engine):
     def note_load(self, load: LoadRecord) -> None:
         """Store the record of a load in the description."""
         with self._index.writing, self._use():
-            self._folder.describe({**self._folder.record(), LOAD_KEY: load.to_json()})
+            self._folder.write_record({**self._folder.own_record(), LOAD_KEY: load.to_json()})
             self._index.latest_load = load
 
     def optimize(self) -> None:

@@ -100,7 +100,7 @@ class IndexFolder:
         """The folder of the engine's files."""
         return self.path / self._shard
 
-    def record(self) -> dict[str, Any]:
+    def own_record(self) -> dict[str, Any]:
         """Read the description; see ``read_record``."""
         return self.read_record(self.path)
 
@@ -118,7 +118,7 @@ class IndexFolder:
             raise StoreError(f"{file} cannot be read ({error}); restore it, or index again elsewhere") from error
         return record
 
-    def describe(self, record: Mapping[str, Any]) -> None:
+    def write_record(self, record: Mapping[str, Any]) -> None:
         """Replace the description, atomically."""
         try:
             with self.changing():
@@ -126,8 +126,8 @@ class IndexFolder:
         except OSError as error:
             raise StoreUnavailable(f"cannot write in {self.path}: {error.strerror or error}") from error
 
-    def schema(self, *, complete: bool = True) -> Schema | None:
-        """Read the description and where the files are; ``None`` if an index is still to be created.
+    def load_schema(self, *, complete: bool = True) -> Schema | None:
+        """Read the description, and find the engine's files; ``None`` if an index is still to be created.
 
         Args:
             complete: Complete a creation that a crash has interrupted; otherwise it is an error.
@@ -138,10 +138,16 @@ class IndexFolder:
         file = self.path / _DESCRIPTION
         if not file.exists():
             return None
-        record = self.record()
+        record = self.own_record()
         schema = Schema.from_json(record, str(file))
-        self._shard = str(record.get(SHARD_KEY, SHARD))
+        self.find_shard(record, complete=complete)
+        return schema
+
+    def find_shard(self, record: Mapping[str, Any], *, complete: bool = True) -> None:
+        """Set ``shard`` to the engine's files that a description names; arguments and errors as in ``load_schema``."""
+        self._shard = shard_of(record)
         if PurePath(self._shard).is_absolute() or ".." in PurePath(self._shard).parts:
+            file = self.path / _DESCRIPTION
             raise StoreError(f"{file} names the shard {self._shard!r}, which is not inside its folder; restore it")
         if not (shard := self.path / self._shard).exists():
             unfinished = self.path / _NEW_SHARD
@@ -150,7 +156,6 @@ class IndexFolder:
                     f"{self.path} has lost its {self._shard!r} folder; restore it, or index again elsewhere"
                 )
             unfinished.rename(shard)
-        return schema
 
     def create(self, schema: Schema, fill: Callable[[Path], None]) -> None:
         """Create an index; ``fill`` writes the engine's empty files into a folder."""
@@ -182,7 +187,9 @@ class IndexFolder:
         Raises:
             StoreUnavailable: Too little space is left on the disk.
         """
-        need = SPACE_TO_OPEN if growth is None else _SPACE_TO_WRITE + 4 * growth  # once in the log, once in place
+        need = (
+            SPACE_TO_OPEN if growth is None else _SPACE_TO_WRITE + 4 * growth
+        )  # log and place take twice as much; twice that is safe
         free = shutil.disk_usage(self.path).free
         if free < need:
             raise StoreUnavailable(
@@ -212,6 +219,11 @@ class IndexFolder:
                 self._nested_changes -= 1
                 if not self._nested_changes and not self._changes.closed:
                     release(self._changes)
+
+
+def shard_of(record: Mapping[str, Any]) -> str:
+    """Return the path of the engine's files that a description names, relative to its folder."""
+    return str(record.get(SHARD_KEY, SHARD))
 
 
 def disk_bytes(path: Path) -> int:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from t1_vectorstore.engines.embedded.builds import PREVIOUS
 from t1_vectorstore.engines.embedded.copies import copy_sparsely
-from t1_vectorstore.engines.embedded.folder import SHARD_KEY, IndexFolder
+from t1_vectorstore.engines.embedded.folder import SHARD_KEY, IndexFolder, shard_of
 from t1_vectorstore.engines.schema import MOVED_FORMAT
 from t1_vectorstore.errors import StoreError
 
@@ -33,10 +33,10 @@ shard.close()
 def copy_shard(folder: IndexFolder) -> Path:
     """Copy the engine's files, which must not change meanwhile, and delete the unused files of earlier runs."""
     # 1. Delete the files that no description names.
-    shard, record = folder.shard, folder.record()
+    shard, record = folder.shard, folder.own_record()
     used = {shard}
     if isinstance(previous := record.get(PREVIOUS), dict):
-        used.add(folder.path / previous.get(SHARD_KEY, "shard"))
+        used.add(folder.path / shard_of(previous))
     for unused in set(shard.parent.glob("shard*")) - used:
         shutil.rmtree(unused)
     # 2. Copy the files in use.
@@ -58,10 +58,10 @@ def optimize_copy(copy: Path) -> None:
 def use_copy(folder: IndexFolder, copy: Path) -> None:
     """Use the copy for the index, whose engine must be closed, and delete the former files."""
     former = folder.shard
-    record = folder.record()
+    record = folder.own_record()
     record |= {"format": max(MOVED_FORMAT, record["format"]), SHARD_KEY: copy.relative_to(folder.path).as_posix()}
-    folder.describe(record)
-    folder.schema()  # reads where the files are
+    folder.write_record(record)
+    folder.find_shard(record)
     shutil.rmtree(former)
 
 
