@@ -112,7 +112,7 @@ def index(
     if ray is not None:
         planned = _plan_workers(paths, to, model_flags.device, count=workers or 1, gpus=worker_gpus or 0, prune=prune)
         ray_options = {"address": ray, "workers": planned}
-    elif not workers is worker_gpus is None:
+    elif workers is not None or worker_gpus is not None:
         raise ValueError("--workers and --worker-gpus are options of a load on Ray: give --ray, or leave them out")
     options = model_flags.parse(here=ray_options is None)
     skipped = _SkippedFiles()
