@@ -118,7 +118,7 @@ def test_every_command_refuses_wrong_values_before_loading(
 
 def test_flags_that_place_a_model_are_refused_where_none_is_loaded(run: Any, loads: list[ModelOptions]) -> None:
     verified = run("verify", "corpus.jsonl", "--index", "idx", "--device", "cpu", code=2)
-    assert "with --vectors only" in verified.stderr
+    assert "need --vectors" in verified.stderr
     for option in (["--backend", "vllm"], ["--batch-tokens", "512"]):
         assert "load no model" in run("reindex", "idx", "--rollback", *option, code=2).stderr
     assert not loads

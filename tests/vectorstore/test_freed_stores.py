@@ -91,7 +91,7 @@ def use_langchain(store: for_langchain.T1QdrantVectorStore) -> None:
     asyncio.run(store.asimilarity_search("capital"))
     store.as_retriever().invoke("capital")
     with contextlib.suppress(ValueError):
-        store.add_texts([""])
+        store.add_texts(["one", "two"], ids=["same", "same"])
 
 
 def open_for_llama_index(path: Path) -> for_llama_index.T1QdrantVectorStore:
