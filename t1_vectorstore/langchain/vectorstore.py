@@ -144,7 +144,10 @@ class T1QdrantVectorStore(T1Searches):
         chunks = options.chunk is not False
         super().__init__(store, embedding, defaults=defaults, id_in_metadata=annotated, chunks=chunks)
         size = DEFAULT_SIZE if options.chunk is True else options.chunk
-        self._chunker = chunker_for(embedder, size=size, keep_spaces=True) if chunks else self._whole_texts()
+        if chunks:
+            self._chunker = chunker_for(embedder, size=size, keep_spaces=True)
+        else:
+            self._chunker = _whole_texts(embedder, embedding)
         self.retrieval_mode = mode
 
     @property
@@ -377,7 +380,7 @@ class T1QdrantVectorStore(T1Searches):
         if report.truncations and self._truncation == "warn":
             warnings.warn(_truncation_message(report), TruncationWarning, stacklevel=external_stacklevel())
         if report.failures:
-            raise _failure(report, [each for each in ids if each not in blank], "the others were")
+            raise _failure(report, [each for each in ids if each not in blank], "the others were stored")
         return ids
 
     def _documents_of(
@@ -404,16 +407,6 @@ class T1QdrantVectorStore(T1Searches):
     def _truncation(self) -> str:
         return getattr(self.embeddings, "truncation", "allow")
 
-    def _whole_texts(self) -> Chunker:
-        """Return a chunker that keeps each text whole, since its id must give it back as it was."""
-
-        def length(text: str) -> int:
-            if self._truncation == "raise" and (excess := self.t1.embedder.excess_tokens(text)):
-                raise TextTooLong(f"{excess} tokens are over the model's limit; split the text, or allow truncation")
-            return len(text)
-
-        return Chunker(sys.maxsize, length=length)
-
 
 def _check_lengths(what: str, count: int, **others: Sequence[Any] | None) -> None:
     """Refuse metadata or ids for more or fewer texts than there are."""
@@ -421,6 +414,20 @@ def _check_lengths(what: str, count: int, **others: Sequence[Any] | None) -> Non
         check_several(name, given)
         if given is not None and len(given) != count:
             raise ValueError(f"{count} {what}, but {len(given)} {name}: give one for each; None stands for no value")
+
+
+def _whole_texts(embedder: T1Embedder, embeddings: Embeddings | None) -> Chunker:
+    """Return a chunker that keeps each text whole, since its id must give it back as it was.
+
+    It does not refer to the store: with such a cycle, deleting the last reference would not close the folder.
+    """
+
+    def length(text: str) -> int:
+        if getattr(embeddings, "truncation", "allow") == "raise" and (excess := embedder.excess_tokens(text)):
+            raise TextTooLong(f"{excess} tokens are over the model's limit; split the text, or allow truncation")
+        return len(text)
+
+    return Chunker(sys.maxsize, length=length)
 
 
 def _truncation_message(report: LoadReport) -> str:
@@ -434,7 +441,7 @@ def _truncation_message(report: LoadReport) -> str:
 def _failure(report: LoadReport, ids: Sequence[DocumentId], others: str) -> ValueError:
     first = report.failures[0]
     error = ValueError(
-        f"{report.failed} of {report.documents} documents cannot be stored, {others}. {first.id!r}: {first.reason}"
+        f"{report.failed} of {report.documents} documents cannot be stored; {others}. {first.id!r}: {first.reason}"
     )
     failed = {failure.id for failure in report.failures}
     error.ids = [each for each in ids if str(each) not in failed]  # type: ignore[attr-defined]

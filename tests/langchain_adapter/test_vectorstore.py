@@ -133,7 +133,7 @@ def test_metadata_that_is_not_json_is_refused(
 
 def test_a_list_with_a_document_that_cannot_be_stored_stores_nothing(empty: T1QdrantVectorStore) -> None:
     with pytest.raises(
-        ValueError, match=r"1 of 3 documents cannot be stored, nothing was stored.*'bad'.*bytes"
+        ValueError, match=r"1 of 3 documents cannot be stored; nothing was stored.*'bad'.*bytes"
     ) as raised:
         empty.add_texts(["a", "b", "c"], [{}, {"x": b"x"}, {}], ids=["a", "bad", "c"])
     assert raised.value.ids == []  # type: ignore[attr-defined]
@@ -145,7 +145,7 @@ def test_a_list_with_a_document_that_cannot_be_stored_stores_nothing(empty: T1Qd
 
 def test_the_other_documents_of_a_generator_are_stored_and_listed(empty: T1QdrantVectorStore) -> None:
     given = [Document("a", id="a"), Document("b", id="bad", metadata={"x": b"x"}), Document("c", id="c")]
-    with pytest.raises(ValueError, match="1 of 3 documents cannot be stored, the others were") as raised:
+    with pytest.raises(ValueError, match="1 of 3 documents cannot be stored; the others were") as raised:
         empty.add_documents(document for document in given)
     assert raised.value.ids == ["a", "c"]  # type: ignore[attr-defined]
     assert ids(empty.get_by_ids(["a", "bad", "c"])) == ["a", "c"]
