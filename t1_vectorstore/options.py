@@ -88,6 +88,13 @@ class Options(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    def __new__(cls, *unnamed: Any, **_: Any) -> Self:  # noqa: ANN401 - validated by __init__
+        """Refuse values without names."""
+        if unnamed:
+            first = next(iter(cls.model_fields))
+            raise TypeError(f"{cls.__name__} takes named arguments only: write {first}={unnamed[0]!r}")
+        return super().__new__(cls)
+
     def __init__(self, **given: Any) -> None:  # noqa: ANN401 - validated here
         try:
             super().__init__(**given)

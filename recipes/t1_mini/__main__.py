@@ -20,7 +20,7 @@ app = typer.Typer(
     cls=CommandGroup, no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False
 )
 
-Source = Annotated[Path, typer.Argument(metavar="SOURCE", help="File or folder with the source data.")]
+Source = Annotated[Path, typer.Argument(metavar="SOURCE", exists=True, help="File or folder with the source data.")]
 Queries = Annotated[int, typer.Option(min=4, help="Maximum number of queries in each evaluation split.")]
 
 

@@ -194,6 +194,11 @@ def begin_tokens(tokenizer: Tokenizer) -> tuple[str, ...]:
     return tuple(token for token, _ in special)
 
 
+def bundled_models() -> list[str]:
+    """Return the names of the models that come with the package."""
+    return sorted(folder.name for folder in BUNDLED.iterdir() if folder.is_dir()) if BUNDLED.is_dir() else []
+
+
 def _find(name: str, options: ModelOptions, *, weights: bool) -> Path:
     if not name:
         raise CheckpointError("the checkpoint's name is empty; give 't1-mini', a folder or a hub id (owner/name)")
@@ -203,9 +208,9 @@ def _find(name: str, options: ModelOptions, *, weights: bool) -> Path:
     if Path(name).is_dir():
         return Path(name)
     if name.count("/") != 1 or name.startswith((".", "/", "~")):
-        known = sorted(folder.name for folder in BUNDLED.iterdir() if folder.is_dir()) if BUNDLED.is_dir() else []
         raise CheckpointError(
-            f"no checkpoint {name!r}: it is not a folder, a hub id (owner/name) or one of the bundled models {known}"
+            f"no checkpoint {name!r}: it is not a folder, a hub id (owner/name) or one of the bundled models "
+            f"{bundled_models()}"
         )
     from huggingface_hub import snapshot_download
 

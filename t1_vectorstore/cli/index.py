@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
@@ -94,6 +95,7 @@ def index(
     from t1_vectorstore.indexing import chunker_for
     from t1_vectorstore.indexing.dead_letters import refuse_other_file
     from t1_vectorstore.readers import check, read, total_bytes
+    from t1_vectorstore.readers.files import files_to_read
 
     # Mistakes are refused before the model is loaded.
     check(paths)
@@ -116,6 +118,13 @@ def index(
         raise ValueError("--workers and --worker-gpus are options of a load on Ray: give --ray, or leave them out")
     options = model_flags.parse(here=ray_options is None)
     skipped = _SkippedFiles()
+    if all(path.is_dir() for path in paths) and not any(files_to_read(paths)):
+        unread: list[str] = []
+        deque(read(paths, on_skip=skipped, on_error=lambda error: unread.append(str(error))), maxlen=0)
+        print_problems("skipped", skipped.count, skipped.first)
+        print_problems("unreadable", len(unread), unread)
+        note("the sources have no document; nothing was done")
+        raise typer.Exit(FAILED)
     with ExitStack() as stack:
         if ray_options is None:
             store = stack.enter_context(open_store(to, options, name=name, api_key=api_key, create=create))
@@ -248,7 +257,8 @@ def _print_problems(report: LoadReport, skipped: _SkippedFiles) -> None:
 
 
 def _summary(report: LoadReport) -> str:
-    documents = f"{counted(report.documents, 'document')}, {report.failed:,} of them not stored"
+    stored = f"{report.failed:,} of them not stored" if report.failed else "all stored"
+    documents = f"{counted(report.documents, 'document')}{f', {stored}' if report.documents else ''}"
     if report.repeated:
         documents += f", {report.repeated:,} repeated"
     chunks = f"{counted(report.chunks, 'chunk')}: {report.stored:,} stored, {report.unchanged:,} unchanged"

@@ -116,6 +116,10 @@ class T1Embedder:
         prompter = Prompter(byte_tokenizer(), SPEC)
         return cls(prompter, FakeBackend(dimension), identity(dimension), truncation=truncation)
 
+    def __repr__(self) -> str:
+        backend = type(self._backend).__name__
+        return f"T1Embedder(model={self.identity.model!r}, backend={backend}, dimension={self.dimension})"
+
     def close(self) -> None:
         """Stop the servers' client or the processes of several devices; a single local model needs no closing."""
         self._backend.close()

@@ -171,8 +171,14 @@ def _create_index(
 
 
 def _create_build(path: Path, schema: Schema, fill: Callable[[Path], None], saved: CollectionDigest | None) -> None:
+    is_new = not path.exists()
     with closing(IndexFolder(path, create=True)) as folder:
-        folder.create(replace(schema, uid=uuid.uuid4().hex), fill)
+        try:
+            folder.create(replace(schema, uid=uuid.uuid4().hex), fill)
+        except BaseException:
+            if is_new:  # and locked by this process
+                shutil.rmtree(path, ignore_errors=True)
+            raise
     with Collection.open(path, name=schema.name, create=False) as created:
         _check_digest(created, saved, str(path))
 

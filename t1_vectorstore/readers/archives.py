@@ -42,7 +42,7 @@ def unpack(path: Path, suffixes: Collection[str], on_error: OnError, on_skip: On
                 continue
             where, file = f"{path}/{name}", Path(temporary) / f"file{''.join(name.suffixes[-2:])}"
             if content_suffix(file) not in suffixes:
-                on_skip(CorpusError(f"{where}: skipped: a file of this kind is not read from an archive"))
+                on_skip(CorpusError(f"{where}: a file of this kind is not read from an archive"))
             elif member.file_size > MAX_MEMBER:
                 on_error(CorpusError(f"{where}: too large to be unpacked ({member.file_size:,} bytes)"))
             else:

@@ -42,6 +42,9 @@ _ZIP_SUFFIX = ".zip"
 _DOCUMENT_SUFFIXES = (*_TEXT_SUFFIXES, *_CODE_SUFFIXES, *_HTML_SUFFIXES, _PDF_SUFFIX, *OFFICE_TYPES, _ZIP_SUFFIX)
 """Files that are documents themselves, or hold documents. Only these are read from a folder."""
 
+_INDEX_FILE = "t1.json"
+"""File by which an index folder is recognised."""
+
 RECORD_READERS = {
     ".jsonl": read_jsonl,
     ".ndjson": read_jsonl,
@@ -118,7 +121,7 @@ def read_folder(
     """Read all files in a folder and its subfolders that are documents, in the order of their paths; see ``read``.
 
     The id of a document is its path relative to the folder, with forward slashes; for a PDF, with the page appended.
-    Names that begin with a dot are ignored, and links to folders are not followed.
+    Names that begin with a dot and index folders are ignored, and links to folders are not followed.
 
     Args:
         folder: The folder.
@@ -138,13 +141,9 @@ def read_folder(
             yield from _read_document(path, path.relative_to(folder).as_posix(), fields, on_error, on_skip)
             on_bytes(_size(path))
         elif suffix in RECORD_READERS:
-            on_skip(
-                CorpusError(f"{path}: skipped: records in a folder are not read; give this file itself as a source")
-            )
+            on_skip(CorpusError(f"{path}: records in a folder are not read; give this file itself as a source"))
         else:
-            on_skip(
-                CorpusError(f"{path}: skipped: a file of this kind is not read (t1 index --help lists those that are)")
-            )
+            on_skip(CorpusError(f"{path}: a file of this kind is not read (t1 index --help lists those that are)"))
 
 
 def read_text(
@@ -190,7 +189,7 @@ def check(paths: Iterable[str | Path]) -> None:
         if not path.is_dir() and content_suffix(path) not in known:
             suffix = content_suffix(path) or "a file without a suffix"
             raise CorpusError(f"{path}: no reader for {suffix!r}; known: {', '.join(known)}; all but .parquet also .gz")
-        for file in _files_to_read(path):
+        for file in files_to_read([path]):
             extra, modules = _EXTRAS.get(content_suffix(file), ("", ()))
             if any(find_spec(module) is None for module in modules):
                 raise MissingExtraError(extra, f"reading {file}")
@@ -202,7 +201,7 @@ def total_bytes(paths: str | Path | Iterable[str | Path]) -> int | None:
     An inaccessible file counts as empty; its error is reported when it is read.
     """
     sources = _as_paths(paths)
-    return None if STDIN in sources else sum(_size(file) for path in sources for file in _files_to_read(path))
+    return None if STDIN in sources else sum(map(_size, files_to_read(sources)))
 
 
 def _as_paths(paths: str | Path | Iterable[str | Path]) -> list[Path]:
@@ -261,8 +260,13 @@ def _named(report: OnError, temporary: Path, inside: str) -> OnError:
     return lambda error: report(CorpusError(str(error).replace(str(temporary), inside)))
 
 
+def files_to_read(paths: Iterable[Path]) -> Iterator[Path]:
+    """Yield the files that ``read`` opens; problems on the way are reported when they are read."""
+    for path in paths:
+        yield from _files_to_read(path)
+
+
 def _files_to_read(path: Path) -> Iterator[Path]:
-    """Yield the files that ``read`` opens for a path; problems on the way are reported when the path is read."""
     if not path.is_dir():
         yield path
     elif corpus := _beir_corpus(path):
@@ -294,10 +298,12 @@ def _walk(folder: Path, on_error: OnError, on_skip: OnError) -> Iterator[Path]:
         except OSError as error:  # a link to nothing or to itself, or a file that was deleted meanwhile
             on_error(CorpusError(f"{path}: cannot be read: {error.strerror}"))
             continue
+        if stat.S_ISDIR(kind) and (path / _INDEX_FILE).is_file():  # an index in its own source
+            continue
         if stat.S_ISDIR(kind) and not is_link:
             yield from _walk(path, on_error, on_skip)
         elif stat.S_ISDIR(kind):
-            on_skip(CorpusError(f"{path}: skipped: a link to a folder; give the folder itself as a source"))
+            on_skip(CorpusError(f"{path}: a link to a folder; give the folder itself as a source"))
         elif not stat.S_ISREG(kind):  # opening a pipe would wait for somebody who writes into it
             on_error(CorpusError(f"{path}: cannot be read: a pipe, a socket or a device, not a file"))
         else:

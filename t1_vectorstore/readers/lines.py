@@ -44,7 +44,7 @@ def raise_error(error: CorpusError) -> None:
 
 def warn(skipped: CorpusError) -> None:
     """Warn about a skipped file: the default of ``on_skip``."""
-    warnings.warn(str(skipped), stacklevel=2)
+    warnings.warn(f"skipped {skipped}", stacklevel=2)
 
 
 def ignore_bytes(count: int) -> None:

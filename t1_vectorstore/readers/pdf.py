@@ -71,7 +71,7 @@ def read_pdf(
     if empty and len(empty) == pages:
         on_error(CorpusError(f"{path}: no text on any of its {pages} pages; a scan needs OCR first (ocrmypdf, ...)"))
     elif empty:
-        on_skip(CorpusError(f"{path}: skipped: no text on page {', '.join(map(str, empty))} of {pages}"))
+        on_skip(CorpusError(f"{path}: no text on page {', '.join(map(str, empty))} of {pages}"))
 
 
 def _open(path: Path) -> tuple[PdfReader, int]:

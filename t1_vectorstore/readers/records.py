@@ -76,7 +76,8 @@ class Fields:
         if text_field not in rest:
             if FAILURE_FIELD in record:
                 raise ValueError(f"a dead letter without a document; fix it in its source: {record[FAILURE_FIELD]}")
-            raise ValueError(f"{_missing(text_field, rest)}; say which one holds the text (--text-field)")
+            remedy = "" if self.text else "; say which one holds the text (--text-field)"
+            raise ValueError(f"{_missing(text_field, rest)}{remedy}")
         text = rest.pop(text_field)
         if not isinstance(text, str):
             raise ValueError(f"field {text_field!r} must be a string, got {type(text).__name__}")
@@ -261,7 +262,9 @@ def _column_parsers(path: Path, fields: Fields) -> dict[str, Callable[[str], Any
 def _check_header(header: list[str], fields: Fields) -> None:
     for name in (fields.text or "text", fields.id):
         if name is not None and name not in header:
-            remedy = "" if name == fields.id else "; say which one holds the text (--text-field)"
+            remedy = "" if fields.text or name == fields.id else "; say which one holds the text (--text-field)"
+            if len(header) == 1 and (delimiter := next((each for each in ";\t|" if each in header[0]), None)):
+                remedy = f"; its cells are separated by {delimiter!r}: save it with commas, or as .tsv with tabs"
             raise ValueError(f"no column {name!r}; the header has {', '.join(map(repr, header))}{remedy}")
     if repeated := {name for name in header if header.count(name) > 1}:
         raise ValueError(f"column {min(repeated)!r} is in the header more than once")

@@ -26,7 +26,7 @@ def test_folders_and_records_are_indexed(run: Any, folder: Path, corpus: Any) ->
     (folder / "docs").mkdir()
     (folder / "docs" / "llama.md").write_text("Llamas live in the Andes.")
     result = run("index", "docs", corpus({"id": "a", "text": "one", "metadata": {"k": 1}}), "--to", "idx")
-    assert "2 documents, 0 of them not stored; 2 chunks: 2 stored, 0 unchanged" in result.stdout
+    assert "2 documents, all stored; 2 chunks: 2 stored, 0 unchanged" in result.stdout
     assert held("idx") == {"llama.md": "Llamas live in the Andes.", "a": "one"}
     assert "2 chunks: 0 stored, 2 unchanged" in run("index", "docs", "corpus.jsonl", "--to", "idx").stdout
 
@@ -220,10 +220,23 @@ def test_folder_without_readable_files_is_no_success(run: Any, folder: Path, cor
     (folder / "docs").mkdir()
     corpus({"id": "a", "text": "one"}, name="docs/corpus.jsonl")
     errors = run("index", "docs", "--to", "idx", code=1).stderr
-    assert "docs/corpus.jsonl: skipped: records in a folder are not read; give this file itself" in errors
+    assert "docs/corpus.jsonl: records in a folder are not read; give this file itself" in errors
     assert "the sources have no document" in errors
+    assert not (folder / "idx").exists()
+    (folder / "docs" / "corpus.jsonl").unlink()
+    assert "the sources have no document" in run("index", "docs", "--to", "idx", "--prune", code=1).stderr
+    assert not (folder / "idx").exists()
+    assert "no document" in run("index", "-", "--to", "idx", stdin="").stderr  # no error: there are no new records
+    corpus({"id": "a", "text": "one"}, name="docs/corpus.jsonl")
     assert "equal, as far as the source could be read" in run("verify", "docs", "--index", "idx", code=1).stdout
-    assert "no document" in run("index", "-", "--to", "idx", stdin="").stderr  # no error: no file was skipped
+
+
+def test_index_inside_its_source_is_not_read(run: Any, folder: Path) -> None:
+    (folder / "docs").mkdir()
+    (folder / "docs" / "a.txt").write_text("one")
+    for _ in range(2):
+        report = json.loads(run("index", "docs", "--to", "docs/idx", "--json").stdout)
+        assert (report["documents"], report["skipped"]) == (1, 0)
 
 
 @pytest.mark.parametrize("option", ["--workers", "--worker-gpus"])

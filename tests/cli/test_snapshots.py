@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 
 def test_save_and_restore(run: Any, corpus: Any) -> None:
     name = corpus({"id": "a", "text": "one"}, {"id": "b", "text": "two"})
@@ -30,3 +32,11 @@ def test_errors_name_the_problem(run: Any, folder: Path) -> None:
     assert "no snapshot" in run("restore", "text", "back", code=1).stderr
     assert not (folder / "back").exists()
     assert not (folder / "nowhere").exists()
+
+
+def test_failed_restore_leaves_nothing(run: Any, folder: Path, corpus: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    run("index", corpus({"id": "a", "text": "one"}), "--to", "idx")
+    run("snapshot", "idx", "idx.t1")
+    monkeypatch.setattr("t1_vectorstore.maintenance.archive.unpack", lambda *_, **__: 1 / 0)
+    run("restore", "idx.t1", "restored", code=1)
+    assert not (folder / "restored").exists()

@@ -16,6 +16,7 @@ from t1_vectorstore.checkpoints.presets import PRESETS
 from t1_vectorstore.checkpoints.spec import Decoding
 from t1_vectorstore.embedding.prompts import Prompter
 from t1_vectorstore.errors import CheckpointError
+from t1_vectorstore.options import ModelOptions
 
 
 def test_the_document_fingerprint_covers_whatever_affects_document_vectors(tiny: Path, tmp_path: Path) -> None:
@@ -258,3 +259,12 @@ def test_a_hub_id_without_a_network_is_refused_with_advice(monkeypatch: pytest.M
         match=r"'ForwardAILabs/MRE-T1' is not a local folder .* Without a network, pass a folder",
     ):
         T1Embedder.load("ForwardAILabs/MRE-T1")
+
+
+def test_embedder_is_shown_with_its_model_and_dimension() -> None:
+    assert repr(T1Embedder.fake(8)) == "T1Embedder(model='fake', backend=FakeBackend, dimension=8)"
+
+
+def test_options_without_a_name_are_refused_with_the_name() -> None:
+    with pytest.raises(TypeError, match=r"ModelOptions takes named arguments only: write model='t1-mini'"):
+        ModelOptions("t1-mini")  # type: ignore[call-arg,misc]

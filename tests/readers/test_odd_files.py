@@ -113,10 +113,10 @@ ODD: dict[str, Odd] = {
     "\u00fcml\u00e4ut.txt": Odd(content(TEXT), TEXT),
     "quote'\"name.txt": Odd(content(TEXT), TEXT),
     "new\nline.txt": Odd(content(TEXT), TEXT),
-    "no-suffix": Odd(content(TEXT), message="skipped"),
+    "no-suffix": Odd(content(TEXT), message="a file of this kind is not read"),
     "records.csv": Odd(content("text\nrow"), message="records in a folder are not read"),
     "archive.zip": Odd(content(b"PK\x05\x06" + b"\0" * 18), message="an archive without files"),
-    "image.png": Odd(content(b"\x89PNG"), message="skipped"),
+    "image.png": Odd(content(b"\x89PNG"), message="a file of this kind is not read"),
     # What is not a file.
     "to-nothing.txt": Odd(lambda path: path.symlink_to(path.parent / "missing"), message="No such file"),
     "to-itself.txt": Odd(lambda path: path.symlink_to(path), message="symbolic links"),

@@ -113,7 +113,7 @@ def test_pages_without_text_are_reported(tmp_path: Path) -> None:
     (tmp_path / "a.pdf").write_bytes(pdf("one", "", "three", ""))
     documents, errors, skipped = collected(tmp_path / "a.pdf")
     assert [d.metadata["page"] for d in documents] == [1, 3]
-    assert (errors, skipped) == ([], ["FILE: skipped: no text on page 2, 4 of 4"])
+    assert (errors, skipped) == ([], ["FILE: no text on page 2, 4 of 4"])
     with pytest.warns(UserWarning, match="no text on page 2, 4 of 4"):
         list(read(tmp_path))
 

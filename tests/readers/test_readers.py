@@ -63,7 +63,7 @@ def test_a_folder_is_read_in_order_with_relative_ids(tmp_path: Path) -> None:
 def test_other_files_in_a_folder_are_reported(tmp_path: Path) -> None:
     put(tmp_path / "a.txt", "a")
     put(tmp_path / "data.jsonl", "{}")
-    with pytest.warns(UserWarning, match=r"data\.jsonl: skipped: .* give this file itself"):
+    with pytest.warns(UserWarning, match=r"skipped .*data\.jsonl: .* give this file itself"):
         assert [d.text for d in read_folder(tmp_path)] == ["a"]
     documents, errors = collected(tmp_path)
     assert len(documents) == 1
@@ -312,3 +312,9 @@ def test_the_reported_bytes_add_up_to_the_total(tmp_path: Path) -> None:
 
 def ignore(_: CorpusError) -> None:
     pass
+
+
+def test_csv_with_another_delimiter_says_so(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("id;text\n1;llama\n")
+    with pytest.raises(CorpusError, match=r"no column 'text'; .* its cells are separated by ';': save it with commas"):
+        list(read(tmp_path / "a.csv"))

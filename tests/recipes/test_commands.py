@@ -26,7 +26,7 @@ def test_factbook_prints_what_it_wrote(tmp_path: Path) -> None:
 
 def test_data_is_only_written_to_an_empty_folder(tmp_path: Path) -> None:
     (tmp_path / "ood3.jsonl").write_text("{}")
-    result = run("factbook", tmp_path / "nowhere", tmp_path)
+    result = run("factbook", tmp_path, tmp_path)
     assert result.exit_code != 0
     assert "is not an empty folder" in " ".join(result.stderr.split())
 
@@ -34,8 +34,9 @@ def test_data_is_only_written_to_an_empty_folder(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("command", "message"),
     [
-        (("diseases", "nowhere", "o"), "HumanDO.tsv.gz is missing"),
-        (("wordnet", "nowhere", "o"), "synsets.jsonl.gz"),
+        (("diseases", ".", "o"), "HumanDO.tsv.gz is missing"),
+        (("entailmentbank", "nowhere", "o"), "'nowhere' does not exist"),
+        (("wordnet", "nowhere.jsonl.gz", "o"), "'nowhere.jsonl.gz' does not exist"),
     ],
 )
 def test_missing_sources_are_named(
@@ -46,5 +47,4 @@ def test_missing_sources_are_named(
     assert result.exit_code != 0
     error = " ".join(result.stderr.split())
     assert message in error
-    assert "Error:" not in error
     assert not (tmp_path / "o").exists()

@@ -142,3 +142,8 @@ def test_what_cannot_be_used_afterwards_is_not_written(tmp_path: Path, monkeypat
     with pytest.raises(CheckpointError, match=r"has no hidden_size.*Nothing was written"):
         add_token(str(plain), tmp_path / "out", emb_token="<vector>", max_thought_tokens=8)
     assert [path.name for path in tmp_path.iterdir()] == ["plain"]
+
+
+def test_bundled_model_is_refused_without_asking_the_hub(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="t1-mini already has its token"):
+        add_token("t1-mini", tmp_path / "out")
