@@ -91,7 +91,8 @@ class Options(BaseModel):
     def __new__(cls, *unnamed: Any, **_: Any) -> Self:  # noqa: ANN401 - validated by __init__
         """Refuse values without names."""
         if unnamed:
-            first = next(iter(cls.model_fields))
+            names = list(cls.model_fields)
+            first = next((name for name in names if name in ("model", "model_name")), names[0])
             raise TypeError(f"{cls.__name__} takes named arguments only: write {first}={unnamed[0]!r}")
         return super().__new__(cls)
 
