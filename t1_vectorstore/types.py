@@ -343,6 +343,7 @@ class CollectionInfo:
         disk_bytes: Bytes used on disk, if known.
         indexing: State of a server's optimizer; the other engines have none.
         load: Record of the latest load, if there is one.
+        previous_build: Whether the build before the last reindex is kept, to which ``t1 reindex --rollback`` goes back.
     """
 
     name: str
@@ -353,6 +354,7 @@ class CollectionInfo:
     disk_bytes: int | None
     indexing: Indexing | None = None
     load: LoadRecord | None = None
+    previous_build: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,9 +16,10 @@ import typer
 from t1_vectorstore import __version__
 from t1_vectorstore.cli.commands import Command, CommandGroup
 from t1_vectorstore.cli.demo import demo
+from t1_vectorstore.cli.documents import delete, get, list_chunks
 from t1_vectorstore.cli.evaluate import evaluate, tune
 from t1_vectorstore.cli.index import index
-from t1_vectorstore.cli.manage import delete, info, optimize
+from t1_vectorstore.cli.manage import info, optimize
 from t1_vectorstore.cli.reindex import reindex
 from t1_vectorstore.cli.search import search
 from t1_vectorstore.cli.snapshots import pull, restore, snapshot
@@ -34,14 +35,14 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 SECTIONS = {
-    "Index and search": (demo, index, search, info, delete),
+    "Index and search": (demo, index, search, info, get, list_chunks, delete),
     "Maintenance": (verify, reindex, snapshot, restore, pull, optimize),
     "Evaluation": (evaluate, tune),
     "Training": (train, add_token),
 }
 for section, commands in SECTIONS.items():
     for command in commands:
-        command_name = "eval" if command is evaluate else None
+        command_name = "eval" if command is evaluate else "list" if command is list_chunks else None
         app.command(command_name, cls=Command, rich_help_panel=section)(command)
 app.add_typer(data, name="data", rich_help_panel="Training")
 

@@ -11,7 +11,7 @@ import typer
 
 from t1_vectorstore.cli.commands import FAILED
 from t1_vectorstore.cli.console import MAX_PRINTED, counted, note, print_json, print_text
-from t1_vectorstore.cli.manage import confirm
+from t1_vectorstore.cli.documents import confirm
 from t1_vectorstore.cli.options import (
     ApiKey,
     Json,
@@ -87,6 +87,7 @@ def reindex(
         check_output("--leave-out", leave_out)
         refuse_other_file(leave_out)
     with open_collection(where, name=name, api_key=api_key) as old:
+        hybrid = old.schema.hybrid if settings["hybrid"] is None else bool(settings["hybrid"])
         name_to_move(old, alias, api_key=api_key)  # refuses a wrong alias before the model is loaded
         if model_flags.model is None:
             options = options.model_copy(update={"model": old.identity.model})
@@ -97,14 +98,14 @@ def reindex(
     if json:
         print_json(asdict(done))
     else:
-        _print(done, where, embedder.identity.model)
+        _print(done, where, embedder.identity.model, hybrid=hybrid)
         if done.moved and model_flags.to_repeat:
             print_text(f"search it with {model_flags.to_repeat}", wrap=False)
     if done.late or done.left_out:
         raise typer.Exit(FAILED)
 
 
-def _print(done: ReindexResult, where: str, model: str) -> None:
+def _print(done: ReindexResult, where: str, model: str, *, hybrid: bool) -> None:
     if done.truncated:
         chunks = counted(len(done.truncated), "chunk")
         note(f"the model reads only the beginning of {chunks}, such as {done.truncated[0]}")
@@ -119,8 +120,10 @@ def _print(done: ReindexResult, where: str, model: str) -> None:
         print_text(f"{where} already has this model and these settings; nothing was done")
         return
     vectors = f"{done.encoded:,} encoded" if done.encoded else "vectors kept"
+    words = ", searched by vector and words (hybrid)" if hybrid else ""
+    chunks = counted(done.chunks, "chunk")
     print_text(
-        f"{done.name!r} now uses model {model}: {counted(done.chunks, 'chunk')}, {vectors} ({done.seconds:.1f} s)\n"
+        f"{done.name!r} now uses model {model}{words}: {chunks}, {vectors} ({done.seconds:.1f} s)\n"
         f"{where} keeps the previous build: --rollback goes back to it, --drop-old deletes it"
     )
 

@@ -107,6 +107,7 @@ def search(
             samples=samples,
             refine_steps=refine_steps,
         )
+        by_words = store.collection.hybrid if hybrid is None else hybrid
         if not result.hits:
             note_unknown_fields(store.collection, parsed_filter)
     if json:
@@ -117,15 +118,18 @@ def search(
             f"note: the query has {result.truncated.total_tokens} tokens, and the model did not read the last "
             f"{result.truncated.dropped_tokens}"
         )
-    _print(result, None if full else SNIPPET_LENGTH)
+    _print(result, None if full else SNIPPET_LENGTH, hybrid=by_words)
 
 
-def _print(result: SearchResult, max_length: int | None) -> None:
+def _print(result: SearchResult, max_length: int | None, *, hybrid: bool) -> None:
     console = stdout_console()
     for thought in result.thoughts:
-        details = styled(f"{describe_thought(thought)}, {result.timings.embed:.2f} s", "dim")
+        details = styled(f"{describe_thought(thought)} ({result.timings.embed:.2f} s)", "dim")
         console.print(styled("thought  ", "bold"), details, sep="")
-        print_indented(console, one_line(thought.text), "italic cyan")
+        if thought.text:
+            print_indented(console, one_line(thought.text), "italic cyan")
+    if hybrid and result.hits:
+        console.print(styled("ranked by vector and words; the number is the cosine", "dim"))
     for rank, hit in enumerate(result.hits, 1):
         if rank > 1 or result.thoughts:
             console.print()
@@ -140,4 +144,6 @@ def _print(result: SearchResult, max_length: int | None) -> None:
 
 def describe_thought(thought: Thought) -> str:
     """Return the length of a thought and, if it is incomplete, the limit that ended it."""
+    if not thought.tokens and not thought.cut:
+        return "none: the model chose not to think"
     return f"{thought.tokens} tokens{f', cut by the {thought.stop}' if thought.cut else ''}"

@@ -269,6 +269,7 @@ class Collection:
             disk_bytes=self._engine.disk_bytes(),
             indexing=self._engine.indexing(),
             load=self.latest_load,
+            previous_build=self._engine.has_previous_build(),
         )
 
     def check_model(self, identity: ModelIdentity, *, adopt: bool = False) -> None:

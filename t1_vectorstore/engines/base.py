@@ -162,6 +162,10 @@ class Engine(Protocol):
         """Return the state of the optimizer, if there is one."""
         return None
 
+    def has_previous_build(self) -> bool:
+        """Return whether the build before the last reindex is kept."""
+        return False
+
     def latest_load(self) -> LoadRecord | None:
         """Return the record that was noted last, by any client."""
 

@@ -225,6 +225,10 @@ class EmbeddedEngine(Engine):
         """Return the number of bytes used on disk."""
         return self._folder.disk_bytes()
 
+    def has_previous_build(self) -> bool:
+        """Return whether the description names a previous build."""
+        return builds.PREVIOUS in self._folder.own_record()
+
     def latest_load(self) -> LoadRecord | None:
         """Return the record that was noted last; no other process can have the folder open."""
         return self._index.latest_load

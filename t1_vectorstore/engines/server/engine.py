@@ -20,6 +20,7 @@ from t1_vectorstore.engines.client import ClientEngine, check_completed, query_a
 from t1_vectorstore.engines.ids import PointId
 from t1_vectorstore.engines.schema import OWN_KEY, OpenOptions
 from t1_vectorstore.engines.server import grpc_messages, opening
+from t1_vectorstore.engines.server.admin import REPLACES
 from t1_vectorstore.engines.server.connections import (
     AsyncConnection,
     abandon,
@@ -121,6 +122,10 @@ class ServerEngine(ClientEngine):
     def words_need_index(self) -> bool:
         """Return whether the server is too old to compare words in a field without a text index."""
         return is_too_old(WORDS, self._server_version())
+
+    def has_previous_build(self) -> bool:
+        """Return whether the collection's metadata names the one that it replaced."""
+        return bool((self._call("get_collection").config.metadata or {}).get(REPLACES))
 
     def defer_indexing(self) -> None:
         """Set the indexing threshold to 0, at which a server builds no graph; this makes a load twice as fast.
