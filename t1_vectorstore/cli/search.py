@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from functools import partial
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from t1_vectorstore.cli import prompt
+from t1_vectorstore.cli.commands import FAILED
 from t1_vectorstore.cli.console import note, one_line, print_indented, print_json, stdout_console, styled
 from t1_vectorstore.cli.options import (
     FILTER_HELP,
@@ -38,7 +40,9 @@ thinking_option = partial(typer.Option, rich_help_panel="Thinking")
 @takes_flags
 def search(
     where: Where,
-    query: Annotated[str, typer.Argument(help="The query.")],
+    query: Annotated[
+        str | None, typer.Argument(help="The query. Without it, queries are read line by line.", show_default=False)
+    ] = None,
     *,
     limit: Annotated[int, search_option(min=1, help="Maximum number of hits.")] = 5,
     min_score: Annotated[float | None, search_option(help="Minimum cosine similarity of a hit.")] = None,
@@ -80,45 +84,52 @@ def search(
     full: Annotated[bool, output_option("--full", help="Print whole texts.")] = False,
     json: Json = False,
 ) -> None:
-    """Think about a query, then search an index."""
+    """Think about a query, then search an index.
+
+    Without a query, a prompt keeps the model loaded and answers one query a line; :help lists its commands.
+    """
     from t1_vectorstore.collection.filters import compile_filter
     from t1_vectorstore.embedding.prompts import check_texts
 
     # Mistakes are refused before the model is loaded.
     parsed_filter = parse_filters(filter)
-    check_texts([query], "query")
+    if query is not None:
+        check_texts([query], "query")
     compile_filter(parsed_filter, "metadata")
     options = model_flags.parse(refine_steps=refine_steps)
-    with (
-        open_store(where, options, name=name, adopt=adopt, api_key=api_key, read_only=read_only) as store,
-        busy("thinking"),
-    ):
-        result = store.search(
-            query,
-            limit=limit,
-            filter=parsed_filter,
-            score_threshold=min_score,
-            hybrid=hybrid,
-            vector_weight=vector_weight,
-            diversity=diverse,
-            group=group,
-            think=think,
-            budget=budget,
-            samples=samples,
-            refine_steps=refine_steps,
-        )
-        by_words = store.collection.hybrid if hybrid is None else hybrid
-        if not result.hits:
-            note_unknown_fields(store.collection, parsed_filter)
-    if json:
-        print_json({**asdict(result), "timings": {**asdict(result.timings), "total": result.timings.total}})
-        return
-    if result.truncated:
-        note(
-            f"note: the query has {result.truncated.total_tokens} tokens, and the model did not read the last "
-            f"{result.truncated.dropped_tokens}"
-        )
-    _print(result, None if full else SNIPPET_LENGTH, hybrid=by_words)
+    ranking: dict[str, Any] = {
+        "score_threshold": min_score,
+        "hybrid": hybrid,
+        "vector_weight": vector_weight,
+        "diversity": diverse,
+        "group": group,
+        "budget": budget,
+        "samples": samples,
+        "refine_steps": refine_steps,
+    }
+    with open_store(where, options, name=name, adopt=adopt, api_key=api_key, read_only=read_only) as store:
+
+        def answer(query: str, **changing: Any) -> None:  # noqa: ANN401 - limit, filter and think
+            check_texts([query], "query")
+            with busy("thinking"):
+                result = store.search(query, **ranking, **changing)
+            if not result.hits:
+                note_unknown_fields(store.collection, changing["filter"])
+            if json:
+                print_json({**asdict(result), "timings": {**asdict(result.timings), "total": result.timings.total}})
+                return
+            if result.truncated:
+                note(
+                    f"note: the query has {result.truncated.total_tokens} tokens, and the model did not read the last "
+                    f"{result.truncated.dropped_tokens}"
+                )
+            by_words = store.collection.hybrid if hybrid is None else hybrid
+            _print(result, None if full else SNIPPET_LENGTH, hybrid=by_words)
+
+        if query is not None:
+            answer(query, limit=limit, filter=parsed_filter, think=think)
+        elif prompt.run(answer, limit=limit, filter=parsed_filter, think=think):
+            raise typer.Exit(FAILED)
 
 
 def _print(result: SearchResult, max_length: int | None, *, hybrid: bool) -> None:

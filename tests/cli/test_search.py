@@ -173,7 +173,7 @@ def test_filter_that_finds_nothing_names_fields_that_no_document_has(run: Any, i
         (["search", "idx", "q", "--filter", "year<5"], 2, "comparisons are given as JSON"),
         (["delete", "idx", "--filter", "year==5", "--yes"], 2, "comparisons are given as JSON"),
         (["search", "idx", "q", "--filter", '{"year": {"near": 3}}'], 2, "no operator 'near'"),
-        (["search", "idx"], 2, "Missing argument"),
+        (["search"], 2, "Missing argument"),
         (["search", "nowhere", "q"], 1, "there is no index at nowhere"),
         (["search", ".", "q"], 1, "is not an index"),
         (["info", "nowhere"], 1, "there is no index at nowhere"),
