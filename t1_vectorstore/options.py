@@ -454,6 +454,15 @@ class Retry:
     sleep: Callable[[float], None] = time.sleep
 
 
+class ChunkOptions(Options):
+    """How the adapters' stores store long texts."""
+
+    chunk: Flag | Annotated[Integer, Field(ge=1)] = False
+    """Cut long documents (LlamaIndex: nodes) into chunks, each with its own vector, of at most this many characters, or
+    ``True`` for 1,600; never more than the model reads. Searches return each document once, as it was added. Give it
+    each time that the collection is opened."""
+
+
 class CollectionOptions(Options):
     """How a collection is opened, and how it is created if it does not exist.
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from qdrant_client.models import Filter
 
-    FilterLike: TypeAlias = "Mapping[str, Any] | AllOf | AnyOf | NoneOf | IdIn | Filter"
+    FilterLike: TypeAlias = "Mapping[str, Any] | AllOf | AnyOf | NoneOf | IdIn | DocumentIn | Filter"
     """Condition on the metadata; see ``t1_vectorstore.collection.filters``."""
 
     Vectors: TypeAlias = "npt.NDArray[np.float32]"
@@ -76,6 +76,13 @@ class NoneOf:
 @dataclass(frozen=True, slots=True)
 class IdIn:
     """Matches points by id."""
+
+    ids: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentIn:
+    """Matches all chunks of documents, by the documents' ids."""
 
     ids: Sequence[str]
 

@@ -30,9 +30,9 @@ from typing import Any
 
 from t1_vectorstore.collection.conditions import NOTHING, RANGE, Condition, Field, any_of, equal, has_words, within
 from t1_vectorstore.engines.ids import point_id
-from t1_vectorstore.engines.schema import INTEGERS_PATH, field_path
+from t1_vectorstore.engines.schema import DOCUMENT_PATH, INTEGERS_PATH, field_path
 from t1_vectorstore.metadata import to_json
-from t1_vectorstore.types import AllOf, AnyOf, FilterLike, IdIn, NoneOf
+from t1_vectorstore.types import AllOf, AnyOf, DocumentIn, FilterLike, IdIn, NoneOf
 
 
 def _any_of_list(field: Field, values: object) -> Condition:
@@ -92,6 +92,9 @@ class _Compiler:
             return self._compile_dict(filter)
         if isinstance(filter, IdIn):
             return {"must": [{"has_id": [point_id(given) for given in filter.ids]}]}
+        if isinstance(filter, DocumentIn):  # a point of another package is a document by its own id
+            by_document = {"key": DOCUMENT_PATH, "match": {"any": list(filter.ids)}}
+            return {"should": [by_document, {"has_id": [point_id(given) for given in filter.ids]}]}
         if isinstance(filter, AllOf | AnyOf | NoneOf):
             return _combine(filter, [self.compile(part) for part in filter.filters])
         dump = getattr(filter, "model_dump", None)

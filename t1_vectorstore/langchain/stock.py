@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from enum import Enum
-from typing import Annotated, Any
+from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 from langchain_core.embeddings import Embeddings
@@ -21,7 +21,7 @@ from t1_vectorstore.embedding.embedder import T1Embedder
 from t1_vectorstore.engines.schema import Creation
 from t1_vectorstore.errors import CollectionMismatch
 from t1_vectorstore.langchain.searching import embedder_of
-from t1_vectorstore.options import CollectionOptions, Encoder, Flag, Integer, Number, Text, set_options
+from t1_vectorstore.options import ChunkOptions, CollectionOptions, Encoder, Flag, Integer, Number, Text, set_options
 
 CONTENT_KEY = "page_content"
 METADATA_KEY = "metadata"
@@ -37,7 +37,7 @@ class RetrievalMode(str, Enum):
     HYBRID = "hybrid"
 
 
-class OpenOptions(CollectionOptions):
+class OpenOptions(ChunkOptions, CollectionOptions):
     """The options of ``T1QdrantVectorStore.open``: where the collection is, and the collection's options.
 
     They have the names of langchain-qdrant where it has one.
@@ -91,10 +91,6 @@ class OpenOptions(CollectionOptions):
     """Changes nothing: embeddings are always checked."""
     validate_collection_config: Flag = True
     """Changes nothing: the collection is always checked."""
-    chunk: Flag | Annotated[Integer, Field(ge=1)] = False
-    """Cut long documents into chunks, each with its own vector, of at most this many characters, or ``True`` for 1,600;
-    never more than the model reads. Searches return each document once, as it was added. Give it each time that the
-    collection is opened."""
     id_in_metadata: Flag | None = None
     """Add ``_id`` and ``_collection_name`` to the metadata of found documents, as langchain-qdrant does. Default: if a
     ``client`` is given, or embeddings of another package."""

@@ -7,12 +7,16 @@ offsets, excluded keys, templates) is stored in the metadata, under LlamaIndex's
 
 from __future__ import annotations
 
+import json
+from typing import Any
+
 import numpy as np
 from llama_index.core.schema import (
     BaseNode,
     Document,
     ImageDocument,
     MetadataMode,
+    Node,
     NodeRelationship,
     RelatedNodeInfo,
     TextNode,
@@ -22,6 +26,7 @@ from llama_index.core.vector_stores.utils import metadata_dict_to_node, node_to_
 from t1_vectorstore.collection.payload import NODE_CONTENT
 from t1_vectorstore.metadata import to_json
 from t1_vectorstore.types import Chunk, Hit, Point, Vector
+from t1_vectorstore.types import Document as T1Document
 
 _NODE_TYPE = "_node_type"
 _DOCUMENTS = {kind.class_name(): kind for kind in (Document, ImageDocument)}  # LlamaIndex reads them as TextNode
@@ -38,18 +43,13 @@ def to_point(node: BaseNode, *, whole: bool = False) -> Point:
         TypeError: Not a node, or metadata of a type that is not converted to JSON.
         ValueError: The node has no embedding, or metadata with a value that JSON does not have.
     """
-    if not isinstance(node, BaseNode):
-        raise TypeError(f"expected a node, got {type(node).__name__}: {node!r:.100}")
+    _check(node)
     if node.embedding is None:
         raise ValueError(
             f"the node {node.node_id!r} has no embedding; add it through a VectorStoreIndex or an IngestionPipeline, "
             "or set node.embedding"
         )
-    # LlamaIndex would convert values in its own way, and replace NaN and infinity by null.
-    converted = to_json(node.metadata, f"the node {node.node_id!r}")
-    bare = node.model_copy(update={"embedding": None, "metadata": converted})
-    # The text of other nodes stays: it has attributes, such as the path from which it was read.
-    metadata = node_to_metadata_dict(bare, remove_text=isinstance(node, TextNode) and not whole)
+    metadata = _to_metadata(node, remove_text=isinstance(node, TextNode) and not whole)
     text = node.get_content(MetadataMode.NONE)
     start, end = getattr(node, "start_char_idx", None), getattr(node, "end_char_idx", None)
     chunk = Chunk(
@@ -61,6 +61,24 @@ def to_point(node: BaseNode, *, whole: bool = False) -> Point:
         metadata=metadata,
     )
     return Point(chunk, np.asarray(node.embedding))
+
+
+def to_document(node: BaseNode) -> T1Document:
+    """Convert a node into a document of the node's id, to be cut into chunks. Its embedding is not used.
+
+    Raises:
+        TypeError: Not a node, or metadata of a type that is not converted to JSON.
+        ValueError: Metadata with a value that JSON does not have.
+    """
+    _check(node)
+    metadata = _to_metadata(node, remove_text=isinstance(node, TextNode))
+    content = json.loads(metadata[NODE_CONTENT])
+    # The chunks have the text. Its attributes, such as the path from which it was read, stay in each of them.
+    for part in (content, content.get("text_resource") or {}):  # LlamaIndex's documents have it twice
+        if part.get("text"):
+            part["text"] = ""
+    metadata[NODE_CONTENT] = json.dumps(content)
+    return T1Document(node.get_content(MetadataMode.NONE), node.node_id, metadata)
 
 
 def to_node(stored: Chunk | Hit, vector: Vector | None = None) -> BaseNode:
@@ -82,5 +100,22 @@ def to_node(stored: Chunk | Hit, vector: Vector | None = None) -> BaseNode:
     node = document.from_json(content) if document else metadata_dict_to_node(metadata)
     if isinstance(node, TextNode) and not node.text:
         node.set_content(stored.text)
+    elif isinstance(node, Node) and node.text_resource is not None and node.text_resource.text == "":
+        node.text_resource.text = stored.text
     node.embedding = embedding
     return node
+
+
+def _check(node: object) -> None:
+    if not isinstance(node, BaseNode):
+        raise TypeError(f"expected a node, got {type(node).__name__}: {node!r:.100}")
+
+
+def _to_metadata(node: BaseNode, *, remove_text: bool) -> dict[str, Any]:
+    """Return the metadata and the rest of a node as JSON."""
+    # LlamaIndex would convert values in its own way, and replace NaN and infinity by null.
+    converted = to_json(node.metadata, f"the node {node.node_id!r}")
+    bare = node.model_copy(update={"embedding": None, "metadata": converted})
+    # The text of other nodes stays: it has attributes, such as the path from which it was read.
+    metadata: dict[str, Any] = node_to_metadata_dict(bare, remove_text=remove_text)
+    return metadata

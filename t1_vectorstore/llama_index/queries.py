@@ -11,14 +11,22 @@ from t1_vectorstore.collection import Collection
 from t1_vectorstore.engines import OWN_KEY
 from t1_vectorstore.llama_index.filters import to_filter
 from t1_vectorstore.options import MAX_COUNT, Flag, Integer, Number, Options
-from t1_vectorstore.types import AllOf, FilterLike, IdIn
+from t1_vectorstore.types import AllOf, DocumentIn, FilterLike, IdIn
 
 _BY_WORDS = (VectorStoreQueryMode.SPARSE, VectorStoreQueryMode.TEXT_SEARCH)
 _MODES = (VectorStoreQueryMode.DEFAULT, VectorStoreQueryMode.HYBRID, *_BY_WORDS, VectorStoreQueryMode.MMR)
 _MMR_THRESHOLD = 0.5  # LlamaIndex's default
 
 
-class QueryKwargs(Options):
+class PassageOptions(Options):
+    """What found nodes tell about themselves."""
+
+    passage_in_metadata: Flag = False
+    """Add to each node's metadata, where no prompt shows it, the passage that was found: ``t1_passage`` with ``text``,
+    and ``start`` and ``end`` in the node. Without ``chunk`` it is the whole node."""
+
+
+class QueryKwargs(PassageOptions):
     """Options that are passed beside a query; an index passes its ``vector_store_kwargs``."""
 
     filter: FilterLike | None = None
@@ -50,6 +58,8 @@ class _QueryNumbers(Options):
 def to_search_options(
     query: VectorStoreQuery,
     collection: Collection,
+    *,
+    chunks: bool = False,
     **kwargs: Any,  # noqa: ANN401 - checked by pydantic
 ) -> tuple[list[float], dict[str, Any]]:
     """Return the vector to search with, and the options of the search.
@@ -57,6 +67,7 @@ def to_search_options(
     Args:
         query: The query.
         collection: The collection to search.
+        chunks: Whether the nodes are stored as chunks.
         kwargs: The fields of ``QueryKwargs``.
 
     Raises:
@@ -83,7 +94,9 @@ def to_search_options(
     filters: list[FilterLike | None] = [
         to_filter(query.filters) if extra.qdrant_filters is None else None,
         None if query.doc_ids is None else {"doc_id": query.doc_ids},
-        IdIn(query.node_ids) if query.node_ids else None,  # an index passes an empty list for no restriction
+        (DocumentIn if chunks else IdIn)(query.node_ids)
+        if query.node_ids
+        else None,  # an index passes an empty list for no restriction
         extra.filter,
         on_metadata(extra.qdrant_filters, collection.schema.metadata_key),
     ]

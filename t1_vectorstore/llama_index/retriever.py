@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 from llama_index.core.base.base_retriever import BaseRetriever
 from llama_index.core.constants import DEFAULT_SIMILARITY_TOP_K
-from llama_index.core.schema import NodeWithScore, QueryBundle
+from llama_index.core.schema import BaseNode, NodeWithScore, QueryBundle
 from pydantic import Field
 
 from t1_vectorstore.embedding.thinking import merge_options
 from t1_vectorstore.llama_index.embedding import T1Embedding, mean_direction
 from t1_vectorstore.llama_index.events import dispatch_thought
 from t1_vectorstore.llama_index.filters import to_filter
-from t1_vectorstore.llama_index.nodes import to_node
+from t1_vectorstore.llama_index.queries import PassageOptions
 from t1_vectorstore.llama_index.vectorstore import T1QdrantVectorStore
 from t1_vectorstore.options import MAX_COUNT, Flag, Integer, QueryOptions, RankingOptions, takes_options
 from t1_vectorstore.types import Hit, QueryEmbedding, Thought
@@ -26,7 +26,7 @@ THOUGHT_KEY = "t1_thought"
 """Metadata key of the thought, if ``thought_in_metadata`` is set."""
 
 
-class RetrieverOptions(QueryOptions):
+class RetrieverOptions(PassageOptions, QueryOptions):
     """The options of a retriever: those of a query, two of them under LlamaIndex's names, and LlamaIndex's own."""
 
     limit: Integer = Field(default=DEFAULT_SIMILARITY_TOP_K, ge=1, le=MAX_COUNT, alias="similarity_top_k")
@@ -53,6 +53,7 @@ class T1Retriever(BaseRetriever):
         similarity_top_k: Maximum number of nodes.
         filters: Condition on their metadata: ``MetadataFilters``, or a filter of this package.
         thinking: How queries are thought about: the retriever's options, then the model's.
+        passage_in_metadata: Whether each node carries the passage that was found, as ``t1_passage``.
         thought_in_metadata: Whether each node carries the thought, hidden from LLMs and embedding models.
     """
 
@@ -86,6 +87,7 @@ class T1Retriever(BaseRetriever):
         self.truncation = options.truncation
         self.thinking = merge_options(options, embed_model)
         self.thought_in_metadata = options.thought_in_metadata
+        self.passage_in_metadata = options.passage_in_metadata
         self._vector_store = vector_store
         self._embed_model = embed_model
         vector_store.collection.check_search(**self._options(RankingOptions), text="any" if self._by_words() else None)
@@ -95,20 +97,24 @@ class T1Retriever(BaseRetriever):
         text = _single_text(query_bundle)
         if text is not None:
             result = store.search(text, **self._search_options())
-            return self._nodes(result.hits, result.query, result.thoughts, result.timings.embed)
+            nodes = self._vector_store.to_nodes(result.hits, passages=self.passage_in_metadata)
+            return self._scored(nodes, result.hits, result.query, result.thoughts, result.timings.embed)
         embedding = self._embed(store, query_bundle)
         hits = store.collection.search(embedding.vector, **self._vector_options(query_bundle, embedding))
-        return self._nodes(hits, embedding.query, embedding.thoughts, embedding.seconds)
+        nodes = self._vector_store.to_nodes(hits, passages=self.passage_in_metadata)
+        return self._scored(nodes, hits, embedding.query, embedding.thoughts, embedding.seconds)
 
     async def _aretrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
         store = await asyncio.to_thread(self._store)  # loads the model if it is not loaded yet
         text = _single_text(query_bundle)
         if text is not None:
             result = await store.asearch(text, **self._search_options())
-            return self._nodes(result.hits, result.query, result.thoughts, result.timings.embed)
+            nodes = await self._vector_store.ato_nodes(result.hits, passages=self.passage_in_metadata)
+            return self._scored(nodes, result.hits, result.query, result.thoughts, result.timings.embed)
         embedding = await asyncio.to_thread(self._embed, store, query_bundle)
         hits = await store.collection.asearch(embedding.vector, **self._vector_options(query_bundle, embedding))
-        return self._nodes(hits, embedding.query, embedding.thoughts, embedding.seconds)
+        nodes = await self._vector_store.ato_nodes(hits, passages=self.passage_in_metadata)
+        return self._scored(nodes, hits, embedding.query, embedding.thoughts, embedding.seconds)
 
     def _store(self) -> T1VectorStore:
         return T1VectorStore(self._embed_model.embedder, self._vector_store.collection)
@@ -119,7 +125,8 @@ class T1Retriever(BaseRetriever):
     def _options(self, kind: type[QueryOptions | RankingOptions]) -> dict[str, Any]:
         """Return the attributes that are options of ``kind``, under this package's names."""
         options = {name: value for name, value in vars(self).items() if name in kind.model_fields}
-        return {**options, "limit": self.similarity_top_k, "filter": to_filter(self.filters)}
+        options |= {"limit": self.similarity_top_k, "filter": to_filter(self.filters)}
+        return self._vector_store.grouped(options)
 
     def _search_options(self) -> dict[str, Any]:
         return {**self._options(QueryOptions), **dict(self.thinking)}
@@ -139,11 +146,12 @@ class T1Retriever(BaseRetriever):
         thoughts = [thought for embedding in embeddings for thought in embedding.thoughts]
         return QueryEmbedding(bundle.query_str, np.asarray(mean), thoughts, embeddings[0].seconds)
 
-    def _nodes(
-        self, hits: Sequence[Hit], query: str, thoughts: Sequence[Thought], seconds: float
+    def _scored(
+        self, nodes: Sequence[BaseNode], hits: Sequence[Hit], query: str, thoughts: Sequence[Thought], seconds: float
     ) -> list[NodeWithScore]:
+        """Return the nodes of some hits with their scores, and dispatch the thoughts."""
         dispatch_thought(query, thoughts, seconds)
-        found = [NodeWithScore(node=to_node(hit), score=hit.score) for hit in hits]
+        found = [NodeWithScore(node=node, score=hit.score) for node, hit in zip(nodes, hits, strict=True)]
         if self.thought_in_metadata and thoughts:
             text = "\n".join(thought.text for thought in thoughts)
             for node in (scored.node for scored in found):

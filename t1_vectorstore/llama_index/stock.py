@@ -18,7 +18,7 @@ from typing_extensions import Self
 from t1_vectorstore.collection import Collection
 from t1_vectorstore.engines.clients import create_index, drop, find_names, sync_client
 from t1_vectorstore.errors import CollectionMismatch, CollectionNotFound
-from t1_vectorstore.options import Flag, Integer, Options, Storage
+from t1_vectorstore.options import ChunkOptions, Flag, Integer, Storage
 from t1_vectorstore.types import ModelIdentity
 
 DENSE_NAME = "text-dense"
@@ -36,8 +36,8 @@ class MissingCollection(CollectionNotFound, ValueError):
     """There is no collection yet. It is also a ``ValueError``, as the client library raises in local mode."""
 
 
-class StockOptions(Options):
-    """The arguments of LlamaIndex's own store, and ``embed_model`` and ``adopt``."""
+class StockOptions(ChunkOptions):
+    """The arguments of LlamaIndex's own store, and ``embed_model``, ``adopt`` and ``chunk``."""
 
     embed_model: Any = None
     """The ``T1Embedding`` or ``T1Embedder`` whose vectors the collection holds. It is recorded in a new collection, and
@@ -98,6 +98,8 @@ class StockOptions(Options):
     @model_validator(mode="after")
     def _check(self) -> Self:
         """Refuse what cannot be done, with what to write instead."""
+        if self.chunk is not False and self.embed_model is None:
+            raise ValueError(f"chunk={self.chunk!r} needs embed_model=, since the store embeds the chunks by itself")
         if self.sharding_method not in (None, "auto") or self.shard_keys or self.shard_key_selector_fn:
             raise ValueError(
                 "a store has one shard key here: T1QdrantVectorStore.open(url, embed_model, collection_name=..., "

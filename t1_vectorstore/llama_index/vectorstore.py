@@ -27,18 +27,19 @@ from t1_vectorstore.engines import location_name
 from t1_vectorstore.engines.clients import async_client, connect
 from t1_vectorstore.llama_index.embedding import T1Embedding
 from t1_vectorstore.llama_index.filters import to_filter
+from t1_vectorstore.llama_index.node_chunks import NodeChunks, with_passage
 from t1_vectorstore.llama_index.nodes import to_node, to_point
-from t1_vectorstore.llama_index.queries import to_search_options
+from t1_vectorstore.llama_index.queries import QueryKwargs, to_search_options
 from t1_vectorstore.llama_index.stock import StockCollection, StockOptions
-from t1_vectorstore.options import CollectionOptions, Text, set_options, takes_options
+from t1_vectorstore.options import ChunkOptions, CollectionOptions, Text, set_options, takes_options
 from t1_vectorstore.types import AllOf, Chunk, Hit, IdIn, NoneOf, Point
 
 if TYPE_CHECKING:
     from qdrant_client import AsyncQdrantClient, QdrantClient
 
 
-class OpenOptions(CollectionOptions):
-    """The collection's options, of which LlamaIndex calls ``name`` ``collection_name``."""
+class OpenOptions(ChunkOptions, CollectionOptions):
+    """``chunk``, and the collection's options, of which LlamaIndex calls ``name`` ``collection_name``."""
 
     name: Text = Field(default="t1", min_length=1, alias="collection_name")
     """Name of the collection."""
@@ -67,12 +68,19 @@ class T1QdrantVectorStore(BasePydanticVectorStore):
     sparse_vector_name: str
     _opened: Collection | None = PrivateAttr(default=None)
     _stock: StockCollection | None = PrivateAttr(default=None)
+    _chunks: NodeChunks | None = PrivateAttr(default=None)
     _aclient: Any = PrivateAttr(default=None)
     _owned: Any = PrivateAttr(default=None)
 
     # Type checkers see these two forms: a collection, and the arguments of LlamaIndex's store.
     @overload
-    def __init__(self, collection_name: Collection) -> None: ...
+    def __init__(
+        self,
+        collection_name: Collection,
+        *,
+        embed_model: T1Embedding | T1Embedder | None = None,
+        chunk: bool | int = False,
+    ) -> None: ...
     @overload
     def __init__(
         self,
@@ -97,7 +105,8 @@ class T1QdrantVectorStore(BasePydanticVectorStore):
         The collection is opened at its first use, and created by the first nodes.
 
         Args:
-            collection_name: Name of the collection; or an open ``Collection``, without further arguments.
+            collection_name: Name of the collection; or an open ``Collection``, with no further arguments than
+                ``embed_model`` and ``chunk``.
             client: A client of any mode, which stays the caller's. With ``aclient`` as well, it is used for everything.
             aclient: An asynchronous client, which stays the caller's.
             url: URL of a server, instead of a client.
@@ -108,8 +117,13 @@ class T1QdrantVectorStore(BasePydanticVectorStore):
                 write instead.
             StoreError: The server cannot be reached.
         """
+        chunks = NodeChunks(options.embed_model, options.chunk) if options.chunk is not False else None
         if isinstance(collection_name, Collection):
             opened = collection_name
+            if options.identity is not None:
+                opened.check_model(options.identity, adopt=options.adopt)
+            if chunks is not None:
+                chunks.check(opened)
             super().__init__(  # type: ignore[call-arg]
                 location=opened.location,
                 collection_name=opened.name,
@@ -118,7 +132,7 @@ class T1QdrantVectorStore(BasePydanticVectorStore):
                 dense_vector_name=opened.schema.vector_name,
                 sparse_vector_name=opened.schema.sparse_vector_name,
             )
-            self._opened = opened
+            self._opened, self._chunks = opened, chunks
             return
         owned = None
         if client is None and aclient is None:
@@ -139,7 +153,7 @@ class T1QdrantVectorStore(BasePydanticVectorStore):
             dense_vector_name=dense,
             sparse_vector_name=sparse,
         )
-        self._stock, self._aclient, self._owned = stock, aclient, owned
+        self._stock, self._aclient, self._owned, self._chunks = stock, aclient, owned, chunks
 
     @classmethod
     def class_name(cls) -> str:
@@ -156,7 +170,7 @@ class T1QdrantVectorStore(BasePydanticVectorStore):
         Args:
             location: A folder (embedded engine), ``:memory:``, or the URL of a Qdrant server.
             embed_model: The model. A collection with another model's vectors is refused. It is not loaded for this.
-            options: Keyword arguments: ``collection_name``, and the other fields of
+            options: Keyword arguments: ``collection_name``, ``chunk``, and the other fields of
                 ``CollectionOptions``. With ``adopt=True`` and ``metadata_key=""``,
                 collections of llama-index-vector-stores-qdrant can be opened, unless they are hybrid.
 
@@ -167,7 +181,12 @@ class T1QdrantVectorStore(BasePydanticVectorStore):
         if not isinstance(embed_model, T1Embedding | T1Embedder):
             raise TypeError(f"embed_model must be a T1Embedding or a T1Embedder, got {type(embed_model).__name__}")
         given = set_options(options, CollectionOptions)
-        return cls(Collection.open(location, identity=embed_model.identity, **given))
+        collection = Collection.open(location, identity=embed_model.identity, **given)
+        try:
+            return cls(collection, embed_model=embed_model, chunk=options.chunk)
+        except BaseException:
+            collection.close()
+            raise
 
     @property
     def collection(self) -> Collection:
@@ -193,22 +212,34 @@ class T1QdrantVectorStore(BasePydanticVectorStore):
     @property
     def _collection(self) -> Collection:
         if self._stock is not None:
-            return self._stock.open()
+            opened = self._stock.open()
+            if self._chunks is not None:
+                self._chunks.check(opened)
+            return opened
         assert self._opened is not None
         return self._opened
 
     def add(self, nodes: Sequence[BaseNode], **kwargs: object) -> list[str]:
         """Store nodes that have embeddings, in batches; any iterable is accepted.
 
+        With ``chunk`` the store embeds the nodes' chunks by itself, without their metadata. The nodes need no
+        embeddings then, and those they have are not used.
+
         Returns:
             The ids of the nodes. All of them are stored and verified then.
 
         Raises:
             ValueError: A node without an embedding, or one that cannot be stored; names it. Of a list, nothing is
-                stored then; of another iterable, the batches before it.
+                stored then; of another iterable, the batches before it. With ``chunk``, of another iterable all others
+                are stored.
             StoreError: The engine failed.
+
+        Warns:
+            BlankDocumentWarning: With ``chunk``: nodes without a word, which are left out.
         """
         _refuse(kwargs)
+        if self._chunks is not None:
+            return self._chunks.add(self._collection, nodes)
         ids: list[str] = []
         first: list[BaseNode] = []
         if self._stock is not None:  # the first node's vector has the dimension of a new collection
@@ -238,6 +269,9 @@ class T1QdrantVectorStore(BasePydanticVectorStore):
     def delete(self, ref_doc_id: str, **delete_kwargs: object) -> None:
         """Delete a document with all its nodes. A node without a source document is a document of its own."""
         _refuse(delete_kwargs)
+        if self._chunks is not None:
+            self._chunks.delete_source(self._collection, ref_doc_id)
+            return
         self._collection.delete_documents([ref_doc_id])
         if ref_doc_id != "None":  # LlamaIndex's own store writes this for nodes without a source document
             by_llama_index = NoneOf([{NODE_CONTENT: None}])
@@ -256,10 +290,13 @@ class T1QdrantVectorStore(BasePydanticVectorStore):
             raise ValueError("delete_nodes needs node_ids or filters; clear() deletes everything")
         if node_ids is None:
             self._collection.delete(filter=to_filter(filters) or {})
-        elif filters is None:
-            self._collection.delete(node_ids)
+            return
+        if filters is not None:
+            node_ids = [node.node_id for node in self.get_nodes(node_ids, filters)]
+        if self._chunks is not None:
+            self._collection.delete_documents(node_ids)
         else:
-            self._collection.delete([node.node_id for node in self.get_nodes(node_ids, filters)])
+            self._collection.delete(node_ids)
 
     def clear(self) -> None:
         """Delete every node. The collection stays; one that was given by its name is deleted, as LlamaIndex does."""
@@ -273,9 +310,11 @@ class T1QdrantVectorStore(BasePydanticVectorStore):
     ) -> list[BaseNode]:
         """Return nodes with their embeddings: all, or those of some ids, in that order, that match a filter.
 
-        ``limit`` is the maximum number of nodes.
+        ``limit`` is the maximum number of nodes. With ``chunk`` they have no embeddings, since a node has several.
         """
         wanted = to_filter(filters)
+        if self._chunks is not None:
+            return self._chunks.get(self._collection, node_ids, wanted, limit)
         if node_ids is None:
             found_points = islice(self._collection.scroll(wanted, with_vectors=True), limit)
             return [to_node(point.chunk, point.vector) for point in found_points]
@@ -307,8 +346,10 @@ class T1QdrantVectorStore(BasePydanticVectorStore):
             dense, sparse, numbers = parts
             return self._fused(self.query(dense, **kwargs), self.query(sparse, **kwargs), numbers)
         collection = self._collection
-        vector, options = to_search_options(query, collection, **kwargs)
-        return _result(collection.search(vector, **options), with_scores=query.query_embedding is not None)
+        vector, options = self._search_options(query, collection, kwargs)
+        hits = collection.search(vector, **options)
+        nodes = self.to_nodes(hits, passages=QueryKwargs(**kwargs).passage_in_metadata)
+        return self._result(nodes, hits, query)
 
     async def async_add(self, nodes: Sequence[BaseNode], **kwargs: object) -> list[str]:
         """``add`` in a thread."""
@@ -340,8 +381,44 @@ class T1QdrantVectorStore(BasePydanticVectorStore):
             dense, sparse, numbers = parts
             return self._fused(await self.aquery(dense, **kwargs), await self.aquery(sparse, **kwargs), numbers)
         collection = await asyncio.to_thread(lambda: self._collection)  # opened at its first use
-        vector, options = to_search_options(query, collection, **kwargs)
-        return _result(await collection.asearch(vector, **options), with_scores=query.query_embedding is not None)
+        vector, options = self._search_options(query, collection, kwargs)
+        hits = await collection.asearch(vector, **options)
+        nodes = await self.ato_nodes(hits, passages=QueryKwargs(**kwargs).passage_in_metadata)
+        return self._result(nodes, hits, query)
+
+    def to_nodes(self, hits: Sequence[Hit], *, passages: bool = False) -> list[BaseNode]:
+        """Convert hits into nodes; of a store with ``chunk``, into the whole nodes.
+
+        Args:
+            hits: Hits of ``collection``.
+            passages: Add the passage that was found; see ``QueryKwargs.passage_in_metadata``.
+        """
+        nodes = [to_node(hit) for hit in hits] if self._chunks is None else self._chunks.whole(self._collection, hits)
+        if passages:
+            for node, hit in zip(nodes, hits, strict=True):
+                with_passage(node, hit, hit.start if self._chunks is not None else 0)
+        return nodes
+
+    async def ato_nodes(self, hits: Sequence[Hit], *, passages: bool = False) -> list[BaseNode]:
+        """``to_nodes``, in a thread if it reads nodes."""
+        if self._chunks is None:
+            return self.to_nodes(hits, passages=passages)
+        return await asyncio.to_thread(self.to_nodes, hits, passages=passages)
+
+    def grouped(self, options: dict[str, Any]) -> dict[str, Any]:
+        """Return search options with which each node is found once.
+
+        Raises:
+            ValueError: With ``chunk``: ``group``, which would return one node of each document.
+        """
+        if self._chunks is None:
+            return options
+        if options.get("group"):
+            raise ValueError(
+                "group=True returns one node of each document, and a store with chunk= groups chunks to nodes; leave "
+                "group out, or chunk"
+            )
+        return {**options, "group": True}
 
     def parse_to_query_result(self, response: Sequence[Any]) -> VectorStoreQueryResult:
         """Convert points that the client library has returned, such as those of ``client.query_points``."""
@@ -357,6 +434,22 @@ class T1QdrantVectorStore(BasePydanticVectorStore):
             nodes.append(node)
         similarities = [getattr(point, "score", 1.0) for point in response]
         return VectorStoreQueryResult(nodes=nodes, similarities=similarities, ids=[str(point.id) for point in response])
+
+    def _search_options(
+        self, query: VectorStoreQuery, collection: Collection, kwargs: dict[str, Any]
+    ) -> tuple[list[float], dict[str, Any]]:
+        vector, options = to_search_options(query, collection, chunks=self._chunks is not None, **kwargs)
+        return vector, self.grouped(options)
+
+    def _result(
+        self, nodes: Sequence[BaseNode], hits: Sequence[Hit], query: VectorStoreQuery
+    ) -> VectorStoreQueryResult:
+        with_scores = query.query_embedding is not None
+        return VectorStoreQueryResult(
+            nodes=nodes,
+            similarities=[hit.score if with_scores else 0.0 for hit in hits],
+            ids=[hit.id if self._chunks is None else hit.document_id for hit in hits],
+        )
 
     def _parts(self, query: VectorStoreQuery) -> tuple[VectorStoreQuery, VectorStoreQuery, dict[str, Any]] | None:
         """Return the two queries of a hybrid one whose results the caller's own function fuses."""
@@ -413,14 +506,6 @@ class T1QdrantVectorStore(BasePydanticVectorStore):
 
     def __getstate__(self) -> dict[str, Any]:
         raise TypeError(f"{self!r} holds an open collection and cannot be pickled; open it in the other process")
-
-
-def _result(hits: Sequence[Hit], *, with_scores: bool) -> VectorStoreQueryResult:
-    return VectorStoreQueryResult(
-        nodes=[to_node(hit) for hit in hits],
-        similarities=[hit.score if with_scores else 0.0 for hit in hits],
-        ids=[hit.id for hit in hits],
-    )
 
 
 def _refuse(kwargs: dict[str, object]) -> None:

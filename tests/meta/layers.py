@@ -43,8 +43,8 @@ ALLOWED_IMPORTS: Mapping[str, set[str]] = {
     },
     "langchain": {"collection", "embedding", "engines", "errors", "indexing", "options", "types", "vectorstore"},
     "llama_index": {
-        *("backends", "checkpoints", "collection", "embedding", "engines", "errors", "metadata", "options", "types"),
-        "vectorstore",
+        *("backends", "checkpoints", "collection", "embedding", "engines", "errors", "indexing", "metadata", "options"),
+        *("types", "vectorstore"),
     },
     "cli": {
         *("backends", "checkpoints", "collection", "embedding", "errors", "evaluation", "indexing", "maintenance"),
