@@ -19,6 +19,9 @@ def find_device(name: str) -> torch.device:
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     try:
         device = torch.device(name)
+    except RuntimeError as error:  # its message lists twenty kinds
+        raise ValueError(f"device {name!r} is not on this machine: no such kind; try cpu, cuda or mps") from error
+    try:
         if device.type == "cuda" and (device.index or 0) < torch.cuda.device_count():
             # No test tensor: a CUDA context takes half a gigabyte of a GPU that another process may be going to use.
             return device

@@ -20,7 +20,7 @@ from tokenizers import Tokenizer
 from t1_vectorstore.checkpoints.chat_template import ChatTemplate, read_json_object
 from t1_vectorstore.checkpoints.fingerprint import file_digest
 from t1_vectorstore.checkpoints.presets import PRESETS
-from t1_vectorstore.checkpoints.spec import PROMPTS, CheckpointSpec, one_line
+from t1_vectorstore.checkpoints.spec import PROMPTS, SPEC_FIELDS, CheckpointSpec, one_line
 from t1_vectorstore.errors import CheckpointError
 from t1_vectorstore.options import ModelOptions
 from t1_vectorstore.types import ModelIdentity, Role
@@ -221,8 +221,8 @@ def _find(name: str, options: ModelOptions, *, weights: bool) -> Path:
         return Path(snapshot_download(name, revision=options.revision, token=token, allow_patterns=patterns))
     except Exception as error:  # the hub raises its own errors, httpx's and OSError
         raise CheckpointError(
-            f"{name!r} is not a local folder and cannot be downloaded from the hub: {error}. Without a network, pass a "
-            "folder, or use the bundled 't1-mini'."
+            f"{name!r} is not a local folder and cannot be downloaded from the hub: {str(error).rstrip('.')}. Without "
+            "a network, pass a folder, or use the bundled 't1-mini'."
         ) from error
 
 
@@ -240,4 +240,4 @@ def _read_spec(path: Path, preset: str, *, required: bool) -> CheckpointSpec:
             f"or name a preset that describes it: {', '.join(sorted(PRESETS))}."
         ) from None
     except ValidationError as error:
-        raise CheckpointError(f"{file} is not a specification: {one_line(error)}") from error
+        raise CheckpointError(f"{file} is not a specification: {one_line(error, SPEC_FIELDS)}") from error

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -145,7 +146,9 @@ class CheckpointSpec(_Frozen):
         try:
             return type(self).model_validate(values)
         except ValidationError as error:
-            raise ValueError(f"cannot override the checkpoint's specification: {one_line(error)}") from error
+            raise ValueError(
+                f"cannot override the checkpoint's specification: {one_line(error, SPEC_FIELDS)}"
+            ) from error
 
     def identity_fields(self, role: Role) -> dict[str, Any]:
         """Return the fields that affect the vectors of a role; all but ``unverified`` for queries."""
@@ -159,11 +162,24 @@ class CheckpointSpec(_Frozen):
         return {name: values[name] for name in names if name in values}
 
 
-def one_line(error: ValidationError) -> str:
-    """Return pydantic's messages in one line."""
-    return "; ".join(
-        f"{'.'.join(map(str, item['loc'])) or 'specification'}: {item['msg']}"
+SPEC_FIELDS = (*CheckpointSpec.model_fields, *Decoding.model_fields, *Refining.model_fields)
+"""Names of all fields of a specification."""
+
+_NUMBERS = {"int_": "a whole number", "float_": "a number"}
+"""What pydantic's kinds of errors that begin like this expect."""
+
+
+def one_line(error: ValidationError, known: Iterable[str] = ()) -> str:
+    """Return pydantic's messages in one line; for an unknown field, with the most similar of the ``known`` ones."""
+    messages = []
+    for item in error.errors():
+        name = ".".join(map(str, item["loc"])) or "specification"
+        if item["type"] == "extra_forbidden":
+            close = get_close_matches(str(item["loc"][-1]), known, 1)
+            messages.append(f"there is no field {name!r}" + (f"; did you mean {close[0]!r}?" if close else ""))
+            continue
+        number = next((text for kind, text in _NUMBERS.items() if item["type"].startswith(kind)), None)
+        message = f"{name} must be {number}" if number else f"{name}: {item['msg']}"
         # The input of a missing field is the whole object, which may contain an API key.
-        + ("" if item["type"] == "missing" else f" (got {item['input']!r:.100})")
-        for item in error.errors()
-    )
+        messages.append(message if item["type"] == "missing" else f"{message} (got {item['input']!r:.100})")
+    return "; ".join(messages)

@@ -34,8 +34,9 @@ def one_line(text: str, max_length: int | None = None) -> str:
 
 
 def counted(number: int, noun: str) -> str:
-    """Return a number with its noun: ``1 chunk``, ``2,000 chunks``."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+    """Return a number with its noun: ``1 chunk``, ``2,000 chunks``, ``2 queries``."""
+    plural = f"{noun.removesuffix('y')}ies" if noun.endswith("y") else f"{noun}s"
+    return f"{number:,} {noun if number == 1 else plural}"
 
 
 def styled(text: str, style: str = "") -> Text:

@@ -70,7 +70,9 @@ def get(
 def list_chunks(
     where: Where,
     *,
-    filter: Annotated[list[str] | None, documents_option(metavar="KEY=VALUE", help=FILTER_HELP)] = None,
+    filter: Annotated[
+        list[str] | None, documents_option(metavar="KEY=VALUE", help=f"Restrict to {FILTER_HELP}")
+    ] = None,
     limit: Annotated[int, documents_option(min=1, help="Maximum number of chunks.")] = 20,
     name: Name = "t1",
     api_key: ApiKey = None,
@@ -93,7 +95,7 @@ def list_chunks(
 def delete(
     where: Where,
     id: Annotated[list[str] | None, documents_option(help="Document id; repeat it for several.")] = None,  # noqa: A002
-    filter: Annotated[list[str] | None, documents_option(metavar="KEY=VALUE", help=FILTER_HELP)] = None,
+    filter: Annotated[list[str] | None, documents_option(metavar="KEY=VALUE", help=f"Delete {FILTER_HELP}")] = None,
     all: Annotated[bool, documents_option("--all", help="Delete all documents.")] = False,  # noqa: A002
     yes: Yes = False,
     name: Name = "t1",

@@ -237,7 +237,7 @@ def _print(experiments: Sequence[Experiment], facts: Mapping[str, str], *, json:
         return
     for experiment in experiments:
         benchmark = experiment.benchmark
-        print_text(f"{benchmark.name}, {len(benchmark.queries):,} queries, {facts['model']}\n")
+        print_text(f"{benchmark.name}, {counted(len(benchmark.queries), 'query')}, {facts['model']}\n")
         print_text(f"{markdown(experiment)}\n")
 
 
@@ -276,7 +276,7 @@ def tune(
             }
         )
         return
-    print_text(f"tried on {len(result.chosen_on.benchmark.queries)} queries\n")
+    print_text(f"tried on {counted(len(result.chosen_on.benchmark.queries), 'query')}\n")
     print_text(markdown(result.chosen_on))
     print_text(f"\nchosen: {tuning.describe(result.options)}; on the other half of the queries\n")
     print_text(markdown(result.reported_on))

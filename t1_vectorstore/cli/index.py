@@ -54,7 +54,7 @@ def index(
     *,
     source_flags: SourceFlags,
     prune: Annotated[
-        bool, documents_option("--prune", help="Finally delete indexed documents that these sources do not have.")
+        bool, documents_option("--prune", help="At the end, delete indexed documents that are not in these sources.")
     ] = False,
     to: Index,
     name: Name = "t1",

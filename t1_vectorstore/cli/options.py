@@ -34,8 +34,7 @@ search_option = partial(typer.Option, rich_help_panel="Search")
 storage_option = partial(typer.Option, rich_help_panel="Storage")
 
 FILTER_HELP = (
-    "Restrict to documents with this metadata value. Repeat it for more keys or values, or give JSON: "
-    '\'{"year": {"gte": 2000}}\'.'
+    'documents with this metadata value. Repeat it for more keys or values, or give JSON: \'{"year": {"gte": 2000}}\'.'
 )
 
 # What begins like KEY=VALUE, but has another operator than "=".

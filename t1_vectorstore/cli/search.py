@@ -45,8 +45,8 @@ def search(
     ] = None,
     *,
     limit: Annotated[int, search_option(min=1, help="Maximum number of hits.")] = 5,
-    min_score: Annotated[float | None, search_option(help="Minimum cosine similarity of a hit.")] = None,
-    filter: Annotated[list[str] | None, search_option(metavar="KEY=VALUE", help=FILTER_HELP)] = None,
+    min_score: Annotated[float | None, search_option(min=-1, max=1, help="Minimum cosine similarity of a hit.")] = None,
+    filter: Annotated[list[str] | None, search_option(metavar="KEY=VALUE", help=f"Restrict to {FILTER_HELP}")] = None,
     hybrid: Annotated[
         bool | None,
         search_option("--hybrid/--no-hybrid", help="Also search by words.  [default: if the index stores them]"),

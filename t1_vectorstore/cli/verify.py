@@ -112,8 +112,12 @@ def _print(found: Verification, index: str, *, read_whole: bool) -> None:
         compared += f" (lowest cosine {found.lowest_cosine:.4f})"
     extra = f", {found.allowed:,} of them from other documents" if found.allowed else ""
     print_text(
-        f"{verdict}: {counted(found.documents, 'document')} in {counted(found.chunks, 'chunk')}; "
+        f"{verdict}: {counted(found.documents, 'document')} in {counted(found.chunks, 'chunk')} in the source; "
         f"{counted(found.points, 'chunk')} in {index}{extra}{compared}"
     )
+    if "changed" in found.differences:
+        note(
+            "the path of a file, as given, is part of its document (metadata source): give the paths that t1 index got"
+        )
     if "changed" in found.differences and {"missing", "stale"} & found.differences.keys():
         note("if the index was made with another --chunk-size or --overlap, give the same values here")

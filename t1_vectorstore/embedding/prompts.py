@@ -65,15 +65,17 @@ def check_texts(texts: Iterable[str], what: str) -> list[str]:
         raise TypeError(f"expected several {what} texts, got one {type(texts).__name__}; wrap it in a list")
     checked = list(texts)
     for index, text in enumerate(checked):
+        name = f"the {what}" if len(checked) == 1 else f"{what} text {index}"
         if not isinstance(text, str):
-            raise TypeError(f"{what} text {index} is {text!r:.80}, of type {type(text).__name__}; expected str")
+            raise TypeError(f"{name} is {text!r:.80}, of type {type(text).__name__}; expected str")
         if not text.strip():
-            raise InvalidText(f"{what} text {index} is empty or white space ({text!r:.40}): there is nothing to embed")
+            state = f"only white space ({text!r:.40})" if text else "empty"
+            raise InvalidText(f"{name} is {state}: there is nothing to embed")
         try:
             text.encode("utf-8")
         except UnicodeEncodeError as error:
             raise InvalidText(
-                f"{what} text {index} has a lone surrogate {text[error.start]!r} at position {error.start}, which is "
+                f"{name} has a lone surrogate {text[error.start]!r} at position {error.start}, which is "
                 "not a character. Repair it with text.encode('utf-16', 'surrogatepass').decode('utf-16', 'replace')."
             ) from None
     return checked

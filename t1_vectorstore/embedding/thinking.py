@@ -63,8 +63,10 @@ def plan_thinking(spec: CheckpointSpec, options: ThinkingOptions, max_positions:
     enabled = spec.thinks if options.think is None else options.think
     if enabled and not spec.thinks:
         raise ValueError("think=True, but this checkpoint does not generate thoughts; leave it off")
-    if not enabled and (budget, deadline, samples) != (None, None, None):
-        raise ValueError(f"{budget=}, {deadline=} and {samples=} are for thoughts, and thinking is off")
+    limits = {"budget": budget, "deadline": deadline, "samples": samples}
+    if given := [f"{name}={value}" for name, value in limits.items() if value is not None and not enabled]:
+        are = "is" if len(given) == 1 else "are"
+        raise ValueError(f"{' and '.join(given)} {are} for thoughts, and thinking is off")
     if samples is not None and samples > 1 and spec.decoding.temperature == 0:
         raise ValueError(
             f"{samples=}, but decoding is greedy (temperature=0), so all thoughts would be the same: load the model "

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -122,6 +124,18 @@ def check_model_name(model: str) -> None:
         raise ValueError(f"there is no folder {model!r} to rank by: st:MODEL takes a folder, or a model of the hub")
 
 
+@contextmanager
+def _without_retry_lines() -> Iterator[None]:
+    """Keep the hub's client from printing a line for each retry; the last error is reported."""
+    logger = logging.getLogger("huggingface_hub")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
 def _load(load: Callable[..., Any], model: str) -> Any:  # noqa: ANN401 - the library's
     is_folder = Path(model).is_dir()
     try:
@@ -129,8 +143,10 @@ def _load(load: Callable[..., Any], model: str) -> Any:  # noqa: ANN401 - the li
             from huggingface_hub import snapshot_download
 
             # One file first, to fail at once: the library asks for several, and retries each of them.
-            snapshot_download(model, allow_patterns="config.json")
-        return load(model, local_files_only=is_folder)
+            with _without_retry_lines():
+                snapshot_download(model, allow_patterns="config.json")
+        with _without_retry_lines():
+            return load(model, local_files_only=is_folder)
     except Exception as error:  # the libraries raise their own and OSError, for the same reason to the user
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CheckpointError(

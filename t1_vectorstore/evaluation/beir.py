@@ -91,7 +91,9 @@ def _thoughts(folder: Path, split: str, queries: Mapping[str, str]) -> dict[str,
 def _file(folder: Path, *names: str) -> Path:
     if found := _find(folder, *names):
         return found
-    raise CorpusError(f"{folder} has no {' or '.join(names)}: it is no benchmark in BEIR's format, or lacks that split")
+    raise CorpusError(
+        f"{folder} has no {' or '.join(names)}: it is not a benchmark in BEIR's format, or lacks that split"
+    )
 
 
 def _find(folder: Path, *names: str) -> Path | None:

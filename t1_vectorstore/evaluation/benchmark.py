@@ -93,4 +93,6 @@ def refuse_missing(name: str, missing: Iterable[str]) -> None:
         CorpusError: Any document is missing.
     """
     if ids := sorted(missing):
+        if len(ids) == 1:
+            raise CorpusError(f"{name}: the relevant document {ids[0]!r} is not in the corpus")
         raise CorpusError(f"{name}: {len(ids)} relevant documents are not in the corpus, such as {ids[0]!r}")

@@ -136,7 +136,9 @@ def _open_tar(file: Path) -> Iterator[tarfile.TarFile]:
     except FileNotFoundError:
         raise StoreError(f"there is no file {file}") from None
     except _FORMAT_ERRORS as error:
-        raise StoreError(f"{file} is no snapshot, or damaged or incomplete ({error}); copy or make it again") from error
+        raise StoreError(
+            f"{file} is not a snapshot, or damaged or incomplete ({error}); copy or make it again"
+        ) from error
     except OSError as error:
         raise StoreUnavailable(f"cannot unpack {file}: {error.strerror or error}") from error
 
@@ -144,7 +146,7 @@ def _open_tar(file: Path) -> Iterator[tarfile.TarFile]:
 def _read_header(tar: tarfile.TarFile, file: Path) -> Header:
     member = tar.next()
     if member is None or member.name != _HEADER:
-        raise StoreError(f"{file} is no snapshot of this package: it does not begin with {_HEADER}")
+        raise StoreError(f"{file} is not a snapshot of this package: it does not begin with {_HEADER}")
     record = _read_json(tar, member)
     if record["format"] > _FORMAT:
         raise StoreError(f"{file} has format {record['format']}, this version reads {_FORMAT}; upgrade t1-vectorstore")

@@ -134,7 +134,9 @@ def pull(
         StoreError: The index has several shards, or is written to all the time.
     """
     if collection.engine != "server":
-        raise ValueError(f"only a server's index can be pulled into a folder, and {collection.location!r} is none")
+        raise ValueError(
+            f"only a server's index can be pulled into a folder, and {collection.location!r} is not on a server"
+        )
     target = Path(folder).expanduser()
     _check_target(target, overwrite)
     storage = collection.schema.storage.model_copy(

@@ -48,7 +48,7 @@ def test_invalid_samples(tiny: Path, sampling: T1Embedder) -> None:
     assert len(greedy.embed_query("x", samples=1, budget=2).thoughts) == 1
     for options, message in [
         ({"samples": 0}, "samples must be greater than or equal to 1, got 0"),
-        ({"samples": 2, "think": False}, "samples=2 are for thoughts, and thinking is off"),
+        ({"samples": 2, "think": False}, "^samples=2 is for thoughts, and thinking is off"),
     ]:
         with pytest.raises(ValueError, match=message):
             sampling.embed_query("x", **options)  # type: ignore[arg-type]

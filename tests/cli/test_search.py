@@ -165,7 +165,8 @@ def test_filter_that_finds_nothing_names_fields_that_no_document_has(run: Any, i
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["search", "idx", " "], 2, "empty"),
+        (["search", "idx", ""], 2, "error: the query is empty: there is nothing to embed"),
+        (["search", "idx", "q", "--min-score", "2"], 2, "--min-score"),
         (["search", "idx", "q", "--limit", "0"], 2, "--limit"),
         (["search", "idx", "q", "--filter", "x"], 2, "neither key=value"),
         (["search", "idx", "q", "--filter", "year>=2000"], 2, "comparisons are given as JSON"),

@@ -29,7 +29,7 @@ def test_errors_name_the_problem(run: Any, folder: Path) -> None:
     assert "there is no index" in run("snapshot", "nowhere", "file.tar.gz", code=1).stderr
     assert "there is no file" in run("restore", "none.tar.gz", "back", code=1).stderr
     (folder / "text").write_text("text")
-    assert "no snapshot" in run("restore", "text", "back", code=1).stderr
+    assert "text is not a snapshot" in run("restore", "text", "back", code=1).stderr
     assert not (folder / "back").exists()
     assert not (folder / "nowhere").exists()
 

@@ -15,7 +15,9 @@ from t1_vectorstore.errors import BackendError
 def test_index_equals_its_source(run: Any, corpus: Any) -> None:
     name = corpus({"id": "a", "text": "one"}, {"id": "b", "text": "two"})
     run("index", name, "--to", "idx")
-    assert "equal: 2 documents in 2 chunks; 2 chunks in idx" in run("verify", name, "--index", "idx").stdout
+    assert (
+        "equal: 2 documents in 2 chunks in the source; 2 chunks in idx" in run("verify", name, "--index", "idx").stdout
+    )
     found = json.loads(run("verify", name, "--index", "idx", "--vectors", "9", "--json").stdout)
     assert found["equal"] is True
     assert found["vectors"] == 2

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from safetensors.torch import load_file, save_file
@@ -133,7 +135,7 @@ def test_missing_weights_are_refused(tiny: Path, tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("{", "Invalid JSON"),
-        ('{"emb_tokens": "<e>"}', "emb_tokens: Extra inputs are not permitted"),
+        ('{"emb_tokens": "<e>"}', "there is no field 'emb_tokens'; did you mean 'emb_token'?"),
         ('{"query_prompt": "no placeholder"}', "exactly once"),
         ('{"max_document_tokens": 1}', "greater than or equal to 8"),
         ('{"emb_source": "appended"}', "needs thought_end"),
@@ -268,3 +270,16 @@ def test_embedder_is_shown_with_its_model_and_dimension() -> None:
 def test_options_without_a_name_are_refused_with_the_name() -> None:
     with pytest.raises(TypeError, match=r"ModelOptions takes named arguments only: write model='t1-mini'"):
         ModelOptions("t1-mini")  # type: ignore[call-arg,misc]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ({"truncate_dm": 8}, "there is no field 'truncate_dm'; did you mean 'truncate_dim'?"),
+        ({"decoding": {"temprature": 1}}, "there is no field 'decoding.temprature'; did you mean 'temperature'?"),
+        ({"truncate_dim": "many"}, "truncate_dim must be a whole number (got 'many')"),
+    ],
+)
+def test_wrong_overrides_are_refused_in_plain_words(tiny: Path, overrides: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(message) + "$"):
+        Checkpoint.load(tiny, overrides=overrides)

@@ -204,7 +204,7 @@ def test_impossible_evaluations_are_refused(questions: Path, arguments: list[str
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ('{"query": "?", "positives": ["nowhere"]}', "1 relevant documents are not in the corpus, such as 'nowhere'"),
+        ('{"query": "?", "positives": ["nowhere"]}', "the relevant document 'nowhere' is not in the corpus"),
         ('{"_id": "a", "text": "b"}', "labels:1: no field 'query'; the record has '_id', 'text'\n"),
         ('{"query": "", "positives": ["a"]}', "labels:1: 'query' must be a text, got ''"),
         ('{"query": "?"}', "labels:1: 'positives' must be a list of document ids"),

@@ -184,7 +184,7 @@ def test_unknown_names_and_empty_texts_are_refused(embedding: T1Embedding, tiny:
         T1Embedding(model_name="nowhere")
     with pytest.raises(TypeError, match="unknown option 'modelname'; did you mean 'model_name'"):
         T1Embedding(modelname="t1-mini")
-    with pytest.raises(InvalidText, match="query text 0 is empty"):
+    with pytest.raises(InvalidText, match="the query is only white space"):
         embedding.get_query_embedding(" ")
     with pytest.raises(InvalidText, match="document text 1 is empty"):
         embedding.get_text_embedding_batch(["a", ""])

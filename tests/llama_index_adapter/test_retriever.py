@@ -176,7 +176,7 @@ def test_invalid_options_are_refused_at_construction(
 
 
 def test_empty_queries_and_other_models_are_refused(small: T1QdrantVectorStore, embedding: T1Embedding) -> None:
-    with pytest.raises(InvalidText, match="query text 0 is empty"):
+    with pytest.raises(InvalidText, match="the query is empty"):
         T1Retriever(small, embedding).retrieve("")
     with pytest.raises(CollectionMismatch, match="the embedder is"):
         T1Retriever(small, T1Embedding.from_embedder(T1Embedder.fake(32))).retrieve(QUERY)

@@ -127,7 +127,7 @@ def test_the_truncation_policy_can_be_set_for_a_query(store: T1VectorStore) -> N
 
 
 def test_an_empty_query_is_refused(store: T1VectorStore) -> None:
-    with pytest.raises(InvalidText, match="query text 0 is empty"):
+    with pytest.raises(InvalidText, match="the query is only white space"):
         store.search("  ")
 
 
