@@ -58,7 +58,13 @@ class T1VectorStore:
         Raises:
             CollectionMismatch: The collection holds another model's vectors, or was created with other options.
             StoreError: It cannot be opened; see ``Collection.open``.
+            TypeError: Something other than an embedder, such as the name of a model.
         """
+        if not isinstance(embedder, T1Embedder):
+            raise TypeError(
+                f"embedder must be a T1Embedder, got {embedder!r}: T1VectorStore.open({str(location)!r}, "
+                f"T1Embedder.load({str(embedder)!r}))"
+            )
         given = set_options(options, CollectionOptions)
         return cls(embedder, Collection.open(location, identity=embedder.identity, **given))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 import warnings
 from typing import Any
 
@@ -59,6 +60,20 @@ class CommandGroup(TyperGroup):
                 raise typer.Exit(exit_code(error)) from None
 
 
+# What an error of the library advises, and how the command line says it.
+_WORDING = (
+    (r"create it with hybrid=True to search by text as well", "t1 reindex --hybrid stores them"),
+    (r"was created with hybrid=False and is opened with True", "stores no words: leave --hybrid out"),
+    (r"leave (?!hybrid)\w+ out to open it as it is, or create another collection",
+     "leave that out, or change it with t1 reindex"),
+    (r"; leave hybrid out to open it as it is, or create another collection", ", or run t1 reindex --hybrid"),
+    (r"open it with adopt=True \(--adopt\)", "give --adopt"),
+    (r"\(leave_out=FILE, --leave-out FILE\)", "(--leave-out FILE)"),
+    (r"\bscore_threshold\b", "--min-score"),
+    (r"Collection\('(.+?)' at '(.+?)', .+?\)", r"\2"),
+)  # fmt: skip
+
+
 def exit_code(error: Exception) -> int:
     """Return 2 for a mistake in the command, and 1 for every other failure."""
     return WRONG_USAGE if isinstance(error, ValueError | TypeError) or _is_own_file_error(error) else FAILED
@@ -86,5 +101,7 @@ def _describe(error: Exception) -> str:
 
     text = " ".join(str(error).split())
     if text and (isinstance(error, T1Error | ValueError | TypeError) or _is_own_file_error(error)):
+        for written, said in _WORDING:
+            text = re.sub(written, said, text)
         return text
     return f"{type(error).__name__}: {text} (--debug shows where)"

@@ -40,8 +40,13 @@ thinking_option = partial(typer.Option, rich_help_panel="Thinking")
 @takes_flags
 def search(
     where: Where,
-    query: Annotated[
-        str | None, typer.Argument(help="The query. Without it, queries are read line by line.", show_default=False)
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="QUERY",
+            help="The query; after -- it may begin with a dash. Without it, queries are read line by line.",
+            show_default=False,
+        ),
     ] = None,
     *,
     limit: Annotated[int, search_option(min=1, help="Maximum number of hits.")] = 5,
@@ -93,6 +98,7 @@ def search(
 
     # Mistakes are refused before the model is loaded.
     parsed_filter = parse_filters(filter)
+    query = " ".join(words) if words else None  # also without quotes
     if query is not None:
         check_texts([query], "query")
     compile_filter(parsed_filter, "metadata")

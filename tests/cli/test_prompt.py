@@ -66,3 +66,20 @@ def test_a_terminal_gets_a_prompt_and_ends_with_ctrl_d(tmp_path: Path) -> None:
         assert "Oslo is in Norway." in shown
         assert child.wait(timeout=60) == 0
     os.close(ours)
+
+
+def test_a_query_needs_no_quotes_and_may_begin_with_a_dash(index: str) -> None:
+    for words in (["where", "is", "Oslo"], ["--", "-40 degrees in Oslo"]):
+        done = CliRunner().invoke(app, ["search", index, "--json", *words])
+        assert json.loads(done.stdout)["query"] == " ".join(words).removeprefix("-- ")
+
+
+def test_errors_name_options_of_the_command_line(index: str, corpus: Any, run: Any) -> None:
+    assert "t1 reindex --hybrid stores them" in run("search", index, "Oslo", "--hybrid", code=2).stderr
+    assert "--min-score must be" in run("search", index, "Oslo", "--min-score", "2", code=2).stderr
+    again = run("index", corpus({"id": "a", "text": "x"}), "--to", index, "--hybrid", code=1).stderr
+    assert "stores no words: leave --hybrid out, or run t1 reindex --hybrid" in again
+    other = run(
+        "index", corpus({"id": "a", "text": "x"}), "--to", index, "--index-field", "year=integer", code=1
+    ).stderr
+    assert "leave that out, or change it with t1 reindex" in other

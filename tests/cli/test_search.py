@@ -101,7 +101,7 @@ def test_hybrid_diverse_and_grouped_searches(run: Any, corpus: Any) -> None:
 
 
 def test_hybrid_search_needs_stored_words(run: Any, index: str) -> None:
-    assert "create it with hybrid=True" in run("search", index, "llamas", "--hybrid", code=2).output
+    assert "t1 reindex --hybrid stores them" in run("search", index, "llamas", "--hybrid", code=2).output
 
 
 @pytest.mark.parametrize("given", ["year", "year=number", "=keyword"])

@@ -228,3 +228,9 @@ def test_deleting_names_the_documents_that_are_not_stored(store: T1VectorStore) 
     assert {chunk.id for chunk in store.scroll()} == {"france", "wheat"}
     with pytest.warns(UnknownIdWarning, match=r"'0', '1', '2', '3', '4' and 6 more; nothing was deleted"):
         assert store.delete(map(str, range(11))) == 0
+
+
+def test_the_name_of_a_model_is_no_embedder(tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match=r"must be a T1Embedder, got 't1-mini': .*T1Embedder.load\('t1-mini'\)"):
+        T1VectorStore.open(tmp_path / "index", "t1-mini")  # type: ignore[arg-type]
+    assert not (tmp_path / "index").exists()
