@@ -77,7 +77,7 @@ def test_errors_are_printed_in_one_line(
     (tmp_path / "empty").mkdir()
     for arguments, complaint in (
         ([docs, QUESTION, "--chat-model", "openai:x"], "pip install langchain langchain-openai"),
-        ([docs, " "], "is empty"),
+        ([docs, " "], "only white space"),
         ([f"{docs}/nowhere", QUESTION], "no such file or folder"),
         ([docs, QUESTION, "--model", str(tmp_path / "empty")], "empty"),
     ):
@@ -93,18 +93,18 @@ def test_errors_are_printed_in_one_line(
 def test_files_that_cannot_be_read_are_named_and_the_others_are_searched(
     docs: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (Path(docs) / "script.py").write_text("pass")
+    (Path(docs) / "picture.png").write_text("pass")
     (Path(docs) / "broken.txt").write_bytes(b"a\x00b\xff\xfe\xfd")
     assert main([docs, QUESTION]) == 0
     captured = capsys.readouterr()
-    assert re.search(r"^left out \S+script\.py: ", captured.out, re.MULTILINE)
+    assert re.search(r"^left out \S+picture\.png: ", captured.out, re.MULTILINE)
     assert re.search(r"^left out \S+broken\.txt: ", captured.out, re.MULTILINE)
     assert "Industry in Germany" in captured.out
     assert captured.err == ""
 
 
 def test_folder_without_a_document_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "script.py").write_text("pass")
+    (tmp_path / "picture.png").write_text("pass")
     assert main([str(tmp_path), QUESTION]) == 1
     assert "can be searched" in capsys.readouterr().err
 

@@ -82,7 +82,7 @@ def test_errors_are_printed_in_one_line(docs: str, tmp_path: Path, capsys: pytes
     for arguments, complaint in (
         ([docs, QUESTION, "--llm", "google_genai:x"], "pip install llama-index-llms-google-genai"),
         ([docs, QUESTION, "--llm", "gpt-4o"], "--llm must be PROVIDER:NAME, such as openai:gpt-4o-mini, got 'gpt-4o'"),
-        ([docs, " "], "is empty"),
+        ([docs, " "], "only white space"),
         ([f"{docs}/nowhere", QUESTION], "no such file or folder"),
         ([docs, QUESTION, "--model", str(tmp_path / "empty")], "empty"),
         ([docs, QUESTION, "--index", "localhost:6333"], "write a server's address as"),
@@ -96,18 +96,18 @@ def test_errors_are_printed_in_one_line(docs: str, tmp_path: Path, capsys: pytes
 def test_files_that_cannot_be_read_are_named_and_the_others_are_searched(
     docs: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (Path(docs) / "script.py").write_text("pass")
+    (Path(docs) / "picture.png").write_text("pass")
     (Path(docs) / "broken.txt").write_bytes(b"a\x00b\xff\xfe\xfd")
     assert main([docs, QUESTION]) == 0
     captured = capsys.readouterr()
-    assert re.search(r"^left out \S+script\.py: ", captured.out, re.MULTILINE)
+    assert re.search(r"^left out \S+picture\.png: ", captured.out, re.MULTILINE)
     assert re.search(r"^left out \S+broken\.txt: ", captured.out, re.MULTILINE)
     assert "Industry in Germany" in captured.out
     assert captured.err == ""
 
 
 def test_folder_without_a_document_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "script.py").write_text("pass")
+    (tmp_path / "picture.png").write_text("pass")
     assert main([str(tmp_path), QUESTION]) == 1
     assert "can be searched" in capsys.readouterr().err
 
