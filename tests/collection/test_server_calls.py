@@ -110,4 +110,4 @@ def test_the_grpc_client_is_opened_by_the_first_call_about_points(
         assert collection.info().points == 3
     assert len(clients) == 2
     about_the_collection = f"GET /collections/{fresh_name}"
-    assert calls == ["GET /aliases", about_the_collection, *[about_the_collection] * 2]  # the last two are info's
+    assert calls == ["GET /aliases", about_the_collection, *[about_the_collection] * 3]  # the last three are info's
