@@ -228,6 +228,7 @@ def _print(experiments: Sequence[Experiment], facts: Mapping[str, str], *, json:
             {
                 "benchmark": experiment.benchmark.name,
                 "queries": len(experiment.benchmark.queries),
+                "unjudged": experiment.benchmark.unjudged,
                 "with_right_thoughts": len(experiment.benchmark.thoughts),
                 "systems": experiment.rows(),
             }
@@ -237,7 +238,8 @@ def _print(experiments: Sequence[Experiment], facts: Mapping[str, str], *, json:
         return
     for experiment in experiments:
         benchmark = experiment.benchmark
-        print_text(f"{benchmark.name}, {counted(len(benchmark.queries), 'query')}, {facts['model']}\n")
+        left_out = f" (left out: {benchmark.unjudged:,} without a judgement)" if benchmark.unjudged else ""
+        print_text(f"{benchmark.name}, {counted(len(benchmark.queries), 'query')}{left_out}, {facts['model']}\n")
         print_text(f"{markdown(experiment)}\n")
 
 

@@ -42,7 +42,8 @@ def read_beir(folder: str | Path, split: str = "test") -> Benchmark:
     def read() -> Iterator[Document]:
         return read_jsonl(corpus)
 
-    return Benchmark(f"{folder.resolve().name}/{split}", read, queries, relevant, thoughts=thoughts)
+    name, unjudged = f"{folder.resolve().name}/{split}", len(texts) - len(queries)
+    return Benchmark(name, read, queries, relevant, thoughts=thoughts, unjudged=unjudged)
 
 
 def read_qrels(path: Path) -> dict[str, dict[str, int]]:

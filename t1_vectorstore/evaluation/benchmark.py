@@ -22,6 +22,7 @@ class Benchmark:
         excluded: Ids of documents to remove from the ranking of a query. BRIGHT excludes what a query was made from.
         instruction: The benchmark's own instruction for queries, if it has one.
         thoughts: Known right thoughts by query id.
+        unjudged: Number of queries that were left out, since nothing is judged for them.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Benchmark:
     excluded: Mapping[str, frozenset[str]] = field(default_factory=dict)
     instruction: str | None = None
     thoughts: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    unjudged: int = 0
 
     def __post_init__(self) -> None:
         """Refuse a task that cannot be scored.

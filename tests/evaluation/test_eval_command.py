@@ -77,6 +77,7 @@ def test_systems_are_compared_on_a_benchmark(questions: Path, tmp_path: Path) ->
     figures = {row["system"]: row for row in found["benchmarks"][0]["systems"]}
     assert list(figures) == systems.split(",")
     assert figures["thinking"]["queries"] == 12
+    assert found["benchmarks"][0]["unjudged"] == 1
     assert figures["thinking"]["nDCG@10"] > figures["no-thinking"]["nDCG@10"] > 0
     assert figures["thinking"]["thought_tokens"] > 5 > 0 == figures["no-thinking"]["thought_tokens"]
     won = figures["no-thinking"]["first_minus_this"]
@@ -87,6 +88,7 @@ def test_systems_are_compared_on_a_benchmark(questions: Path, tmp_path: Path) ->
     page = Page(report.read_text())
     assert page.plots == 4
     assert page.links == []
+    assert "Left out: 1 without a judgement." in page.text
     assert "no-thinking thought" not in page.text  # it has none
     assert "thinking thought: " in page.text
 
@@ -122,7 +124,7 @@ def test_systems_that_differ_only_in_ranking_share_embeddings(questions: Path, m
 
 def test_table_is_markdown(questions: Path) -> None:
     output = t1("eval", questions, "--systems", "no-thinking", "--queries", "3").stdout
-    assert "questions/test, 3 queries, t1-mini" in output
+    assert "questions/test, 3 queries (left out: 1 without a judgement), t1-mini" in output
     assert "| no-thinking |" in output
 
 
