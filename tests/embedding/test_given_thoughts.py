@@ -50,7 +50,7 @@ def test_a_text_as_the_model_would_write_it(mini: T1Embedder) -> None:
     [
         ({"thoughts": ["one"]}, ValueError, "2 queries need a thought each, got 1"),
         ({"thoughts": "ab"}, TypeError, "expected several thought texts, got one str"),
-        ({"thoughts": ["one", " "]}, InvalidText, "thought text 1 is empty"),
+        ({"thoughts": ["one", " "]}, InvalidText, "thought text 1 is only white space"),
         ({"thoughts": ["a", "b"], "think": False}, ValueError, "thinking is off; leave one of the two out"),
         ({"thoughts": ["a", "b"], "budget": 3}, ValueError, "budget=3 and deadline=None limit generated thoughts"),
         ({"thoughts": ["a", "b"], "deadline": 3.0}, ValueError, "deadline=3.0 limit generated thoughts"),

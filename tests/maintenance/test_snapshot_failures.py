@@ -64,7 +64,7 @@ def test_a_disk_that_is_too_small_is_reported_before_it_is_full(
     )
     with pytest.raises(StoreUnavailable, match="is too small: 0 MiB are left"):
         restore(saved, tmp_path / "back")
-    assert {path.name for path in (tmp_path / "back").iterdir()} == {"lock", "changes"}
+    assert not (tmp_path / "back").exists()
     monkeypatch.undo()
     restore(saved, tmp_path / "back")
 
