@@ -16,7 +16,17 @@ import typer
 
 from t1_vectorstore.cli.console import counted, note, print_json, print_text
 from t1_vectorstore.cli.eval_files import EvalFiles
-from t1_vectorstore.cli.options import ApiKey, Index, Json, ModelFlags, Name, output_option, storage_option, takes_flags
+from t1_vectorstore.cli.options import (
+    Adopt,
+    ApiKey,
+    Index,
+    Json,
+    ModelFlags,
+    Name,
+    output_option,
+    storage_option,
+    takes_flags,
+)
 from t1_vectorstore.cli.progress import busy, query_bar
 from t1_vectorstore.cli.stores import open_store
 
@@ -72,6 +82,7 @@ def evaluate(
         ),
     ] = None,
     name: Name = "t1",
+    adopt: Adopt = False,
     api_key: ApiKey = None,
     model_flags: ModelFlags,
     report: Annotated[
@@ -94,6 +105,8 @@ def evaluate(
     others = registry.other_models(names)
     for other in others:  # refuses a checkpoint that does not exist
         Checkpoint.from_options(options.model_copy(update={"model": other}))
+    if adopt and index is None:
+        raise ValueError("--adopt opens the collection of --index: give it, or leave --adopt out")
     files = EvalFiles(report, runs)
     with ExitStack() as stack:
         if labels is None:
@@ -103,7 +116,7 @@ def evaluate(
         elif others:
             raise ValueError("t1:... indexes the documents of a benchmark, and --labels has none: leave t1:... out")
         else:
-            store = stack.enter_context(open_store(index, options, name=name, api_key=api_key))
+            store = stack.enter_context(open_store(index, options, name=name, adopt=adopt, api_key=api_key))
             tasks = [read_labels(labels, store.collection)]
         if queries is not None:
             tasks = [task.first(queries) for task in tasks]
@@ -115,7 +128,8 @@ def evaluate(
                 options = options.model_copy(update={"overrides": overrides})
             create = {"hybrid": registry.need_words(names) or None}
             where = index or _temporary_folder(stack)
-            store = stack.enter_context(open_store(where, options, name=name, api_key=api_key, create=create))
+            opened = open_store(where, options, name=name, adopt=adopt, api_key=api_key, create=create)
+            store = stack.enter_context(opened)
             _refuse_other_documents(tasks[0], store.collection)
 
         def open_other(model: str) -> T1VectorStore:
@@ -252,6 +266,7 @@ def tune(
     seed: Annotated[int, typer.Option(help="Random seed of the split of the queries into halves.")] = 0,
     index: Index,
     name: Name = "t1",
+    adopt: Adopt = False,
     api_key: ApiKey = None,
     model_flags: ModelFlags,
     json: Json = False,
@@ -266,7 +281,7 @@ def tune(
     from t1_vectorstore.evaluation.tables import markdown
 
     options = model_flags.parse()
-    with open_store(index, options, name=name, api_key=api_key) as store, busy("searching"):
+    with open_store(index, options, name=name, adopt=adopt, api_key=api_key) as store, busy("searching"):
         result = tuning.tune(store, read_labels(labels, store.collection), seed=seed)
     if json:
         print_json(

@@ -15,6 +15,7 @@ import typer
 from t1_vectorstore.cli.commands import FAILED
 from t1_vectorstore.cli.console import counted, note, print_json, print_problems, print_text
 from t1_vectorstore.cli.options import (
+    Adopt,
     ApiKey,
     Index,
     Json,
@@ -58,6 +59,7 @@ def index(
     ] = False,
     to: Index,
     name: Name = "t1",
+    adopt: Adopt = False,
     api_key: ApiKey = None,
     storage_flags: NewIndexFlags,
     model_flags: ModelFlags,
@@ -127,11 +129,12 @@ def index(
         raise typer.Exit(FAILED)
     with ExitStack() as stack:
         if ray_options is None:
-            store = stack.enter_context(open_store(to, options, name=name, api_key=api_key, create=create))
+            store = stack.enter_context(open_store(to, options, name=name, adopt=adopt, api_key=api_key, create=create))
             collection = store.collection
         else:  # only the workers load the model
-            opened = open_with_checkpoint(to, options, name=name, api_key=api_key, create=create)
+            opened = open_with_checkpoint(to, options, name=name, adopt=adopt, api_key=api_key, create=create)
             found, options, checkpoint = stack.enter_context(opened)
+            adopted = {"adopt": True, "identity": checkpoint.identity, "hybrid": create["hybrid"]} if adopt else {}
             collection = found or stack.enter_context(
                 Collection.open(to, name=name, identity=checkpoint.identity, api_key=api_key, **create)
             )
@@ -153,7 +156,7 @@ def index(
                     load_on_ray,
                     paths,
                     partial(T1Embedder.from_options, options),
-                    partial(Collection.open, to, name=name, create=False, api_key=api_key),
+                    partial(Collection.open, to, name=name, create=False, api_key=api_key, **adopted),
                     fields=fields,
                     chunk_size=chunker.size,
                     overlap=chunker.overlap,

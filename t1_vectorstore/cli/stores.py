@@ -82,7 +82,7 @@ def open_with_checkpoint(
                 opened = open_to_read(where, read_only=read_only, **shared)
             found = stack.enter_context(opened)
         except CollectionNotFound:
-            if create is None:
+            if create is None or adopt:
                 raise
         recorded = found is not None and "model" not in options.model_fields_set
         if found is not None and recorded:

@@ -11,7 +11,7 @@ import typer
 
 from t1_vectorstore.cli.commands import FAILED
 from t1_vectorstore.cli.console import counted, note, print_json, print_problems, print_text
-from t1_vectorstore.cli.options import ApiKey, Index, Json, ModelFlags, Name, SourceFlags, takes_flags
+from t1_vectorstore.cli.options import Adopt, ApiKey, Index, Json, ModelFlags, Name, SourceFlags, takes_flags
 from t1_vectorstore.cli.progress import busy
 from t1_vectorstore.cli.stores import open_with_checkpoint
 
@@ -37,6 +37,7 @@ def verify(
     source_flags: SourceFlags,
     index: Index,
     name: Name = "t1",
+    adopt: Adopt = False,
     api_key: ApiKey = None,
     model_flags: ModelFlags,
     json: Json = False,
@@ -63,7 +64,7 @@ def verify(
     unread: list[str] = []
     skipped: list[str] = []
     with ExitStack() as stack:
-        opened = open_with_checkpoint(index, options, name=name, api_key=api_key)
+        opened = open_with_checkpoint(index, options, name=name, adopt=adopt, api_key=api_key)
         collection, options, checkpoint = stack.enter_context(opened)
         assert collection is not None
         documents = read(

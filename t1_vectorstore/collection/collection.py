@@ -173,7 +173,11 @@ class Collection:
     @takes_options(VectorSearchOptions)
     async def asearch(self, vector: Vector | Sequence[float], options: VectorSearchOptions) -> list[Hit]:
         """``search`` without blocking the event loop; on a server only the first search needs a thread."""
-        hits = await arun(self._steps(vector, options), self._engine.anearest)
+        if options.text is not None and self.hybrid and self.schema.words == "other":  # an encoder may be a model
+            steps = await asyncio.to_thread(self._steps, vector, options)
+        else:
+            steps = self._steps(vector, options)
+        hits = await arun(steps, self._engine.anearest)
         if not hits and options.filter is not None:
             explanations = self._number_checks.explain(self._compile(options.filter))
             self._warn(await asyncio.to_thread(list, explanations))

@@ -171,14 +171,8 @@ def test_a_hybrid_collection_of_llama_index_is_read_and_written(client: QdrantCl
 
 @pytest.mark.server
 def test_the_command_line_searches_a_collection_of_another_package(server_url: str, fresh_name: str) -> None:
-    model = T1Embedder.load("t1-mini")
-
-    class Mini(Dense):
-        def embed_documents(self, texts: list[str]) -> list[list[float]]:
-            return model.embed_documents(texts).vectors.tolist()  # type: ignore[no-any-return]
-
     place: Any = {"url": server_url, "collection_name": fresh_name, "check_compatibility": False}
-    QdrantVectorStore.from_texts(TEXTS, Mini(), **place).client.close()
+    QdrantVectorStore.from_texts(TEXTS, _Mini(), **place).client.close()
     command = ["search", server_url, "capital of Norway", "--name", fresh_name, "--json"]
     refused = CliRunner().invoke(app, [*command, "--model", "t1-mini"])
     assert (refused.exit_code, "--adopt" in refused.stderr) == (1, True)
@@ -187,6 +181,37 @@ def test_the_command_line_searches_a_collection_of_another_package(server_url: s
     done = CliRunner().invoke(app, [*command, "--adopt", "--model", "t1-mini"])
     assert done.exit_code == 0, done.stderr
     assert {hit["text"] for hit in json.loads(done.stdout)["hits"]} == set(TEXTS)
+
+
+@pytest.mark.server
+def test_the_command_line_adds_to_a_collection_of_another_package(
+    server_url: str, fresh_name: str, tmp_path: Path
+) -> None:
+    place: Any = {"url": server_url, "collection_name": fresh_name, "check_compatibility": False}
+    QdrantVectorStore.from_texts(TEXTS, _Mini(), **place).client.close()
+    (tmp_path / "peru.txt").write_text("Quinoa grows in Peru.")
+    command = ["index", str(tmp_path), "--to", server_url, "--name", fresh_name, "--model", "t1-mini"]
+    refused = CliRunner().invoke(app, command)
+    assert (refused.exit_code, "give --adopt" in refused.stderr) == (1, True)
+    absent = CliRunner().invoke(app, [*command, "--adopt", "--name", f"{fresh_name}-absent"])
+    assert (absent.exit_code, f"{fresh_name}-absent" in absent.stderr) == (1, True)
+    done = CliRunner().invoke(app, [*command, "--adopt"])
+    assert done.exit_code == 0, done.stderr
+    stock = QdrantVectorStore.from_existing_collection(embedding=_Mini(), **place)
+    assert [found.page_content for found in stock.similarity_search("Quinoa grows in Peru.", k=1)] == [
+        "Quinoa grows in Peru."
+    ]
+    stock.client.close()
+
+
+class _Mini(Dense):
+    """t1-mini as embeddings of the stock store."""
+
+    def embed_documents(self, texts: list[str]) -> list[list[float]]:
+        return T1Embedder.load("t1-mini").embed_documents(texts).vectors.tolist()  # type: ignore[no-any-return]
+
+    def embed_query(self, text: str) -> list[float]:
+        return self.embed_documents([text])[0]
 
 
 def _document(text: str, name: str) -> Any:
