@@ -152,7 +152,7 @@ def _numbered(question: Question) -> dict[str, str]:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m integrations.langchain_rag", description="Ask a folder.")
-    parser.add_argument("folder", help="folder or file with text, Markdown, JSON Lines or CSV")
+    parser.add_argument("folder", help="folder or file, of the kinds that t1 index reads")
     parser.add_argument("question")
     parser.add_argument(
         "--index", default=":memory:", help="folder or Qdrant URL that keeps the index (default: %(default)s)"

@@ -10,7 +10,9 @@ from t1_vectorstore.errors import CorpusError
 from t1_vectorstore.readers.lines import OnError
 
 _DATA_URI = re.compile(
-    r"data:[\w.+-]+/[\w.+-]+(?:;[\w=.+-]+)*;base64,[A-Za-z0-9+/=%_-]*(?:\s*\n\s*[A-Za-z0-9+/=]{60,})*"
+    r"data:[\w.+-]+/[\w.+-]+(?:;[\w=.+-]+)*"
+    r"(?:;base64,[A-Za-z0-9+/=%_-]*(?:\s*\n\s*[A-Za-z0-9+/=]{60,})*"  # also broken into lines
+    r"|,[^\s\"'()<>]{200,})"  # or written in percent codes
 )
 _RUN = re.compile(r"[!-~]{1000,}")
 """A thousand ASCII characters without white space: no language writes such words, and no address is so long."""

@@ -298,8 +298,8 @@ def _walk(folder: Path, on_error: OnError, on_skip: OnError) -> Iterator[Path]:
         except OSError as error:  # a link to nothing or to itself, or a file that was deleted meanwhile
             on_error(CorpusError(f"{path}: cannot be read: {error.strerror}"))
             continue
-        if stat.S_ISDIR(kind) and (path / _INDEX_FILE).is_file():  # an index in its own source
-            continue
+        if stat.S_ISDIR(kind) and os.path.isfile(path / _INDEX_FILE):  # noqa: PTH113 - false if the folder is unreadable
+            continue  # an index in its own source
         if stat.S_ISDIR(kind) and not is_link:
             yield from _walk(path, on_error, on_skip)
         elif stat.S_ISDIR(kind):

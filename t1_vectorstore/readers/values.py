@@ -10,8 +10,9 @@ from typing import Any, TypeAlias
 from t1_vectorstore.types import IndexKind
 
 Parser: TypeAlias = Callable[[Any], Any]
-_INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,17})", re.ASCII)
+_INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,18})", re.ASCII)
 _FLOAT = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]{1,3})?", re.ASCII)
+_INT64 = 2**63  # integers from -2**63 to 2**63 - 1 can be stored
 _BOOLS = {"true": True, "false": False}
 
 
@@ -73,7 +74,7 @@ def _integer(value: Any) -> int | None:  # noqa: ANN401 - JSON
     if isinstance(value, str):
         if not value:
             return None
-        if _INTEGER.fullmatch(value):
+        if _INTEGER.fullmatch(value) and -_INT64 <= int(value) < _INT64:
             return int(value)
     elif value is None or (isinstance(value, int) and not isinstance(value, bool)):
         return value
@@ -86,8 +87,8 @@ def _float(value: Any) -> int | float | None:  # noqa: ANN401 - JSON
     if isinstance(value, str):
         if not value:
             return None
-        if _FLOAT.fullmatch(value):
-            return float(value)
+        if _FLOAT.fullmatch(value) and (not value.lstrip("-").isdigit() or int(float(value)) == int(value)):
+            return float(value)  # a long number, such as an id, that would lose digits stays text
     elif value is None or (isinstance(value, int | float) and not isinstance(value, bool)):
         return value
     raise ValueError(value)

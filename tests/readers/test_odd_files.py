@@ -86,6 +86,7 @@ ODD: dict[str, Odd] = {
     "style.html": Odd(
         content(f"<style>@font-face{{src:url(data:font/woff2;base64,{PNG})}}</style><p>{TEXT}</p>"), TEXT
     ),
+    "svg.md": Odd(content(f"Before ![m](data:image/svg+xml,{'%3Csvg' * 90}) after."), "Before ![m]() after."),
     "minified.txt": Odd(content(f"{TEXT} {'var(a)=b;' * 400} end"), f"{TEXT}  end"),
     "only-image.md": Odd(content(f"data:image/png;base64,{PNG}"), message="empty"),
     "long-address.md": Odd(content(f"see https://example.org/{'a' * 700}"), f"see https://example.org/{'a' * 700}"),
@@ -159,7 +160,7 @@ def test_a_folder_of_sixty_odd_files_is_loaded_with_each_bad_one_named(tmp_path:
             assert len(message) == 1, (name, message)
             assert odd.message in message[0], (name, message)
             assert name not in stored
-    assert sum("left out 1 embedded file" in line for line in named) == 4
+    assert sum("left out 1 embedded file" in line for line in named) == 5
 
 
 @pytest.mark.parametrize("encoding", ["cp1252", "latin-1"])
@@ -244,3 +245,21 @@ def test_a_numeric_filter_finds_the_rows_of_a_csv_file(tmp_path: Path) -> None:
         search = ["search", str(tmp_path / f"i{number}"), "things", "--filter", '{"year": {"gte": 2000}}', "--json"]
         found = CliRunner().invoke(app, search)
         assert [hit["id"] for hit in json.loads(found.stdout)["hits"]] == ["b"], found.output
+
+
+def test_long_ids_keep_their_digits(tmp_path: Path) -> None:
+    """Whole numbers of 64 bits are integers; longer ones would lose digits as floats, and stay text."""
+    ids = ["1234567890123456789", "1234567890123456788"]
+    (tmp_path / "a.csv").write_text("text,snowflake,longer\n" + "".join(f"x,{each},{each}0\n" for each in ids))
+    found = [document.metadata for document in read(tmp_path / "a.csv")]
+    assert [row["snowflake"] for row in found] == [int(each) for each in ids]
+    assert [row["longer"] for row in found] == [f"{each}0" for each in ids]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_an_unreadable_folder_is_reported_and_the_others_are_read(tmp_path: Path) -> None:
+    (tmp_path / "locked").mkdir(mode=0)
+    (tmp_path / "a.txt").write_text(TEXT)
+    errors: list[str] = []
+    assert [d.text for d in read(tmp_path, on_error=lambda error: errors.append(str(error)))] == [TEXT]
+    assert errors == [f"{tmp_path / 'locked'}: cannot be read: Permission denied"]
