@@ -16,7 +16,7 @@ from pydantic import Field, model_validator
 from typing_extensions import Self
 
 from t1_vectorstore.collection import Collection
-from t1_vectorstore.engines.clients import create_index, drop, find_names, sync_client
+from t1_vectorstore.engines.given_clients import create_index, drop, find_names, sync_client
 from t1_vectorstore.errors import CollectionMismatch, CollectionNotFound
 from t1_vectorstore.options import ChunkOptions, Flag, Integer, Storage
 from t1_vectorstore.types import ModelIdentity

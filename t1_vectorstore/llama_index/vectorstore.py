@@ -24,7 +24,7 @@ from t1_vectorstore.collection import Collection
 from t1_vectorstore.collection.payload import NODE_CONTENT, to_vector
 from t1_vectorstore.embedding.embedder import T1Embedder
 from t1_vectorstore.engines import location_name
-from t1_vectorstore.engines.clients import async_client, connect
+from t1_vectorstore.engines.given_clients import async_client, connect
 from t1_vectorstore.llama_index.embedding import T1Embedding
 from t1_vectorstore.llama_index.filters import to_filter
 from t1_vectorstore.llama_index.node_chunks import NodeChunks, with_passage

@@ -167,7 +167,8 @@ class Lines:
                 yield from text
         except (*_READ_ERRORS, UnicodeError) as error:
             self._on_error(_unreadable(self._path, error))
-        self._on_bytes(self._path.stat().st_size)
+        if self._path != STDIN:
+            self._on_bytes(self._path.stat().st_size)
 
 
 def decode(data: bytes, where: str, offset: int = 0, *, encoding: str | None = None) -> str:

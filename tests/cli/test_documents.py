@@ -1,4 +1,4 @@
-"""``t1 get``, ``t1 list``, ``t1 delete`` and what ``t1 info`` says of an index's settings."""
+"""``t1 get``, ``t1 list``, ``t1 delete``, and the settings of an index in ``t1 info``."""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import os
 import socket
@@ -263,3 +264,10 @@ def test_an_unreadable_folder_is_reported_and_the_others_are_read(tmp_path: Path
     errors: list[str] = []
     assert [d.text for d in read(tmp_path, on_error=lambda error: errors.append(str(error)))] == [TEXT]
     assert errors == [f"{tmp_path / 'locked'}: cannot be read: Permission denied"]
+
+
+def test_standard_input_can_have_another_encoding(monkeypatch: pytest.MonkeyPatch) -> None:
+    for encoding in ("cp1252", "utf-16"):
+        source = io.TextIOWrapper(io.BytesIO('{"text": "caf\u00e9"}\n'.encode(encoding)))
+        monkeypatch.setattr("sys.stdin", source)
+        assert [document.text for document in read("-", fields=Fields(encoding=encoding))] == ["caf\u00e9"]
