@@ -9,7 +9,7 @@ from t1_vectorstore.collection import Collection
 from t1_vectorstore.embedding.embedder import T1Embedder
 from t1_vectorstore.embedding.prompts import Prompter
 from t1_vectorstore.engines.ids import point_id
-from t1_vectorstore.indexing.chunking import DEFAULT_SIZE, Chunker
+from t1_vectorstore.indexing.chunking import DEFAULT_SIZE, Chunker, reported_id
 from t1_vectorstore.indexing.report import Failure
 from t1_vectorstore.types import Chunk, Document
 
@@ -79,5 +79,5 @@ def check_documents(documents: Iterable[Document], chunker: Chunker, collection:
             if contents.setdefault(chunks[0].source.id, content) != content:
                 raise ValueError("another document of this call has this id and came first; give each its own")
         except (ValueError, TypeError) as error:  # noqa: PERF203
-            failures.append(Failure(str(document.id), str(error)))
+            failures.append(Failure(reported_id(document), str(error)))
     return failures

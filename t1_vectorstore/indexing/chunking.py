@@ -39,6 +39,13 @@ def document_id(document: Document) -> str:
     return hashlib.sha256(document.text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
+def reported_id(document: Document) -> str:
+    """Return the id under which a failure of a document is reported, whatever is wrong with the document."""
+    if document.id is None and isinstance(document.text, str):
+        return document_id(document)
+    return str(document.id)
+
+
 def chunk_id(document_id: str, index: int) -> str:
     """Return the id of a chunk, counted from 0, of a document with several chunks."""
     return f"{document_id}#chunk-{index}"

@@ -37,7 +37,7 @@ from t1_vectorstore.collection import Collection
 from t1_vectorstore.embedding.embedder import T1Embedder
 from t1_vectorstore.errors import CorpusError
 from t1_vectorstore.indexing.chunk_documents import PendingChunk, chunk_document, chunker_for
-from t1_vectorstore.indexing.chunking import Chunker
+from t1_vectorstore.indexing.chunking import Chunker, reported_id
 from t1_vectorstore.indexing.dead_letters import DeadLetters
 from t1_vectorstore.indexing.pipeline import Pipeline
 from t1_vectorstore.indexing.pruning import EMPTY_SOURCE, delete_unseen
@@ -174,7 +174,7 @@ def _new_chunks(document: Document, split: _Split, seen: SeenIds, counters: Load
         is_new = seen.add(chunks)
     except (ValueError, TypeError) as error:
         seen.add_failed(document.id)
-        counters.count_failure(str(document.id), str(error), document)
+        counters.count_failure(reported_id(document), str(error), document)
         return []
     if not is_new:
         counters.count(repeated=1)

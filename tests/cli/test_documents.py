@@ -18,6 +18,8 @@ def test_chunks_and_documents_are_printed_by_id(run: Any, corpus: Any) -> None:
     assert [chunk["index"] for chunk in whole] == list(range(len(whole)))
     assert len(whole) > 1
     assert {chunk["document_id"] for chunk in whole} == {"b"}
+    assert whole[0]["text"].startswith("Sentence 0 tells of llamas.")
+    assert "Sentence 119 tells of llamas." in run("get", "idx", "b").stdout
     [one] = json.loads(run("get", "idx", "b#chunk-1", "--json").stdout)
     assert one["id"] == "b#chunk-1"
     missing = run("get", "idx", "a", "nope", code=1)

@@ -58,3 +58,11 @@ def test_no_dead_letter_is_read_back_as_another_document(tmp_path: Path) -> None
             assert (document.text, dict(document.metadata)) == (given.text, dict(given.metadata))
         again = load(read_jsonl(dead, on_error=lambda error: None), embedder, collection)
         assert again.stored <= 1  # the id 7 has become the string "7"
+
+
+def test_a_document_without_an_id_is_reported_by_the_hash_of_its_text(tmp_path: Path) -> None:
+    embedder = T1Embedder.fake(8)
+    with Collection.open(tmp_path / "index", identity=embedder.identity) as collection:
+        report = load([Document(" ")], embedder, collection)
+    [failure] = report.failures
+    assert failure.id == "36a9e7f1c95b82ffb99743e0c5c4ce95d83c9a430aac59f84ef3cbfab6145068"
