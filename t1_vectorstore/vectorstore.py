@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import time
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from collections.abc import AsyncGenerator, Generator, Iterable, Iterator, Sequence
+from contextlib import aclosing, closing
+from typing import TypeAlias
 
 from t1_vectorstore.collection import Collection, Location
 from t1_vectorstore.embedding.embedder import T1Embedder
@@ -14,13 +14,16 @@ from t1_vectorstore.errors import CollectionMismatch, UnknownIdWarning, external
 from t1_vectorstore.indexing import LoadOptions, LoadReport, Reader, load
 from t1_vectorstore.options import (
     CollectionOptions,
-    EmbedQueryOptions,
     SearchOptions,
     VectorSearchOptions,
     set_options,
     takes_options,
 )
-from t1_vectorstore.types import Chunk, Document, FilterLike, Hit, QueryEmbedding, SearchResult, Timings
+from t1_vectorstore.searching.steps import Embed, Find, Steps, search_steps
+from t1_vectorstore.types import Chunk, Document, FilterLike, QueryEmbedding, SearchResult
+
+EmbeddingItems: TypeAlias = Generator[str | QueryEmbedding, None, None]
+AsyncEmbeddingItems: TypeAlias = AsyncGenerator[str | QueryEmbedding, None]
 
 
 class T1VectorStore:
@@ -108,22 +111,67 @@ class T1VectorStore:
             BackendError: The model failed.
             StoreError: The collection failed.
         """
-        checked = self._check_search(query, options)
-        started = time.perf_counter()
-        embedding = self._embed(query, options)
-        embedded = time.perf_counter()
-        hits = self.collection.search(embedding.vector, **_with_thought_terms(checked, embedding, options))
-        return _result(embedding, hits, started, embedded)
+        steps = self._steps(query, options)
+        step = next(steps)
+        while not isinstance(step, SearchResult):
+            if isinstance(step, Embed):
+                step = steps.send(self.embedder.embed_query(query, **step.options))
+            else:
+                step = steps.send(self.collection.search(step.vector, **step.options))
+        return step
 
     @takes_options(SearchOptions)
     async def asearch(self, query: str, options: SearchOptions) -> SearchResult:
-        """``search`` without blocking the event loop: the model runs in a thread, a server is awaited."""
-        checked = self._check_search(query, options)
-        started = time.perf_counter()
-        embedding = await asyncio.to_thread(self._embed, query, options)
-        embedded = time.perf_counter()
-        hits = await self.collection.asearch(embedding.vector, **_with_thought_terms(checked, embedding, options))
-        return _result(embedding, hits, started, embedded)
+        """``search`` without blocking the event loop: the model runs in a thread, a server is awaited.
+
+        Cancelling the task stops the thought at its next token.
+        """
+        steps = self._steps(query, options)
+        step = next(steps)
+        while not isinstance(step, SearchResult):
+            if isinstance(step, Embed):
+                step = steps.send(await self.embedder.aembed_query(query, **step.options))
+            else:
+                step = steps.send(await self.collection.asearch(step.vector, **step.options))
+        return step
+
+    @takes_options(SearchOptions)
+    def stream(self, query: str, options: SearchOptions) -> Generator[str | SearchResult, None, None]:
+        """``search``, and yield the thought while it is generated.
+
+        The search starts when the first item is requested. Closing the iterator, or leaving it, stops the thought.
+
+        Args:
+            query: The query.
+            options: Keyword arguments, the fields of ``SearchOptions``.
+
+        Yields:
+            Pieces of the thought's text, then the result. The pieces together are ``Thought.text``, with several
+            samples that of the first thought; without thinking there are none.
+
+        Raises:
+            ValueError: This, and everything that ``search`` refuses without the model, is raised before the first item
+                is requested.
+            BackendError: The model failed.
+            StoreError: The collection failed.
+        """
+        steps = self._steps(query, options)
+        step = next(steps)
+        assert isinstance(step, Embed)
+        return self._stream(query, steps, self.embedder.stream_query(query, **step.options))
+
+    @takes_options(SearchOptions)
+    def astream(self, query: str, options: SearchOptions) -> AsyncGenerator[str | SearchResult, None]:
+        """``stream`` for an event loop: the model runs in a thread, a server is awaited.
+
+        Closing the iterator with ``aclose()``, or cancelling the task that reads it, stops the thought at its next
+        token. An iterator that is left early is closed by Python, at a later time; ``contextlib.aclosing`` does so at
+        once.
+        """
+        steps = self._steps(query, options)
+        step = next(steps)
+        assert isinstance(step, Embed)
+        return self._astream(query, steps, self.embedder.astream_query(query, **step.options))
 
     def delete(self, document_ids: Iterable[str] | None = None, *, filter: FilterLike | None = None) -> int:
         """Delete documents with all their chunks, by id or by a filter on their metadata.
@@ -195,30 +243,49 @@ class T1VectorStore:
     def __repr__(self) -> str:
         return f"T1VectorStore({self.collection!r}, model={self.embedder.identity.model!r})"
 
-    def _check_search(self, query: str, options: SearchOptions) -> VectorSearchOptions:
-        """Translate the options for the collection, and refuse whatever it would refuse, before the model runs."""
+    def _steps(self, query: str, options: SearchOptions) -> Steps:
+        """Return the steps of a search, after refusing whatever the collection would refuse."""
         by_words = self.collection.hybrid if options.hybrid is None else options.hybrid
         given = set_options(options, VectorSearchOptions)
-        return self.collection.check_search(text=query if by_words else None, **given)
+        checked = self.collection.check_search(text=query if by_words else None, **given)
+        return search_steps(query, options, checked)
 
-    def _embed(self, query: str, options: SearchOptions) -> QueryEmbedding:
-        return self.embedder.embed_query(query, **set_options(options, EmbedQueryOptions))
+    def _stream(self, query: str, steps: Steps, items: EmbeddingItems) -> Generator[str | SearchResult, None, None]:
+        """Carry out the steps of a search, the first of which has the given items."""
+        while True:
+            with closing(items):
+                for item in items:
+                    if isinstance(item, QueryEmbedding):
+                        break
+                    yield item
+            assert isinstance(item, QueryEmbedding)
+            step = steps.send(item)
+            while isinstance(step, Find):
+                step = steps.send(self.collection.search(step.vector, **step.options))
+            if isinstance(step, SearchResult):
+                yield step
+                return
+            items = self.embedder.stream_query(query, **step.options)
+
+    async def _astream(
+        self, query: str, steps: Steps, items: AsyncEmbeddingItems
+    ) -> AsyncGenerator[str | SearchResult, None]:
+        """Carry out the steps of a search, the first of which has the given items."""
+        while True:
+            async with aclosing(items):
+                async for item in items:
+                    if isinstance(item, QueryEmbedding):
+                        break
+                    yield item
+            assert isinstance(item, QueryEmbedding)
+            step = steps.send(item)
+            while isinstance(step, Find):
+                step = steps.send(await self.collection.asearch(step.vector, **step.options))
+            if isinstance(step, SearchResult):
+                yield step
+                return
+            items = self.embedder.astream_query(query, **step.options)
 
 
 def _several(ids: Iterable[str]) -> Sequence[str]:
     return [ids] if isinstance(ids, str) else list(ids)
-
-
-def _with_thought_terms(
-    checked: VectorSearchOptions, embedding: QueryEmbedding, options: SearchOptions
-) -> dict[str, Any]:
-    """Return the collection's search options; a hybrid search also uses the words of the thoughts."""
-    given = set_options(checked, VectorSearchOptions)
-    if checked.text is not None and options.thought_terms:
-        given["text"] = "\n".join([embedding.query, *(thought.text for thought in embedding.thoughts)])
-    return given
-
-
-def _result(embedding: QueryEmbedding, hits: Sequence[Hit], started: float, embedded: float) -> SearchResult:
-    timings = Timings(embed=embedded - started, search=time.perf_counter() - embedded)
-    return SearchResult(embedding.query, tuple(hits), tuple(embedding.thoughts), timings, embedding.truncated)

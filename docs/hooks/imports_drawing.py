@@ -23,6 +23,7 @@ PLACES: Mapping[str, tuple[float, int]] = {
     "llama_index": (2, 2),
     "maintenance": (3, 3),
     "vectorstore": (1, 3),
+    "searching": (0.5, 4),
     "indexing": (1.5, 4),
     "embedding": (0.5, 5),
     "readers": (1.5, 5),

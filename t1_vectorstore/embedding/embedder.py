@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import AsyncGenerator, Callable, Generator, Iterable
 from pathlib import Path
 from typing import overload
 
@@ -15,6 +15,7 @@ from t1_vectorstore.checkpoints.checkpoint import Checkpoint
 from t1_vectorstore.checkpoints.spec import CheckpointSpec
 from t1_vectorstore.embedding.prompts import Prompter, check_texts, check_truncation
 from t1_vectorstore.embedding.query import PreparedQueries, to_vectors
+from t1_vectorstore.embedding.streaming import astream, run_until_cancelled, stream
 from t1_vectorstore.embedding.thinking import check_given_lengths, check_given_thoughts, check_limits, plan_thinking
 from t1_vectorstore.errors import BackendError, CheckpointError, UnusableVector
 from t1_vectorstore.options import (
@@ -26,7 +27,7 @@ from t1_vectorstore.options import (
     set_options,
     takes_options,
 )
-from t1_vectorstore.types import DocumentEmbeddings, ModelIdentity, QueryEmbedding, Truncation
+from t1_vectorstore.types import DocumentEmbeddings, ModelIdentity, OnTokens, QueryEmbedding, Truncation
 
 
 class T1Embedder:
@@ -197,9 +198,12 @@ class T1Embedder:
     @takes_options(EmbedQueryOptions)
     def embed_query(self, text: str, options: EmbedQueryOptions) -> QueryEmbedding:
         """Think about a query, then embed it; see ``embed_queries``."""
-        started = time.perf_counter()
-        [embedding] = self._prepare_one(text, options).embed(self._backend, started)
-        return embedding
+        return self._embed_one(text, options)
+
+    @takes_options(EmbedQueryOptions)
+    async def aembed_query(self, text: str, options: EmbedQueryOptions) -> QueryEmbedding:
+        """``embed_query`` in a thread. Cancelling the task stops the thought at its next token."""
+        return await run_until_cancelled(lambda on_tokens: self._embed_one(text, options, on_tokens))
 
     @takes_options(EmbedQueriesOptions)
     def embed_queries(self, texts: Iterable[str], options: EmbedQueriesOptions) -> list[QueryEmbedding]:
@@ -225,7 +229,7 @@ class T1Embedder:
         return self._prepare(texts, options).embed(self._backend, started)
 
     @takes_options(EmbedQueryOptions)
-    def stream_query(self, text: str, options: EmbedQueryOptions) -> Iterator[str | QueryEmbedding]:
+    def stream_query(self, text: str, options: EmbedQueryOptions) -> Generator[str | QueryEmbedding, None, None]:
         """Embed a query, and yield its thought while it is generated.
 
         Generation starts when the first item is requested, and stops when the iterator is closed or left.
@@ -235,17 +239,26 @@ class T1Embedder:
             options: Keyword arguments, the fields of ``EmbedQueryOptions``.
 
         Yields:
-            Pieces of the thought's text, then the embedding. The pieces together are ``Thought.text``.
+            Pieces of the thought's text, then the embedding. The pieces together are ``Thought.text``, with several
+            samples that of the first thought.
 
         Raises:
-            ValueError: Several samples. This, and everything that ``embed_queries`` refuses, is raised before the
-                first item is requested.
+            ValueError: This, and everything that ``embed_queries`` refuses, is raised before the first item is
+                requested.
             BackendError: The model failed.
         """
         query = self._prepare_one(text, options)
-        if (samples := query.plan.samples) > 1:
-            raise ValueError(f"{samples=} thoughts are generated at the same time, and only one can be streamed")
-        return query.stream(self._backend)
+        return stream(lambda on_tokens: self._run_one(query, on_tokens), self._prompter.thought_decoder())
+
+    @takes_options(EmbedQueryOptions)
+    def astream_query(self, text: str, options: EmbedQueryOptions) -> AsyncGenerator[str | QueryEmbedding, None]:
+        """``stream_query`` for an event loop: the model runs in a thread.
+
+        Closing the iterator with ``aclose()``, or cancelling the task that reads it, stops the thought at its next
+        token. An iterator that is left early is closed by Python, at a later time.
+        """
+        query = self._prepare_one(text, options)
+        return astream(lambda on_tokens: self._run_one(query, on_tokens), self._prompter.thought_decoder())
 
     def as_thought(self, text: str) -> str:
         """Return a text as the model would write it in a thought, such as in lower case; for comparing thoughts."""
@@ -266,6 +279,16 @@ class T1Embedder:
                 "the model gives no usable vector for any text; in float16 or bfloat16 try dtype='float32'; otherwise "
                 "the weights are damaged"
             ) from error
+
+    def _embed_one(self, text: str, options: EmbedQueryOptions, on_tokens: OnTokens | None = None) -> QueryEmbedding:
+        started = time.perf_counter()
+        return self._run_one(self._prepare_one(text, options), on_tokens, started)
+
+    def _run_one(
+        self, query: PreparedQueries, on_tokens: OnTokens | None, started: float | None = None
+    ) -> QueryEmbedding:
+        [embedding] = query.embed(self._backend, started or time.perf_counter(), on_tokens)
+        return embedding
 
     def _prepare_one(self, text: str, options: EmbedQueryOptions) -> PreparedQueries:
         if not isinstance(text, str):

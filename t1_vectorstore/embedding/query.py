@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from queue import SimpleQueue
 
 import numpy as np
 
@@ -63,42 +60,6 @@ class PreparedQueries:
             for index, (text, vector, own) in enumerate(zip(self.texts, vectors, thoughts, strict=True))
         ]
 
-    def stream(self, backend: Backend) -> Iterator[str | QueryEmbedding]:
-        """Run the model for a single query in a thread, and yield its thought while it is generated.
-
-        Yields:
-            Pieces of text that together are ``Thought.text``, then the embedding.
-        """
-        decode = self.prompter.thought_decoder()
-        arrived: SimpleQueue[Sequence[int] | None] = SimpleQueue()
-        abandoned = threading.Event()
-
-        def on_tokens(_: int, new: Sequence[int]) -> None:
-            if abandoned.is_set():
-                raise _StreamAbandoned
-            arrived.put(new)
-
-        with ThreadPoolExecutor(1, "t1-thought") as thread:
-            running = thread.submit(self.embed, backend, time.perf_counter(), on_tokens)
-            running.add_done_callback(lambda _: arrived.put(None))
-            try:
-                yielded, space = "", ""
-                while (new := arrived.get()) is not None:
-                    # White space at the ends is not part of the thought, so it is held back until text follows.
-                    text = (space + decode(new)) if yielded else decode(new).lstrip()
-                    piece = text.rstrip()
-                    space = text[len(piece) :]
-                    if piece:
-                        yielded += piece
-                        yield piece
-                [embedding] = running.result()
-                whole = "".join(thought.text for thought in embedding.thoughts)
-                if whole != yielded and whole.startswith(yielded):
-                    yield whole[len(yielded) :]  # the first bytes of a character that the budget cut in two
-                yield embedding
-            finally:
-                abandoned.set()
-
     def _think(self, backend: Backend, on_tokens: OnTokens | None) -> tuple[Vectors, list[list[Thought]]]:
         plan, samples, prompter = self.plan, self.plan.samples, self.prompter
         trajectories = backend.think(
@@ -115,10 +76,6 @@ class PreparedQueries:
             means: Vectors = vectors.reshape(len(self.prompts), samples, -1).mean(1)
             vectors = to_vectors(means, prompter.spec, self.texts)
         return vectors, [thoughts[at : at + samples] for at in range(0, len(thoughts), samples)]
-
-
-class _StreamAbandoned(Exception):
-    """The caller of ``stream`` stopped reading."""
 
 
 def to_vectors(states: Vectors, spec: CheckpointSpec, texts: Sequence[str]) -> Vectors:

@@ -177,7 +177,7 @@ class BackendContract:
     def test_abandoned_stream(self, embedder: T1Embedder) -> None:
         thinking = embedder.stream_query(QUERIES[0], budget=60)
         assert isinstance(next(thinking), str)
-        thinking.close()  # type: ignore[attr-defined]
+        thinking.close()
         assert next(thinking, None) is None
         assert embedder.embed_query(QUERIES[0], budget=2).thoughts
 

@@ -60,12 +60,6 @@ def test_invalid_samples(tiny: Path, sampling: T1Embedder) -> None:
 @pytest.mark.parametrize(
     ("text", "options", "error", "message"),
     [
-        (
-            "x",
-            {"samples": 2},
-            ValueError,
-            "samples=2 thoughts .* only one can be streamed",
-        ),
         ("x", {"budget": -1}, ValueError, "budget must be greater than or equal to 0, got -1"),
         (
             "x",
@@ -89,6 +83,13 @@ def test_a_stream_without_a_thought(sampling: T1Embedder) -> None:
     [embedding] = sampling.stream_query("x", think=False)
     assert isinstance(embedding, QueryEmbedding)
     np.testing.assert_allclose(embedding.vector, sampling.embed_query("x", think=False).vector, atol=1e-6)
+
+
+def test_a_stream_of_several_samples_has_the_first_thought(sampling: T1Embedder) -> None:
+    *pieces, embedding = sampling.stream_query("which tongues", samples=3, budget=12)
+    assert isinstance(embedding, QueryEmbedding)
+    assert len(embedding.thoughts) == 3
+    assert "".join(map(str, pieces)) == embedding.thoughts[0].text
 
 
 def test_an_error_of_the_model_ends_the_stream(sampling: T1Embedder, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -31,7 +31,8 @@ ALLOWED_IMPORTS: Mapping[str, set[str]] = {
     "indexing": {
         *("collection", "embedding", "engines", "errors", "iteration", "metadata", "options", "readers", "types"),
     },
-    "vectorstore": {"collection", "embedding", "errors", "indexing", "options", "types"},
+    "searching": {"options", "types"},
+    "vectorstore": {"collection", "embedding", "errors", "indexing", "options", "searching", "types"},
     # Applications of the vector store.
     "maintenance": {"collection", "embedding", "engines", "errors", "indexing", "iteration", "options", "types"},
     "evaluation": {

@@ -1,0 +1,1 @@
+"""Searches by text, as steps for a model and a collection."""
