@@ -21,6 +21,7 @@ PLACES: Mapping[str, tuple[float, int]] = {
     "evaluation": (0, 2),
     "langchain": (1, 2),
     "llama_index": (2, 2),
+    "mcp": (3, 2),
     "maintenance": (3, 3),
     "vectorstore": (1, 3),
     "searching": (0.5, 4),

@@ -20,6 +20,7 @@ from t1_vectorstore.cli.documents import delete, get, list_chunks
 from t1_vectorstore.cli.evaluate import evaluate, tune
 from t1_vectorstore.cli.index import index
 from t1_vectorstore.cli.manage import info, optimize
+from t1_vectorstore.cli.mcp import mcp
 from t1_vectorstore.cli.reindex import reindex
 from t1_vectorstore.cli.search import search
 from t1_vectorstore.cli.snapshots import pull, restore, snapshot
@@ -36,6 +37,7 @@ app = typer.Typer(
 )
 SECTIONS = {
     "Index and search": (demo, index, search, info, get, list_chunks, delete),
+    "Serving": (mcp,),
     "Maintenance": (verify, reindex, snapshot, restore, pull, optimize),
     "Evaluation": (evaluate, tune),
     "Training": (train, add_token),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from t1_vectorstore.cli.console import note
@@ -12,8 +14,11 @@ from t1_vectorstore.cli.progress import busy
 if TYPE_CHECKING:
     from t1_vectorstore.checkpoints.checkpoint import Checkpoint
     from t1_vectorstore.collection import Collection
+    from t1_vectorstore.embedding.embedder import T1Embedder
     from t1_vectorstore.options import ModelOptions
     from t1_vectorstore.vectorstore import T1VectorStore
+
+_INDEX_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 
 def open_collection(where: str, *, name: str, api_key: str | None) -> Collection:
@@ -121,10 +126,12 @@ def open_store(
     adopt: bool = False,
     create: Mapping[str, Any] | None = None,
     read_only: bool | None = None,
+    loaded: Sequence[T1Embedder] = (),
 ) -> Iterator[T1VectorStore]:
     """Open a collection with its model; see ``open_with_checkpoint``.
 
-    A collection is created only after the model has been loaded: a model that does not load leaves nothing behind.
+    A collection is created only after the model has been loaded: a model that does not load leaves nothing behind. One
+    of the ``loaded`` models is used if it is the same.
     """
     from t1_vectorstore.collection import Collection
     from t1_vectorstore.embedding.embedder import T1Embedder
@@ -134,9 +141,59 @@ def open_store(
         where, options, name=name, api_key=api_key, adopt=adopt, create=create, read_only=read_only
     )
     with opened as (collection, options, checkpoint), ExitStack() as stack:
-        with busy(f"loading {options.model}"):
-            embedder = stack.enter_context(T1Embedder.from_options(options, checkpoint))
+        same = (embedder for embedder in loaded if embedder.identity.fingerprint == checkpoint.identity.fingerprint)
+        if (embedder := next(same, None)) is None:
+            with busy(f"loading {options.model}"):
+                embedder = stack.enter_context(T1Embedder.from_options(options, checkpoint))
         if collection is None:
             new = Collection.open(where, name=name, identity=embedder.identity, api_key=api_key, **(create or {}))
             collection = stack.enter_context(new)
         yield T1VectorStore(embedder, collection)
+
+
+@contextmanager
+def open_stores(
+    locations: Sequence[str],
+    options: ModelOptions,
+    *,
+    name: str = "t1",
+    api_key: str | None = None,
+    adopt: bool = False,
+    read_only: bool | None = None,
+) -> Iterator[dict[str, T1VectorStore]]:
+    """Open several indexes, each given as ``[NAME=]DIR|URL[#COLLECTION]``; return them by name, in order.
+
+    Without a name, an index is called as its collection if that is given, or as its folder. Indexes of the same model
+    share it.
+
+    Raises:
+        ValueError: Two indexes have the same name.
+    """
+    places: dict[str, tuple[str, str]] = {}
+    for text in locations:
+        index, where, collection = _parse_location(text, name)
+        if index in places:
+            raise ValueError(f"two indexes are named {index!r}; name them, as in first={where} second=...")
+        places[index] = where, collection
+    with ExitStack() as stack:
+        stores: dict[str, T1VectorStore] = {}
+        for index, (where, collection) in places.items():
+            loaded = [store.embedder for store in stores.values()]
+            stores[index] = stack.enter_context(
+                open_store(
+                    where, options, name=collection, api_key=api_key, adopt=adopt, read_only=read_only, loaded=loaded
+                )
+            )
+        yield stores
+
+
+def _parse_location(text: str, collection: str) -> tuple[str, str, str]:
+    """Return the name, the location and the collection of ``[NAME=]DIR|URL[#COLLECTION]``."""
+    named, equals, rest = text.partition("=")
+    if not equals or not _INDEX_NAME.fullmatch(named) or Path(text).exists():
+        named, rest = "", text
+    if rest.lower().startswith(("http://", "https://")):
+        rest, _, fragment = rest.partition("#")
+        collection = fragment or collection
+        return named or collection, rest, collection
+    return named or Path(rest).resolve().name, rest, collection

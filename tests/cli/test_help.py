@@ -38,7 +38,7 @@ def test_first_line_is_short_and_whole_in_the_list_of_commands(command: tuple[st
 
 def test_commands_and_options_are_listed_in_sections() -> None:
     sections = [line for line in help_of().splitlines() if line and not line.startswith(" ")]
-    assert sections[1:] == ["Options:", "Index and search:", "Maintenance:", "Evaluation:", "Training:"]
+    assert sections[1:] == ["Options:", "Index and search:", "Serving:", "Maintenance:", "Evaluation:", "Training:"]
     sections = [line for line in help_of("search").splitlines() if line and not line.startswith(" ")]
     assert sections[1:] == ["Arguments:", "Search:", "Thinking:", "Storage:", "Model:", "Output:", "Options:"]
 

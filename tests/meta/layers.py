@@ -47,9 +47,10 @@ ALLOWED_IMPORTS: Mapping[str, set[str]] = {
         *("backends", "checkpoints", "collection", "embedding", "engines", "errors", "indexing", "metadata", "options"),
         *("types", "vectorstore"),
     },
+    "mcp": {"errors", "types", "vectorstore"},
     "cli": {
         *("backends", "checkpoints", "collection", "embedding", "errors", "evaluation", "indexing", "maintenance"),
-        *("options", "readers", "training", "types", "vectorstore"),
+        *("mcp", "options", "readers", "training", "types", "vectorstore"),
     },
 }
 
@@ -68,6 +69,8 @@ LIBRARY_OWNERS: Mapping[str, set[str]] = {
     "qdrant_edge": {"collection", "engines"},
     "langchain_core": {"langchain"},
     "llama_index": {"llama_index"},
+    "mcp": {"mcp"},
+    "mcp_types": {"mcp"},
     "ray": {"indexing"},
     "rich": {"cli"},
     "typer": {"cli"},

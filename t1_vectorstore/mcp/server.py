@@ -1,0 +1,229 @@
+"""The MCP server and its tools: search, get and list; with write access, upsert."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from itertools import islice
+from typing import Annotated, Any
+
+from mcp.server.mcpserver import MCPServer
+from mcp.server.mcpserver.exceptions import ToolError
+from mcp_types import ToolAnnotations
+from pydantic import Field
+
+from t1_vectorstore import __version__
+from t1_vectorstore.errors import T1Error
+from t1_vectorstore.mcp.answers import (
+    FoundPassage,
+    GetAnswer,
+    IndexDescription,
+    IndexList,
+    NewDocument,
+    RefusedDocument,
+    SearchAnswer,
+    StoredPassage,
+    UpsertAnswer,
+)
+from t1_vectorstore.types import Chunk, Document, DocumentIn, Hit
+from t1_vectorstore.vectorstore import T1VectorStore
+
+MAX_HITS = 50
+"""Most passages of one search; an agent has to read them all."""
+MAX_DOCUMENTS = 1000
+"""Most documents of one upsert, and most ids of one get."""
+MAX_CHARACTERS = 2000
+"""Characters of a passage in a search result. Chunks of this package have 1,600 by default."""
+_SAMPLE = 20
+"""Number of passages whose metadata the description of an index shows."""
+
+_READS = ToolAnnotations(read_only_hint=True, idempotent_hint=True, open_world_hint=False)
+_WRITES = ToolAnnotations(
+    read_only_hint=False, destructive_hint=True, idempotent_hint=True, open_world_hint=False
+)  # destructive: a document of the same id is replaced
+
+IndexName = Annotated[
+    str | None, Field(description="Name of the index, from list_indexes. May be left out if there is only one.")
+]
+
+
+def create_mcp_server(stores: Mapping[str, T1VectorStore], *, write: bool = False) -> MCPServer[None]:
+    """Return a server whose tools search the given stores.
+
+    Args:
+        stores: Open stores by the names under which agents see them. They stay the caller's to close.
+        write: Add the tool ``upsert``. Stores that were opened for reading only still refuse it.
+
+    Raises:
+        ValueError: No store.
+    """
+    if not stores:
+        raise ValueError("an MCP server needs at least one index, got none")
+    server: MCPServer[None] = MCPServer(
+        name="t1-vectorstore", title="T1 vector store", version=__version__, instructions=_instructions(stores),
+        log_level="WARNING",
+    )  # fmt: skip
+    tools = _Tools(stores, write=write)
+    server.add_tool(tools.search, annotations=_READS, title="Search by meaning")
+    server.add_tool(tools.get, annotations=_READS, title="Read passages by id")
+    server.add_tool(tools.list_indexes, annotations=_READS, title="List the indexes")
+    if write:
+        server.add_tool(tools.upsert, annotations=_WRITES, title="Store documents")
+    return server
+
+
+def _instructions(stores: Mapping[str, T1VectorStore]) -> str:
+    return (
+        "Searches document indexes by meaning. The model may think about a query before it embeds it, so whole "
+        "questions, also those that need a step of reasoning, work better than keywords. "
+        f"Indexes: {', '.join(stores)}."
+    )
+
+
+class _Tools:
+    """The tools. The docstrings of the methods are the descriptions that agents read."""
+
+    def __init__(self, stores: Mapping[str, T1VectorStore], *, write: bool) -> None:
+        self._stores = stores
+        self._write = write
+
+    async def search(
+        self,
+        query: Annotated[str, Field(description="What to look for: a question or a description, in any words.")],
+        index: IndexName = None,
+        limit: Annotated[int, Field(ge=1, le=MAX_HITS, description="Maximum number of passages.")] = 5,
+        offset: Annotated[int, Field(ge=0, le=10_000, description="Number of best passages to skip.")] = 0,
+        filter: Annotated[
+            dict[str, Any] | None,
+            Field(
+                description='Condition on the metadata, such as {"country": "France", "year": {"gte": 2000}}. '
+                "Operators: eq, ne, in, not_in, gt, gte, lt, lte, text. All conditions must hold; a list matches any "
+                "of its values."
+            ),
+        ] = None,
+        think: Annotated[
+            bool | None,
+            Field(
+                description="Whether the model thinks about the query first, which takes longer and helps with "
+                "questions that need reasoning. Default: the model's own choice."
+            ),
+        ] = None,
+        include_thoughts: Annotated[bool, Field(description="Return the model's thoughts about the query.")] = False,
+    ) -> SearchAnswer:
+        """Search an index by meaning and return the best passages."""
+        with _tool_errors():
+            name, store = self._store(index)
+            result = await store.asearch(query, limit=limit, offset=offset, filter=filter, think=think)
+        thoughts = [thought.text for thought in result.thoughts] if include_thoughts else None
+        return SearchAnswer(index=name, passages=[_found(hit) for hit in result.hits], thoughts=thoughts)
+
+    async def get(
+        self,
+        ids: Annotated[
+            list[str],
+            Field(min_length=1, max_length=MAX_DOCUMENTS, description="Ids of passages or of whole documents."),
+        ],
+        index: IndexName = None,
+    ) -> GetAnswer:
+        """Return stored passages by id; the id of a document returns all its passages."""
+        with _tool_errors():
+            _, store = self._store(index)
+            return await asyncio.to_thread(_passages, store, ids)
+
+    async def list_indexes(self) -> IndexList:
+        """List the indexes that can be searched, with their sizes and metadata keys."""
+        with _tool_errors():
+            descriptions = [
+                await asyncio.to_thread(_describe, name, store, write=self._write)
+                for name, store in self._stores.items()
+            ]
+        return IndexList(indexes=descriptions)
+
+    async def upsert(
+        self,
+        documents: Annotated[list[NewDocument], Field(min_length=1, max_length=MAX_DOCUMENTS)],
+        index: IndexName = None,
+    ) -> UpsertAnswer:
+        """Store documents, or replace those with the same ids. Every write is read back before it is reported."""
+        with _tool_errors():
+            _, store = self._store(index)
+            new = [Document(document.text, document.id, document.metadata) for document in documents]
+            report = await store.aadd(new, max_reported=MAX_DOCUMENTS)
+        return UpsertAnswer(
+            passages_written=report.verified,
+            passages_unchanged=report.unchanged,
+            refused=[RefusedDocument(id=failure.id, reason=failure.reason) for failure in report.failures],
+        )
+
+    def _store(self, index: str | None) -> tuple[str, T1VectorStore]:
+        """Return the name and the store of an index."""
+        names = ", ".join(map(repr, self._stores))
+        if index is None:
+            if len(self._stores) > 1:
+                raise ValueError(f"there are several indexes; choose one with index=: {names}")
+            return next(iter(self._stores.items()))
+        if index not in self._stores:
+            raise ValueError(f"there is no index {index!r}; there are {names}")
+        return index, self._stores[index]
+
+
+@contextmanager
+def _tool_errors() -> Iterator[None]:
+    """Turn this package's errors into tool errors, whose messages the agent reads; others are not shown to it."""
+    try:
+        yield
+    except (T1Error, ValueError, TypeError) as error:
+        raise ToolError(str(error)) from error
+
+
+def _found(hit: Hit) -> FoundPassage:
+    text = hit.text[:MAX_CHARACTERS]
+    return FoundPassage(
+        id=hit.id,
+        document_id=hit.document_id,
+        score=hit.score,
+        text=text,
+        left_out_characters=len(hit.text) - len(text),
+        metadata=dict(hit.metadata),
+    )
+
+
+def _passages(store: T1VectorStore, ids: list[str]) -> GetAnswer:
+    # 1. Passages under the ids themselves; 2. for the other ids, all passages of documents that have them.
+    chunks = store.get(ids)
+    others = [given for given in dict.fromkeys(ids) if given not in chunks]
+    parts: dict[str, list[Chunk]] = {given: [] for given in others}
+    if others:
+        for chunk in store.scroll(DocumentIn(others)):
+            parts[chunk.document_id].append(chunk)
+    ordered = [
+        chunk
+        for given in dict.fromkeys(ids)
+        for chunk in ([chunks[given]] if given in chunks else sorted(parts[given], key=lambda part: part.index))
+    ]
+    passages = [
+        StoredPassage(
+            id=chunk.id, document_id=chunk.document_id, text=chunk.text, start=chunk.start,
+            metadata=dict(chunk.metadata),
+        )
+        for chunk in ordered
+    ]  # fmt: skip
+    return GetAnswer(passages=passages, missing=[given for given in others if not parts[given]])
+
+
+def _describe(name: str, store: T1VectorStore, *, write: bool) -> IndexDescription:
+    examples: dict[str, Any] = {}
+    for chunk in islice(store.scroll(batch=_SAMPLE), _SAMPLE):
+        for key, value in chunk.metadata.items():
+            examples.setdefault(key, value)
+    collection = store.collection
+    return IndexDescription(
+        name=name,
+        passages=store.count(),
+        model=store.embedder.identity.model,
+        thinks=store.embedder.spec.thinks,
+        by_words=collection.hybrid,
+        writable=write and not collection.read_only,
+        metadata_examples=examples,
+    )
