@@ -252,6 +252,7 @@ class QueryEmbedding:
         thoughts: The thoughts behind the vector; empty without thinking.
         seconds: Wall time of the call, shared by all queries of a batch.
         truncated: Set if the query was longer than the limit.
+        cached: Whether thoughts and vector are those of an earlier call, so that the model was not run.
     """
 
     query: str
@@ -259,6 +260,62 @@ class QueryEmbedding:
     thoughts: Sequence[Thought]
     seconds: float
     truncated: Truncated | None = None
+    cached: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SentenceEffect:
+    """What one sentence of the query or of its thought adds to the score of a hit.
+
+    Attributes:
+        source: Which text the sentence is in.
+        text: The sentence.
+        start: Offset of its first character in that text.
+        end: Offset after its last character.
+        effect: The score of the hit minus its score when this sentence is left out: positive if the sentence pulls the
+            hit up.
+    """
+
+    source: Literal["query", "thought"]
+    text: str
+    start: int
+    end: int
+    effect: float
+
+
+@dataclass(frozen=True, slots=True)
+class Sentence:
+    """A sentence of a passage, embedded as a document of its own.
+
+    Attributes:
+        text: The sentence.
+        start: Offset of its first character in the text of the hit.
+        end: Offset after its last character.
+        score: Cosine similarity to the query's vector.
+    """
+
+    text: str
+    start: int
+    end: int
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """Why a search found a hit; see ``SearchOptions.explain``.
+
+    Attributes:
+        score_without_thinking: The score of the hit for the query's vector without a thought.
+        rank_without_thinking: The rank of the hit, from 1, in the same search without a thought; ``None`` if it is
+            below the ranks that were looked at.
+        sentences: The effect of each sentence of the query and the thought, in the order of the text.
+        passage: The sentence of the hit that is closest to the query; ``None`` if the hit is a single sentence.
+    """
+
+    score_without_thinking: float
+    rank_without_thinking: int | None
+    sentences: Sequence[SentenceEffect]
+    passage: Sentence | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,6 +331,7 @@ class Hit:
         document_id: Id of the chunk's document.
         start: Character offset of the chunk in its document.
         end: Character offset after the chunk.
+        explanation: Why it was found, if the search was asked to explain its hits.
     """
 
     id: str
@@ -283,6 +341,7 @@ class Hit:
     document_id: str
     start: int
     end: int
+    explanation: Explanation | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -379,13 +438,23 @@ class Timings:
 
 @dataclass(frozen=True, slots=True)
 class SearchResult:
-    """The hits of one query, with its thoughts and timings."""
+    """The hits of one query, with its thoughts and timings.
+
+    Attributes:
+        query: The query.
+        hits: The hits, best first.
+        thoughts: The thoughts behind the query's vector; empty without thinking.
+        timings: Wall time of embedding and searching.
+        truncated: Set if the query was longer than the limit.
+        cached: Whether the thoughts and the vector are those of an earlier call, so that the model was not run.
+    """
 
     query: str
     hits: Sequence[Hit]
     thoughts: Sequence[Thought]
     timings: Timings
     truncated: Truncated | None = None
+    cached: bool = False
 
 
 def json_roundtrip(number: float) -> float:

@@ -57,7 +57,9 @@ def search_steps(query: str, options: SearchOptions, checked: VectorSearchOption
     hits = yield Find(embedding.vector, _with_thought_terms(query, checked, embedding, options))
     assert isinstance(hits, Sequence)
     timings = Timings(embed=embedding.seconds, search=time.perf_counter() - started)
-    yield SearchResult(query, tuple(hits), tuple(embedding.thoughts), timings, embedding.truncated)
+    yield SearchResult(
+        query, tuple(hits), tuple(embedding.thoughts), timings, embedding.truncated, cached=embedding.cached
+    )
 
 
 def _with_thought_terms(

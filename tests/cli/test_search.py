@@ -50,7 +50,8 @@ def test_json_is_the_only_output(run: Any, index: str) -> None:
     assert answer["query"] == "llamas"
     assert answer["thoughts"][0]["stop"] == "emb_token"
     assert answer["timings"]["total"] == pytest.approx(answer["timings"]["embed"] + answer["timings"]["search"])
-    assert {"id", "score", "text", "metadata", "document_id", "start", "end"} == answer["hits"][0].keys()
+    fields = {"id", "score", "text", "metadata", "document_id", "start", "end", "explanation"}
+    assert fields == answer["hits"][0].keys()
     assert result.stderr == ""
 
 
