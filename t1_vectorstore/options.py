@@ -109,6 +109,11 @@ class Options(BaseModel):
             raise _plain_error(error, {name: value}, type(self)) from None
 
 
+def names_gguf(model: str | Path) -> bool:
+    """Return whether a model's name is that of a GGUF file, here or on the hub."""
+    return str(model).lower().endswith(".gguf")
+
+
 def set_options(options: BaseModel, kind: type[BaseModel]) -> dict[str, Any]:
     """Return those options of ``kind`` that were set explicitly, by name."""
     return {name: getattr(options, name) for name in kind.model_fields if name in options.model_fields_set}
@@ -279,7 +284,8 @@ class ModelOptions(LoadingOptions):
     """Which model is loaded, and how it runs."""
 
     model: str | Path = DEFAULT_MODEL
-    """``t1-mini`` (bundled), a checkpoint folder, or a hub id such as ``ForwardAILabs/MRE-T1``."""
+    """``t1-mini`` (bundled), a checkpoint folder, a hub id such as ``ForwardAILabs/MRE-T1``, a ``.gguf`` file, or
+    one on the hub: ``owner/name:file.gguf``."""
 
 
 class ThinkingOptions(Options):

@@ -5,11 +5,18 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from t1_vectorstore.checkpoints.spec import Message
 from t1_vectorstore.errors import CheckpointError, MissingExtraError
+
+if TYPE_CHECKING:
+    from jinja2.nodes import Node
+    from jinja2.parser import Parser
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 
 @dataclass(frozen=True)
@@ -52,20 +59,56 @@ class ChatTemplate:
 
         Raises:
             CheckpointError: The template cannot render them.
-            MissingExtraError: transformers is not installed.
+            MissingExtraError: jinja2 is not installed.
         """
         try:
-            from transformers.utils.chat_template_utils import render_jinja_template
-        except ModuleNotFoundError as error:
-            raise MissingExtraError("local", "a prompt given as chat messages") from error
-        conversation = [message.model_dump() for message in messages]
-        given: dict[str, Any] = {"chat_template": self.source, "add_generation_prompt": True, **self.special_tokens}
-        try:
-            rendered: Any = render_jinja_template([conversation], **given)
+            template = _environment().from_string(self.source)
+            conversation = [message.model_dump() for message in messages]
+            given = {"messages": conversation, "tools": None, "documents": None, "add_generation_prompt": True}
+            return template.render(**given, **self.special_tokens)
+        except MissingExtraError:
+            raise
         except Exception as error:  # a template can raise anything
             raise CheckpointError(f"the chat template in {self.file} cannot render the prompt: {error}") from error
-        texts, _ = rendered
-        return str(texts[0])
+
+
+@cache
+def _environment() -> ImmutableSandboxedEnvironment:
+    """Return the environment that transformers renders chat templates in: sandboxed, with its functions and tags.
+
+    transformers itself, whose import takes seconds, is not needed.
+    """
+    try:
+        from jinja2 import TemplateError
+        from jinja2.ext import Extension, loopcontrols
+        from jinja2.sandbox import ImmutableSandboxedEnvironment
+    except ModuleNotFoundError as error:
+        raise MissingExtraError("local", "a prompt given as chat messages") from error
+
+    class Generation(Extension):
+        """``{% generation %}`` marks the parts that a model is trained on; it renders what it contains."""
+
+        tags = {"generation"}  # noqa: RUF012 - as the base class declares it
+
+        def parse(self, parser: Parser) -> list[Node]:
+            next(parser.stream)
+            return list(parser.parse_statements(("name:endgeneration",), drop_needle=True))
+
+    def raise_exception(message: str) -> NoReturn:
+        raise TemplateError(message)
+
+    def to_json(value: object, ensure_ascii: bool = False, **options: Any) -> str:  # noqa: ANN401 - of json.dumps
+        return json.dumps(value, ensure_ascii=ensure_ascii, **options)
+
+    environment = ImmutableSandboxedEnvironment(
+        trim_blocks=True, lstrip_blocks=True, extensions=[Generation, loopcontrols]
+    )
+    environment.filters["tojson"] = to_json  # Jinja's own escapes characters for HTML
+    environment.globals |= {
+        "raise_exception": raise_exception,
+        "strftime_now": lambda form: datetime.now().strftime(form),
+    }
+    return environment
 
 
 def read_json_object(file: Path) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """Find T1 checkpoints on this machine or on the hub, and identify them.
 
-A checkpoint is a folder with weights, a tokenizer and a specification. The specification is a file beside the weights,
-``t1_config.json``, or a preset from ``t1_vectorstore.checkpoints.presets`` for models published without that file.
+A checkpoint is a folder, or a GGUF file, with weights, a tokenizer and a specification. The specification is a part of
+the GGUF file, or a file beside the weights, ``t1_config.json``, or a preset from ``t1_vectorstore.checkpoints.presets``
+for models published without it.
 """
 
 from __future__ import annotations
@@ -11,26 +12,21 @@ import json
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import takewhile
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from pydantic import SecretStr, ValidationError
 from tokenizers import Tokenizer
 
-from t1_vectorstore.checkpoints.chat_template import ChatTemplate, read_json_object
-from t1_vectorstore.checkpoints.fingerprint import file_digest
+from t1_vectorstore.checkpoints.chat_template import ChatTemplate
+from t1_vectorstore.checkpoints.folder import CheckpointFolder
+from t1_vectorstore.checkpoints.gguf import SPEC_KEY, GGUFFile
 from t1_vectorstore.checkpoints.presets import PRESETS
 from t1_vectorstore.checkpoints.spec import PROMPTS, SPEC_FIELDS, CheckpointSpec, one_line
 from t1_vectorstore.errors import CheckpointError
-from t1_vectorstore.options import ModelOptions
+from t1_vectorstore.options import ModelOptions, names_gguf
 from t1_vectorstore.types import ModelIdentity, Role
 
-_OTHER_NAMES = {
-    "hidden_size": ("n_embd", "n_embed", "d_model", "dim"),
-    "num_hidden_layers": ("n_layer", "n_layers", "num_layers"),
-    "max_position_embeddings": ("n_positions", "n_ctx", "max_seq_len", "seq_length"),
-}
-"""Names that some families (GPT-2, BLOOM, MPT) have for a field of ``config.json``."""
 SPEC_FILE = "t1_config.json"
 BUNDLED = Path(__file__).parents[1] / "models"
 
@@ -40,17 +36,15 @@ class Checkpoint:
     """A checkpoint on this machine.
 
     Attributes:
-        name: The name that the user gave: ``t1-mini``, a folder, or a hub id.
-        path: The folder with weights, tokenizer and configuration.
+        name: The name that the user gave: ``t1-mini``, a folder, a GGUF file, or a hub id.
+        files: Its weights, tokenizer and configuration: a folder, or a GGUF file.
         spec: Its specification, with the user's overrides.
-        remote_code: Whether Python code that comes with it is run.
         known_fingerprint: Its fingerprint for documents, if the user stated it. The weights need not be here then.
     """
 
     name: str
-    path: Path
+    files: CheckpointFolder | GGUFFile
     spec: CheckpointSpec
-    remote_code: bool = False
     known_fingerprint: str | None = None
 
     @classmethod
@@ -60,7 +54,7 @@ class Checkpoint:
 
     @classmethod
     def from_options(cls, options: ModelOptions) -> Checkpoint:
-        """Find a checkpoint's folder and its specification; a model on the hub is downloaded to the hub's cache.
+        """Find a checkpoint's files and its specification; a model on the hub is downloaded to the hub's cache.
 
         Raises:
             CheckpointError: There is no usable checkpoint under that name.
@@ -68,47 +62,48 @@ class Checkpoint:
         """
         name, known = str(options.model), options.known_fingerprint
         path = _find(name, options, weights=known is None)
-        spec = _read_spec(path, options.preset or name, required=options.preset is not None)
-        return cls(name, path, spec.with_overrides(options.overrides or {}), options.remote_code, known)
+        files = GGUFFile.read(path) if path.is_file() else CheckpointFolder(path, options.remote_code)
+        spec = _read_spec(files, options.preset or name, required=options.preset is not None)
+        return cls(name, files, spec.with_overrides(options.overrides or {}), known)
 
-    @cached_property
+    @property
+    def path(self) -> Path:
+        """The folder, or the GGUF file."""
+        return self.files.path
+
+    @property
     def config(self) -> dict[str, Any]:
-        """The model's own ``config.json``."""
-        return read_json_object(self.path / "config.json")
+        """The model's own configuration: of a folder ``config.json``."""
+        return self.files.config
 
-    @cached_property
+    @property
     def chat_template(self) -> ChatTemplate | None:
         """The checkpoint's own chat template; ``None`` if it has none."""
-        return ChatTemplate.read(self.path)
+        return self.files.chat_template
 
-    @cached_property
+    @property
     def hidden_size(self) -> int:
         """Length of the model's hidden states."""
-        return self._size("hidden_size")
+        return self.files.hidden_size
 
-    @cached_property
+    @property
     def layers(self) -> int:
         """Number of layers of the model."""
-        return self._size("num_hidden_layers")
+        return self.files.layers
 
-    def _size(self, name: str) -> int:
-        size = self._field(name)
-        if not isinstance(size, int):
-            raise CheckpointError(
-                f"{self.path / 'config.json'} has no {name}: it is not a causal language model, or its family uses "
-                "another name"
-            )
-        return size
-
-    def _field(self, name: str) -> Any:  # noqa: ANN401 - JSON
-        fields = self.config.get("text_config", self.config)
-        return next((fields[known] for known in (name, *_OTHER_NAMES[name]) if fields.get(known) is not None), None)
-
-    @cached_property
+    @property
     def max_positions(self) -> int | None:
         """Longest sequence that the model was made for, in tokens; ``None`` if its configuration does not state it."""
-        positions = self._field("max_position_embeddings")
-        return int(positions) if positions else None
+        return self.files.max_positions
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The tokenizer, as it was saved.
+
+        Raises:
+            CheckpointError: It cannot be read.
+        """
+        return self.files.tokenizer
 
     @property
     def dimension(self) -> int:
@@ -133,22 +128,6 @@ class Checkpoint:
             return self.spec.begin_tokens
         return begin_tokens(self.tokenizer)
 
-    @cached_property
-    def tokenizer(self) -> Tokenizer:
-        """The tokenizer, as it was saved.
-
-        Raises:
-            CheckpointError: It cannot be read.
-        """
-        file = self.path / "tokenizer.json"
-        try:
-            return Tokenizer.from_file(str(file))
-        except Exception as error:  # the library raises bare Exception
-            raise CheckpointError(
-                f"{file} cannot be read as a tokenizer: {error}. Create it with "
-                "transformers.AutoTokenizer.from_pretrained(...).save_pretrained(...)."
-            ) from error
-
     def fingerprint(self, *, role: Role) -> str:
         """Return sixteen hex digits that change whenever the vectors of a role would change.
 
@@ -163,7 +142,7 @@ class Checkpoint:
             fields["begin_tokens"] = list(begin_tokens)
         if self.chat_template and any(isinstance(fields.get(prompt), list) for prompt in PROMPTS):
             fields["chat_template"] = [self.chat_template.source, dict(self.chat_template.special_tokens)]
-        digest = hashlib.sha256(self._files_digest)
+        digest = hashlib.sha256(self.files.digest)
         digest.update(json.dumps(fields, sort_keys=True).encode())
         return digest.hexdigest()[:16]
 
@@ -171,20 +150,6 @@ class Checkpoint:
     def identity(self) -> ModelIdentity:
         """What a collection records of this model."""
         return ModelIdentity(self.name, self.known_fingerprint or self.fingerprint(role="document"), self.dimension)
-
-    @cached_property
-    def _files_digest(self) -> bytes:
-        weights = sorted(self.path.glob("*.safetensors"))
-        if not weights:
-            raise CheckpointError(
-                f"{self.path} has no .safetensors weights. Only safetensors are loaded: convert the checkpoint with "
-                "save_pretrained(..., safe_serialization=True)."
-            )
-        digest = hashlib.sha256()
-        code = sorted(self.path.rglob("*.py")) if self.remote_code else []
-        for file in [*weights, self.path / "config.json", self.path / "tokenizer.json", *code]:
-            digest.update(file.name.encode() + file_digest(file))
-        return digest.digest()
 
 
 def begin_tokens(tokenizer: Tokenizer) -> tuple[str, ...]:
@@ -205,39 +170,59 @@ def _find(name: str, options: ModelOptions, *, weights: bool) -> Path:
     bundled = BUNDLED / name
     if bundled.parent == BUNDLED and bundled.is_dir():
         return bundled
-    if Path(name).is_dir():
+    if Path(name).is_dir() or (names_gguf(name) and Path(name).is_file()):
         return Path(name)
-    if name.count("/") != 1 or name.startswith((".", "/", "~")):
+    if names_gguf(name):
+        repository, _, file = name.partition(":")
+        if not file or not _is_hub_id(repository):
+            raise CheckpointError(f"there is no file {name!r}; a file on the hub is written owner/name:file.gguf")
+        patterns = [file, str(PurePosixPath(file).parent / SPEC_FILE)]
+        path = _download(repository, patterns, options) / file
+        if not path.is_file():
+            raise CheckpointError(f"the hub's {repository} has no file {file!r}")
+        return path
+    if not _is_hub_id(name):
         raise CheckpointError(
-            f"no checkpoint {name!r}: it is not a folder, a hub id (owner/name) or one of the bundled models "
-            f"{bundled_models()}"
+            f"no checkpoint {name!r}: it is not a folder, a .gguf file, a hub id (owner/name) or one of the bundled "
+            f"models {bundled_models()}"
         )
+    patterns = ["*.json", "*.jinja", "tokenizer.model", "*.txt"] + ["*.safetensors"] * weights
+    return _download(name, patterns + ["*.py"] * options.remote_code, options)
+
+
+def _is_hub_id(name: str) -> bool:
+    return name.count("/") == 1 and not name.startswith((".", "/", "~"))
+
+
+def _download(repository: str, patterns: list[str], options: ModelOptions) -> Path:
     from huggingface_hub import snapshot_download
 
-    patterns = ["*.json", "*.jinja", "tokenizer.model", "*.txt"] + ["*.safetensors"] * weights
-    patterns += ["*.py"] * options.remote_code
     token = options.token.get_secret_value() if isinstance(options.token, SecretStr) else None
     try:
-        return Path(snapshot_download(name, revision=options.revision, token=token, allow_patterns=patterns))
+        return Path(snapshot_download(repository, revision=options.revision, token=token, allow_patterns=patterns))
     except Exception as error:  # the hub raises its own errors, httpx's and OSError
         raise CheckpointError(
-            f"{name!r} is not a local folder and cannot be downloaded from the hub: {str(error).rstrip('.')}. Without "
-            "a network, pass a folder, or use the bundled 't1-mini'."
+            f"{repository!r} is not a local folder and cannot be downloaded from the hub: {str(error).rstrip('.')}. "
+            "Without a network, pass a folder, or use the bundled 't1-mini'."
         ) from error
 
 
-def _read_spec(path: Path, preset: str, *, required: bool) -> CheckpointSpec:
-    file = path / SPEC_FILE
-    if required or (not file.is_file() and preset in PRESETS):
-        if preset not in PRESETS:
-            raise CheckpointError(f"no preset {preset!r}; the presets are {sorted(PRESETS)}")
+def _read_spec(files: CheckpointFolder | GGUFFile, preset: str, *, required: bool) -> CheckpointSpec:
+    """Return the preset if one is required; else the specification in a GGUF file, or in a file beside the weights."""
+    if required and preset not in PRESETS:
+        raise CheckpointError(f"no preset {preset!r}; the presets are {sorted(PRESETS)}")
+    inside = files.specification if isinstance(files, GGUFFile) else None
+    beside = (files.path.parent if isinstance(files, GGUFFile) else files.path) / SPEC_FILE
+    if required or (inside is None and not beside.is_file() and preset in PRESETS):
         return PRESETS[preset]
+    where = beside if inside is None else f"{SPEC_KEY} in {files.path}"
     try:
-        return CheckpointSpec.model_validate_json(file.read_bytes())
+        return CheckpointSpec.model_validate_json(beside.read_bytes() if inside is None else inside)
     except FileNotFoundError:
+        also = " beside it" if isinstance(files, GGUFFile) else ""
         raise CheckpointError(
-            f"{path} has no {SPEC_FILE}, so its prompts and its emb token are unknown. Write one (see CheckpointSpec), "
-            f"or name a preset that describes it: {', '.join(sorted(PRESETS))}."
+            f"{files.path} has no {SPEC_FILE}{also}, so its prompts and its emb token are unknown. Write one (see "
+            f"CheckpointSpec), or name a preset that describes it: {', '.join(sorted(PRESETS))}."
         ) from None
     except ValidationError as error:
-        raise CheckpointError(f"{file} is not a specification: {one_line(error, SPEC_FIELDS)}") from error
+        raise CheckpointError(f"{where} is not a specification: {one_line(error, SPEC_FIELDS)}") from error

@@ -4,16 +4,38 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 from t1_vectorstore.errors import CheckpointError
 
-_WHOLE = 64 * 2**20
+WHOLE = 64 * 2**20
 """Files up to this size, in bytes, are hashed as a whole."""
 _BLOCKS, _BLOCK = 16, 4096
 """Number and size in bytes of the samples of a tensor in a larger file. The weights of a norm are hashed as a whole."""
+
+
+@dataclass(frozen=True)
+class FileState:
+    """What tells whether a file was changed or replaced since it was read.
+
+    Attributes:
+        size: Size in bytes.
+        changed: Time of the last change, in nanoseconds.
+        number: The file's number on its disk.
+    """
+
+    size: int
+    changed: int
+    number: int
+
+    @classmethod
+    def of(cls, file: Path) -> FileState:
+        """Return a file's present state."""
+        status = file.stat()
+        return cls(status.st_size, status.st_mtime_ns, status.st_ino)
 
 
 def file_digest(file: Path) -> bytes:
@@ -28,31 +50,34 @@ def file_digest(file: Path) -> bytes:
     try:
         size = file.stat().st_size
         with file.open("rb") as stream:
-            if size <= _WHOLE:
+            if size <= WHOLE:
                 return hashlib.sha256(stream.read()).digest()
             length = int.from_bytes(stream.read(8), "little")
             header = stream.read(length)
             digest = hashlib.sha256(str(size).encode() + header)
-            for start, end in _tensor_ranges(header, 8 + length):
-                for block in _samples(stream, start, end):
-                    digest.update(block)
+            for block in samples(stream, _tensor_ranges(header, 8 + length)):
+                digest.update(block)
             return digest.digest()
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{file} cannot be read: {error}") from error
+
+
+def samples(stream: BinaryIO, ranges: Iterable[tuple[int, int]], *, whole: bool = False) -> Iterator[bytes]:
+    """Read each range as a whole if it is small, else evenly spaced blocks of it, with the first and the last one.
+
+    With ``whole``, every range is read as a whole.
+    """
+    for start, end in ranges:
+        if whole or end - start <= _BLOCKS * _BLOCK:
+            stream.seek(start)
+            yield stream.read(end - start)
+            continue
+        for block in range(_BLOCKS):
+            stream.seek(start + block * (end - start - _BLOCK) // (_BLOCKS - 1))
+            yield stream.read(_BLOCK)
 
 
 def _tensor_ranges(header: bytes, first: int) -> list[tuple[int, int]]:
     """Return start and end of each tensor in the file, in order."""
     entries = json.loads(header)
     return sorted((first + a, first + b) for a, b in (e["data_offsets"] for k, e in entries.items() if k[:2] != "__"))
-
-
-def _samples(stream: BinaryIO, start: int, end: int) -> Iterator[bytes]:
-    """Read a small tensor as a whole, and of a larger one evenly spaced blocks, with the first and the last one."""
-    if end - start <= _BLOCKS * _BLOCK:
-        stream.seek(start)
-        yield stream.read(end - start)
-        return
-    for block in range(_BLOCKS):
-        stream.seek(start + block * (end - start - _BLOCK) // (_BLOCKS - 1))
-        yield stream.read(_BLOCK)

@@ -9,7 +9,8 @@ from typing import Any
 
 import torch
 
-from t1_vectorstore.checkpoints.checkpoint import SPEC_FILE, Checkpoint, begin_tokens, bundled_models
+from t1_vectorstore.checkpoints.checkpoint import SPEC_FILE, begin_tokens, bundled_models
+from t1_vectorstore.checkpoints.folder import CheckpointFolder
 from t1_vectorstore.checkpoints.spec import CheckpointSpec, Decoding, Message
 from t1_vectorstore.embedding.embedder import T1Embedder
 from t1_vectorstore.errors import CheckpointError, T1Error
@@ -101,7 +102,7 @@ def add_token(
         written = Path(temporary) / "model"
         model.save_pretrained(written)
         tokenizer.save_pretrained(written)
-        first = begin_tokens(Checkpoint(str(out), written, spec).tokenizer)
+        first = begin_tokens(CheckpointFolder(written).tokenizer)
         spec = spec.model_copy(update={"begin_tokens": first or None})
         (written / SPEC_FILE).write_text(spec.model_dump_json(indent=2) + "\n", encoding="utf-8")
         _try_out(written, source)

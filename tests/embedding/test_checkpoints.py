@@ -48,7 +48,7 @@ def test_the_document_fingerprint_covers_whatever_affects_document_vectors(tiny:
 
 
 def test_large_weights_are_sampled(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("t1_vectorstore.checkpoints.fingerprint._WHOLE", 100_000)
+    monkeypatch.setattr("t1_vectorstore.checkpoints.fingerprint.WHOLE", 100_000)
     monkeypatch.setattr("t1_vectorstore.checkpoints.fingerprint._BLOCK", 256)
     sampled = Checkpoint.load(tiny).fingerprint(role="document")
     assert sampled == Checkpoint.load(tiny).fingerprint(role="document")

@@ -64,7 +64,7 @@ LIBRARY_OWNERS: Mapping[str, set[str]] = {
     "pyarrow": {"readers"},
     "pypdf": {"readers"},
     "torch": {"backends", "training", "evaluation"},
-    "transformers": {"backends", "checkpoints", "training"},
+    "transformers": {"backends", "training"},
     "qdrant_client": {"engines", "llama_index", "types"},  # the last two: only for type checkers
     "qdrant_edge": {"collection", "engines"},
     "langchain_core": {"langchain"},
