@@ -22,6 +22,7 @@ PLACES: Mapping[str, tuple[float, int]] = {
     "langchain": (1, 2),
     "llama_index": (2, 2),
     "mcp": (3, 2),
+    "server": (3, 1),
     "maintenance": (3, 3),
     "vectorstore": (1, 3),
     "searching": (0.5, 4),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -99,6 +99,8 @@ class CheckpointSpec(_Frozen):
     """Whether vectors are scaled to length 1."""
     truncate_dim: int | None = Field(default=None, ge=1)
     """Number of leading dimensions to keep, before vectors are normalised. Default: all."""
+    matryoshka_dims: tuple[Annotated[int, Field(ge=1)], ...] = ()
+    """Smaller numbers of leading dimensions that the checkpoint was trained to be truncated to."""
     max_query_tokens: int = Field(default=512, ge=8)
     """Maximum length of a query's whole prompt in tokens, without the thought."""
     max_document_tokens: int = Field(default=512, ge=8)
@@ -151,8 +153,8 @@ class CheckpointSpec(_Frozen):
             ) from error
 
     def identity_fields(self, role: Role) -> dict[str, Any]:
-        """Return the fields that affect the vectors of a role; all but ``unverified`` for queries."""
-        values: dict[str, Any] = self.model_dump(mode="json", exclude={"unverified"})
+        """Return the fields that affect the vectors of a role; for queries, all that change their vectors."""
+        values: dict[str, Any] = self.model_dump(mode="json", exclude={"unverified", "matryoshka_dims"})
         if not self.begin_tokens:  # fingerprints of models without such tokens stay what they were
             del values["begin_tokens"]
         if role == "query":

@@ -19,10 +19,12 @@ from t1_vectorstore.cli.demo import demo
 from t1_vectorstore.cli.documents import delete, get, list_chunks
 from t1_vectorstore.cli.evaluate import evaluate, tune
 from t1_vectorstore.cli.index import index
+from t1_vectorstore.cli.keys import keys
 from t1_vectorstore.cli.manage import info, optimize
 from t1_vectorstore.cli.mcp import mcp
 from t1_vectorstore.cli.reindex import reindex
 from t1_vectorstore.cli.search import search
+from t1_vectorstore.cli.serve import serve
 from t1_vectorstore.cli.snapshots import pull, restore, snapshot
 from t1_vectorstore.cli.train import add_token, data, train
 from t1_vectorstore.cli.verify import verify
@@ -37,7 +39,7 @@ app = typer.Typer(
 )
 SECTIONS = {
     "Index and search": (demo, index, search, info, get, list_chunks, delete),
-    "Serving": (mcp,),
+    "Serving": (serve, mcp),
     "Maintenance": (verify, reindex, snapshot, restore, pull, optimize),
     "Evaluation": (evaluate, tune),
     "Training": (train, add_token),
@@ -46,6 +48,7 @@ for section, commands in SECTIONS.items():
     for command in commands:
         command_name = "eval" if command is evaluate else "list" if command is list_chunks else None
         app.command(command_name, cls=Command, rich_help_panel=section)(command)
+app.add_typer(keys, name="keys", rich_help_panel="Serving")
 app.add_typer(data, name="data", rich_help_panel="Training")
 
 

@@ -40,7 +40,7 @@ from t1_vectorstore.engines import (
     location_name,
     open_engine,
 )
-from t1_vectorstore.engines.ids import PointId, point_id, unique_ids
+from t1_vectorstore.engines.ids import PointId, page_start, point_id, unique_ids
 from t1_vectorstore.engines.schema import with_model
 from t1_vectorstore.errors import CollectionMismatch, FilterWarning, StoreError, external_stacklevel
 from t1_vectorstore.iteration import batched
@@ -256,6 +256,12 @@ class Collection:
         if not with_vectors:
             return (to_chunk(row, self.schema) for row in rows)
         return (Point(to_chunk(row, self.schema), row.vector) for row in rows if row.vector is not None)
+
+    def page(self, filter: FilterLike | None, limit: int, after: str | None) -> tuple[list[Chunk], str | None]:
+        """Return a page of what ``scroll`` returns, and ``after`` for the next page; ``None`` on the last one."""
+        start = None if after is None else page_start(after)
+        rows, following = self._engine.page(self._compile(filter), limit=limit, after=start)
+        return [to_chunk(row, self.schema) for row in rows], None if following is None else str(following)
 
     @property
     def latest_load(self) -> LoadRecord | None:

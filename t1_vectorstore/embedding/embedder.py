@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator, Callable, Generator, Iterable
+from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Sequence
 from pathlib import Path
 from typing import overload
 
@@ -155,6 +155,14 @@ class T1Embedder:
         ids: list[int] = self._prompter.encode([text])[0].ids
         return ids
 
+    def text_of(self, ids: Sequence[int]) -> str:
+        """Return the text that tokens of this model's tokenizer stand for; the reverse of ``token_ids``.
+
+        Raises:
+            ValueError: An id that is no token, or that of a special token, or tokens that are not whole characters.
+        """
+        return self._prompter.decode(ids)
+
     def embed_documents(
         self,
         texts: Iterable[str],
@@ -225,8 +233,12 @@ class T1Embedder:
             ValueError: Options that contradict each other, the checkpoint or the backend.
             BackendError: The model failed.
         """
-        started = time.perf_counter()
-        return self._prepare(texts, options).embed(self._backend, started)
+        return self._embed(texts, options)
+
+    @takes_options(EmbedQueriesOptions)
+    async def aembed_queries(self, texts: Iterable[str], options: EmbedQueriesOptions) -> list[QueryEmbedding]:
+        """``embed_queries`` in a thread. Cancelling the task stops the thoughts at their next token."""
+        return await run_until_cancelled(lambda on_tokens: self._embed(texts, options, on_tokens))
 
     @takes_options(EmbedQueryOptions)
     def stream_query(self, text: str, options: EmbedQueryOptions) -> Generator[str | QueryEmbedding, None, None]:
@@ -279,6 +291,12 @@ class T1Embedder:
                 "the model gives no usable vector for any text; in float16 or bfloat16 try dtype='float32'; otherwise "
                 "the weights are damaged"
             ) from error
+
+    def _embed(
+        self, texts: Iterable[str], options: EmbedQueriesOptions, on_tokens: OnTokens | None = None
+    ) -> list[QueryEmbedding]:
+        started = time.perf_counter()
+        return self._prepare(texts, options).embed(self._backend, started, on_tokens)
 
     def _embed_one(self, text: str, options: EmbedQueryOptions, on_tokens: OnTokens | None = None) -> QueryEmbedding:
         started = time.perf_counter()

@@ -190,6 +190,23 @@ class Prompter:
         text: str = self._plain.decode([token for token in ids if token not in self._special_ids])
         return text.strip()
 
+    def decode(self, ids: Sequence[int]) -> str:
+        """Return the text of ordinary tokens.
+
+        Raises:
+            ValueError: An id that is no token, or that of a special token, or tokens that are not whole characters.
+        """
+        for token in ids:
+            if token in self._special_ids:
+                raise ValueError(f"token {token} is a special token, which no text has")
+            if not 0 <= token < 2**32 or self._plain.id_to_token(token) is None:
+                size = self._plain.get_vocab_size()
+                raise ValueError(f"there is no token {token}; the tokenizer has {size:,} ordinary ones")
+        text: str = self._plain.decode(list(ids))
+        if _INCOMPLETE in text and self.encode([text])[0].ids != list(ids):
+            raise ValueError(f"the {len(ids)} tokens begin or end within a character: {text!r:.80}")
+        return text
+
     def thought_decoder(self) -> Callable[[Sequence[int]], str]:
         """Return a function that takes generated tokens as they arrive, and returns the text that they add.
 

@@ -10,12 +10,13 @@ import threading
 from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from queue import SimpleQueue
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 from t1_vectorstore.types import OnTokens, QueryEmbedding
 
 Embed: TypeAlias = Callable[[OnTokens], QueryEmbedding]
 """Runs the model for a query; it may call its argument from another thread."""
+T = TypeVar("T")
 Decode: TypeAlias = Callable[[Sequence[int]], str]
 """Returns the text of the tokens that follow those of the call before."""
 
@@ -73,7 +74,7 @@ async def astream(embed: Embed, decode: Decode) -> AsyncGenerator[str | QueryEmb
         running.cancel()
 
 
-async def run_until_cancelled(embed: Embed) -> QueryEmbedding:
+async def run_until_cancelled(embed: Callable[[OnTokens], T]) -> T:
     """Run the model in a thread. Cancelling the task stops the model at its next token."""
     stopping = _Stopping()
     try:

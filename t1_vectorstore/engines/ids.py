@@ -46,6 +46,19 @@ def point_id(chunk_id: str) -> PointId:
         raise InvalidText(f"the id {chunk_id!r} has a lone surrogate and cannot be encoded as UTF-8") from error
 
 
+def page_start(written: str) -> PointId:
+    """Return the point id that a page of chunks begins with, from its string.
+
+    Raises:
+        ValueError: It is not a point id.
+    """
+    if _UUID.fullmatch(written):
+        return written
+    if _INTEGER.fullmatch(written) and (number := int(written)) < 2**64:
+        return number
+    raise ValueError(f"a page cannot begin after {written!r:.100}; pass what the page before it returned")
+
+
 def unique_ids(ids: Iterable[str]) -> list[str]:
     """Return each id once, in order; an invalid one is refused before anything is read or deleted."""
     if isinstance(ids, str | bytes):

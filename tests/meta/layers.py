@@ -48,9 +48,10 @@ ALLOWED_IMPORTS: Mapping[str, set[str]] = {
         *("types", "vectorstore"),
     },
     "mcp": {"errors", "types", "vectorstore"},
+    "server": {"embedding", "errors", "indexing", "iteration", "options", "types", "vectorstore"},
     "cli": {
         *("backends", "checkpoints", "collection", "embedding", "errors", "evaluation", "indexing", "maintenance"),
-        *("mcp", "options", "readers", "training", "types", "vectorstore"),
+        *("mcp", "options", "readers", "server", "training", "types", "vectorstore"),
     },
 }
 
@@ -63,6 +64,11 @@ LIBRARY_OWNERS: Mapping[str, set[str]] = {
     "markdownify": {"readers"},
     "pyarrow": {"readers"},
     "pypdf": {"readers"},
+    "fastapi": {"server"},
+    "opentelemetry": {"server"},
+    "prometheus_client": {"server"},
+    "starlette": {"server"},
+    "uvicorn": {"server"},
     "torch": {"backends", "training", "evaluation"},
     "transformers": {"backends", "training"},
     "qdrant_client": {"engines", "llama_index", "types"},  # the last two: only for type checkers

@@ -1,0 +1,137 @@
+"""``/v1/documents``: store, read, count and delete documents."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from typing import Annotated, TypeVar
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import JSONResponse
+
+from t1_vectorstore.indexing import LoadProgress, LoadReport
+from t1_vectorstore.indexing.chunk_documents import chunker_for
+from t1_vectorstore.indexing.chunking import DEFAULT_SIZE, Chunker
+from t1_vectorstore.server.access import Access, Reader, Writer
+from t1_vectorstore.server.answers import AddAnswer, ChunksAnswer, CountAnswer, DeleteAnswer, PageAnswer
+from t1_vectorstore.server.checks import check_count
+from t1_vectorstore.server.requests import AddBody, CountBody, DeleteBody, ListBody
+from t1_vectorstore.types import Chunk, Document, DocumentIn
+from t1_vectorstore.vectorstore import T1VectorStore
+
+router = APIRouter(tags=["documents"], prefix="/v1/documents")
+
+T = TypeVar("T")
+
+
+@router.post("", response_model=AddAnswer)
+async def add(request: Request, body: AddBody, access: Writer) -> JSONResponse:
+    """Store documents, or replace those with the same ids.
+
+    The answer is sent when everything was written and read back. It lists the documents that were not stored. If the
+    client leaves, the documents are stored nevertheless.
+    """
+    service = access.service
+    name, store = access.writable_store(body.index)
+    check_count(len(body.documents), service.options.max_documents, "documents")
+    documents = [Document(each.text, each.id, each.metadata) for each in body.documents]
+    chunker = _chunker(body, store)
+    expired = service.work.lifecycle.expired
+
+    def load(_: threading.Event) -> LoadReport:
+        def stop_if_expired(_: LoadProgress) -> None:
+            if expired.is_set():
+                raise InterruptedError("the service stopped before the load was finished")
+
+        return store.add(documents, chunker=chunker, on_progress=stop_if_expired)
+
+    report = await service.work.run(request, service.documents, lambda: service.documents.in_thread(load))
+    service.metrics.tokens.labels("document").inc(report.tokens)
+    service.metrics.chunks.labels(name).inc(report.stored)
+    access.note(documents=report.documents, failed=report.failed, chunks=report.stored, tokens=report.tokens)
+    return JSONResponse({**asdict(report), "complete": report.complete})
+
+
+@router.get("", response_model=ChunksAnswer)
+async def get(
+    request: Request,
+    access: Reader,
+    id: Annotated[list[str], Query(description="Id of a chunk or a document.")],  # noqa: A002 - the parameter's name
+    index: Annotated[str | None, Query(max_length=200)] = None,
+) -> JSONResponse:
+    """Read stored chunks by id; the id of a document reads all its chunks, in order."""
+    _, store = access.store(index)
+    check_count(len(id), access.service.options.max_documents, "id")
+    chunks, missing = await _read(request, access, lambda: _find(store, id))
+    return JSONResponse({"data": [asdict(chunk) for chunk in chunks], "missing": missing})
+
+
+@router.post("/list", response_model=PageAnswer)
+async def list_chunks(request: Request, body: ListBody, access: Reader) -> JSONResponse:
+    """Read a page of the stored chunks, or of those that match a filter."""
+    _, store = access.store(body.index)
+    chunks, following = await _read(request, access, lambda: store.collection.page(body.filter, body.limit, body.after))
+    return JSONResponse({"data": [asdict(chunk) for chunk in chunks], "next": following})
+
+
+@router.post("/count", response_model=CountAnswer)
+async def count(request: Request, body: CountBody, access: Reader) -> JSONResponse:
+    """Count the stored chunks, or those that match a filter."""
+    _, store = access.store(body.index)
+    return JSONResponse({"count": await _read(request, access, lambda: store.count(body.filter))})
+
+
+@router.post("/delete", response_model=DeleteAnswer)
+async def delete(request: Request, body: DeleteBody, access: Writer) -> JSONResponse:
+    """Delete documents with all their chunks, by id or by a filter."""
+    service = access.service
+    _, store = access.writable_store(body.index)
+    if (body.ids is None) == (body.filter is None):
+        raise ValueError("delete needs either ids or a filter")
+    if body.ids is not None:
+        check_count(len(body.ids), service.options.max_documents, "ids")
+
+    def remove(_: threading.Event) -> tuple[int, list[str]]:
+        if body.ids is None:
+            return store.collection.delete(filter=body.filter), []
+        unknown = store.collection.unknown_documents(body.ids)
+        return store.collection.delete_documents(body.ids), unknown
+
+    deleted, unknown = await service.work.run(request, service.documents, lambda: service.documents.in_thread(remove))
+    access.note(deleted=deleted)
+    return JSONResponse({"deleted": deleted, "unknown": unknown})
+
+
+async def _read(request: Request, access: Access, function: Callable[[], T]) -> T:
+    """Call a function that reads an index in a thread for queries."""
+    queries = access.service.queries
+    return await access.service.work.run(request, queries, lambda: queries.in_thread(lambda _: function()))
+
+
+def _chunker(body: AddBody, store: T1VectorStore) -> Chunker:
+    """Return what splits the documents: by the sizes of the body, else as the index's latest load did.
+
+    Raises:
+        ValueError: Sizes that cannot be used.
+    """
+    latest = store.collection.latest_load if body.chunk_size is None and body.overlap is None else None
+    size = latest.chunk_size if latest else body.chunk_size or DEFAULT_SIZE
+    overlap = latest.overlap if latest else body.overlap or 0
+    return chunker_for(store.embedder, size=size, overlap=overlap)
+
+
+def _find(store: T1VectorStore, ids: Sequence[str]) -> tuple[list[Chunk], list[str]]:
+    """Return the chunks of ids of chunks and documents, in the order of the ids, and the ids without any."""
+    chunks = store.get(ids)
+    others = [given for given in dict.fromkeys(ids) if given not in chunks]
+    parts: dict[str, list[Chunk]] = {given: [] for given in others}
+    if others:
+        for chunk in store.scroll(DocumentIn(others)):
+            parts[chunk.document_id].append(chunk)
+    found = [
+        chunk
+        for given in dict.fromkeys(ids)
+        for chunk in ([chunks[given]] if given in chunks else sorted(parts[given], key=lambda part: part.index))
+    ]
+    return found, [given for given in others if not parts[given]]
