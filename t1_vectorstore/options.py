@@ -238,17 +238,27 @@ class LoadingOptions(Options):
     batch_tokens: Integer | None = Field(default=None, ge=1)
     """Maximum number of tokens in a forward pass; fewer need less memory. Default: chosen by the type of device."""
     threads: Integer | None = Field(default=None, ge=1)
-    """Number of CPU threads used for inference. Default: one for a small model, else torch's own number."""
+    """Number of CPU threads used for inference. Default: one for a small model, else the backend's own number."""
     truncation: Truncation = "warn"
     """What to do with a text longer than the model's limit: ``raise``, ``warn`` or ``allow``."""
     remote_code: Flag = False
     """Run Python code that comes with the checkpoint. It can do anything, so it is off by default."""
     backend: BackendName = "transformers"
     """What runs the model. ``transformers``: the local backend, with this package's decoder where that supports the
-    model, else with transformers. ``vllm``: vLLM in this process. ``remote``: vLLM servers."""
+    model, else with transformers. ``llama-cpp``: llama.cpp in this process, the default for GGUF files. ``vllm``: vLLM
+    in this process. ``remote``: vLLM servers."""
     engine_options: dict[str, Any] | None = Field(default=None, exclude=True, repr=False)
-    """Options of the backend's engine. For ``vllm``: engine arguments, such as ``{"tensor_parallel_size": 2}``. For
-    ``remote``: the fields of ``Servers``."""
+    """Options of the backend's engine. For ``llama-cpp``: the fields of ``EngineOptions``. For ``vllm``: engine
+    arguments, such as ``{"tensor_parallel_size": 2}``. For ``remote``: the fields of ``Servers``."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _choose_backend(cls, given: Any) -> Any:  # noqa: ANN401 - not checked yet
+        """Choose llama.cpp for a GGUF file. The field of the model's name is a subclass's."""
+        names = (given.get("model", ""), given.get("model_name", "")) if isinstance(given, dict) else ()
+        if any(names_gguf(name) for name in names) and "backend" not in given:
+            return {**given, "backend": "llama-cpp"}
+        return given
 
     @model_validator(mode="after")
     def _check_backend(self) -> Self:
@@ -259,9 +269,20 @@ class LoadingOptions(Options):
             if not self.devices or "auto" in self.devices:
                 raise ValueError(f"devices must name each device, such as ['cuda:0', 'cuda:1'], got {self.devices!r}")
         if self.backend == "transformers":
-            if self.engine_options:
+            # Without a model's name it is not known yet whether the backend is the default one.
+            known = "backend" in self.model_fields_set or type(self) is not LoadingOptions
+            if self.engine_options and known:
                 names = sorted(self.engine_options)  # not their values, which may be secret
-                raise ValueError(f"engine_options {names} are for the backends 'vllm' and 'remote'")
+                raise ValueError(f"engine_options {names} are for the backends 'llama-cpp', 'vllm' and 'remote'")
+        elif self.backend == "llama-cpp":
+            if self.dtype != "auto":
+                raise ValueError(f"dtype={self.dtype!r}, but a GGUF file has the number types of its weights")
+            for name in ("device", "devices"):
+                if (value := getattr(self, name)) not in (None, "auto"):
+                    raise ValueError(
+                        f"{name}={value!r} is for backend='transformers'; 'llama-cpp' has engine_options n_gpu_layers "
+                        "and main_gpu"
+                    )
         elif self.backend in ("vllm", "remote"):
             for name in ("device", "devices", "batch_tokens", "threads"):
                 if (value := getattr(self, name)) not in (None, "auto"):
@@ -286,6 +307,19 @@ class ModelOptions(LoadingOptions):
     model: str | Path = DEFAULT_MODEL
     """``t1-mini`` (bundled), a checkpoint folder, a hub id such as ``ForwardAILabs/MRE-T1``, a ``.gguf`` file, or
     one on the hub: ``owner/name:file.gguf``."""
+
+    @model_validator(mode="after")
+    def _check_file(self) -> Self:
+        """Refuse a GGUF file for other backends, and other checkpoints for llama.cpp."""
+        is_gguf = names_gguf(self.model)
+        if is_gguf and self.backend in ("transformers", "vllm"):
+            raise ValueError(f"model={str(self.model)!r} is a GGUF file, and backend={self.backend!r} does not read it")
+        if not is_gguf and self.backend == "llama-cpp":
+            raise ValueError(
+                f"model={str(self.model)!r} is not a GGUF file, and backend='llama-cpp' reads only those: write one "
+                "with `t1 export gguf MODEL OUT`"
+            )
+        return self
 
 
 class ThinkingOptions(Options):

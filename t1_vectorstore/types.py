@@ -30,8 +30,8 @@ else:  # numpy and qdrant_client are slow to import and only needed for type che
 Role: TypeAlias = Literal["query", "document"]
 """Which of T1's two paths a text takes."""
 
-BackendName: TypeAlias = Literal["transformers", "vllm", "remote"]
-"""What runs the model: torch in this process, vLLM in this process, or two vLLM servers."""
+BackendName: TypeAlias = Literal["transformers", "llama-cpp", "vllm", "remote"]
+"""What runs the model: torch, llama.cpp or vLLM in this process, or two vLLM servers."""
 
 Truncation: TypeAlias = Literal["raise", "warn", "allow"]
 """What to do with a text longer than the checkpoint's limit. Results list the truncated texts under each policy."""

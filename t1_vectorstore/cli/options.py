@@ -176,17 +176,21 @@ class ModelFlags:
     ] = None
     threads: Annotated[
         int | None,
-        model_option(help="CPU threads for inference.  [default: 1 for a small model, else torch's own number]"),
+        model_option(help="CPU threads for inference.  [default: 1 for a small model, else one for each core]"),
     ] = None
     backend: Annotated[
-        str | None, model_option(metavar="NAME", help="transformers, vllm or remote.  [default: transformers]")
+        str | None,
+        model_option(
+            metavar="NAME",
+            help="transformers, llama-cpp, vllm or remote.  [default: transformers; llama-cpp for a .gguf file]",
+        ),
     ] = None
     engine_option: Annotated[
         list[str] | None,
         model_option(
             metavar="KEY=VALUE",
-            help="For vllm, an engine argument such as max_model_len=8192; for remote, generate_url=URL and "
-            "embed_url=URL.",
+            help="For llama-cpp, an option such as n_ctx=8192; for vllm, an engine argument such as "
+            "max_model_len=8192; for remote, generate_url=URL and embed_url=URL.",
         ),
     ] = None
 
@@ -323,8 +327,10 @@ def _interpretations(value: str) -> list[Any]:
 
 
 def _absolute(model: str) -> str:
-    """Return a folder's absolute path, since an index records the name and is searched from anywhere."""
+    """Return a folder's or file's absolute path, since an index records the name and is searched from anywhere."""
     from t1_vectorstore.checkpoints.checkpoint import BUNDLED
+    from t1_vectorstore.options import names_gguf
 
-    folder = Path(model).expanduser()
-    return str(folder.resolve()) if folder.is_dir() and not (BUNDLED / model).is_dir() else model
+    path = Path(model).expanduser()
+    here = path.is_dir() or (names_gguf(model) and path.is_file())
+    return str(path.resolve()) if here and not (BUNDLED / model).is_dir() else model

@@ -19,12 +19,12 @@ from transformers import AutoModelForCausalLM
 
 from t1_vectorstore import T1Embedder
 from t1_vectorstore.backends import local
+from t1_vectorstore.backends.batching import shared_prefix_length
 from t1_vectorstore.backends.decoder.attention import causal_attention
 from t1_vectorstore.backends.decoder.config import DecoderConfig
 from t1_vectorstore.backends.decoder.decoder import Decoder
 from t1_vectorstore.backends.decoder.matmul_attention import attend, attend_causally
 from t1_vectorstore.backends.decoder.model import DecoderModel
-from t1_vectorstore.backends.decoder.scheduler import shared_prefix_length
 from t1_vectorstore.backends.decoding import next_tokens
 from t1_vectorstore.checkpoints.checkpoint import Checkpoint
 from t1_vectorstore.checkpoints.spec import Decoding

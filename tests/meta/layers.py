@@ -71,6 +71,7 @@ LIBRARY_OWNERS: Mapping[str, set[str]] = {
     "uvicorn": {"server"},
     "torch": {"backends", "training", "evaluation"},
     "transformers": {"backends", "training"},
+    "llama_cpp": {"backends"},
     "qdrant_client": {"engines", "llama_index", "types"},  # the last two: only for type checkers
     "qdrant_edge": {"collection", "engines"},
     "langchain_core": {"langchain"},

@@ -6,11 +6,12 @@ from collections.abc import Callable, Sequence
 
 import torch
 
+from t1_vectorstore.backends.batching import shared_prefix_length
 from t1_vectorstore.backends.decoder.attention import PrefillAttention
 from t1_vectorstore.backends.decoder.config import DecoderConfig
 from t1_vectorstore.backends.decoder.decoder import Decoder
 from t1_vectorstore.backends.decoder.kv_cache import KVCache
-from t1_vectorstore.backends.decoder.scheduler import Scheduler, concatenate, prefill, shared_prefix_length
+from t1_vectorstore.backends.decoder.scheduler import Scheduler, concatenate, prefill
 from t1_vectorstore.backends.decoding import Sampler, ThoughtState
 from t1_vectorstore.checkpoints.checkpoint import Checkpoint
 

@@ -16,9 +16,6 @@ from t1_vectorstore.backends.decoder.decoder import Decoder, States
 from t1_vectorstore.backends.decoder.kv_cache import KVCache
 from t1_vectorstore.backends.decoding import Sampler, ThoughtState, step_inputs
 
-_MIN_SAVED_TOKENS = 64
-"""How many tokens a shared prefix must save to be computed on its own, which takes a forward pass more."""
-
 
 class Scheduler:
     """Completes all thoughts of a call.
@@ -136,14 +133,3 @@ def concatenate(
     positions = [torch.arange(start, start + len(sequence), device=device) for sequence in sequences]
     ends = torch.tensor([len(sequence) for sequence in sequences], device=device).cumsum(0) - 1
     return ids, torch.cat(positions), ends
-
-
-def shared_prefix_length(prompts: Sequence[Sequence[int]]) -> int:
-    """Return how many tokens all prompts start with, or 0 if it is too few to save anything.
-
-    At least the last token of each prompt is not counted, as its states are needed.
-    """
-    smallest, largest = min(map(list, prompts)), max(map(list, prompts))  # if these two agree, so do all between them
-    longest = min(map(len, prompts)) - 1
-    shared = next((at for at in range(longest) if smallest[at] != largest[at]), longest)
-    return shared if shared * (len(prompts) - 1) >= _MIN_SAVED_TOKENS else 0
