@@ -121,7 +121,7 @@ def set_options(options: BaseModel, kind: type[BaseModel]) -> dict[str, Any]:
 
 def _plain_error(error: ValidationError, given: Mapping[str, Any], model: type[BaseModel]) -> TypeError | ValueError:
     """Convert pydantic's error into one sentence about the first problem: option, accepted values, given value."""
-    problem = error.errors(include_url=False)[0]
+    problem, *others = error.errors(include_url=False)
     kind, message = problem["type"], problem["msg"]
     if kind == "value_error":  # raised by a validator of this package, whose message is complete
         return ValueError(str(problem["ctx"]["error"]))
@@ -138,9 +138,17 @@ def _plain_error(error: ValidationError, given: Mapping[str, Any], model: type[B
     value = repr(problem["input"]).replace("\n", " ")[:200]
     if kind == "string_unicode":
         return InvalidText(f"{name} {value} has a lone surrogate, which UTF-8 cannot encode")
+    # The members of a union have a problem each.
+    members = [problem, *(each for each in others if not nested and each["loc"][0] == problem["loc"][0])]
     _, should, accepted = message.partition("should ")
+    for each in members[1:]:
+        if also := each["msg"].partition("should ")[2].removeprefix("be "):
+            accepted += f" or {also}"
     message = f"{name} must {accepted}, got {value}" if should else f"{name}: {message}, got {value}"
-    wrong_type = kind.endswith("_type") or (kind == "literal_error" and not isinstance(problem["input"], str))
+    wrong_type = all(
+        each["type"].endswith("_type") or (each["type"] == "literal_error" and not isinstance(each["input"], str))
+        for each in members
+    )
     return TypeError(message) if wrong_type else ValueError(message)
 
 
@@ -325,8 +333,12 @@ class ModelOptions(LoadingOptions):
 class ThinkingOptions(Options):
     """How a query is thought about. ``None`` leaves an option to the next level: retriever, model, checkpoint."""
 
-    think: Flag | None = None
-    """Whether to generate a thought. Default: whether the checkpoint was trained to."""
+    think: Flag | Literal["auto"] | None = None
+    """Whether to generate a thought. Default: whether the checkpoint was trained to. ``auto``: a search first ranks
+    without a thought, and thinks only if that ranking is unsure; see ``t1_vectorstore.searching.deciding``."""
+    think_threshold: Number | None = Field(default=None, ge=0, le=1)
+    """For ``think="auto"``: how unsure the ranking must be for a thought, from 0 (always think) to 1 (never). Default:
+    what ``t1 calibrate`` has saved with the collection, else the default of ``t1_vectorstore.searching.deciding``."""
     budget: Integer | None = Field(default=None, ge=0)
     """Maximum length of the thought in tokens."""
     deadline: Number | None = Field(default=None, gt=0)

@@ -397,6 +397,45 @@ class LoadRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class Calibration:
+    """From what score on ``think="auto"`` thinks about a query, and what that was fitted on.
+
+    Attributes:
+        threshold: The score, in [0, 1]; see ``t1_vectorstore.searching.deciding``.
+        queries: Number of queries.
+        labelled: Whether they had relevance judgements.
+        quality: Measured quality, as a share of that of always thinking.
+        tokens: Measured thought tokens, as a share of those of always thinking.
+        fitted: Time, ISO 8601 in UTC.
+    """
+
+    threshold: float
+    queries: int
+    labelled: bool
+    quality: float
+    tokens: float
+    fitted: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Return a JSON object."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, record: object) -> Calibration | None:
+        """Read the output of ``to_json``; return ``None`` for anything else, for which the default is used."""
+        if not isinstance(record, Mapping):
+            return None
+        try:
+            threshold, quality, tokens = (float(record[name]) for name in ("threshold", "quality", "tokens"))
+            if not 0 <= threshold <= 1:
+                return None
+            queries, labelled = int(record["queries"]), bool(record["labelled"])
+            return cls(threshold, queries, labelled, quality, tokens, str(record["fitted"]))
+        except (KeyError, TypeError, ValueError):
+            return None
+
+
+@dataclass(frozen=True, slots=True)
 class CollectionInfo:
     """Description of a collection.
 
@@ -410,6 +449,7 @@ class CollectionInfo:
         indexing: State of a server's optimizer; the other engines have none.
         load: Record of the latest load, if there is one.
         previous_build: Whether the build before the last reindex is kept, to which ``t1 reindex --rollback`` goes back.
+        calibration: When ``think="auto"`` thinks; ``None`` if that was not calibrated, and the default applies.
     """
 
     name: str
@@ -421,6 +461,7 @@ class CollectionInfo:
     indexing: Indexing | None = None
     load: LoadRecord | None = None
     previous_build: bool = False
+    calibration: Calibration | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -437,6 +478,23 @@ class Timings:
 
 
 @dataclass(frozen=True, slots=True)
+class ThinkDecision:
+    """Why a search with ``think="auto"`` did or did not think.
+
+    Attributes:
+        thought: Whether a thought was generated.
+        score: How unsure the ranking without a thought is, in [0, 1].
+        threshold: Score from which a thought is generated.
+        reason: The reason in words, with the figures behind the score.
+    """
+
+    thought: bool
+    score: float
+    threshold: float
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class SearchResult:
     """The hits of one query, with its thoughts and timings.
 
@@ -447,6 +505,7 @@ class SearchResult:
         timings: Wall time of embedding and searching.
         truncated: Set if the query was longer than the limit.
         cached: Whether the thoughts and the vector are those of an earlier call, so that the model was not run.
+        decision: Set if ``think="auto"`` decided whether to think.
     """
 
     query: str
@@ -455,6 +514,7 @@ class SearchResult:
     timings: Timings
     truncated: Truncated | None = None
     cached: bool = False
+    decision: ThinkDecision | None = None
 
 
 def json_roundtrip(number: float) -> float:

@@ -19,7 +19,7 @@ from t1_vectorstore.options import (
     set_options,
     takes_options,
 )
-from t1_vectorstore.searching.steps import Embed, Find, Steps, search_steps
+from t1_vectorstore.searching.steps import Embed, Find, Steps, search_steps, with_thought
 from t1_vectorstore.types import Chunk, Document, FilterLike, QueryEmbedding, SearchResult
 
 EmbeddingItems: TypeAlias = Generator[str | QueryEmbedding, None, None]
@@ -248,7 +248,12 @@ class T1VectorStore:
         by_words = self.collection.hybrid if options.hybrid is None else options.hybrid
         given = set_options(options, VectorSearchOptions)
         checked = self.collection.check_search(text=query if by_words else None, **given)
-        return search_steps(query, options, checked)
+        if options.think == "auto":
+            if not self.collection.schema.has_dense:
+                raise ValueError(f"think='auto' decides by the similarity of vectors, and {self.collection!r} has none")
+            self.embedder.check_query(query, **with_thought(options))
+        calibration = self.collection.calibration
+        return search_steps(query, options, checked, None if calibration is None else calibration.threshold)
 
     def _stream(self, query: str, steps: Steps, items: EmbeddingItems) -> Generator[str | SearchResult, None, None]:
         """Carry out the steps of a search, the first of which has the given items."""

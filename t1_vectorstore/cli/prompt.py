@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from t1_vectorstore.cli.console import note
 from t1_vectorstore.cli.options import parse_filters
@@ -13,16 +13,18 @@ from t1_vectorstore.cli.options import parse_filters
 if TYPE_CHECKING:
     from t1_vectorstore.types import FilterLike
 
+    Think: TypeAlias = bool | Literal["auto"] | None
+
 PROMPT = "t1> "
 HELP = """A line is a query, or one of:
   :filter KEY=VALUE   only documents with this metadata, or JSON such as {"year": {"gte": 2000}}; alone: all again
-  :think, :nothink    whether to think about the next queries
+  :think, :nothink    whether to think about the next queries; :think auto only if the hits are unsure
   :limit NUMBER       maximum number of hits
   :help               this text
   :quit               end, as Ctrl-D does"""
 
 
-def run(search: Callable[..., None], *, limit: int, filter: FilterLike | None, think: bool | None) -> int:
+def run(search: Callable[..., None], *, limit: int, filter: FilterLike | None, think: Think) -> int:
     """Answer the lines of standard input until it ends.
 
     A line that cannot be answered prints its error, and the next one is read.
@@ -59,7 +61,9 @@ def _set(line: str, settings: dict[str, Any]) -> bool:
     if command in (":quit", ":q"):
         return False
     if command in (":think", ":nothink"):
-        settings["think"] = command == ":think"
+        if value and (command, value) != (":think", "auto"):
+            raise ValueError(f"{command} takes nothing, or :think auto; got {value!r}")
+        settings["think"] = "auto" if value else command == ":think"
     elif command == ":filter":
         settings["filter"] = parse_filters([value] if value else None)
     elif command == ":limit":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -29,7 +29,7 @@ from t1_vectorstore.cli.progress import busy
 from t1_vectorstore.cli.stores import note_unknown_fields, open_store
 
 if TYPE_CHECKING:
-    from t1_vectorstore.types import SearchResult, Thought
+    from t1_vectorstore.types import SearchResult, ThinkDecision, Thought
 
 SNIPPET_LENGTH = 300
 """Maximum number of characters of a hit's text or metadata that are printed."""
@@ -71,6 +71,18 @@ def search(
         bool | None,
         thinking_option("--think/--no-think", help="Whether to generate a thought.  [default: the model's]"),
     ] = None,
+    think_auto: Annotated[
+        bool, thinking_option("--think-auto", help="Think only if the hits without a thought are unsure.")
+    ] = False,
+    think_threshold: Annotated[
+        float | None,
+        thinking_option(
+            min=0,
+            max=1,
+            help="For --think-auto: how unsure they must be, from 0 (always think) to 1 (never).  [default: the "
+            "index's, see t1 calibrate]",
+        ),
+    ] = None,
     budget: Annotated[int | None, thinking_option(min=0, help="Maximum thought length in tokens.")] = None,
     samples: Annotated[
         int | None, thinking_option(min=1, help="Number of sampled thoughts; their vectors are averaged.")
@@ -97,6 +109,7 @@ def search(
     from t1_vectorstore.embedding.prompts import check_texts
 
     # Mistakes are refused before the model is loaded.
+    mode = _thinking_mode(think, think_auto, think_threshold)
     parsed_filter = parse_filters(filter)
     query = " ".join(words) if words else None  # also without quotes
     if query is not None:
@@ -113,6 +126,8 @@ def search(
         "samples": samples,
         "refine_steps": refine_steps,
     }
+    if think_threshold is not None:
+        ranking["think_threshold"] = think_threshold
     with open_store(where, options, name=name, adopt=adopt, api_key=api_key, read_only=read_only) as store:
 
         def answer(query: str, **changing: Any) -> None:  # noqa: ANN401 - limit, filter and think
@@ -133,13 +148,24 @@ def search(
             _print(result, None if full else SNIPPET_LENGTH, hybrid=by_words)
 
         if query is not None:
-            answer(query, limit=limit, filter=parsed_filter, think=think)
-        elif prompt.run(answer, limit=limit, filter=parsed_filter, think=think):
+            answer(query, limit=limit, filter=parsed_filter, think=mode)
+        elif prompt.run(answer, limit=limit, filter=parsed_filter, think=mode):
             raise typer.Exit(FAILED)
+
+
+def _thinking_mode(think: bool | None, auto: bool, threshold: float | None) -> bool | Literal["auto"] | None:
+    """Return the option ``think`` for some flags."""
+    if auto and think is not None:
+        raise ValueError(f"--think-auto decides whether to think: leave --{'think' if think else 'no-think'} out")
+    if threshold is not None and not auto:
+        raise ValueError(f"--think-threshold {threshold:g} is for --think-auto: give that as well")
+    return "auto" if auto else think
 
 
 def _print(result: SearchResult, max_length: int | None, *, hybrid: bool) -> None:
     console = stdout_console()
+    if result.decision is not None:
+        console.print(styled(describe_decision(result.decision), "dim"), soft_wrap=False)
     for thought in result.thoughts:
         details = styled(f"{describe_thought(thought)} ({result.timings.embed:.2f} s)", "dim")
         console.print(styled("thought  ", "bold"), details, sep="")
@@ -157,6 +183,12 @@ def _print(result: SearchResult, max_length: int | None, *, hybrid: bool) -> Non
             print_indented(console, one_line(metadata, SNIPPET_LENGTH), "dim")
     if not result.hits:
         console.print(styled("nothing found"))
+
+
+def describe_decision(decision: ThinkDecision) -> str:
+    """Return whether ``--think-auto`` thought, and why."""
+    shown = f"score {decision.score:.2f}, threshold {decision.threshold:.2f}"
+    return f"{'thought' if decision.thought else 'not thought'}: {decision.reason} ({shown})"
 
 
 def describe_thought(thought: Thought) -> str:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import replace
-from datetime import datetime, timezone
+from contextlib import AbstractContextManager
 from typing import Any, Literal, TypeVar, overload
 
 from t1_vectorstore.collection.deferred_indexing import DeferredIndexing
 from t1_vectorstore.collection.filters import compile_filter
+from t1_vectorstore.collection.notes import Notes
 from t1_vectorstore.collection.number_checks import NumberChecks
 from t1_vectorstore.collection.payload import (
     HASH_FIELDS,
@@ -47,6 +46,7 @@ from t1_vectorstore.iteration import batched
 from t1_vectorstore.metadata import check_text
 from t1_vectorstore.options import VectorSearchOptions, takes_options
 from t1_vectorstore.types import (
+    Calibration,
     Chunk,
     CollectionInfo,
     FilterLike,
@@ -78,6 +78,7 @@ class Collection:
         uid: Random id given at creation, unlike that of a later collection in the same place. Empty if not recorded.
         metadata_key: Payload key of the metadata; empty if the rest of the payload is the metadata.
         read_only: Whether it was opened for reading only.
+        notes: The records that it stores about itself, for the rest of this package.
     """
 
     def __init__(
@@ -103,6 +104,7 @@ class Collection:
         self._warns_of_words = engine.schema.hybrid and not self.hybrid
         self._indexing = DeferredIndexing(engine, location)
         self._number_checks = NumberChecks(engine)
+        self.notes = Notes(engine, location)
 
     @classmethod
     @takes_options(OpenOptions)
@@ -266,7 +268,17 @@ class Collection:
     @property
     def latest_load(self) -> LoadRecord | None:
         """The record of the load that began last; ``None`` if there is none. See ``loading``."""
-        return self._engine.latest_load()
+        return self.notes.load
+
+    @property
+    def calibration(self) -> Calibration | None:
+        """When ``think="auto"`` thinks, as it was when the collection was opened; ``None``: by the default."""
+        return self.notes.calibration
+
+    def save_calibration(self, calibration: Calibration) -> None:
+        """Store when ``think="auto"`` thinks; other objects that are open keep what they have."""
+        self.check_writable()
+        self.notes.save_calibration(calibration)
 
     def info(self) -> CollectionInfo:
         """Describe the collection and its size."""
@@ -279,6 +291,7 @@ class Collection:
             disk_bytes=self._engine.disk_bytes(),
             indexing=self._engine.indexing(),
             load=self.latest_load,
+            calibration=self.calibration,
             previous_build=self._engine.has_previous_build(),
         )
 
@@ -396,8 +409,7 @@ class Collection:
         self.check_writable()
         return self._indexing.bulk()
 
-    @contextmanager
-    def loading(self, *, chunk_size: int, overlap: int) -> Iterator[None]:
+    def loading(self, *, chunk_size: int, overlap: int) -> AbstractContextManager[None]:
         """Record a load of a source for the length of a ``with`` block.
 
         The collection stores how documents are cut into chunks, for reruns and for ``verify``, and that the load is
@@ -405,12 +417,7 @@ class Collection:
         last. Nothing is written to a collection that another package has created.
         """
         self.check_writable()
-        began = datetime.now(timezone.utc).isoformat()
-        load = LoadRecord(chunk_size, overlap, began, finished=False)
-        self._engine.note_load(load)
-        yield
-        if self.latest_load == load:
-            self._engine.note_load(replace(load, finished=True))
+        return self.notes.loading(chunk_size, overlap)
 
     def restore_indexing(self) -> None:
         """Restore indexing that an interrupted bulk load left deferred; otherwise change nothing."""
@@ -524,11 +531,6 @@ class Collection:
             for row in self._engine.read([point_id(name) for name in wanted], vectors=True):
                 if row.vector is not None:
                     yield Point(to_chunk(row, self.schema), row.vector)
-
-    def note_load(self, load: LoadRecord) -> None:
-        """Store the record of a load."""
-        self.check_writable()
-        self._engine.note_load(load)
 
     def pause_writes(self) -> AbstractContextManager[bool]:
         """Block other threads' writes through this object for the length of a ``with`` block."""

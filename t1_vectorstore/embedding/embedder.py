@@ -213,6 +213,11 @@ class T1Embedder:
         """``embed_query`` in a thread. Cancelling the task stops the thought at its next token."""
         return await run_until_cancelled(lambda on_tokens: self._embed_one(text, options, on_tokens))
 
+    @takes_options(EmbedQueryOptions)
+    def check_query(self, text: str, options: EmbedQueryOptions) -> None:
+        """Refuse what ``embed_query`` would refuse, without running the model; see ``embed_queries``."""
+        self._prepare_one(text, options)
+
     @takes_options(EmbedQueriesOptions)
     def embed_queries(self, texts: Iterable[str], options: EmbedQueriesOptions) -> list[QueryEmbedding]:
         """Think about each query, then embed it with its thought.

@@ -34,8 +34,9 @@ class ThinkingPlan:
 def merge_options(*levels: ThinkingOptions) -> ThinkingOptions:
     """Merge the thinking options of several levels: the first value that is not ``None`` is taken.
 
-    A level that turns thinking off also discards the limits on thoughts that later levels set. A level that turns
-    refining off discards their way to combine refined states.
+    A level that turns thinking off also discards the limits on thoughts that later levels set, and one that turns it
+    on or off discards the threshold of ``think="auto"``. A level that turns refining off discards their way to combine
+    refined states.
 
     Args:
         levels: From the nearest to the furthest, such as call, retriever, model.
@@ -43,6 +44,7 @@ def merge_options(*levels: ThinkingOptions) -> ThinkingOptions:
     merged = dict.fromkeys(ThinkingOptions.model_fields)
     for level in levels:
         dropped = {"budget", "deadline", "samples"} if merged["think"] is False else set()
+        dropped |= {"think_threshold"} if isinstance(merged["think"], bool) else set()
         dropped |= {"refine"} if merged["refine_steps"] == 0 else set()
         merged |= {name: getattr(level, name) for name in merged if merged[name] is None and name not in dropped}
     return ThinkingOptions.model_construct(**merged)
@@ -60,6 +62,12 @@ def plan_thinking(spec: CheckpointSpec, options: ThinkingOptions, max_positions:
         ValueError: Options that contradict each other or the checkpoint, or more tokens than the model accepts.
     """
     budget, deadline, samples = options.budget, options.deadline, options.samples
+    check_threshold(options)
+    if options.think == "auto":
+        raise ValueError(
+            "think='auto' decides by a ranking without a thought, and embedding a query ranks nothing: search a "
+            "T1VectorStore or a store or retriever of its adapters with it, or embed with think=True or False"
+        )
     enabled = spec.thinks if options.think is None else options.think
     if enabled and not spec.thinks:
         raise ValueError("think=True, but this checkpoint does not generate thoughts; leave it off")
@@ -76,6 +84,19 @@ def plan_thinking(spec: CheckpointSpec, options: ThinkingOptions, max_positions:
     refining = plan_refining(options, spec.refining)
     _check_fit(spec, decoding.max_tokens if enabled else None, refining.steps, max_positions)
     return ThinkingPlan(enabled, decoding, deadline, refining, samples or 1)
+
+
+def check_threshold(options: ThinkingOptions) -> None:
+    """Check that a threshold is given only where it counts.
+
+    Raises:
+        ValueError: A threshold without ``think="auto"``.
+    """
+    if options.think_threshold is not None and options.think != "auto":
+        raise ValueError(
+            f"think_threshold={options.think_threshold!r} is for think='auto', and think={options.think!r}; give "
+            "think='auto', or leave the threshold out"
+        )
 
 
 def check_limits(checkpoint: Checkpoint, max_positions: int | None) -> None:

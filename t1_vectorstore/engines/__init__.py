@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from t1_vectorstore.engines.base import RRF_K, Engine, EngineKind, FilterJSON, Nearest, Row, Scored, Sparse
-from t1_vectorstore.engines.schema import DOCUMENT_PATH, OWN_KEY, OpenOptions, Schema
+from t1_vectorstore.engines.schema import DOCUMENT_PATH, OWN_KEY, NoteName, OpenOptions, Schema
 
 if TYPE_CHECKING:
     from qdrant_client import QdrantClient
@@ -23,6 +23,7 @@ __all__ = [
     "FilterJSON",
     "Location",
     "Nearest",
+    "NoteName",
     "Row",
     "Schema",
     "Scored",

@@ -14,10 +14,10 @@ from typing import Any, Literal, Protocol, TypeAlias
 import numpy as np
 
 from t1_vectorstore.engines.ids import PointId
-from t1_vectorstore.engines.schema import Schema
+from t1_vectorstore.engines.schema import NoteName, Schema
 from t1_vectorstore.forks import ForkSafeLock
 from t1_vectorstore.options import Quantization
-from t1_vectorstore.types import Fusion, Indexing, LoadRecord, Vector
+from t1_vectorstore.types import Fusion, Indexing, Vector
 
 EngineKind: TypeAlias = Literal["embedded", "memory", "server"]
 FilterJSON: TypeAlias = Mapping[str, Any]
@@ -166,11 +166,11 @@ class Engine(Protocol):
         """Return whether the build before the last reindex is kept."""
         return False
 
-    def latest_load(self) -> LoadRecord | None:
-        """Return the record that was noted last, by any client."""
+    def read_note(self, name: NoteName) -> Any:  # noqa: ANN401 - JSON
+        """Return the record that was written last, by any client; ``None`` if there is none."""
 
-    def note_load(self, load: LoadRecord) -> None:
-        """Store the record of a load, unless another package created the collection."""
+    def write_note(self, name: NoteName, record: Mapping[str, Any]) -> None:
+        """Store a record, as JSON, unless another package created the collection."""
 
     def optimize(self) -> None:
         """Build a graph, if the engine does not do so by itself."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, get_args
 
 from qdrant_client import QdrantClient, models
 
@@ -23,12 +23,12 @@ from t1_vectorstore.engines.base import (
     vector_selector,
 )
 from t1_vectorstore.engines.ids import PointId
-from t1_vectorstore.engines.schema import OWN_KEY, Creation, OpenOptions, Schema, Words
+from t1_vectorstore.engines.schema import OWN_KEY, Creation, NoteName, OpenOptions, Schema, Words
 from t1_vectorstore.errors import CollectionMismatch, WriteNotVerified
-from t1_vectorstore.types import LoadRecord, ModelIdentity
+from t1_vectorstore.types import ModelIdentity
 
-NOTED_LOAD = "t1_load"
-"""Key of the latest load's record in a collection's metadata."""
+NOTE_KEY = "t1_{}"
+"""Key of a note in a collection's metadata."""
 
 
 class ClientEngine(Engine):
@@ -83,14 +83,14 @@ class ClientEngine(Engine):
         rows = [row_of(record, self.schema) for record in found]
         return rows, None if following is None else to_point_id(following)
 
-    def latest_load(self) -> LoadRecord | None:
-        """Return the record that was noted last, by any client."""
-        return _noted_load(self._call("get_collection"))
+    def read_note(self, name: NoteName) -> Any:  # noqa: ANN401 - JSON
+        """Return the record that was written last, by any client."""
+        return _notes(self._call("get_collection")).get(name)
 
-    def note_load(self, load: LoadRecord) -> None:
-        """Store the record of a load in the collection's metadata."""
+    def write_note(self, name: NoteName, record: Mapping[str, Any]) -> None:
+        """Store a record in the collection's metadata."""
         if self.schema.uid:
-            self._call("update_collection", metadata={NOTED_LOAD: load.to_json()})
+            self._call("update_collection", metadata={NOTE_KEY.format(name): record})
 
     def _selected(self, fields: Sequence[str] | None, vectors: bool) -> dict[str, Any]:
         return {"with_payload": payload_selector(fields), "with_vectors": vector_selector(vectors, self.schema)}
@@ -111,7 +111,7 @@ def found_schema(found: models.CollectionInfo, options: OpenOptions, where: str)
     record = (found.config.metadata or {}).get(OWN_KEY)
     if record is not None:
         schema = Schema.from_json(record, f"the metadata of {where}")
-        schema = replace(schema, name=options.name, load=_noted_load(found))
+        schema = replace(schema, name=options.name, notes=_notes(found))
         if schema.has_dense:
             _chosen("vector_name", schema.vector_name, dense, where)
     else:
@@ -146,8 +146,9 @@ def _chosen(option: str, wanted: str | None, names: Collection[str], where: str)
     return wanted
 
 
-def _noted_load(found: models.CollectionInfo) -> LoadRecord | None:
-    return LoadRecord.from_json((found.config.metadata or {}).get(NOTED_LOAD))
+def _notes(found: models.CollectionInfo) -> dict[NoteName, Any]:
+    metadata = found.config.metadata or {}
+    return {name: metadata[key] for name in get_args(NoteName) if (key := NOTE_KEY.format(name)) in metadata}
 
 
 def client_location(client: QdrantClient) -> str:

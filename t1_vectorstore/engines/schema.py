@@ -13,7 +13,7 @@ from typing_extensions import Self
 
 from t1_vectorstore.errors import CollectionMismatch, StoreError
 from t1_vectorstore.options import CollectionOptions, Flag, Storage
-from t1_vectorstore.types import IndexKind, LoadRecord, ModelIdentity
+from t1_vectorstore.types import IndexKind, ModelIdentity
 
 _PLAIN_FORMAT, _HYBRID_FORMAT = 1, 2  # a version that reads only the first would write points without their words
 MOVED_FORMAT = 3  # an embedded index whose files are not where earlier versions look for them
@@ -28,8 +28,8 @@ INTEGERS_PATH = f"{OWN_KEY}.integers"
 """Payload path of the metadata's floats that are whole numbers, as integers: by the paths that they have in the
 metadata. Qdrant does not find ``2.0`` in a list of integers."""
 
-LOAD_KEY = "load"
-"""Key of the latest load in the description."""
+NoteName: TypeAlias = Literal["load", "calibration"]
+"""Names of the records that are written after a collection's creation: the latest load, and when to think."""
 
 CONTENT_KEY = "page_content"
 METADATA_KEY = "metadata"
@@ -75,7 +75,7 @@ class Schema:
             without reading every point. Collections of earlier versions have no such index, and get none when they are
             opened, which would have to wait for it.
         uid: Random id, by which two connections compare whether they lead to the same collection.
-        load: Record of the latest load, as it was when the description was read.
+        notes: The records that were written later, as JSON, as they were when the description was read.
     """
 
     name: str
@@ -92,7 +92,7 @@ class Schema:
     storage: Storage = field(default_factory=Storage)
     by_document: bool = False
     uid: str = field(default_factory=lambda: uuid.uuid4().hex)
-    load: LoadRecord | None = None
+    notes: Mapping[NoteName, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Refuse payload keys that clash or cannot be part of a filter's path."""
@@ -127,8 +127,7 @@ class Schema:
         record = asdict(self)
         identity = record.pop("identity")
         record["storage"] = self.storage.changed()
-        if self.load is None:
-            del record[LOAD_KEY]
+        record |= record.pop("notes")
         version = _HYBRID_FORMAT if self.hybrid else _PLAIN_FORMAT
         if (self.vector_name, self.sparse_vector_name, self.words) != (VECTOR_NAME, SPARSE_VECTOR_NAME, "bm25"):
             version = _NAMED_FORMAT
@@ -159,7 +158,7 @@ class Schema:
                 tenant=record.get("tenant"),
                 by_document=bool(record.get("by_document", False)),
                 storage=Storage(**record.get("storage", {})),
-                load=LoadRecord.from_json(record.get(LOAD_KEY)),
+                notes={note: record[note] for note in get_args(NoteName) if note in record},
                 **{name: str(record[name]) for name in names},
             )
         except (KeyError, TypeError, ValueError) as error:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -69,13 +70,31 @@ class OtherEmbedder(T1Embedder):
         Raises:
             TypeError: An option of thinking.
         """
-        if given := [name for name, value in options.items() if value is not None]:
-            raise TypeError(
-                f"{given[0]}={options[given[0]]!r} needs T1Embeddings; {self.identity.model} has no thoughts"
-            )
+        _refuse_thinking(self.identity.model, options)
         started = time.perf_counter()
         vector = [] if self._embedding is None else self._embedding.embed_query(text)
         return QueryEmbedding(text, np.asarray(vector, np.float32), (), time.perf_counter() - started)
 
+    async def aembed_query(self, text: str, **options: Any) -> QueryEmbedding:
+        """``embed_query`` in a thread."""
+        return await asyncio.to_thread(self.embed_query, text, **options)
+
+    def stream_query(self, text: str, **options: Any) -> Generator[str | QueryEmbedding, None, None]:
+        """Yield the embedding, as there is no thought."""
+        yield self.embed_query(text, **options)
+
+    async def astream_query(self, text: str, **options: Any) -> AsyncGenerator[str | QueryEmbedding, None]:
+        """Yield the embedding, as there is no thought."""
+        yield await self.aembed_query(text, **options)
+
+    def check_query(self, text: str, **options: Any) -> None:
+        """Refuse options of thinking; arguments and errors as in ``embed_query``."""
+        _refuse_thinking(self.identity.model, options)
+
     def close(self) -> None:
         """Do nothing: the embeddings are the caller's."""
+
+
+def _refuse_thinking(model: str, options: Mapping[str, Any]) -> None:
+    if given := [name for name, value in options.items() if value is not None]:
+        raise TypeError(f"{given[0]}={options[given[0]]!r} needs T1Embeddings; {model} has no thoughts")

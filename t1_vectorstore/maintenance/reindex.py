@@ -146,11 +146,10 @@ def reindex(
         # 3. Fill the new build beside the old one, until both hold the same.
         with new.bulk():
             passes = _sync(old, new, model, on_progress)
-        # 4. Hand over the record of the last load, wait for the new graph, and switch.
+        # 4. Hand over the notes, wait for the new graph, and switch.
         if left_out_file is None:
             _refuse_incomplete(passes[-1])
-        if (load := old.latest_load) is not None:
-            new.note_load(load)
+        new.notes.write(old.notes.all(same_model=same_model))
         new.settle()
         last_passes, late = _switch(target, old, new, build, model, left_out_file)
         passes += last_passes

@@ -65,7 +65,7 @@ def snapshot(
             paths = [shard, *sorted(shard.rglob("*"))]
             members = [((_SHARD / path.relative_to(shard)).as_posix(), path) for path in paths]
             used = sum(path.stat().st_blocks * 512 for path in paths if path.is_file())
-            schema = replace(collection.schema, load=collection.latest_load)
+            schema = replace(collection.schema, notes=collection.notes.all())
             header = Header("embedded", schema.to_json(), proof.points, proof.digest, used)
             archive.pack(target, header, members, overwrite=overwrite)
     return header
@@ -142,7 +142,7 @@ def pull(
     storage = collection.schema.storage.model_copy(
         update={"shards": None, "replicas": None, "write_consistency": None, "shard_keys": ()}
     )
-    schema = replace(collection.schema, load=collection.latest_load, storage=storage, uid=uuid.uuid4().hex)
+    schema = replace(collection.schema, notes=collection.notes.all(), storage=storage, uid=uuid.uuid4().hex)
     target.parent.mkdir(parents=True, exist_ok=True)
     with temporary_folder(target.parent) as temporary:
         file = temporary / "shard.snapshot"

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from t1_vectorstore.options import EmbedQueryOptions, SearchOptions, VectorSearchOptions, set_options
+from t1_vectorstore.searching.deciding import DEFAULT_THRESHOLD, PROBED, decide
 from t1_vectorstore.types import Hit, QueryEmbedding, SearchResult, Timings, Vector
 
 
@@ -40,26 +41,72 @@ class Find:
 
 
 Step: TypeAlias = Embed | Find
-Steps: TypeAlias = Generator[Step | SearchResult, QueryEmbedding | Sequence[Hit] | None, None]
+Answer: TypeAlias = QueryEmbedding | Sequence[Hit] | None
+Steps: TypeAlias = Generator[Step | SearchResult, Answer, None]
+_OF_THOUGHTS = ("budget", "deadline", "samples", "think_threshold")
 
 
-def search_steps(query: str, options: SearchOptions, checked: VectorSearchOptions) -> Steps:
+def search_steps(
+    query: str, options: SearchOptions, checked: VectorSearchOptions, calibrated: float | None = None
+) -> Steps:
     """Yield the steps of a search, then its result.
 
     Args:
         query: The query.
         options: The caller's options.
         checked: Those of them that are for the collection, which has accepted them.
+        calibrated: The collection's threshold of ``think="auto"``, if it has one.
     """
-    embedding = yield Embed(set_options(options, EmbedQueryOptions))
+    embedding_options = set_options(options, EmbedQueryOptions)
+    decision, embed_seconds, search_seconds, cached = None, 0.0, 0.0, True
+    # 1. With think="auto": rank without a thought, and decide by that ranking whether to think.
+    if options.think == "auto":
+        embedding = yield from _embed(without_thought(options))
+        nearest, search_seconds = yield from _find(embedding.vector, _probe(checked))
+        thresholds = (options.think_threshold, calibrated, DEFAULT_THRESHOLD)
+        decision = decide(nearest, next(each for each in thresholds if each is not None))
+        embed_seconds, cached, embedding_options = embedding.seconds, embedding.cached, with_thought(options)
+    # 2. Embed the query as it is to be searched.
+    if decision is None or decision.thought:
+        embedding = yield from _embed(embedding_options)
+        embed_seconds += embedding.seconds
+        cached = cached and embedding.cached
+    # 3. Search.
+    hits, seconds = yield from _find(embedding.vector, _with_thought_terms(query, checked, embedding, options))
+    timings = Timings(embed_seconds, search_seconds + seconds)
+    thoughts = tuple(embedding.thoughts)
+    yield SearchResult(query, tuple(hits), thoughts, timings, embedding.truncated, cached, decision)
+
+
+def without_thought(options: EmbedQueryOptions) -> dict[str, Any]:
+    """Return the options with which ``think="auto"`` embeds a query first."""
+    given = set_options(options, EmbedQueryOptions)
+    return {**{name: value for name, value in given.items() if name not in _OF_THOUGHTS}, "think": False}
+
+
+def with_thought(options: EmbedQueryOptions) -> dict[str, Any]:
+    """Return the options with which it embeds an unsure query again, after any complaint about its length."""
+    return {**set_options(options, EmbedQueryOptions), "think": True, "think_threshold": None, "truncation": "allow"}
+
+
+def _embed(options: Mapping[str, Any]) -> Generator[Step, Answer, QueryEmbedding]:
+    embedding = yield Embed(options)
     assert isinstance(embedding, QueryEmbedding)
+    return embedding
+
+
+def _find(vector: Vector, options: Mapping[str, Any]) -> Generator[Step, Answer, tuple[Sequence[Hit], float]]:
+    """Search, and return the hits and the seconds that it took."""
     started = time.perf_counter()
-    hits = yield Find(embedding.vector, _with_thought_terms(query, checked, embedding, options))
+    hits = yield Find(vector, options)
     assert isinstance(hits, Sequence)
-    timings = Timings(embed=embedding.seconds, search=time.perf_counter() - started)
-    yield SearchResult(
-        query, tuple(hits), tuple(embedding.thoughts), timings, embedding.truncated, cached=embedding.cached
-    )
+    return hits, time.perf_counter() - started
+
+
+def _probe(checked: VectorSearchOptions) -> dict[str, Any]:
+    """Return the options of the ranking that decides: the same for each page of a query, however it is ranked."""
+    names = ("filter", "search_params", "consistency")
+    return {"limit": PROBED, **{name: getattr(checked, name) for name in names}}
 
 
 def _with_thought_terms(

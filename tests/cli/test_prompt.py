@@ -45,6 +45,18 @@ def test_good_lines_end_with_success(index: str) -> None:
     assert ":filter KEY=VALUE" in done.stderr
 
 
+def test_thinking_is_switched_between_queries(index: str) -> None:
+    lines = ":think auto\nNorway\n:think\nNorway\n:nothink\nNorway\n:think often\n"
+    done = CliRunner().invoke(app, ["search", index, "--json", "--budget", "4"], input=lines)
+    decoder, text, decided = json.JSONDecoder(), done.stdout.strip(), []
+    while text:
+        answer, end = decoder.raw_decode(text)
+        decided.append(answer["decision"] is not None)
+        text = text[end:].strip()
+    assert decided == [True, False]  # without a thought a budget is refused
+    assert ":think takes nothing, or :think auto; got 'often'" in done.stderr
+
+
 @pytest.mark.process
 def test_a_terminal_gets_a_prompt_and_ends_with_ctrl_d(tmp_path: Path) -> None:
     (tmp_path / "corpus.jsonl").write_text('{"id": "a", "text": "Oslo is in Norway."}\n', encoding="utf-8")

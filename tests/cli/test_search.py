@@ -55,6 +55,25 @@ def test_json_is_the_only_output(run: Any, index: str) -> None:
     assert result.stderr == ""
 
 
+def test_adaptive_thinking_says_why(run: Any, index: str) -> None:
+    always = run("search", index, "llamas", "--think-auto", "--think-threshold", "0").stdout
+    assert always.startswith("thought: unsure without a thought: the best similarity is 0.")
+    assert "threshold 0.00)" in " ".join(always.split())
+    assert "thought  " in always
+    never = run("search", index, "llamas", "--think-auto", "--think-threshold", "1").stdout
+    assert never.startswith("not thought: sure without a thought")
+    assert "thought  " not in never
+    answer = json.loads(run("search", index, "llamas", "--think-auto", "--json").stdout)
+    assert answer["decision"].keys() == {"thought", "score", "threshold", "reason"}
+    assert json.loads(run("search", index, "llamas", "--json").stdout)["decision"] is None
+    for flags, message in (
+        (["--think-auto", "--no-think"], "leave --no-think out"),
+        (["--think-threshold", "0.3"], "--think-threshold 0.3 is for --think-auto"),
+    ):
+        refused = run("search", index, "llamas", *flags, code=2)
+        assert message in refused.stderr
+
+
 def test_refine_steps_change_the_scores(run: Any, index: str) -> None:
     asked = ([], ["--refine-steps", "0"], ["--refine-steps", "2"])
     hits = [json.loads(run("search", index, "llamas", "--json", *options).stdout)["hits"] for options in asked]

@@ -10,7 +10,7 @@ import ctypes
 import os
 import time
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -38,10 +38,9 @@ from t1_vectorstore.engines.embedded.optimize import copy_shard, optimize_copy, 
 from t1_vectorstore.engines.embedded.queries import edge_array, edge_query, edge_sparse
 from t1_vectorstore.engines.embedded.shard import check_storage, create_shard
 from t1_vectorstore.engines.ids import PointId
-from t1_vectorstore.engines.schema import LOAD_KEY, OpenOptions, Schema
+from t1_vectorstore.engines.schema import NoteName, OpenOptions, Schema
 from t1_vectorstore.errors import CollectionLocked, CollectionNotFound, StoreError, StoreUnavailable
 from t1_vectorstore.forks import ForkSafeLock, renew_after_fork
-from t1_vectorstore.types import LoadRecord
 
 _FLUSH_SECONDS = 5.0
 _DISK_ERRORS = ("no space left", "not enough space", "disk full", "read-only", "permission denied", "input/output")
@@ -73,7 +72,7 @@ class _OpenIndex:
                     )
                 folder.create(found, partial(create_shard, schema=found))
             options.reconcile(found, str(folder.path))
-            self.description, self.latest_load = found, found.load
+            self.description, self.notes = found, dict(found.notes)
             self.shard: edge.EdgeShard | None = edge.EdgeShard.load(str(folder.shard))
         renew_after_fork(self)
 
@@ -229,15 +228,15 @@ class EmbeddedEngine(Engine):
         """Return whether the description names a previous build."""
         return builds.PREVIOUS in self._folder.own_record()
 
-    def latest_load(self) -> LoadRecord | None:
-        """Return the record that was noted last; no other process can have the folder open."""
-        return self._index.latest_load
+    def read_note(self, name: NoteName) -> Any:  # noqa: ANN401 - JSON
+        """Return the record that was written last; no other process can have the folder open."""
+        return self._index.notes.get(name)
 
-    def note_load(self, load: LoadRecord) -> None:
-        """Store the record of a load in the description."""
+    def write_note(self, name: NoteName, record: Mapping[str, Any]) -> None:
+        """Store a record in the description."""
         with self._index.writing, self._use():
-            self._folder.write_record({**self._folder.own_record(), LOAD_KEY: load.to_json()})
-            self._index.latest_load = load
+            self._folder.write_record({**self._folder.own_record(), name: record})
+            self._index.notes[name] = record
 
     def optimize(self) -> None:
         """Build a graph; see ``optimize.py``. Searches wait while files are copied and exchanged."""
