@@ -44,6 +44,7 @@ from t1_vectorstore.types import BackendName, FilterLike, Fusion, IndexKind, Spa
 DEFAULT_MODEL = "t1-mini"
 MAX_CANDIDATES = 16_384
 """Largest number of candidates of a diverse search; Qdrant servers refuse more."""
+_MIN_CANDIDATES = 50
 MAX_REFINE_STEPS = 64
 """Largest number of refine steps. Each step costs as much as one generated token."""
 _ENCODER_METHODS = ("embed_documents", "embed_query")
@@ -423,6 +424,12 @@ class VectorSearchOptions(RankingOptions, PageOptions):
     text: Text | None = None
     """Also search for the words of this text, in a hybrid collection. A text without words changes nothing."""
 
+    @property
+    def pool(self) -> int:
+        """Number of candidates for a fusion or a diverse choice; at least ``limit``."""
+        default = min(max(4 * self.limit, _MIN_CANDIDATES), MAX_CANDIDATES)
+        return max(self.limit, self.candidates or default)
+
     @model_validator(mode="after")
     def _check_weight(self) -> Self:
         if self.vector_weight is not None and self.text is None:
@@ -440,6 +447,10 @@ class QueryOptions(EmbedQueryOptions, RankingOptions):
     """Search by words as well as by the vector. Default: if the collection stores the words."""
     thought_terms: Flag = True
     """Search for the words of the thoughts as well as for those of the query."""
+    explain: Flag = False
+    """Explain each hit: the effect of each sentence of query and thought on its score, its rank without thinking (among
+    as many as ``candidates``), and its own best sentence. Costs a forward pass for each sentence; see
+    ``t1_vectorstore.searching.explaining``."""
 
 
 class SearchOptions(QueryOptions, PageOptions):

@@ -274,6 +274,7 @@ class SentenceEffect:
         end: Offset after its last character.
         effect: The score of the hit minus its score when this sentence is left out: positive if the sentence pulls the
             hit up.
+        thought: Position of the sentence's thought among the thoughts of the result; ``None`` for the query.
     """
 
     source: Literal["query", "thought"]
@@ -281,6 +282,7 @@ class SentenceEffect:
     start: int
     end: int
     effect: float
+    thought: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -306,9 +308,10 @@ class Explanation:
 
     Attributes:
         score_without_thinking: The score of the hit for the query's vector without a thought.
-        rank_without_thinking: The rank of the hit, from 1, in the same search without a thought; ``None`` if it is
-            below the ranks that were looked at.
-        sentences: The effect of each sentence of the query and the thought, in the order of the text.
+        rank_without_thinking: The rank of the hit, from 1, in the same search without a thought and without a score
+            threshold; ``None`` if it is not among the first ``candidates``.
+        sentences: The effect of each sentence of the query and the thoughts, in the order of the text. A query of one
+            sentence has none.
         passage: The sentence of the hit that is closest to the query; ``None`` if the hit is a single sentence.
     """
 
@@ -316,6 +319,10 @@ class Explanation:
     rank_without_thinking: int | None
     sentences: Sequence[SentenceEffect]
     passage: Sentence | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return a JSON object, for metadata and messages."""
+        return {**asdict(self), "sentences": [asdict(sentence) for sentence in self.sentences]}
 
 
 @dataclass(frozen=True, slots=True)
@@ -466,7 +473,7 @@ class CollectionInfo:
 
 @dataclass(frozen=True, slots=True)
 class Timings:
-    """Wall time in seconds of embedding the query, with its thought, and of searching."""
+    """Wall time in seconds of embedding the query, with its thought, and of searching and explaining hits."""
 
     embed: float
     search: float

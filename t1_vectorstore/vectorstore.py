@@ -6,7 +6,7 @@ import asyncio
 import warnings
 from collections.abc import AsyncGenerator, Generator, Iterable, Iterator, Sequence
 from contextlib import aclosing, closing
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from t1_vectorstore.collection import Collection, Location
 from t1_vectorstore.embedding.embedder import T1Embedder
@@ -19,7 +19,8 @@ from t1_vectorstore.options import (
     set_options,
     takes_options,
 )
-from t1_vectorstore.searching.steps import Embed, Find, Steps, search_steps, with_thought
+from t1_vectorstore.searching.requests import Embed, EmbedDocuments, EmbedQueries, Find, ReadVectors, Request
+from t1_vectorstore.searching.steps import Steps, search_steps, with_thought
 from t1_vectorstore.types import Chunk, Document, FilterLike, QueryEmbedding, SearchResult
 
 EmbeddingItems: TypeAlias = Generator[str | QueryEmbedding, None, None]
@@ -117,7 +118,7 @@ class T1VectorStore:
             if isinstance(step, Embed):
                 step = steps.send(self.embedder.embed_query(query, **step.options))
             else:
-                step = steps.send(self.collection.search(step.vector, **step.options))
+                step = steps.send(self._answer(step))
         return step
 
     @takes_options(SearchOptions)
@@ -132,7 +133,7 @@ class T1VectorStore:
             if isinstance(step, Embed):
                 step = steps.send(await self.embedder.aembed_query(query, **step.options))
             else:
-                step = steps.send(await self.collection.asearch(step.vector, **step.options))
+                step = steps.send(await self._aanswer(step))
         return step
 
     @takes_options(SearchOptions)
@@ -252,8 +253,27 @@ class T1VectorStore:
             if not self.collection.schema.has_dense:
                 raise ValueError(f"think='auto' decides by the similarity of vectors, and {self.collection!r} has none")
             self.embedder.check_query(query, **with_thought(options))
+        if options.explain and not self.collection.schema.has_dense:
+            raise ValueError(f"explain=True compares vectors, and {self.collection!r} has sparse ones only")
         calibration = self.collection.calibration
         return search_steps(query, options, checked, None if calibration is None else calibration.threshold)
+
+    def _answer(self, request: Request) -> Any:  # noqa: ANN401 - what the request says
+        """Carry out a step of a search that generates no thought."""
+        if isinstance(request, Find):
+            return self.collection.search(request.vector, **request.options)
+        if isinstance(request, ReadVectors):
+            return {point.chunk.id: point.vector for point in self.collection.read_points(request.ids)}
+        if isinstance(request, EmbedQueries):
+            return self.embedder.embed_queries(request.texts, **request.options)
+        assert isinstance(request, EmbedDocuments)
+        return self.embedder.embed_documents(request.texts, truncation="allow").vectors
+
+    async def _aanswer(self, request: Request) -> Any:  # noqa: ANN401 - what the request says
+        """``_answer`` without blocking the event loop."""
+        if isinstance(request, Find):
+            return await self.collection.asearch(request.vector, **request.options)
+        return await asyncio.to_thread(self._answer, request)
 
     def _stream(self, query: str, steps: Steps, items: EmbeddingItems) -> Generator[str | SearchResult, None, None]:
         """Carry out the steps of a search, the first of which has the given items."""
@@ -265,8 +285,8 @@ class T1VectorStore:
                     yield item
             assert isinstance(item, QueryEmbedding)
             step = steps.send(item)
-            while isinstance(step, Find):
-                step = steps.send(self.collection.search(step.vector, **step.options))
+            while not isinstance(step, Embed | SearchResult):
+                step = steps.send(self._answer(step))
             if isinstance(step, SearchResult):
                 yield step
                 return
@@ -284,8 +304,8 @@ class T1VectorStore:
                     yield item
             assert isinstance(item, QueryEmbedding)
             step = steps.send(item)
-            while isinstance(step, Find):
-                step = steps.send(await self.collection.asearch(step.vector, **step.options))
+            while not isinstance(step, Embed | SearchResult):
+                step = steps.send(await self._aanswer(step))
             if isinstance(step, SearchResult):
                 yield step
                 return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -29,10 +30,12 @@ from t1_vectorstore.cli.progress import busy
 from t1_vectorstore.cli.stores import note_unknown_fields, open_store
 
 if TYPE_CHECKING:
-    from t1_vectorstore.types import SearchResult, ThinkDecision, Thought
+    from t1_vectorstore.types import Explanation, SearchResult, ThinkDecision, Thought
 
 SNIPPET_LENGTH = 300
 """Maximum number of characters of a hit's text or metadata that are printed."""
+SHOWN_EFFECTS = 3
+"""Maximum number of sentences whose effects are printed, unless whole texts are."""
 
 thinking_option = partial(typer.Option, rich_help_panel="Thinking")
 
@@ -93,6 +96,13 @@ def search(
             metavar="STEPS", help="Number of passes in hidden space after the thought.  [default: the model's]"
         ),
     ] = None,
+    explain: Annotated[
+        bool,
+        search_option(
+            "--explain",
+            help="Show for each hit which sentences pull it up, its rank without thinking, and its best sentence.",
+        ),
+    ] = False,
     name: Name = "t1",
     adopt: Adopt = False,
     api_key: ApiKey = None,
@@ -122,6 +132,7 @@ def search(
         "vector_weight": vector_weight,
         "diversity": diverse,
         "group": group,
+        "explain": explain,
         "budget": budget,
         "samples": samples,
         "refine_steps": refine_steps,
@@ -181,6 +192,9 @@ def _print(result: SearchResult, max_length: int | None, *, hybrid: bool) -> Non
         if hit.metadata:
             metadata = "  ".join(f"{key}={value}" for key, value in hit.metadata.items())
             print_indented(console, one_line(metadata, SNIPPET_LENGTH), "dim")
+        if hit.explanation is not None:
+            for line in _describe_explanation(hit.explanation, None if max_length is None else SHOWN_EFFECTS):
+                print_indented(console, line, "cyan")
     if not result.hits:
         console.print(styled("nothing found"))
 
@@ -189,6 +203,18 @@ def describe_decision(decision: ThinkDecision) -> str:
     """Return whether ``--think-auto`` thought, and why."""
     shown = f"score {decision.score:.2f}, threshold {decision.threshold:.2f}"
     return f"{'thought' if decision.thought else 'not thought'}: {decision.reason} ({shown})"
+
+
+def _describe_explanation(explanation: Explanation, limit: int | None) -> Iterator[str]:
+    """Yield lines that say what pulled a hit up, the strongest effects first; at most ``limit`` of them."""
+    rank = explanation.rank_without_thinking
+    if any(sentence.source == "thought" for sentence in explanation.sentences):
+        place = "not among the candidates" if rank is None else f"rank {rank}"
+        yield f" {explanation.score_without_thinking:.3f}  without thinking: {place}"
+    for sentence in sorted(explanation.sentences, key=lambda sentence: -abs(sentence.effect))[:limit]:
+        yield f"{sentence.effect:+.3f}  {sentence.source}: {one_line(sentence.text, SNIPPET_LENGTH)}"
+    if (passage := explanation.passage) is not None:
+        yield f" {passage.score:.3f}  best sentence: {one_line(passage.text, SNIPPET_LENGTH)}"
 
 
 def describe_thought(thought: Thought) -> str:

@@ -31,7 +31,6 @@ from t1_vectorstore.options import MAX_CANDIDATES, VectorSearchOptions
 from t1_vectorstore.types import Hit, Vector
 
 SearchSteps: TypeAlias = Generator[Nearest, list[Scored], list[Hit]]
-_MIN_CANDIDATES = 50
 _EXTRA_FOR_TIES = 10
 
 
@@ -60,12 +59,6 @@ class Search:
     def wanted(self) -> int:
         """Number of hits to find, including those that ``offset`` skips."""
         return self.options.limit + self.options.offset
-
-    @property
-    def pool(self) -> int:
-        """Number of candidates of the first block, for a fusion or a diverse choice; at least ``limit``."""
-        default = min(max(4 * self.options.limit, _MIN_CANDIDATES), MAX_CANDIDATES)
-        return max(self.options.limit, self.options.candidates or default)
 
 
 def run(steps: SearchSteps, nearest: Callable[[Nearest], list[Scored]]) -> list[Hit]:
@@ -100,7 +93,7 @@ def find_hits(search: Search, schema: Schema) -> SearchSteps:
         query = search.nearest(options.limit, filter=search.filter, offset=options.offset)
         return _above_threshold(search, _sorted_hits((yield query), query, schema))
     hits: list[Hit] = []
-    block, more = _Block(search, schema, search.filter, search.pool), True
+    block, more = _Block(search, schema, search.filter, search.options.pool), True
     while more and len(hits) < search.wanted:
         found, more = yield from block.find(search.wanted - len(hits))
         hits += found

@@ -54,7 +54,7 @@ class Prompt:
     dropped: int = 0
 
 
-def check_texts(texts: Iterable[str], what: str) -> list[str]:
+def check_texts(texts: Iterable[str], what: str, *, may_be_empty: bool = False) -> list[str]:
     """Refuse texts that no model can embed, and return the others as a list.
 
     Raises:
@@ -68,7 +68,7 @@ def check_texts(texts: Iterable[str], what: str) -> list[str]:
         name = f"the {what}" if len(checked) == 1 else f"{what} text {index}"
         if not isinstance(text, str):
             raise TypeError(f"{name} is {text!r:.80}, of type {type(text).__name__}; expected str")
-        if not text.strip():
+        if not text.strip() and not (may_be_empty and not text):
             state = f"only white space ({text!r:.40})" if text else "empty"
             raise InvalidText(f"{name} is {state}: there is nothing to embed")
         try:

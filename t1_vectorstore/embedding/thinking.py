@@ -154,10 +154,10 @@ def check_given_thoughts(thoughts: Sequence[str], queries: int, plan: ThinkingPl
 
     Raises:
         TypeError: A single string, or an item that is not a string.
-        InvalidText: A thought that is empty or not encodable.
+        InvalidText: A thought that is white space or not encodable.
         ValueError: Not one thought for each query, thinking is off, or a limit on generated thoughts.
     """
-    given = check_texts(thoughts, "thought")
+    given = check_texts(thoughts, "thought", may_be_empty=True)  # a model can close its thought at once
     if len(given) != queries:
         raise ValueError(f"{queries} queries need a thought each, got {len(given)}")
     if not plan.enabled:

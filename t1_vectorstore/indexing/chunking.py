@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from t1_vectorstore.errors import InvalidText
+from t1_vectorstore.sentences import SENTENCE_END
 from t1_vectorstore.types import Chunk, Document
 
 DEFAULT_SIZE = 1600
@@ -25,7 +26,7 @@ DEFAULT_SIZE = 1600
 _BOUNDARIES = (
     re.compile(r"\n[ \t\r]*\n"),  # paragraph
     re.compile(r"\n"),  # line
-    re.compile(r"(?<=[.!?…])[\"'”’»)\]]*\s|[。！？｡][”’」』）]*"),  # sentence
+    SENTENCE_END,
     re.compile(r"\s"),  # word
 )
 _NOT_SPACE = re.compile(r"\S")

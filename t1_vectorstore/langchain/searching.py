@@ -33,6 +33,8 @@ from t1_vectorstore.vectorstore import T1VectorStore
 
 ID_KEY, COLLECTION_KEY = "_id", "_collection_name"
 """Metadata keys under which langchain-qdrant returns a point's id and its collection."""
+EXPLANATION_KEY = "t1_explanation"
+"""Metadata key of a document's explanation, if ``explain`` is set: ``types.Explanation`` as JSON."""
 
 # In this module, `options` are keyword arguments as LangChain passes them on: the fields of SearchOptions, with `k`
 # instead of `limit`. They are validated, so that a misspelt option is an error and not ignored.
@@ -261,13 +263,19 @@ class T1Searches(VectorStore):
     def to_documents(self, hits: Iterable[Hit]) -> list[Document]:
         """Convert hits into LangChain's documents: id, text and metadata; of a store with chunks, the whole documents.
 
-        If the metadata has ids as in langchain-qdrant, see ``id_in_metadata``.
+        If the metadata has ids as in langchain-qdrant, see ``id_in_metadata``. The explanation of a hit is in the
+        metadata, under ``t1_explanation``.
         """
-        found: Sequence[Hit | Chunk] = list(hits)
+        hits = list(hits)
+        found: Sequence[Hit | Chunk] = hits
         if self.chunks:
-            whole = self.t1.collection.get_documents({hit.document_id for hit in found})
-            found = [whole.get(hit.document_id, hit) for hit in found]
-        return [self._to_document(each) for each in found]
+            whole = self.t1.collection.get_documents({hit.document_id for hit in hits})
+            found = [whole.get(hit.document_id, hit) for hit in hits]
+        documents = [self._to_document(each) for each in found]
+        for document, hit in zip(documents, hits, strict=True):
+            if hit.explanation is not None:
+                document.metadata[EXPLANATION_KEY] = hit.explanation.to_json()
+        return documents
 
     async def ato_documents(self, hits: Iterable[Hit]) -> list[Document]:
         """``to_documents``, in a thread if it reads documents."""
@@ -283,6 +291,8 @@ class T1Searches(VectorStore):
 
     def _search_options(self, **options: Any) -> dict[str, Any]:
         checked = _SearchOptions(**{**self._defaults, **self._grouping, **_translated(options)})
+        if checked.explain and not isinstance(self._embeddings, T1Embeddings):
+            raise TypeError(f"explain=True needs T1Embeddings, and the store has {type(self._embeddings).__name__}")
         levels: list[ThinkingOptions] = [checked]
         if isinstance(self._embeddings, ThinkingOptions):
             levels.append(self._embeddings)

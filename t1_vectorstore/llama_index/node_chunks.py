@@ -20,7 +20,7 @@ from t1_vectorstore.indexing import Failure, chunker_for, load
 from t1_vectorstore.indexing.chunk_documents import check_documents
 from t1_vectorstore.indexing.chunking import DEFAULT_SIZE
 from t1_vectorstore.llama_index.embedding import T1Embedding
-from t1_vectorstore.llama_index.nodes import to_document, to_node
+from t1_vectorstore.llama_index.nodes import add_hidden, to_document, to_node
 from t1_vectorstore.types import AllOf, Chunk, Document, DocumentIn, FilterLike, Hit
 
 PASSAGE_KEY = "t1_passage"
@@ -110,9 +110,7 @@ class NodeChunks:
 
 def with_passage(node: BaseNode, hit: Hit, start: int) -> None:
     """Add the passage that was found to a node's metadata, hidden from LLMs and embedding models."""
-    node.metadata[PASSAGE_KEY] = {"text": hit.text, "start": start, "end": start + len(hit.text)}
-    node.excluded_llm_metadata_keys.append(PASSAGE_KEY)
-    node.excluded_embed_metadata_keys.append(PASSAGE_KEY)
+    add_hidden(node, PASSAGE_KEY, {"text": hit.text, "start": start, "end": start + len(hit.text)})
 
 
 def _documents(nodes: Iterable[BaseNode], ids: list[str], blank: list[str]) -> Iterator[Document]:

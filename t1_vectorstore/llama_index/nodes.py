@@ -28,6 +28,9 @@ from t1_vectorstore.metadata import to_json
 from t1_vectorstore.types import Chunk, Hit, Point, Vector
 from t1_vectorstore.types import Document as T1Document
 
+EXPLANATION_KEY = "t1_explanation"
+"""Metadata key of a node's explanation, if ``explain`` is set: ``types.Explanation`` as JSON, where no prompt shows
+it."""
 _NODE_TYPE = "_node_type"
 _DOCUMENTS = {kind.class_name(): kind for kind in (Document, ImageDocument)}  # LlamaIndex reads them as TextNode
 
@@ -104,6 +107,13 @@ def to_node(stored: Chunk | Hit, vector: Vector | None = None) -> BaseNode:
         node.text_resource.text = stored.text
     node.embedding = embedding
     return node
+
+
+def add_hidden(node: BaseNode, key: str, value: Any) -> None:  # noqa: ANN401 - JSON
+    """Add a value to a node's metadata, hidden from LLMs and embedding models."""
+    node.metadata[key] = value
+    node.excluded_llm_metadata_keys.append(key)
+    node.excluded_embed_metadata_keys.append(key)
 
 
 def _check(node: object) -> None:

@@ -16,6 +16,7 @@ from t1_vectorstore.embedding.thinking import merge_options
 from t1_vectorstore.llama_index.embedding import T1Embedding, mean_direction
 from t1_vectorstore.llama_index.events import dispatch_thought
 from t1_vectorstore.llama_index.filters import to_filter
+from t1_vectorstore.llama_index.nodes import add_hidden
 from t1_vectorstore.llama_index.queries import PassageOptions
 from t1_vectorstore.llama_index.vectorstore import T1QdrantVectorStore
 from t1_vectorstore.options import MAX_COUNT, Flag, Integer, QueryOptions, RankingOptions, takes_options
@@ -84,6 +85,7 @@ class T1Retriever(BaseRetriever):
         self.group = options.group
         self.hybrid = options.hybrid
         self.thought_terms = options.thought_terms
+        self.explain = options.explain
         self.truncation = options.truncation
         self.thinking = merge_options(options, embed_model)
         self.thought_in_metadata = options.thought_in_metadata
@@ -138,6 +140,8 @@ class T1Retriever(BaseRetriever):
 
     def _embed(self, store: T1VectorStore, bundle: QueryBundle) -> QueryEmbedding:
         """Embed a bundle that has a vector or several phrasings. The bundle is not changed."""
+        if self.explain:
+            raise ValueError("explain=True explains the search for one text; this query has a vector or several texts")
         if bundle.embedding is not None:
             return QueryEmbedding(bundle.query_str, np.asarray(bundle.embedding), (), 0.0)
         options = {**dict(self.thinking), "truncation": self.truncation}
@@ -155,9 +159,7 @@ class T1Retriever(BaseRetriever):
         if self.thought_in_metadata and thoughts:
             text = "\n".join(thought.text for thought in thoughts)
             for node in (scored.node for scored in found):
-                node.metadata[THOUGHT_KEY] = text
-                node.excluded_llm_metadata_keys.append(THOUGHT_KEY)
-                node.excluded_embed_metadata_keys.append(THOUGHT_KEY)
+                add_hidden(node, THOUGHT_KEY, text)
         return found
 
 

@@ -28,7 +28,7 @@ from t1_vectorstore.engines.given_clients import async_client, connect
 from t1_vectorstore.llama_index.embedding import T1Embedding
 from t1_vectorstore.llama_index.filters import to_filter
 from t1_vectorstore.llama_index.node_chunks import NodeChunks, with_passage
-from t1_vectorstore.llama_index.nodes import to_node, to_point
+from t1_vectorstore.llama_index.nodes import EXPLANATION_KEY, add_hidden, to_node, to_point
 from t1_vectorstore.llama_index.queries import QueryKwargs, to_search_options
 from t1_vectorstore.llama_index.stock import StockCollection, StockOptions
 from t1_vectorstore.options import ChunkOptions, CollectionOptions, Text, set_options, takes_options
@@ -394,9 +394,11 @@ class T1QdrantVectorStore(BasePydanticVectorStore):
             passages: Add the passage that was found; see ``QueryKwargs.passage_in_metadata``.
         """
         nodes = [to_node(hit) for hit in hits] if self._chunks is None else self._chunks.whole(self._collection, hits)
-        if passages:
-            for node, hit in zip(nodes, hits, strict=True):
+        for node, hit in zip(nodes, hits, strict=True):
+            if passages:
                 with_passage(node, hit, hit.start if self._chunks is not None else 0)
+            if hit.explanation is not None:
+                add_hidden(node, EXPLANATION_KEY, hit.explanation.to_json())
         return nodes
 
     async def ato_nodes(self, hits: Sequence[Hit], *, passages: bool = False) -> list[BaseNode]:

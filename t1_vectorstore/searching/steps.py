@@ -8,41 +8,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from t1_vectorstore.options import EmbedQueryOptions, SearchOptions, VectorSearchOptions, set_options
 from t1_vectorstore.searching.deciding import DEFAULT_THRESHOLD, PROBED, decide
+from t1_vectorstore.searching.explaining import explain
+from t1_vectorstore.searching.requests import Embed, Find, Request
 from t1_vectorstore.types import Hit, QueryEmbedding, SearchResult, Timings, Vector
 
-
-@dataclass(frozen=True, slots=True)
-class Embed:
-    """Embed the query; the answer is a ``QueryEmbedding``.
-
-    Attributes:
-        options: The fields of ``EmbedQueryOptions`` that are set.
-    """
-
-    options: Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Find:
-    """Search the collection; the answer is a sequence of hits.
-
-    Attributes:
-        vector: The query's vector.
-        options: The fields of ``VectorSearchOptions`` that are set.
-    """
-
-    vector: Vector
-    options: Mapping[str, Any]
-
-
-Step: TypeAlias = Embed | Find
-Answer: TypeAlias = QueryEmbedding | Sequence[Hit] | None
-Steps: TypeAlias = Generator[Step | SearchResult, Answer, None]
+Steps: TypeAlias = Generator[Request | SearchResult, Any, None]
 _OF_THOUGHTS = ("budget", "deadline", "samples", "think_threshold")
 
 
@@ -73,6 +47,11 @@ def search_steps(
         cached = cached and embedding.cached
     # 3. Search.
     hits, seconds = yield from _find(embedding.vector, _with_thought_terms(query, checked, embedding, options))
+    # 4. Explain the hits.
+    if options.explain:
+        started = time.perf_counter()
+        hits = yield from explain(embedding, hits, embedding_options, checked)
+        seconds += time.perf_counter() - started
     timings = Timings(embed_seconds, search_seconds + seconds)
     thoughts = tuple(embedding.thoughts)
     yield SearchResult(query, tuple(hits), thoughts, timings, embedding.truncated, cached, decision)
@@ -89,13 +68,13 @@ def with_thought(options: EmbedQueryOptions) -> dict[str, Any]:
     return {**set_options(options, EmbedQueryOptions), "think": True, "think_threshold": None, "truncation": "allow"}
 
 
-def _embed(options: Mapping[str, Any]) -> Generator[Step, Answer, QueryEmbedding]:
+def _embed(options: Mapping[str, Any]) -> Generator[Request, Any, QueryEmbedding]:
     embedding = yield Embed(options)
     assert isinstance(embedding, QueryEmbedding)
     return embedding
 
 
-def _find(vector: Vector, options: Mapping[str, Any]) -> Generator[Step, Answer, tuple[Sequence[Hit], float]]:
+def _find(vector: Vector, options: Mapping[str, Any]) -> Generator[Request, Any, tuple[Sequence[Hit], float]]:
     """Search, and return the hits and the seconds that it took."""
     started = time.perf_counter()
     hits = yield Find(vector, options)

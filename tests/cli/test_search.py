@@ -299,3 +299,13 @@ def test_an_index_that_another_process_has_open_is_read(run: Any, index: str) ->
 def test_read_only_does_not_create_an_index(run: Any) -> None:
     assert "there is no index at nowhere" in run("info", "nowhere", "--read-only", code=1).stderr
     assert not Path("nowhere").exists()
+
+
+def test_hits_are_explained_on_request(run: Any, index: str) -> None:
+    shown = run("search", index, "Where do llamas live?", "--explain").stdout
+    assert "without thinking: rank " in shown
+    assert "  thought: " in shown
+    hit = json.loads(run("search", index, "llamas", "--explain", "--json").stdout)["hits"][0]
+    assert hit["explanation"]["rank_without_thinking"] >= 1
+    plain = run("search", index, "llamas", "--explain", "--no-think").stdout
+    assert "without thinking" not in plain

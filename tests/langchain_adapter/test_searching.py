@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -188,3 +189,14 @@ async def test_qdrants_own_search_parameters_are_passed_on(store: T1QdrantVector
     assert store.similarity_search(query, 4, None, **options) == expected
     assert await store.asimilarity_search(query, search_params={"exact": True}) == expected
     assert store.max_marginal_relevance_search(query, k=2, **options) == store.max_marginal_relevance_search(query, k=2)
+
+
+def test_explanations_are_in_the_metadata(store: T1QdrantVectorStore) -> None:
+    [plain] = store.similarity_search("capital", k=1)
+    [found] = store.similarity_search("capital", k=1, explain=True)
+    assert "t1_explanation" not in plain.metadata
+    explanation = found.metadata["t1_explanation"]
+    assert json.loads(json.dumps(explanation)) == explanation
+    assert {"score_without_thinking", "rank_without_thinking", "sentences", "passage"} == explanation.keys()
+    [retrieved] = store.as_retriever(k=1).invoke("capital", explain=True)
+    assert retrieved.metadata["t1_explanation"] == explanation

@@ -80,6 +80,17 @@ async def test_the_thought_is_in_metadata_only_on_request_and_hidden_from_prompt
     assert "t1_thought" not in small.get_nodes([scored.node.node_id])[0].metadata
 
 
+async def test_explanations_are_hidden_in_the_metadata(small: T1QdrantVectorStore, embedding: T1Embedding) -> None:
+    [plain] = T1Retriever(small, embedding, similarity_top_k=1).retrieve(QUERY)
+    retriever = T1Retriever(small, embedding, similarity_top_k=1, explain=True)
+    for [scored] in (retriever.retrieve(QUERY), await retriever.aretrieve(QUERY)):
+        assert scored.metadata["t1_explanation"]["sentences"][0]["text"] == "ecnarF fo latipac"
+        for mode in (MetadataMode.LLM, MetadataMode.EMBED):
+            assert scored.node.get_content(mode) == plain.node.get_content(mode)
+    with pytest.raises(ValueError, match="explains the search for one text"):
+        retriever.retrieve(QueryBundle(QUERY, custom_embedding_strs=["one", "two"]))
+
+
 @pytest.mark.parametrize(
     "filters",
     [{"number": {"gte": 1}}, MetadataFilters(filters=[MetadataFilter(key="number", value=1, operator=">=")])],

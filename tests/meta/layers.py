@@ -17,6 +17,7 @@ ALLOWED_IMPORTS: Mapping[str, set[str]] = {
     "iteration": set(),
     "network": set(),
     "metadata": {"errors"},
+    "sentences": set(),
     "types": {"metadata"},
     "options": {"errors", "types"},
     # The model side knows nothing of Qdrant.
@@ -29,9 +30,10 @@ ALLOWED_IMPORTS: Mapping[str, set[str]] = {
     "readers": {"errors", "types"},
     # Here both sides meet.
     "indexing": {
-        *("collection", "embedding", "engines", "errors", "iteration", "metadata", "options", "readers", "types"),
+        *("collection", "embedding", "engines", "errors", "iteration", "metadata", "options", "readers", "sentences"),
+        "types",
     },
-    "searching": {"options", "types"},
+    "searching": {"options", "sentences", "types"},
     "vectorstore": {"collection", "embedding", "errors", "indexing", "options", "searching", "types"},
     # Applications of the vector store.
     "maintenance": {"collection", "embedding", "engines", "errors", "indexing", "iteration", "options", "types"},
