@@ -13,6 +13,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,9 @@ def main(argv: Sequence[str] | None = None) -> None:
 def measure(folder: str, queries: Prompts, emb_id: int, dtype: str, rounds: int) -> dict[str, float]:
     """Return the seconds of a step, its ratio to a token of a thought, and that of a step without a cache to it."""
     backend: Any = T1Embedder.load(folder, dtype=dtype, threads=torch.get_num_threads())._backend
-    backend._stop_ids = frozenset()  # so that every thought has as many tokens as its budget
+    backend.loop.sampler = replace(
+        backend.loop.sampler, stop_ids=frozenset()
+    )  # so that every thought has as many tokens as its budget
     uncached = Uncached(folder, dtype)
     closed = [[*query, emb_id] for query in queries]
     work: list[Callable[[], object]] = [

@@ -9,6 +9,7 @@ from __future__ import annotations
 import resource
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -52,13 +53,13 @@ class Ours:
             tokens: Length of each thought.
             closed: Whether the model closes the thoughts with the last token; otherwise the budget ends them.
         """
-        backend, chosen = self._embedder._backend, _Clock(len(prompts), tokens if closed else tokens + 1)
+        loop, chosen = self._embedder._backend.loop, _Clock(len(prompts), tokens if closed else tokens + 1)
         decoding = self._embedder.spec.decoding.model_copy(update={"max_tokens": tokens})
-        stops, backend._stop_ids = backend._stop_ids, chosen
+        sampler, loop.sampler = loop.sampler, replace(loop.sampler, stop_ids=chosen)
         try:
-            backend.think(prompts, decoding)
+            self._embedder._backend.think(prompts, decoding)
         finally:
-            backend._stop_ids = stops
+            loop.sampler = sampler
         ended = time.process_time()
         first, last = chosen.at[len(prompts) - 1], chosen.at[len(prompts) * tokens - 1]
         return {"steps": (ended - last) / ((last - first) / (tokens - 1))}

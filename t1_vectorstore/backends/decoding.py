@@ -8,7 +8,7 @@ it. A query that is refined continues from there: its hidden state is the next i
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -18,19 +18,21 @@ from t1_vectorstore.checkpoints.spec import NO_REFINING, Decoding, Refining
 from t1_vectorstore.types import StopReason, Trajectory
 
 
-@dataclass
+@dataclass(eq=False)
 class ThoughtState:
     """One thought while it is generated.
 
     Attributes:
-        index: Index of the thought in the call.
+        index: Index of the thought in its call.
         prompt: The prompt's tokens.
-        draws: A uniform random number for each token that may be sampled; empty if decoding is greedy.
+        decoding: Budget and sampling.
+        deadline: ``time.monotonic()`` at which the thought is closed if it is unfinished.
         refining: Passes that follow the emb token.
+        draws: A uniform random number for each token that may be sampled; empty if decoding is greedy.
         ids: The thought's tokens so far.
-        position: Position of the next input, which is the number of inputs that the model has read.
-        stop: Why the thought ended; set once the emb token is the next input, or the last one of the prompt.
+        stop: Why the thought ended; set once the emb token is the next input.
         closing: Token with which the model ended the thought, if it did.
+        position: Position of the next input, which is the number of inputs that the model has read.
         passes: The pooled states ``(hidden,)`` at the emb token and at each state that was fed back after it.
         fed_back: The states ``(hidden,)`` that are inputs; the last one is the next input.
         state: The final state ``(hidden,)``, from which the vector is made; set when the thought is complete.
@@ -38,26 +40,50 @@ class ThoughtState:
 
     index: int
     prompt: Sequence[int]
-    draws: Sequence[float] = ()
+    decoding: Decoding
+    deadline: float | None = None
     refining: Refining = NO_REFINING
+    draws: Sequence[float] = ()
     ids: list[int] = field(default_factory=list)
-    position: int = 0
     stop: StopReason | None = None
     closing: int | None = None
+    position: int = 0
     passes: list[torch.Tensor] = field(default_factory=list)
     fed_back: list[torch.Tensor] = field(default_factory=list)
     state: torch.Tensor | None = None
 
     @classmethod
     def start(
-        cls, index: int, prompt: Sequence[int], sample: int, decoding: Decoding, refining: Refining
+        cls,
+        index: int,
+        prompt: Sequence[int],
+        decoding: Decoding,
+        *,
+        sample: int = 0,
+        deadline: float | None = None,
+        refining: Refining = NO_REFINING,
     ) -> ThoughtState:
         """Start a thought, the prompt's ``sample``-th, with its own random numbers: batches do not change it."""
-        if decoding.temperature == 0:
-            return cls(index, prompt, refining=refining)
-        generator = torch.Generator().manual_seed(prompt_seed(decoding, prompt) + sample)
-        draws = torch.rand(decoding.max_tokens + 1, generator=generator, dtype=torch.float64)
-        return cls(index, prompt, draws.tolist(), refining)
+        draws: Sequence[float] = ()
+        if decoding.temperature > 0:
+            generator = torch.Generator().manual_seed(prompt_seed(decoding, prompt) + sample)
+            draws = torch.rand(decoding.max_tokens + 1, generator=generator, dtype=torch.float64).tolist()
+        return cls(index, prompt, decoding, deadline, refining, draws)
+
+    @property
+    def length(self) -> int:
+        """Maximum number of inputs: prompt, thought, emb token, and states that are fed back."""
+        return len(self.prompt) + self.decoding.max_tokens + 1 + self.refining.steps
+
+    def reading(self, emb_id: int) -> Sequence[int]:
+        """Return the tokens to read before the next one can be generated: the prompt, and the thought so far."""
+        if self.stop is not None:
+            return [*self.prompt, *self.ids, emb_id]
+        return [*self.prompt, *self.ids] if self.ids else self.prompt
+
+    def restart(self) -> None:
+        """Forget the states, as the cache is gone, and keep the tokens."""
+        self.position, self.passes, self.fed_back = 0, [], []
 
     def add_pass(self, pooled: torch.Tensor, final: torch.Tensor) -> None:
         """Add the states at the emb token, or at the last state that was fed back.
@@ -97,54 +123,62 @@ class Sampler:
         to_logits: Function from last hidden states ``(n, hidden)`` to logits ``(n, vocabulary)``.
         emb_id: The emb token.
         stop_ids: Tokens that end a thought, the emb token among them.
-        decoding: Budget and sampling.
-        deadline: ``time.monotonic()`` at which unfinished thoughts are closed.
-        on_token: Called with each thought that has got a token.
     """
 
     to_logits: Callable[[torch.Tensor], torch.Tensor]
     emb_id: int
-    stop_ids: frozenset[int]
-    decoding: Decoding
-    deadline: float | None
-    on_token: Callable[[ThoughtState], None] | None = None
+    stop_ids: Container[int]
 
     def __call__(self, thoughts: Sequence[ThoughtState], last: torch.Tensor) -> list[int]:
         """Return each thought's next token, given the last hidden states; the emb token for those that have ended."""
-        growing = [row for row, thought in enumerate(thoughts) if thought.stop is None]
+        now, growing = time.monotonic(), []
+        for row, thought in enumerate(thoughts):
+            if thought.stop is None:
+                if thought.deadline is not None and now >= thought.deadline:
+                    thought.stop = "deadline"
+                else:
+                    growing.append(row)
         tokens = [self.emb_id] * len(thoughts)
         if growing:
             states = last if len(growing) == len(thoughts) else last[torch.tensor(growing, device=last.device)]
-            for row, token in zip(growing, self._choose([thoughts[row] for row in growing], states), strict=True):
+            sampled = self._sample([thoughts[row] for row in growing], states)
+            for row, token in zip(growing, sampled, strict=True):
+                tokens[row] = self._append(thoughts[row], token)
+        return tokens
+
+    def _sample(self, thoughts: Sequence[ThoughtState], last: torch.Tensor) -> list[int]:
+        """Sample from the logits, once for all thoughts with the same settings."""
+        logits = self.to_logits(last).float()
+        groups: dict[tuple[float, ...], list[int]] = {}
+        for row, thought in enumerate(thoughts):
+            how = thought.decoding
+            groups.setdefault((how.temperature, how.top_k, how.top_p) if how.temperature > 0 else (), []).append(row)
+        tokens = [self.emb_id] * len(thoughts)
+        for rows in groups.values():
+            decoding = thoughts[rows[0]].decoding
+            draws = None
+            if decoding.temperature > 0:
+                draws = torch.tensor([thoughts[row].draws[len(thoughts[row].ids)] for row in rows], device=last.device)
+            part = logits if len(rows) == len(thoughts) else logits[torch.tensor(rows, device=last.device)]
+            for row, token in zip(rows, next_tokens(part, decoding, draws).tolist(), strict=True):
                 tokens[row] = token
         return tokens
 
-    def budget_is_spent(self, thought: ThoughtState) -> bool:
-        """Whether a thought has as many tokens as it may have, so that it is closed whatever is sampled next."""
-        return thought.stop is None and len(thought.ids) == self.decoding.max_tokens
-
-    def _choose(self, thoughts: Sequence[ThoughtState], last: torch.Tensor) -> list[int]:
-        if self.deadline is not None and time.monotonic() >= self.deadline:
-            for thought in thoughts:
-                thought.stop = "deadline"
-            return [self.emb_id] * len(thoughts)
-        draws = None
-        if self.decoding.temperature > 0:
-            draws = torch.tensor([thought.draws[len(thought.ids)] for thought in thoughts], device=last.device)
-        sampled: list[int] = next_tokens(self.to_logits(last).float(), self.decoding, draws).tolist()
-        return [self._append(thought, token) for thought, token in zip(thoughts, sampled, strict=True)]
-
     def _append(self, thought: ThoughtState, token: int) -> int:
         if token in self.stop_ids:
-            thought.stop, thought.closing = "emb_token" if token == self.emb_id else "end_token", token
-        elif len(thought.ids) >= self.decoding.max_tokens:
+            thought.closing = token
+            thought.stop = "emb_token" if token == self.emb_id else "end_token"
+        elif budget_is_spent(thought):
             thought.stop = "budget"
         else:
             thought.ids.append(token)
-            if self.on_token is not None:
-                self.on_token(thought)
             return token
         return self.emb_id
+
+
+def budget_is_spent(thought: ThoughtState) -> bool:
+    """Whether a thought has as many tokens as it may have, so that it is closed whatever is sampled next."""
+    return thought.stop is None and len(thought.ids) >= thought.decoding.max_tokens
 
 
 def next_tokens(logits: torch.Tensor, decoding: Decoding, draws: torch.Tensor | None) -> torch.Tensor:

@@ -14,7 +14,8 @@ from t1_vectorstore.backends.decoder.decoder import Decoder
 from t1_vectorstore.backends.decoder.model import DEVICES, DecoderModel
 from t1_vectorstore.backends.decoder.weights import copy_weights
 from t1_vectorstore.backends.devices import find_dtype
-from t1_vectorstore.backends.local import LocalBackend, LocalModel
+from t1_vectorstore.backends.local import LocalBackend
+from t1_vectorstore.backends.local_model import LocalModel
 from t1_vectorstore.backends.transformers_model import TransformersModel
 from t1_vectorstore.embedding.prompts import Prompter
 from t1_vectorstore.training.model import T1ForTraining

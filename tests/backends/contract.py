@@ -5,6 +5,8 @@ from __future__ import annotations
 import random
 import threading
 import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -199,6 +201,31 @@ class BackendContract:
         for index, (vectors, vector) in results.items():
             assert cosines(vectors, documents[index:]).min() >= 0.9999
             assert float(vector @ queries[index % len(QUERIES)]) >= 0.9999
+
+    def test_different_calls_at_the_same_time(self, embedder: T1Embedder, reference: T1Embedder) -> None:
+        """Budgets, sampling, samples, callbacks and documents of several threads: the same results."""
+        backend = embedder._backend
+        prompts = [prompt.ids for prompt in embedder._prompter.queries(QUERIES, think=True)]
+        calls: list[Callable[[], list]] = []
+        for at in range(0, len(prompts), 3):
+            some, refining = prompts[at : at + 3], Refining(steps=(at // 3) % 3)
+            calls += [
+                lambda some=some, at=at: backend.think(some, Decoding(max_tokens=3 * at)),
+                lambda some=some: backend.think(some, SAMPLED, samples=2),
+                lambda some=some: backend.think(some, SAMPLED, on_tokens=lambda *_: None),
+                lambda some=some: list(backend.encode([[*prompt, embedder._prompter.emb_id] for prompt in some])),
+            ]
+            if backend.refines:
+                calls.append(lambda some=some, how=refining: backend.think(some, SAMPLED, refining=how))
+        alone = [call() for call in calls]
+        with ThreadPoolExecutor(len(calls)) as threads:
+            together = [future.result() for future in [threads.submit(call) for call in calls]]
+        for one, other in zip(alone, together, strict=True):
+            if isinstance(one[0], np.ndarray):
+                assert cosines(np.stack(one), np.stack(other)).min() >= 0.9999
+                continue
+            assert [(list(t.ids), t.stop) for t in one] == [(list(t.ids), t.stop) for t in other]
+            assert cosines(*(np.stack([t.state for t in thoughts]) for thoughts in (one, other))).min() >= 0.9999
 
     def test_identity_does_not_depend_on_the_backend(self, embedder: T1Embedder, reference: T1Embedder) -> None:
         assert embedder.identity == reference.identity

@@ -7,6 +7,7 @@ import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -19,13 +20,14 @@ from transformers import AutoModelForCausalLM
 
 from t1_vectorstore import T1Embedder
 from t1_vectorstore.backends import local
-from t1_vectorstore.backends.batching import shared_prefix_length
+from t1_vectorstore.backends.batching import Layout
 from t1_vectorstore.backends.decoder.attention import causal_attention
 from t1_vectorstore.backends.decoder.config import DecoderConfig
 from t1_vectorstore.backends.decoder.decoder import Decoder
 from t1_vectorstore.backends.decoder.matmul_attention import attend, attend_causally
 from t1_vectorstore.backends.decoder.model import DecoderModel
-from t1_vectorstore.backends.decoding import next_tokens
+from t1_vectorstore.backends.decoder.scheduler import ThoughtBatch
+from t1_vectorstore.backends.decoding import ThoughtState, next_tokens
 from t1_vectorstore.checkpoints.checkpoint import Checkpoint
 from t1_vectorstore.checkpoints.spec import Decoding
 from t1_vectorstore.errors import CheckpointError
@@ -69,7 +71,7 @@ def test_vectors_of_bfloat16_thoughts_equal_encoding_them(tiny: Path) -> None:
 def test_results_do_not_depend_on_batches_and_slots(tiny: Path) -> None:
     decoding = [DECODING, Decoding(max_tokens=16, temperature=1.0, top_p=0.9, top_k=40)]
     whole, narrow = load(tiny), load(tiny, batch_tokens=40)
-    narrow._cache_budget.tokens = 3 * 120  # three slots, and a waiting prompt takes one as soon as it is free
+    narrow.loop.cache_budget.tokens = 3 * 120  # three slots, and a waiting prompt takes one as soon as it is free
     assert cosines(whole.encode(PROMPTS), narrow.encode(PROMPTS)).min() >= 0.99999
     for how in decoding:
         together, apart = whole.think(PROMPTS, how), narrow.think(PROMPTS, how)
@@ -249,30 +251,19 @@ def test_a_shared_prefix_is_computed_once(tiny: Path, monkeypatch: pytest.Monkey
     assert read == [sum(map(len, PROMPTS[:2])), 2]
 
 
-def test_length_of_the_shared_prefix() -> None:
-    same = list(range(100))
-    assert shared_prefix_length([[*same, 1], [*same, 2]]) == 100
-    assert shared_prefix_length([same, same]) == 99
-    assert shared_prefix_length([same, same[:80]]) == 79
-    assert shared_prefix_length([same[:60], same[:60]]) == 0  # it would save too little
-    assert shared_prefix_length([same[:30]] * 4) == 29
-    assert shared_prefix_length([[1], [1, 2]]) == 0
-    assert shared_prefix_length([[3, *same], [2, *same]]) == 0
-
-
-def test_a_shared_prefix_is_in_memory_once(tiny: Path) -> None:
+def test_a_shared_prefix_is_in_memory_once(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     backend, sizes = load(tiny), []
-    backend._cache_budget.tokens = 4 * (70 + 16 + 1) + 12  # for four thoughts; with a prefix for each only three
-    generate = backend.model.generate
+    backend.loop.cache_budget.tokens = 4 * (70 + 16 + 1) + 12  # for four thoughts; with a prefix for each only three
+    admit = ThoughtBatch.admit
 
-    def counted(*arguments: Any, max_batch: int, **options: Any) -> None:
-        sizes.append(max_batch)
-        generate(*arguments, max_batch=max_batch, **options)
+    def counted(self: ThoughtBatch, thoughts: Sequence[ThoughtState], layout: Layout) -> None:
+        sizes.append(layout.slots)
+        admit(self, thoughts, layout)
 
-    backend.model.generate = counted  # type: ignore[method-assign]
+    monkeypatch.setattr(ThoughtBatch, "admit", counted)
     prompts = [INSTRUCTION + [rng.randrange(5, 260) for _ in range(70)] for _ in range(8)]
     together = backend.think(prompts, DECODING)
-    assert sizes == [4]
+    assert set(sizes) == {4}
     expected = load(tiny, own_decoder=False).think(prompts, DECODING)
     assert [(t.ids, t.stop) for t in together] == [(t.ids, t.stop) for t in expected]
     assert cosines(states(together), states(expected)).min() >= 0.99999

@@ -5,14 +5,18 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from t1_vectorstore import T1Embedder
+from t1_vectorstore.backends.batching import Layout
+from t1_vectorstore.backends.decoding import Sampler, ThoughtState
+from t1_vectorstore.backends.local_model import RunningBatch
 from t1_vectorstore.backends.oom import OutOfMemoryWarning
 from t1_vectorstore.errors import BackendError
 from tests.backends.contract import cosines
@@ -28,29 +32,28 @@ ERRORS = [
 
 def limit(embedder: T1Embedder, tokens: int, error: Exception) -> list[int]:
     """Let each forward pass over more than ``tokens`` tokens fail; return the list of the sizes that were tried."""
-    batches, cache = embedder._backend._batch_budget, embedder._backend._cache_budget  # type: ignore[attr-defined]
-    run_batches, run_together, tried = batches.run_batches, cache.run_together, []
+    model: Any = embedder._backend.model  # type: ignore[attr-defined]
+    encode, start_batch, tried = model.encode, model.start_batch, []
 
-    def limited_batches(
-        lengths: Sequence[int], forward: Callable[[list[int]], object], *, padded: bool
-    ) -> Iterator[object]:
-        def check(batch: list[int]) -> object:
-            tried.append(sum(lengths[row] for row in batch))
-            if tried[-1] > tokens:
+    def limited_encode(sequences: Sequence[Sequence[int]]) -> torch.Tensor:
+        tried.append(sum(map(len, sequences)))
+        if tried[-1] > tokens:
+            raise error
+        return encode(sequences)
+
+    def limited_batch(sampler: Sampler) -> RunningBatch:
+        batch = start_batch(sampler)
+        admit = batch.admit
+
+        def limited_admit(thoughts: Sequence[ThoughtState], layout: Layout) -> None:
+            if len(layout.prefix) + layout.slots * layout.tokens > tokens:
                 raise error
-            return forward(batch)
+            admit(thoughts, layout)
 
-        return run_batches(lengths, check, padded=padded)
+        batch.admit = limited_admit
+        return batch
 
-    def limited_together(lengths: Sequence[int], forward: Callable[[int], object], *, shared: int) -> object:
-        def check(max_batch: int) -> object:
-            if shared + max_batch * max(lengths) > tokens:
-                raise error
-            return forward(max_batch)
-
-        return run_together(lengths, check, shared=shared)
-
-    batches.run_batches, cache.run_together = limited_batches, limited_together
+    model.encode, model.start_batch = limited_encode, limited_batch
     return tried
 
 

@@ -100,7 +100,7 @@ def test_zero_steps_change_nothing(tiny: Path, own: bool, monkeypatch: pytest.Mo
 def test_results_do_not_depend_on_batches_and_slots(tiny: Path, refining: Refining) -> None:
     """Some thoughts grow while others are refined, in slots that are moved and used again."""
     whole, narrow = load(tiny), load(tiny, batch_tokens=40)
-    narrow._cache_budget.tokens = 3 * 120
+    narrow.loop.cache_budget.tokens = 3 * 120
     together, apart = (
         whole.think(PROMPTS, DECODING, refining=refining),
         narrow.think(PROMPTS, DECODING, refining=refining),

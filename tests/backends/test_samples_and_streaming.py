@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from t1_vectorstore import T1Embedder
-from t1_vectorstore.backends.decoder.model import DecoderModel
+from t1_vectorstore.backends.decoder.scheduler import ThoughtBatch
 from t1_vectorstore.backends.oom import OutOfMemoryWarning
 from t1_vectorstore.types import QueryEmbedding
 from tests.backends.contract import QUERIES
@@ -130,18 +130,18 @@ def _generating(think: Any, ids: Sequence[int]) -> Any:
 
 
 def test_no_token_is_reported_twice_when_memory_runs_out(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The call is repeated with fewer thoughts at a time, and gives the same ones."""
+    """The thoughts continue from the tokens that they have, fewer at a time, and are the same ones."""
     embedder = T1Embedder.load(tiny, dtype="float32")
     prompts = [prompt.ids for prompt in embedder._prompter.queries(QUERIES[:4], think=True)]
     reported: list[list[int]] = [[] for _ in prompts]
-    generate = DecoderModel.generate
+    step = ThoughtBatch.step
 
-    def limited(self: DecoderModel, *arguments: Any, max_batch: int, **options: Any) -> None:
-        generate(self, *arguments, max_batch=max_batch, **options)
-        if max_batch > 2:
+    def limited(self: ThoughtBatch) -> None:
+        step(self)
+        if len(self.thoughts) > 2 and len(self.thoughts[0].ids) > 3:
             raise torch.OutOfMemoryError("out of memory")
 
-    monkeypatch.setattr(DecoderModel, "generate", limited)
+    monkeypatch.setattr(ThoughtBatch, "step", limited)
     with pytest.warns(OutOfMemoryWarning):
         thoughts = embedder._backend.think(
             prompts,

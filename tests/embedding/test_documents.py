@@ -7,10 +7,12 @@ import random
 import signal
 import threading
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from t1_vectorstore import T1Embedder
 from t1_vectorstore.backends.decoder.config import FAMILIES
@@ -193,12 +195,17 @@ def test_a_forked_process_can_embed_while_another_thread_of_its_parent_does(tiny
     thought = embedder.embed_query("a query", budget=5)
     held, forked = threading.Event(), threading.Event()
 
-    def run() -> None:
-        with embedder._backend._lock:  # type: ignore[attr-defined]
+    model = embedder._backend.model  # type: ignore[attr-defined]
+    encode = model.encode
+
+    def blocked(sequences: Sequence[Sequence[int]]) -> torch.Tensor:
+        if os.getpid() == parent and threading.current_thread() is thread:
             held.set()
             forked.wait()
+        return encode(sequences)
 
-    thread = threading.Thread(target=run)
+    model.encode, parent = blocked, os.getpid()
+    thread = threading.Thread(target=embedder.embed_documents, args=(texts,))
     thread.start()  # its call of the model is under way until the child exists
     held.wait()
     child = os.fork()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import torch
 
 from t1_vectorstore.backends.decoder.config import DecoderConfig
@@ -15,6 +18,7 @@ class KVCache:
 
     Attributes:
         slots: Maximum number of sequences at a time.
+        tokens: Maximum length of a sequence after the prefix.
         dtype: Number type of the keys and values.
         prefix_length: Number of tokens in the prefix. Positions count them, but the slots do not hold them.
     """
@@ -30,13 +34,43 @@ class KVCache:
         prefix: KVCache | None = None,
     ) -> None:
         """Allocate slots of ``tokens`` tokens each, for what follows the prefix, which fills the slot of ``prefix``."""
-        self.slots, self.dtype = slots, dtype
+        self.slots, self.tokens, self.dtype = slots, tokens, dtype
+        self._config = config
         # Zeros, not uninitialised memory: the weight of a masked token is 0, and 0 times infinity is not a number.
         self._memory = torch.zeros(
             config.layers, 2, slots, config.kv_heads, tokens, config.head_dim, dtype=dtype, device=device
         )
         self._prefix = None if prefix is None else prefix._memory[:, :, 0]
         self.prefix_length = 0 if self._prefix is None else self._prefix.shape[3]
+
+    def rearranged(self, slots: int, tokens: int, prefix_length: int, lengths: Sequence[int]) -> KVCache:
+        """Return a cache of another shape with the same sequences.
+
+        Args:
+            slots: Number of slots.
+            tokens: Number of tokens in a slot.
+            prefix_length: Number of tokens in the prefix. All sequences start with the same tokens up to there.
+            lengths: Lengths of the sequences in the first slots, prefix included.
+        """
+        options: dict[str, Any] = {"dtype": self.dtype, "device": self._memory.device}
+        # 1. The prefix is what is left of the old one, or the old one and the next tokens of any sequence.
+        prefix = None
+        if prefix_length:
+            prefix = KVCache(self._config, 1, prefix_length, **options)
+            kept = min(prefix_length, self.prefix_length)
+            if self._prefix is not None:
+                prefix._memory[:, :, 0, :, :kept] = self._prefix[..., :kept, :]
+            prefix._memory[:, :, 0, :, kept:] = self._memory[:, :, 0, :, : prefix_length - kept]
+        # 2. Each slot gets the rest of its sequence, and the end of the old prefix if the new one is shorter.
+        new = KVCache(self._config, slots, tokens, **options, prefix=prefix)
+        active, longest = len(lengths), max(lengths)
+        added = max(0, self.prefix_length - prefix_length)
+        if self._prefix is not None and added:
+            new._memory[:, :, :active, :, :added] = self._prefix[:, :, None, :, prefix_length:]
+        first = max(0, prefix_length - self.prefix_length)
+        rest = self._memory[:, :, :active, :, first : longest - self.prefix_length]
+        new._memory[:, :, :active, :, added : added + rest.shape[4]] = rest
+        return new
 
     def prefix(self, layer: int) -> Prefix | None:
         """Return the keys and values of the prefix."""

@@ -6,13 +6,11 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from t1_vectorstore.backends.batching import shared_prefix_length
 from t1_vectorstore.backends.decoder.attention import PrefillAttention
 from t1_vectorstore.backends.decoder.config import DecoderConfig
 from t1_vectorstore.backends.decoder.decoder import Decoder
-from t1_vectorstore.backends.decoder.kv_cache import KVCache
-from t1_vectorstore.backends.decoder.scheduler import Scheduler, concatenate, prefill
-from t1_vectorstore.backends.decoding import Sampler, ThoughtState
+from t1_vectorstore.backends.decoder.scheduler import ThoughtBatch, concatenate
+from t1_vectorstore.backends.decoding import Sampler
 from t1_vectorstore.checkpoints.checkpoint import Checkpoint
 
 DEVICES = frozenset({"cpu", "cuda"})
@@ -28,6 +26,7 @@ class DecoderModel:
     """A ``LocalModel``."""
 
     padded = False
+    joins = True
 
     def __init__(self, decoder: Decoder, *, pooling_layer: int) -> None:
         self.decoder = decoder
@@ -42,29 +41,6 @@ class DecoderModel:
         layer = self._pooling_layer
         return self.decoder(ids, positions, attention, pooling_layer=layer, all_layers=False, ends=ends).pooled
 
-    def shared_prefix(self, prompts: Sequence[Sequence[int]]) -> int:
-        """Return how many of the tokens that all prompts start with are cached once for all of them."""
-        return shared_prefix_length(prompts)
-
-    def generate(
-        self, thoughts: Sequence[ThoughtState], sampler: Sampler, *, max_batch: int, prefill_tokens: int
-    ) -> None:
-        """Complete all thoughts; see ``LocalModel.generate``."""
-        shared = shared_prefix_length([thought.prompt for thought in thoughts])
-        prefix = None
-        if shared:
-            # Computed up to the last layer, and by a cache of one slot, which all others then refer to.
-            prefix = self._cache(1, shared)
-            prompt = thoughts[0].prompt[:shared]
-            prefill(self.decoder, prefix, [prompt], 0, pooling_layer=self.decoder.config.layers)
-        longest = max(len(thought.prompt) + thought.refining.steps for thought in thoughts)
-        tokens = longest - shared + sampler.decoding.max_tokens + 1
-        cache = self._cache(max_batch, tokens, prefix)
-        scheduler = Scheduler(
-            self.decoder, cache, sampler, pooling_layer=self._pooling_layer, prefill_tokens=prefill_tokens
-        )
-        scheduler.run(thoughts)
-
-    def _cache(self, slots: int, tokens: int, prefix: KVCache | None = None) -> KVCache:
-        decoder = self.decoder
-        return KVCache(decoder.config, slots, tokens, dtype=decoder.dtype, device=decoder.device, prefix=prefix)
+    def start_batch(self, sampler: Sampler) -> ThoughtBatch:
+        """Return an empty batch of thoughts, whose tokens are chosen by ``sampler``."""
+        return ThoughtBatch(self.decoder, sampler, pooling_layer=self._pooling_layer)

@@ -1,4 +1,4 @@
-"""Continuous batching: each slot of the cache holds a thought, and a waiting prompt takes a slot as soon as it is free.
+"""Continuous batching: each slot of the cache holds a thought, and others take a slot as soon as it is free.
 
 The active thoughts always fill the first slots, so that a decode step reads one block of the cache: when a thought is
 complete, the last one moves to its slot.
@@ -6,70 +6,88 @@ complete, the last one moves to its slot.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Sequence
 
 import torch
 
+from t1_vectorstore.backends.batching import Layout
 from t1_vectorstore.backends.decoder.attention import DecodeAttention, PrefillAttention
 from t1_vectorstore.backends.decoder.decoder import Decoder, States
 from t1_vectorstore.backends.decoder.kv_cache import KVCache
-from t1_vectorstore.backends.decoding import Sampler, ThoughtState, step_inputs
+from t1_vectorstore.backends.decoding import Sampler, ThoughtState, budget_is_spent, step_inputs
 
 
-class Scheduler:
-    """Completes all thoughts of a call.
+class ThoughtBatch:
+    """A ``RunningBatch`` of the decoder.
 
-    The cache has the shared prefix, if there is one, and slots that are long enough for the rest of any prompt, its
-    thought, the emb token, and the states that are fed back.
+    Attributes:
+        thoughts: The active thoughts, by slot.
     """
 
-    def __init__(
-        self, decoder: Decoder, cache: KVCache, sampler: Sampler, *, pooling_layer: int, prefill_tokens: int
-    ) -> None:
-        self._decoder, self._cache, self._sampler = decoder, cache, sampler
-        self._pooling_layer, self._prefill_tokens = pooling_layer, prefill_tokens
+    def __init__(self, decoder: Decoder, sampler: Sampler, *, pooling_layer: int) -> None:
+        """Create an empty batch."""
+        self._decoder, self._sampler, self._pooling_layer = decoder, sampler, pooling_layer
         self._device = decoder.device
-        self._active: list[ThoughtState] = []  # by slot
+        self._layout: Layout | None = None
+        self._cache: KVCache
+        self.thoughts: list[ThoughtState] = []
         self._tokens: list[int] = []  # the next input of each
 
-    def run(self, thoughts: Sequence[ThoughtState]) -> None:
-        """Complete all thoughts."""
-        waiting = deque(thoughts)
-        while waiting or self._active:
-            # Fill the free slots first: a decode step costs nearly the same for one thought as for many.
-            while waiting and len(self._active) < self._cache.slots:
-                self._admit(waiting)
-            if all(self._sampler.budget_is_spent(thought) for thought in self._active):
-                self._close_all()
-            else:
-                self._step()
-
-    def _admit(self, waiting: deque[ThoughtState]) -> None:
-        """Prefill as many waiting prompts as there are free slots, and as fit in a forward pass."""
-        # 1. Take prompts while slots and tokens last, but at least one, however long it is.
-        prefix, first_slot, left = self._cache.prefix_length, len(self._active), self._prefill_tokens
-        admitted: list[ThoughtState] = []
-        while waiting and first_slot + len(admitted) < self._cache.slots:
-            left -= len(waiting[0].prompt) - prefix
-            if admitted and left < 0:
-                break
-            admitted.append(waiting.popleft())
-        # 2. Read them into the slots after the active ones.
-        prompts = [thought.prompt[prefix:] for thought in admitted]
-        states = prefill(self._decoder, self._cache, prompts, first_slot, pooling_layer=self._pooling_layer)
-        # 3. A prompt that ends with the emb token has its vector now; the others get their first token.
-        for row, thought in enumerate(admitted):
-            thought.position = len(thought.prompt)
-            if thought.stop is not None:  # the prompt ends with the emb token
+    def admit(self, thoughts: Sequence[ThoughtState], layout: Layout) -> None:
+        """Read thoughts into the slots after the active ones; see ``RunningBatch.admit``."""
+        # 1. Let the cache have the layout that the thoughts need.
+        if layout != self._layout:
+            self._cache = self._arrange(layout)
+            self._layout = layout
+        # 2. Read the tokens after the prefix.
+        readings = [thought.reading(self._sampler.emb_id) for thought in thoughts]
+        parts = [reading[len(layout.prefix) :] for reading in readings]
+        states = self._prefill(self._cache, parts, len(self.thoughts), pooling_layer=self._pooling_layer)
+        # 3. A thought that has ended was fed its emb token; the others get their next token.
+        for row, (thought, reading) in enumerate(zip(thoughts, readings, strict=True)):
+            thought.position = len(reading)
+            if thought.stop is not None:
                 thought.add_pass(states.pooled[row], states.final[row])
-        self._active += admitted
-        self._tokens += self._sampler(admitted, states.final)
+        self.thoughts += thoughts
+        self._tokens += self._sampler(thoughts, states.final)
+        self._keep([thought.state is None for thought in self.thoughts])
+
+    def step(self) -> None:
+        """Feed each thought its next token or state; see ``RunningBatch.step``."""
+        if all(budget_is_spent(thought) for thought in self.thoughts):
+            self._close_all()
+        else:
+            self._step()
+
+    def remove(self, unwanted: Sequence[ThoughtState]) -> None:
+        """Free the slots of thoughts that nobody waits for."""
+        self._keep([thought not in unwanted for thought in self.thoughts])
+
+    def _arrange(self, layout: Layout) -> KVCache:
+        """Return a cache of this layout, with the active thoughts."""
+        slots, tokens, shared = layout.slots, layout.tokens, len(layout.prefix)
+        if self.thoughts:
+            return self._cache.rearranged(slots, tokens, shared, [thought.position for thought in self.thoughts])
+        decoder, prefix = self._decoder, None
+        config, dtype, device = decoder.config, decoder.dtype, decoder.device
+        if shared:
+            # Computed up to the last layer, and in a cache of one slot, which all others then refer to.
+            prefix = KVCache(config, 1, shared, dtype=dtype, device=device)
+            self._prefill(prefix, [layout.prefix], 0, pooling_layer=config.layers)
+        return KVCache(config, slots, tokens, dtype=dtype, device=device, prefix=prefix)
+
+    def _prefill(
+        self, cache: KVCache, sequences: Sequence[Sequence[int]], first_slot: int, *, pooling_layer: int
+    ) -> States:
+        """Read sequences, without the cache's prefix, into neighbouring slots; return the states at their ends."""
+        ids, positions, ends = concatenate(sequences, self._device, start=cache.prefix_length)
+        attention = PrefillAttention([len(sequence) for sequence in sequences], cache, first_slot)
+        return self._decoder(ids, positions, attention, pooling_layer=pooling_layer, ends=ends)
 
     def _step(self) -> None:
-        """Feed each thought its next token or state, free the slots of complete ones, and sample the next tokens."""
+        """Feed each thought its next input, and sample the next tokens."""
         # 1. One forward pass for the next input of every thought.
-        thoughts = self._active
+        thoughts = self.thoughts
         at = [thought.position for thought in thoughts]
         ids, positions = torch.tensor([self._tokens, at], device=self._device)
         attention = DecodeAttention(self._cache, positions[:, None], longest=max(at), shortest=min(at))
@@ -81,15 +99,15 @@ class Scheduler:
             if thought.stop is not None:
                 thought.add_pass(states.pooled[slot], states.final[slot])
         # 3. Free the slots of complete thoughts, and sample the next token of the others, in their new order.
-        order, last = self._compact(), states.final
+        order, last = self._keep([thought.state is None for thought in thoughts]), states.final
         if len(order) < len(thoughts):
             last = last[torch.tensor(order, dtype=torch.long, device=self._device)]
-        self._tokens = self._sampler(self._active, last) if order else []
+        self._tokens = self._sampler(self.thoughts, last) if order else []
 
     def _close_all(self) -> None:
         """Feed each thought the last token of its budget and the emb token, in one pass over the weights."""
         # 1. Two inputs for each thought, interleaved.
-        thoughts, emb_id = self._active, self._sampler.emb_id
+        thoughts, emb_id = self.thoughts, self._sampler.emb_id
         at = [thought.position for thought in thoughts]
         ids = torch.tensor([[token, emb_id] for token in self._tokens], device=self._device)
         positions = torch.tensor([[position, position + 1] for position in at], device=self._device)
@@ -101,28 +119,20 @@ class Scheduler:
         for slot, thought in enumerate(thoughts):
             thought.position += 2
             thought.add_pass(states.pooled[2 * slot + 1], states.final[2 * slot + 1])
-        self._tokens = [self._tokens[slot] for slot in self._compact()]
+        self._keep([thought.state is None for thought in thoughts])
 
-    def _compact(self) -> list[int]:
-        """Free the slots of complete thoughts, and move the last ones into the gaps; return each one's former slot."""
-        thoughts = self._active
-        kept = [slot for slot, thought in enumerate(thoughts) if thought.state is None]
-        movable = [slot for slot in kept if slot >= len(kept)]  # one for each gap before them
-        order = [slot if thoughts[slot].state is None else movable.pop() for slot in range(len(kept))]
+    def _keep(self, kept: Sequence[bool]) -> list[int]:
+        """Free the slots of the other thoughts, and move the last ones into the gaps; return the former slots."""
+        thoughts = self.thoughts
+        count = sum(kept)
+        movable = [slot for slot in range(count, len(thoughts)) if kept[slot]]  # one for each gap before them
+        order = [slot if kept[slot] else movable.pop() for slot in range(count)]
         for target, source in enumerate(order):
             if source != target:
                 self._cache.move(source, target, thoughts[source].position)
-        self._active = [thoughts[slot] for slot in order]
+        self.thoughts = [thoughts[slot] for slot in order]
+        self._tokens = [self._tokens[slot] for slot in order]
         return order
-
-
-def prefill(
-    decoder: Decoder, cache: KVCache, prompts: Sequence[Sequence[int]], first_slot: int, *, pooling_layer: int
-) -> States:
-    """Read prompts, without the cache's prefix, into neighbouring slots; return the states at their last tokens."""
-    lengths = [len(prompt) for prompt in prompts]
-    ids, positions, ends = concatenate(prompts, decoder.device, start=cache.prefix_length)
-    return decoder(ids, positions, PrefillAttention(lengths, cache, first_slot), pooling_layer=pooling_layer, ends=ends)
 
 
 def concatenate(
