@@ -14,6 +14,7 @@ from typing import Annotated
 import typer
 
 from t1_vectorstore import __version__
+from t1_vectorstore.cli.calibrate import calibrate
 from t1_vectorstore.cli.commands import Command, CommandGroup
 from t1_vectorstore.cli.demo import demo
 from t1_vectorstore.cli.documents import delete, get, list_chunks
@@ -41,7 +42,7 @@ SECTIONS = {
     "Index and search": (demo, index, search, info, get, list_chunks, delete),
     "Serving": (serve, mcp),
     "Maintenance": (verify, reindex, snapshot, restore, pull, optimize),
-    "Evaluation": (evaluate, tune),
+    "Evaluation": (evaluate, tune, calibrate),
     "Training": (train, add_token),
 }
 for section, commands in SECTIONS.items():

@@ -70,6 +70,7 @@ _WORDING = (
     (r"open it with adopt=True \(--adopt\)", "give --adopt"),
     (r"\(leave_out=FILE, --leave-out FILE\)", "(--leave-out FILE)"),
     (r"\bscore_threshold\b", "--min-score"),
+    (r"pass a think_threshold to searches instead", "search with --think-threshold instead"),
     (r"Collection\('(.+?)' at '(.+?)', .+?\)", r"\2"),
 )  # fmt: skip
 

@@ -58,6 +58,11 @@ def info(
         lines["previous"] = "kept: t1 reindex --rollback goes back to it, --drop-old deletes it"
     if facts.load is not None:
         lines["latest load"] = _describe_load(facts.load)
+    if (found := facts.calibration) is not None:
+        kind = "judged queries" if found.labelled else "queries"
+        lines["think auto"] = (
+            f"from a score of {found.threshold:.3f} on; fitted {found.fitted[:10]}, {found.queries:,} {kind}"
+        )
     if facts.indexing is not None:
         lines["indexing"] = _describe_indexing(facts.indexing)
     console = stdout_console()

@@ -36,17 +36,21 @@ class Notes:
         if self.load == load:
             self._engine.write_note("load", replace(load, finished=True).to_json())
 
-    def save_calibration(self, calibration: Calibration) -> None:
-        """Store a calibration.
+    def check_writable(self) -> None:
+        """Check that records are stored at all.
 
         Raises:
             StoreError: Another package created the collection, and nothing of this one is written to it.
         """
         if not self._engine.schema.uid:
             raise StoreError(
-                f"{self._location} was created by another package, and this one writes no settings to it; pass "
-                f"think_threshold={calibration.threshold:g} to searches instead"
+                f"{self._location} was created by another package, and this one writes no settings to it; pass a "
+                "think_threshold to searches instead"
             )
+
+    def save_calibration(self, calibration: Calibration) -> None:
+        """Store a calibration; errors as in ``check_writable``."""
+        self.check_writable()
         self._engine.write_note("calibration", calibration.to_json())
         self.calibration = calibration
 

@@ -51,7 +51,7 @@ def read_labels(path: str | Path, collection: Collection) -> Benchmark:
         relevant.setdefault(query, {}).update(judgement.gains)
         excluded[query] = excluded.get(query, frozenset()) | judgement.excluded
     documents = {document for gains in relevant.values() for document in gains}
-    refuse_missing(str(path), documents - _indexed(collection, documents))
+    refuse_missing(str(path), documents - indexed_documents(collection, documents))
     return Benchmark(path.name, None, {query: text for text, query in ids.items()}, relevant, excluded)
 
 
@@ -94,7 +94,7 @@ def _unused(name: str, taken: Mapping[str, _Judgement]) -> str:
     return name
 
 
-def _indexed(collection: Collection, documents: set[str]) -> set[str]:
+def indexed_documents(collection: Collection, documents: set[str]) -> set[str]:
     """Return those of the documents that the index holds, whole or in chunks."""
     owners = {point: document for document in documents for point in (document, chunk_id(document, 0))}
     return {owners[point] for point in collection.content_hashes(owners)}

@@ -38,7 +38,8 @@ ALLOWED_IMPORTS: Mapping[str, set[str]] = {
     # Applications of the vector store.
     "maintenance": {"collection", "embedding", "engines", "errors", "indexing", "iteration", "options", "types"},
     "evaluation": {
-        *("collection", "embedding", "errors", "indexing", "iteration", "options", "readers", "types", "vectorstore"),
+        *("collection", "embedding", "errors", "indexing", "iteration", "options", "readers", "searching", "types"),
+        "vectorstore",
     },
     "training": {
         *("backends", "checkpoints", "embedding", "errors", "evaluation", "indexing", "readers", "types"),
