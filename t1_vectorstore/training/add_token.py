@@ -31,9 +31,10 @@ def add_token(
 ) -> CheckpointSpec:
     """Write a copy of a model with an emb token.
 
-    The token's embedding starts as the mean of all others; this default is ours, and gives a vector that is no outlier.
-    If the tokenizer has a chat template, a query is a user message and the end of a turn ends the thought. Otherwise
-    prompts are plain text.
+    The token's embedding starts as that of the tokenizer's end token, with which a model that was tuned on instructions
+    ends its turn: so it can close its thoughts before any training. Without an end token it starts as the mean of all
+    others. Both defaults are ours. If the tokenizer has a chat template, a query is a user message and the end of a
+    turn ends the thought. Otherwise prompts are plain text.
 
     Args:
         source: Model folder or hub id.
@@ -82,9 +83,11 @@ def add_token(
     if emb_id >= rows:
         model.resize_token_embeddings(emb_id + 1, mean_resizing=False)
     embeddings = model.get_input_embeddings(), model.get_output_embeddings()
+    end = tokenizer.eos_token_id
+    start = slice(trained_rows) if end is None else slice(end, end + 1)
     with torch.no_grad():
         for weight in {id(each.weight): each.weight for each in embeddings}.values():
-            weight[emb_id] = weight[:trained_rows].float().mean(0).to(weight.dtype)
+            weight[emb_id] = weight[start].float().mean(0).to(weight.dtype)
 
     spec = CheckpointSpec(
         emb_token=emb_token,

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from transformers import PrinterCallback, ProgressCallback, Trainer, TrainerCallback
 
+from t1_vectorstore.backends.devices import bfloat16_is_faster
 from t1_vectorstore.errors import TrainingFailed
 from t1_vectorstore.training.configs import Lora, Stage
 from t1_vectorstore.training.model import T1ForTraining
@@ -17,6 +18,10 @@ from t1_vectorstore.training.packing import PackedSequences
 
 log = logging.getLogger(__name__)
 STATE_FILE = "trainer_state.json"
+EMB_TOKEN_ROW = "trainable_tokens_"
+"""Part of the name that peft gives to the embeddings of ``trainable_token_indices``."""
+EMB_TOKEN_FACTOR = 10.0
+"""Default of ``Lora.emb_token_rate`` as a multiple of the stage's rate."""
 LOGGED = ("loss", "lm", "nce", "triplet", "distill", "replay", "reward", "exact", "thoughts/", "kl", "grad", "learning")
 """Prefixes of the metrics that are logged as text; TensorBoard gets all of them."""
 
@@ -31,7 +36,7 @@ def training_arguments(stage: Stage, folder: Path, seed: int) -> dict[str, Any]:
         "warmup_steps": stage.warmup_steps,
         "weight_decay": stage.weight_decay,
         "max_grad_norm": stage.clip,
-        "bf16": stage.precision == "bf16",
+        "bf16": uses_bfloat16(stage),
         "use_cpu": not torch.cuda.is_available(),
         "gradient_checkpointing": False,  # enabled on the model itself: the Trainer sees only its wrapper
         "seed": seed,
@@ -48,6 +53,12 @@ def training_arguments(stage: Stage, folder: Path, seed: int) -> dict[str, Any]:
     }
 
 
+def uses_bfloat16(stage: Stage) -> bool:
+    """Return whether the stage computes in bfloat16; ``auto`` depends on this machine."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return bfloat16_is_faster(device) if stage.precision == "auto" else stage.precision == "bf16"
+
+
 def make_optimizer(model: torch.nn.Module, stage: Stage) -> torch.optim.Optimizer:
     """Create the optimizer for the trainable parameters of a model.
 
@@ -59,9 +70,11 @@ def make_optimizer(model: torch.nn.Module, stage: Stage) -> torch.optim.Optimize
     muon = stage.optimizer == "muon"
     if muon and not hasattr(torch.optim, "Muon"):
         raise TrainingFailed(f"torch {torch.__version__} has no Muon optimizer: install torch 2.9, or use adamw")
-    embeddings, matrices, others = [], [], []
+    embeddings, matrices, others, emb_token = [], [], [], []
     for name, parameter in trainable.items():
-        if "embed_tokens" in name:
+        if EMB_TOKEN_ROW in name:
+            emb_token.append(parameter)
+        elif "embed_tokens" in name:
             embeddings.append(parameter)
         elif muon and parameter.ndim == 2 and ".layers." in name:
             matrices.append(parameter)
@@ -71,6 +84,10 @@ def make_optimizer(model: torch.nn.Module, stage: Stage) -> torch.optim.Optimize
         {"params": embeddings, "lr": rate if stage.embedding_rate is None else stage.embedding_rate},
         {"params": others, "lr": rate},
     ]
+    if stage.lora is not None:
+        token_rate = EMB_TOKEN_FACTOR * rate if stage.lora.emb_token_rate is None else stage.lora.emb_token_rate
+        # No decay: it would pull the row to zero, not to where it began.
+        groups.append({"params": emb_token, "lr": token_rate, "weight_decay": 0.0})
     adamw = torch.optim.AdamW([g for g in groups if g["params"]], lr=rate, weight_decay=decay, betas=(0.9, 0.98))
     if not muon:
         return adamw

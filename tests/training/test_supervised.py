@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from t1_vectorstore.checkpoints.checkpoint import Checkpoint
+from t1_vectorstore.checkpoints.checkpoint import BUNDLED, Checkpoint
 from t1_vectorstore.embedding.embedder import T1Embedder
 from t1_vectorstore.errors import CorpusError, TrainingFailed
+from t1_vectorstore.training.add_token import add_token
 from t1_vectorstore.training.batches import ExampleSampler
 from t1_vectorstore.training.configs import Recipe
 from t1_vectorstore.training.examples import Example, read_data, write_data
@@ -267,6 +269,42 @@ def test_adapters_are_merged_into_the_model(chains: Path, trained: Path, tmp_pat
     assert all("lora" in name or "token_adapter" in name or "delta" in name for name in weights(tmp_path))
     before, after = (Checkpoint.load(path).identity.fingerprint for path in (trained / "model", folder))
     assert before != after
+
+
+def closed_thoughts(folder: Path, queries: list[str]) -> list[bool]:
+    with T1Embedder.load(folder, dtype="float32") as embedder:
+        return [not embedded.thoughts[0].cut for embedded in embedder.embed_queries(queries, budget=24)]
+
+
+def language_model(out: Path, end: str | None) -> Path:
+    """Write t1-mini as a plain language model with this end token, and without a specification."""
+    from transformers import AutoTokenizer
+
+    shutil.copytree(BUNDLED / "t1-mini", out, ignore=shutil.ignore_patterns("t1_config.json", "*.md"))
+    tokenizer = AutoTokenizer.from_pretrained(out)
+    tokenizer.eos_token = end
+    tokenizer.save_pretrained(out)
+    config = json.loads((out / "generation_config.json").read_text())
+    (out / "generation_config.json").write_text(json.dumps(config | {"eos_token_id": None}))
+    return out
+
+
+@pytest.mark.parametrize("end", [None, "<emb_token>"])
+def test_a_short_run_with_adapters_closes_its_thoughts(tmp_path: Path, end: str | None) -> None:
+    """The emb token's row has its own rate: at the adapters' it stays where it begins, and thoughts run on."""
+    words = ["red", "green", "blue", "grey", "brown", "pink", "white", "black"]
+    documents = {word: f"{word} is a colour" for word in words}
+    examples = [Example(f"the sign is {word}", f"a {word} sign.", (word,)) for word in words]
+    write_data(tmp_path / "data", documents, {"train": examples, "dev": examples})
+    start = tmp_path / "start"
+    add_token(str(language_model(tmp_path / "plain", end)), start, emb_token="<vector>", max_thought_tokens=32)
+    stage = SFT | {"steps": 40, "learning_rate": 1e-3, "optimizer": "adamw", "lora": {"rank": 8}, "save_every": 40}
+    folder = train(recipe(stage, path=str(start)), tmp_path / "data", tmp_path / "run")
+    assert all(closed_thoughts(folder, [example.query for example in examples]))
+    slow = stage | {"lora": {"rank": 8, "emb_token_rate": 1e-3}}
+    if end is None:
+        folder = train(recipe(slow, path=str(start)), tmp_path / "data", tmp_path / "slow")
+        assert not any(closed_thoughts(folder, [example.query for example in examples]))
 
 
 def test_a_recipe_can_have_several_stages(chains: Path, tmp_path: Path) -> None:

@@ -30,12 +30,14 @@ def plain(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.mark.parametrize("end", [None, "<pad>"])
 @pytest.mark.parametrize("template", [None, TEMPLATE])
-def test_the_new_embedding_is_the_mean_of_the_others(plain: Path, tmp_path: Path, template: str | None) -> None:
-    if template:
-        tokenizer = AutoTokenizer.from_pretrained(plain)
-        tokenizer.chat_template = template
-        tokenizer.save_pretrained(plain)
+def test_the_new_embedding_is_that_of_the_end_token_or_the_mean_of_the_others(
+    plain: Path, tmp_path: Path, template: str | None, end: str | None
+) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(plain)
+    tokenizer.chat_template, tokenizer.eos_token = template, end
+    tokenizer.save_pretrained(plain)
     out = tmp_path / "out"
     spec = add_token(str(plain), out, emb_token="<vector>", max_thought_tokens=8)
     assert Checkpoint.load(out).spec == spec
@@ -47,7 +49,8 @@ def test_the_new_embedding_is_the_mean_of_the_others(plain: Path, tmp_path: Path
     used = min(number, len(old))
     assert torch.equal(after.get_input_embeddings().weight[:used], old[:used])
     for part in (after.get_input_embeddings(), after.get_output_embeddings()):
-        assert torch.allclose(part.weight[number], part.weight[:used].mean(0), atol=1e-5)
+        wanted = part.weight[tokenizer.convert_tokens_to_ids(end)] if end else part.weight[:used].mean(0)
+        assert torch.allclose(part.weight[number], wanted, atol=1e-5)
     embedded = T1Embedder.load(out).embed_query("where do llamas live")
     assert embedded.thoughts
     assert isinstance(spec.query_prompt, str) == (template is None)
