@@ -4,6 +4,7 @@
 #   make lint           install, then only the quick checks
 #   make docs           install, then build the documentation site, strictly
 #   make test-process   install, then the tests that start or kill processes, or check container images
+#   make test-browser   install, then the tests of the playground in Chromium
 #   make test-server    install, then the tests against a real Qdrant server
 #   make test-faults    install, then 200 loads that are killed or cut off, and must end the same each time
 #   make test-peers     install, then langchain-qdrant's own tests against this package's store
@@ -29,7 +30,7 @@ export OMP_NUM_THREADS ?= 1
 unexport PYTHONDONTWRITEBYTECODE
 
 .DELETE_ON_ERROR:
-.PHONY: demo test lint docs coverage test-process test-server test-faults test-peers test-ray test-train test-llama-cpp test-vllm bench clean
+.PHONY: demo test lint docs coverage test-process test-browser test-server test-faults test-peers test-ray test-train test-llama-cpp test-vllm bench clean
 
 demo: $(VENV)/.local
 	$(BIN)/t1 demo
@@ -53,6 +54,10 @@ docs: $(VENV)-docs/.docs
 
 test-process: $(VENV)/.dev
 	$(BIN)/python -m pytest $(PARALLEL) -m process $(PYTEST_ARGS)
+
+# Any Chromium will do; Playwright's own is a download of 170 MB, so that of the system is used.
+test-browser: $(VENV)/.dev
+	T1_REQUIRE_BROWSER=1 $(BIN)/python -m pytest tests/browser -m browser $(PYTEST_ARGS)
 
 test-server: $(VENV)/.dev
 	$(BIN)/python -m tests.collection.qdrant_binary
@@ -80,7 +85,7 @@ test-train: $(VENV)-train/.train
 	PYTHONPATH=$(CURDIR) $(VENV)-train/bin/python -m pytest tests/training -m train $(PYTEST_ARGS)
 
 test-llama-cpp: $(VENV)-llama/.llama
-	PYTHONPATH=$(CURDIR) T1_REQUIRE_LLAMA_CPP=1 $(VENV)-llama/bin/python -m pytest tests/llama_cpp_backend tests/export tests/gguf_files -m llama_cpp $(PYTEST_ARGS)
+	PYTHONPATH=$(CURDIR) T1_REQUIRE_LLAMA_CPP=1 $(VENV)-llama/bin/python -m pytest tests/llama_cpp_backend -m llama_cpp $(PYTEST_ARGS)
 
 test-vllm: $(VENV)-vllm/.vllm
 	VLLM_CPU_KVCACHE_SPACE=1 T1_REQUIRE_VLLM=1 $(VENV)-vllm/bin/python -m pytest tests/vllm_backend -m vllm $(FOREIGN) $(PYTEST_ARGS)

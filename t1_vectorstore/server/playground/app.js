@@ -17,6 +17,7 @@ const SAMPLE = 5; // chunks that are read for the example queries
 
 let indexes = [];
 let running = null; // the abort controller of the search in progress
+let example = ""; // the query that was filled in
 
 const chosenIndex = () => indexes.find(({ name }) => name === byId("index").value) ?? null;
 const announce = (text) => (byId("status").textContent = text);
@@ -37,7 +38,9 @@ function clearMessage() {
 }
 
 function showError(error, again) {
-  if (error.param && refuse(error.param, error.message) === null) return;
+  // A message about an option begins with its name; about a filter, with "the filter".
+  const field = error.param ?? (error.status === 400 ? /^(?:the )?(\w+)/.exec(error.message)?.[1] : null);
+  if (field && refuse(field, error.message) === null) return;
   const waits = error.status === 429 && error.retryAfter && again;
   showMessage(error.message, { text: waits ? "" : error.remedy, actions: again ? [["Try again", again]] : [] });
   if (error.status === 401) {
@@ -64,7 +67,7 @@ function countDown(seconds) {
 // The indexes
 
 async function loadIndexes({ again = false } = {}) {
-  const before = byId("index").value || readHash().index;
+  const before = again ? byId("index").value : (readHash().index ?? byId("index").value);
   try {
     indexes = await listIndexes();
   } catch (error) {
@@ -74,11 +77,12 @@ async function loadIndexes({ again = false } = {}) {
   const select = byId("index");
   select.replaceChildren(...indexes.map(({ name, points }) => h("option", { value: name, props: { selected: name === before } }, `${name} · ${count(points, "point")}`)));
   select.disabled = indexes.length < 2;
-  if (!indexes.length) showMessage("The service has no index that you may read.", { text: "Start it with one: t1 serve INDEX." });
-  else if (before && !chosenIndex()) byId("index").selectedIndex = 0;
   if (!again) clearMessage();
   await showIndex({ again });
-  return indexes.length > 0;
+  const known = indexes.some(({ name }) => name === readHash().index);
+  if (!indexes.length) showMessage("The service has no index that you may read.", { text: "Start it with one: t1 serve INDEX." });
+  else if (readHash().index && !known) showMessage(`There is no index “${readHash().index}” here.`, { text: "Choose another one above." });
+  return indexes.length > 0 && (known || !readHash().index);
 }
 
 async function showIndex({ again = false } = {}) {
@@ -97,6 +101,7 @@ async function showIndex({ again = false } = {}) {
   }
   try {
     const chunks = await sampleChunks(index.name, SAMPLE);
+    if (chosenIndex() !== index) return; // another was chosen meanwhile
     learnFields(chunks.map(({ metadata }) => metadata));
     showExamples(examplesFor(chunks));
   } catch {
@@ -109,8 +114,8 @@ function showExamples(queries) {
   byId("examples").replaceChildren(h("span", { class: "note" }, "Try"), ...queries.map(button));
   byId("examples").hidden = !queries.length;
   const query = byId("query");
-  if (queries.length && !query.value) {
-    query.value = queries[0];
+  if (queries.length && (!query.value || query.value === example)) {
+    query.value = example = queries[0];
     fitQuery();
     if (matchMedia("(pointer: fine)").matches && document.activeElement === document.body) query.focus({ preventScroll: true });
     if (document.activeElement === query) query.select(); // typing replaces the example, Enter searches it
@@ -199,7 +204,7 @@ function showResult({ body, plain }, result, plainResult, seconds) {
   if (result.hits.length) {
     if (notes.length) showMessage("Note.", { text: notes.join(" "), kind: "hint" });
   } else nothingFound(body, notes);
-  const said = thought ? `Thought: ${result.thoughts[0].text} ` : "";
+  const said = result.thoughts[0]?.text ? `Thought: ${result.thoughts[0].text} ` : "";
   announce(`${said}${count(result.hits.length, "hit")}${result.hits.length ? `, the first is ${result.hits[0].id}` : ""}.`);
 }
 
@@ -342,7 +347,10 @@ initCode();
 initDocuments({
   index: chosenIndex,
   failed: (error) => showError(error),
-  done: () => loadIndexes({ again: true }),
+  done: () => {
+    if (byId("message").classList.contains("hint")) clearMessage(); // such as: no documents yet
+    loadIndexes({ again: true });
+  },
 });
 addEventListener("popstate", start);
 start();

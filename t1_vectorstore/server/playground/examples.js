@@ -14,7 +14,7 @@ const DEMO = [
 
 /** Return up to three queries for chunks that were read from the index. */
 export function examplesFor(chunks) {
-  if (chunks.length && chunks.every(isDemo)) return DEMO;
+  if (chunks.filter(isDemo).length * 2 > chunks.length) return DEMO;
   const found = chunks.map(({ text, metadata }) => {
     const title = TITLES.map((name) => metadata?.[name]).find((value) => typeof value === "string" && value.trim());
     return oneLine(title ?? /^\s*#*\s*(.*?[.!?。](?=\s|$)|.*)/s.exec(text)[1], 90);

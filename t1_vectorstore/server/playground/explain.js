@@ -45,15 +45,20 @@ export function showThoughts(result, hit = null, rank = null) {
   const most = Math.max(...effects.map(({ effect }) => effect), VISIBLE);
   byId("marked-query").replaceChildren(...marked(result.query, place(result.query, effects, "query"), most).flat());
   byId("thoughts").replaceChildren(
-    ...result.thoughts.map((thought) =>
+    ...result.thoughts.map((thought, index) =>
       h("figure", {},
-        h("p", { class: "thought" }, thought.text ? marked(thought.text, place(thought.text, effects, "thought"), most) : "(an empty thought)"),
+        h("p", { class: "thought" }, thought.text ? marked(thought.text, place(thought.text, effects, "thought", index), most) : "(an empty thought)"),
         h("figcaption", { class: "note" }, `${count(thought.tokens, "token")}, ${STOPS[thought.stop] ?? thought.stop}${speed ? `, ${speed.toLocaleString("en")} tokens/s` : ""}`))),
   );
   if (!result.thoughts.length) byId("thoughts").replaceChildren(h("p", { class: "note" }, notThought(result.decision)));
   const note = byId("marks-note");
-  if (effects.length) note.replaceChildren("Marked: what pulls up ", h("b", {}, `${rank}. ${hit.id}`));
-  else note.textContent = "";
+  if (!effects.length) note.textContent = "";
+  else {
+    const pulls = effects.some(({ effect }) => effect >= VISIBLE);
+    const pushes = effects.some(({ effect }) => effect <= -VISIBLE);
+    const name = h("b", {}, `${rank}. ${hit.id}`);
+    note.replaceChildren(pulls ? "Marked: what pulls up " : "No sentence pulls up ", name, pushes ? "; dashed: what pushes it down" : "");
+  }
 }
 
 function notThought(decision) {
@@ -61,9 +66,9 @@ function notThought(decision) {
   return `T1 did not think: ${decision.reason}. The score ${decision.score.toFixed(2)} is on the sure side of the threshold ${decision.threshold.toFixed(2)}.`;
 }
 
-/** Return the effects whose sentence is in this text; with several thoughts, offsets alone do not say in which. */
-function place(text, effects, source) {
-  return effects.filter((one) => one.source === source && slice(text, one.start, one.end) === one.text);
+/** Return the effects of the sentences of this text: the query, or one of several thoughts. */
+function place(text, effects, source, index = 0) {
+  return effects.filter((one) => one.source === source && (one.thought ?? index) === index && slice(text, one.start, one.end) === one.text);
 }
 
 function marked(text, effects, most) {

@@ -1,7 +1,7 @@
 // The vectors in two dimensions: the way from the query, thought by thought, to the hits. The table says the same.
 
 import { byId, h, svg } from "./dom.js";
-import { oneLine } from "./text.js";
+import { count, oneLine } from "./text.js";
 
 const [WIDTH, HEIGHT, EDGE, RADIUS] = [360, 300, 22, 9];
 const NAMES = { query_without_thinking: "Query alone", thought: "Thought", query: "Query with its thought", hit: "Hit" };
@@ -67,7 +67,7 @@ function draw(points) {
   const nearest = of("hit").find(({ rank }) => rank === 1);
   const moved = way.length > 1;
   const labels = separate(of("hit"));
-  const summary = `${of("hit").length} hits as numbered circles${moved ? `, and the way of the query's vector while T1 thinks, in ${way.length - 1} steps` : ""}. The table below has the same points.`;
+  const summary = `${of("hit").length} hits as numbered circles${moved ? `, and the way of the query's vector while T1 thinks, in ${count(way.length - 1, "step")}` : ""}. The table below has the same points.`;
   const dot = (kind, r) => of(kind).map((point) => svg("circle", { class: kind, cx: point.cx, cy: point.cy, r }, svg("title", {}, `${point.name}: ${oneLine(point.label, 120)}`)));
   return h("figure", {},
     svg("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": `Map of vectors. ${summary}` },

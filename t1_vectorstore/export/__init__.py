@@ -1,1 +1,0 @@
-"""Export checkpoints to GGUF files, which llama.cpp runs."""
