@@ -85,7 +85,7 @@ test-train: $(VENV)-train/.train
 	PYTHONPATH=$(CURDIR) $(VENV)-train/bin/python -m pytest tests/training -m train $(PYTEST_ARGS)
 
 test-llama-cpp: $(VENV)-llama/.llama
-	PYTHONPATH=$(CURDIR) T1_REQUIRE_LLAMA_CPP=1 $(VENV)-llama/bin/python -m pytest tests/llama_cpp_backend -m llama_cpp $(PYTEST_ARGS)
+	PYTHONPATH=$(CURDIR) T1_REQUIRE_LLAMA_CPP=1 $(VENV)-llama/bin/python -m pytest tests/llama_cpp_backend tests/export tests/gguf_files -m llama_cpp $(PYTEST_ARGS)
 
 test-vllm: $(VENV)-vllm/.vllm
 	VLLM_CPU_KVCACHE_SPACE=1 T1_REQUIRE_VLLM=1 $(VENV)-vllm/bin/python -m pytest tests/vllm_backend -m vllm $(FOREIGN) $(PYTEST_ARGS)

@@ -23,6 +23,7 @@ PLACES: Mapping[str, tuple[float, int]] = {
     "llama_index": (2, 2),
     "mcp": (3, 2),
     "server": (3, 1),
+    "export": (0, 3),
     "maintenance": (3, 3),
     "vectorstore": (1, 3),
     "searching": (0.5, 4),

@@ -19,6 +19,7 @@ from t1_vectorstore.cli.commands import Command, CommandGroup
 from t1_vectorstore.cli.demo import demo
 from t1_vectorstore.cli.documents import delete, get, list_chunks
 from t1_vectorstore.cli.evaluate import evaluate, tune
+from t1_vectorstore.cli.export import export
 from t1_vectorstore.cli.index import index
 from t1_vectorstore.cli.keys import keys
 from t1_vectorstore.cli.manage import info, optimize
@@ -51,6 +52,7 @@ for section, commands in SECTIONS.items():
         app.command(command_name, cls=Command, rich_help_panel=section)(command)
 app.add_typer(keys, name="keys", rich_help_panel="Serving")
 app.add_typer(data, name="data", rich_help_panel="Training")
+app.add_typer(export, name="export", rich_help_panel="Training")
 
 
 def _print_version(requested: bool) -> None:

@@ -87,7 +87,6 @@ def create_app(
         redoc_url=None,
         redirect_slashes=False,
         lifespan=_lifespan,
-        max_body_size=options.max_body_bytes,
         responses={status: {"model": ErrorAnswer, "description": text} for status, text in _ERRORS.items()},
         telemetry={
             "tracer_provider": tracer_provider,
@@ -104,7 +103,6 @@ def create_app(
     if PLAYGROUND.is_dir():
         app.mount("/", StaticFiles(directory=PLAYGROUND, html=True))
     # The middleware that is added last sees a request first.
-    app.add_middleware(guards.Patience, seconds=options.client_seconds)
     app.add_middleware(guards.Gate, lifecycle=lifecycle)
     if options.requests_per_minute is not None:
         app.add_middleware(guards.RateLimit, per_minute=options.requests_per_minute)
@@ -116,6 +114,7 @@ def create_app(
     app.add_middleware(
         guards.Hosts, allowed=options.allow_hosts, any_host=keys is not None, origins=options.allow_origins
     )
+    app.add_middleware(guards.ClientLimits, most_bytes=options.max_body_bytes, seconds=options.client_seconds)
     app.add_middleware(guards.SecurityHeaders)
     app.add_middleware(Observer, metrics=service.metrics)
     return app

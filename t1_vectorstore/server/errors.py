@@ -22,7 +22,7 @@ from t1_vectorstore.errors import (
 )
 
 _TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
-_CODES = {404: "not_found", 405: "method_not_allowed", 413: "body_too_large"}
+_CODES = {404: "not_found", 405: "method_not_allowed"}
 _RETRY_SECONDS = 5
 """What ``Retry-After`` says if a store is not available."""
 

@@ -164,11 +164,12 @@ class RateLimit:
         return wait
 
 
-class Patience:
-    """Limits the time that a client takes to send the next part of its body, or to read the next part of an answer."""
+class ClientLimits:
+    """Limits the size of a body, and the time that a client takes to send its next part or to read an answer's."""
 
-    def __init__(self, app: ASGIApp, *, seconds: float) -> None:
+    def __init__(self, app: ASGIApp, *, most_bytes: int, seconds: float) -> None:
         self._app = app
+        self._most_bytes = most_bytes
         self._seconds = seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -176,10 +177,16 @@ class Patience:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        whole = False
+        headers = Headers(scope=scope)
+        declared = headers.get("content-length", "")
+        if declared.isdecimal() and int(declared[:20]) > self._most_bytes:
+            await _refuse(self._too_large(), scope, receive, send, {"Connection": "close"})
+            return
+        arrived = 0
+        whole = declared in ("", "0") and "transfer-encoding" not in headers
 
-        async def patient_receive() -> Message:
-            nonlocal whole
+        async def limited_receive() -> Message:
+            nonlocal arrived, whole
             if whole:  # what is awaited now is that the client leaves
                 return await receive()
             try:
@@ -187,19 +194,28 @@ class Patience:
             except asyncio.TimeoutError:
                 error = f"no more of the body arrived in {self._seconds:g} s"
                 raise Refused(408, error, code="body_too_slow") from None
-            whole = message["type"] != "http.request" or not message.get("more_body", False)
+            arrived += len(message.get("body", b""))
+            if arrived > self._most_bytes:
+                raise self._too_large()
+            whole = not message.get("more_body", False)
             return message
 
-        async def patient_send(message: Message) -> None:
+        async def limited_send(message: Message) -> None:
+            if message["type"] == "http.response.start" and not whole:  # uvicorn would go on to receive the body
+                message["headers"] = [*message.get("headers", ()), (b"connection", b"close")]
             try:
                 await asyncio.wait_for(send(message), self._seconds)
             except asyncio.TimeoutError:
                 raise _TooSlow from None
 
         try:
-            await self._app(scope, patient_receive, patient_send)
+            await self._app(scope, limited_receive, limited_send)
         except _TooSlow:
             logger.warning("a client did not read its answer for %g s; its connection is closed", self._seconds)
+
+    def _too_large(self) -> Refused:
+        message = f"the body is larger than {self._most_bytes:,} bytes; send several requests"
+        return Refused(413, message, code="body_too_large")
 
 
 class Gate:

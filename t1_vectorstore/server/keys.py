@@ -67,7 +67,7 @@ class KeyFile(BaseModel):
             return cls.model_validate_json(path.read_bytes())
         except FileNotFoundError:
             raise FileNotFoundError(
-                f"there is no file of API keys {path}; create it with: t1 keys add {path}"
+                f"there is no file of API keys {path}; create it with: t1 keys add {path} NAME"
             ) from None
         except ValidationError as error:
             problem = error.errors(include_input=False, include_url=False)[0]

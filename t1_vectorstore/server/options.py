@@ -52,7 +52,8 @@ class ServiceOptions(Options):
     max_samples: Integer = Field(default=16, ge=1)
     """Maximum number of thoughts about one query."""
     client_seconds: Number = Field(default=30.0, gt=0)
-    """Seconds that a client has to send the next part of a body, or to receive the next part of an answer."""
+    """Seconds that a client has to send its headers, to send the next part of a body, or to read the next part of an
+    answer."""
     telemetry: Flag = False
     """Export OpenTelemetry spans as the standard environment variables say, such as ``OTEL_EXPORTER_OTLP_ENDPOINT``."""
     log_texts: Flag = False

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import socket
 import time
 from types import FrameType
+from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
@@ -68,6 +70,8 @@ class Server(uvicorn.Server):
             proxy_headers=False,
             timeout_graceful_shutdown=round(_LAST_ANSWERS) + 1,
         )
+        config.load()
+        config.http_protocol_class = _with_header_timeout(config.http_protocol_class, service.options.client_seconds)
         super().__init__(config)
         self._lifecycle = service.work.lifecycle
         self._grace = service.options.grace
@@ -96,3 +100,36 @@ class Server(uvicorn.Server):
         elif lifecycle.stopping and (not lifecycle.running or now >= self._end_at):
             self.should_exit = True
         return await super().on_tick(counter)
+
+
+def _with_header_timeout(protocol: Any, seconds: float) -> type[asyncio.Protocol]:  # noqa: ANN401 - one of uvicorn's
+    """Return a protocol that closes connections on which no whole request has arrived for a while.
+
+    uvicorn has a limit only for connections that are idle after a request, and would wait for the first one, or for the
+    rest of its headers, as long as the client likes.
+    """
+
+    class Protocol(protocol):  # type: ignore[misc]
+        _silent: asyncio.TimerHandle | None = None
+
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            super().connection_made(transport)
+            self._silent = self.loop.call_later(seconds, transport.close)
+
+        def data_received(self, data: bytes) -> None:
+            super().data_received(data)
+            if self.cycle is not None and not self.cycle.response_complete:
+                self._hear()
+            elif self._silent is None:  # the beginning of a further request
+                self._silent = self.loop.call_later(seconds, self.transport.close)
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            self._hear()
+            super().connection_lost(exc)
+
+        def _hear(self) -> None:
+            if self._silent is not None:
+                self._silent.cancel()
+                self._silent = None
+
+    return Protocol

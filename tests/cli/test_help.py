@@ -10,7 +10,9 @@ from t1_vectorstore import __version__
 from t1_vectorstore.cli import app
 
 GROUP = get_command(app)
-COMMANDS = [(name,) for name in GROUP.commands] + [("data", name) for name in GROUP.commands["data"].commands]  # type: ignore[attr-defined]
+GROUPS = ("data", "export")
+COMMANDS = [(name,) for name in GROUP.commands]  # type: ignore[attr-defined]
+COMMANDS += [(group, name) for group in GROUPS for name in GROUP.commands[group].commands]  # type: ignore[attr-defined]
 
 
 def help_of(*command: str) -> str:

@@ -35,6 +35,7 @@ ALLOWED_IMPORTS: Mapping[str, set[str]] = {
     },
     "searching": {"options", "sentences", "types"},
     "vectorstore": {"collection", "embedding", "errors", "indexing", "options", "searching", "types"},
+    "export": {"backends", "checkpoints", "embedding", "errors", "options", "types"},
     # Applications of the vector store.
     "maintenance": {"collection", "embedding", "engines", "errors", "indexing", "iteration", "options", "types"},
     "evaluation": {
@@ -53,8 +54,8 @@ ALLOWED_IMPORTS: Mapping[str, set[str]] = {
     "mcp": {"errors", "types", "vectorstore"},
     "server": {"embedding", "errors", "indexing", "iteration", "options", "types", "vectorstore"},
     "cli": {
-        *("backends", "checkpoints", "collection", "embedding", "errors", "evaluation", "indexing", "maintenance"),
-        *("mcp", "options", "readers", "server", "training", "types", "vectorstore"),
+        *("backends", "checkpoints", "collection", "embedding", "errors", "evaluation", "export", "indexing"),
+        *("maintenance", "mcp", "options", "readers", "server", "training", "types", "vectorstore"),
     },
 }
 
@@ -74,6 +75,7 @@ LIBRARY_OWNERS: Mapping[str, set[str]] = {
     "uvicorn": {"server"},
     "torch": {"backends", "training", "evaluation"},
     "transformers": {"backends", "training"},
+    "gguf": {"export"},
     "llama_cpp": {"backends"},
     "qdrant_client": {"engines", "llama_index", "types"},  # the last two: only for type checkers
     "qdrant_edge": {"collection", "engines"},

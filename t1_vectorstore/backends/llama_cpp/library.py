@@ -40,6 +40,12 @@ _ERROR, _CONTINUED = 4, 5
 _CACHE_TYPES = {"f32": 0, "f16": 1, "q4_0": 2, "q8_0": 8}
 """Numbers of ``ggml_type``."""
 
+QUANTIZATIONS = (
+    *("q8_0", "q6_k", "q5_k_m", "q5_k_s", "q5_1", "q5_0", "q4_k_m", "q4_k_s", "q4_1", "q4_0", "iq4_nl", "iq4_xs"),
+    *("q3_k_l", "q3_k_m", "q3_k_s", "q2_k"),
+)
+"""llama.cpp's quantisations that need no data to be calibrated with, by their names in lower case."""
+
 _NO_ROOM, _ABORTED = 1, 2
 """Return values of ``llama_decode``."""
 
@@ -326,3 +332,24 @@ class _Rows:
 
 def _pointer(array: npt.NDArray[Any], kind: Any) -> Any:  # noqa: ANN401
     return ctypes.cast(array.ctypes.data, ctypes.POINTER(kind))
+
+
+def quantize(source: Path, target: Path, kind: str) -> None:
+    """Write a quantised copy of a file.
+
+    A matrix whose rows do not fit a kind gets a larger one, as llama.cpp chooses.
+
+    Args:
+        source: A file whose matrices are not quantised.
+        target: File to write.
+        kind: One of ``QUANTIZATIONS``.
+
+    Raises:
+        BackendError: llama.cpp fails.
+    """
+    parameters = lib.llama_model_quantize_default_params()
+    parameters.ftype = getattr(lib, f"LLAMA_FTYPE_MOSTLY_{kind.upper()}")
+    with _messages() as lines:
+        failed = lib.llama_model_quantize(os.fsencode(source), os.fsencode(target), parameters)
+    if failed:
+        raise BackendError(f"llama.cpp cannot quantise {source} to {kind}: {_joined(lines)}")

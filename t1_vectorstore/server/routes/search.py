@@ -23,6 +23,15 @@ from t1_vectorstore.types import SearchResult
 
 router = APIRouter(tags=["search"])
 
+_EVENT = {
+    "type": "object",
+    "required": ["event", "data"],
+    "properties": {
+        "event": {"enum": ["thought", "result", "error"]},
+        "data": {"type": "string", "contentMediaType": "application/json"},
+    },
+}
+
 
 @router.post("/v1/search", response_model=SearchAnswer)
 async def search(request: Request, body: SearchBody, access: Reader) -> JSONResponse:
@@ -38,7 +47,7 @@ async def search(request: Request, body: SearchBody, access: Reader) -> JSONResp
     responses={
         200: {
             "description": "Events: 'thought' (pieces of it), then 'result' (as /v1/search answers) or 'error'.",
-            "content": {"text/event-stream": {"schema": {"type": "string"}}},
+            "content": {"text/event-stream": {"schema": _EVENT}},
         }
     },
 )

@@ -1,0 +1,1 @@
+"""Export checkpoints to GGUF files, which llama.cpp runs."""
