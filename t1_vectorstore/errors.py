@@ -128,6 +128,10 @@ class BlankDocumentWarning(UserWarning):
     """Documents without a word were left out; the message names one."""
 
 
+class CacheWarning(UserWarning):
+    """A cache on disk cannot be used, so that the model is run for each query."""
+
+
 class FilterWarning(UserWarning):
     """A filter compares a field with numbers, and the points have only other values in that field."""
 

@@ -87,7 +87,7 @@ def _as_mapping(value: object) -> object:
 class Options(BaseModel):
     """Base class of all options: frozen, and with errors of one line, a ``TypeError`` or a ``ValueError``."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     def __new__(cls, *unnamed: Any, **_: Any) -> Self:  # noqa: ANN401 - validated by __init__
         """Refuse values without names."""
@@ -256,6 +256,15 @@ class LoadingOptions(Options):
     """What runs the model. ``transformers``: the local backend, with this package's decoder where that supports the
     model, else with transformers. ``llama-cpp``: llama.cpp in this process, the default for GGUF files. ``vllm``: vLLM
     in this process. ``remote``: vLLM servers."""
+    cache: Path | None = None
+    """Folder in which thoughts and vectors of queries are kept, so that the model is not run twice for a query. It has
+    the texts of thoughts; a new one is readable only by its owner. Default: none. See
+    ``t1_vectorstore.embedding.cache``."""
+    cache_size: Integer = Field(default=256 * 2**20, ge=2**20)
+    """Maximum size of that folder in bytes; the entries that were used least recently are deleted."""
+    lazy: Flag = False
+    """Load the weights at the first call that needs them, and raise errors in them then. With a cache, a query that was
+    asked before needs none."""
     engine_options: dict[str, Any] | None = Field(default=None, exclude=True, repr=False)
     """Options of the backend's engine. For ``llama-cpp``: the fields of ``EngineOptions``. For ``vllm``: engine
     arguments, such as ``{"tensor_parallel_size": 2}``. For ``remote``: the fields of ``Servers``."""

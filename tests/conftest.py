@@ -15,6 +15,12 @@ from tests.recipes import small_factbook
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep the command's cache of this test apart from the user's and from that of other tests."""
+    monkeypatch.setenv("T1_CACHE_DIR", str(tmp_path_factory.mktemp("cache", numbered=True) / "t1"))
+
+
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A random Qwen3 that closes some of its thoughts itself."""

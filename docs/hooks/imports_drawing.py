@@ -13,7 +13,7 @@ from pathlib import Path
 from tests.meta.layers import ALLOWED_IMPORTS
 
 FILE = Path(__file__).parents[1] / "architecture.svg"
-EVERYWHERE = {"errors", "forks", "iteration", "metadata", "network", "options", "sentences", "types"}
+EVERYWHERE = {"disk_cache", "errors", "forks", "iteration", "metadata", "network", "options", "sentences", "types"}
 """Imported by nearly every package: drawn once at the bottom, without arrows."""
 PLACES: Mapping[str, tuple[float, int]] = {
     "cli": (1.5, 0),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import takewhile
 from pathlib import Path, PurePosixPath
@@ -19,10 +19,12 @@ from pydantic import SecretStr, ValidationError
 from tokenizers import Tokenizer
 
 from t1_vectorstore.checkpoints.chat_template import ChatTemplate
+from t1_vectorstore.checkpoints.fingerprint import cached_digest
 from t1_vectorstore.checkpoints.folder import CheckpointFolder
 from t1_vectorstore.checkpoints.gguf import SPEC_KEY, GGUFFile
 from t1_vectorstore.checkpoints.presets import PRESETS
 from t1_vectorstore.checkpoints.spec import PROMPTS, SPEC_FIELDS, CheckpointSpec, one_line
+from t1_vectorstore.disk_cache import DiskCache
 from t1_vectorstore.errors import CheckpointError
 from t1_vectorstore.options import ModelOptions, names_gguf
 from t1_vectorstore.types import ModelIdentity, Role
@@ -40,12 +42,14 @@ class Checkpoint:
         files: Its weights, tokenizer and configuration: a folder, or a GGUF file.
         spec: Its specification, with the user's overrides.
         known_fingerprint: Its fingerprint for documents, if the user stated it. The weights need not be here then.
+        cache: Where digests of its files are kept.
     """
 
     name: str
     files: CheckpointFolder | GGUFFile
     spec: CheckpointSpec
     known_fingerprint: str | None = None
+    cache: DiskCache | None = field(default=None, compare=False)
 
     @classmethod
     def load(cls, model: str | Path, **options: Any) -> Checkpoint:  # noqa: ANN401 - checked by pydantic
@@ -64,7 +68,8 @@ class Checkpoint:
         path = _find(name, options, weights=known is None)
         files = GGUFFile.read(path) if path.is_file() else CheckpointFolder(path, options.remote_code)
         spec = _read_spec(files, options.preset or name, required=options.preset is not None)
-        return cls(name, files, spec.with_overrides(options.overrides or {}), known)
+        cache = None if options.cache is None else DiskCache(options.cache.expanduser(), options.cache_size)
+        return cls(name, files, spec.with_overrides(options.overrides or {}), known, cache)
 
     @property
     def path(self) -> Path:
@@ -142,9 +147,14 @@ class Checkpoint:
             fields["begin_tokens"] = list(begin_tokens)
         if self.chat_template and any(isinstance(fields.get(prompt), list) for prompt in PROMPTS):
             fields["chat_template"] = [self.chat_template.source, dict(self.chat_template.special_tokens)]
-        digest = hashlib.sha256(self.files.digest)
+        known = self.known_fingerprint if role == "query" else None
+        digest = hashlib.sha256(self._files_digest if known is None else known.encode())
         digest.update(json.dumps(fields, sort_keys=True).encode())
         return digest.hexdigest()[:16]
+
+    @cached_property
+    def _files_digest(self) -> bytes:
+        return cached_digest(self.files.digested, lambda: self.files.digest, self.cache)
 
     @cached_property
     def identity(self) -> ModelIdentity:

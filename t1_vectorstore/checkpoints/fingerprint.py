@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from t1_vectorstore import __version__
+from t1_vectorstore.disk_cache import DiskCache
 from t1_vectorstore.errors import CheckpointError
 
 WHOLE = 64 * 2**20
 """Files up to this size, in bytes, are hashed as a whole."""
 _BLOCKS, _BLOCK = 16, 4096
 """Number and size in bytes of the samples of a tensor in a larger file. The weights of a norm are hashed as a whole."""
+
+_SETTLED = 3 * 10**9
+"""Nanoseconds for which files must be unchanged before their digest is stored."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +42,36 @@ class FileState:
         """Return a file's present state."""
         status = file.stat()
         return cls(status.st_size, status.st_mtime_ns, status.st_ino)
+
+
+def cached_digest(files: Sequence[Path], compute: Callable[[], bytes], cache: DiskCache | None) -> bytes:
+    """Return a digest of files, from a cache if none of them has changed since it was computed.
+
+    A file counts as changed if its size, its number on its disk, or one of its times is another one: that of its
+    content, and that of its entry, which no program can set back. Because a file can change twice within the resolution
+    of these times, a digest is only stored once all changes are some seconds old.
+    """
+    if cache is None:
+        return compute()
+    states = _states(files)
+    key = hashlib.sha256(repr(("digest", __version__, states)).encode()).digest()
+    found = cache.get(key, count=False)
+    if found is not None:
+        return found
+    digest = compute()
+    settled = all(max(changed[2:4]) < time.time_ns() - _SETTLED for changed in states)
+    if states and settled and _states(files) == states:
+        cache.put(key, digest)
+    return digest
+
+
+def _states(files: Sequence[Path]) -> list[tuple[str, int, int, int, int, int]]:
+    """Return what tells whether files have changed; empty if one cannot be read, which ``file_digest`` reports."""
+    try:
+        found = [(str(file.resolve()), file.stat()) for file in files]
+    except OSError:
+        return []
+    return [(path, s.st_size, s.st_mtime_ns, s.st_ctime_ns, s.st_ino, s.st_dev) for path, s in found]
 
 
 def file_digest(file: Path) -> bytes:

@@ -96,14 +96,23 @@ class CheckpointFolder:
         Raises:
             CheckpointError: There are no safetensors weights, or a file cannot be read.
         """
+        digest = hashlib.sha256()
+        for file in self.digested:
+            digest.update(file.name.encode() + file_digest(file))
+        return digest.digest()
+
+    @property
+    def digested(self) -> list[Path]:
+        """The files that ``digest`` covers.
+
+        Raises:
+            CheckpointError: There are no safetensors weights.
+        """
         weights = sorted(self.path.glob("*.safetensors"))
         if not weights:
             raise CheckpointError(
                 f"{self.path} has no .safetensors weights. Only safetensors are loaded: convert the checkpoint with "
                 "save_pretrained(..., safe_serialization=True)."
             )
-        digest = hashlib.sha256()
         code = sorted(self.path.rglob("*.py")) if self.remote_code else []
-        for file in [*weights, self.path / "config.json", self.path / "tokenizer.json", *code]:
-            digest.update(file.name.encode() + file_digest(file))
-        return digest.digest()
+        return [*weights, self.path / "config.json", self.path / "tokenizer.json", *code]

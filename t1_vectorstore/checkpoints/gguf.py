@@ -142,6 +142,11 @@ class GGUFFile:
         self.check_unchanged()
         return digest.digest()
 
+    @property
+    def digested(self) -> list[Path]:
+        """The files that ``digest`` covers."""
+        return [self.path]
+
     def _decides_vectors(self, key: str) -> bool:
         return key.startswith((f"{self.architecture}.", "general.architecture", "tokenizer.")) and not key.startswith(
             "tokenizer.chat_template"

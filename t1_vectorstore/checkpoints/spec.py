@@ -13,7 +13,7 @@ from t1_vectorstore.types import Role
 
 
 class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
 
 class Decoding(_Frozen):

@@ -14,6 +14,7 @@ from typing import Annotated
 import typer
 
 from t1_vectorstore import __version__
+from t1_vectorstore.cli.cache import cache
 from t1_vectorstore.cli.calibrate import calibrate
 from t1_vectorstore.cli.commands import Command, CommandGroup
 from t1_vectorstore.cli.demo import demo
@@ -52,6 +53,7 @@ for section, commands in SECTIONS.items():
         app.command(command_name, cls=Command, rich_help_panel=section)(command)
 app.add_typer(keys, name="keys", rich_help_panel="Serving")
 app.add_typer(data, name="data", rich_help_panel="Training")
+app.add_typer(cache, name="cache", rich_help_panel="Maintenance")
 app.add_typer(export, name="export", rich_help_panel="Training")
 
 

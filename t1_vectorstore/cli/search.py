@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from t1_vectorstore.cli import prompt
+from t1_vectorstore.cli.cache import cache_folder
 from t1_vectorstore.cli.commands import FAILED
 from t1_vectorstore.cli.console import note, one_line, print_indented, print_json, stdout_console, styled
 from t1_vectorstore.cli.options import (
@@ -96,6 +97,14 @@ def search(
             metavar="STEPS", help="Number of passes in hidden space after the thought.  [default: the model's]"
         ),
     ] = None,
+    cache: Annotated[
+        bool,
+        thinking_option(
+            "--cache/--no-cache",
+            envvar="T1_CACHE",
+            help="Keep thoughts and vectors on disk, so that a repeated query needs no model; see t1 cache.",
+        ),
+    ] = True,
     explain: Annotated[
         bool,
         search_option(
@@ -125,7 +134,8 @@ def search(
     if query is not None:
         check_texts([query], "query")
     compile_filter(parsed_filter, "metadata")
-    options = model_flags.parse(refine_steps=refine_steps)
+    kept = {"cache": cache_folder() if cache else None, "lazy": True}
+    options = model_flags.parse(refine_steps=refine_steps).model_copy(update=kept)
     ranking: dict[str, Any] = {
         "score_threshold": min_score,
         "hybrid": hybrid,
@@ -178,7 +188,8 @@ def _print(result: SearchResult, max_length: int | None, *, hybrid: bool) -> Non
     if result.decision is not None:
         console.print(styled(describe_decision(result.decision), "dim"), soft_wrap=False)
     for thought in result.thoughts:
-        details = styled(f"{describe_thought(thought)} ({result.timings.embed:.2f} s)", "dim")
+        source = "cached" if result.cached else f"{result.timings.embed:.2f} s"
+        details = styled(f"{describe_thought(thought)} ({source})", "dim")
         console.print(styled("thought  ", "bold"), details, sep="")
         if thought.text:
             print_indented(console, one_line(thought.text), "italic cyan")

@@ -11,8 +11,10 @@ import numpy as np
 from typing_extensions import Self
 
 from t1_vectorstore.backends import Backend, check_backend, load_backend
+from t1_vectorstore.backends.lazy import LazyBackend
 from t1_vectorstore.checkpoints.checkpoint import Checkpoint
 from t1_vectorstore.checkpoints.spec import CheckpointSpec
+from t1_vectorstore.embedding.cache import QueryCache
 from t1_vectorstore.embedding.prompts import Prompter, check_texts, check_truncation
 from t1_vectorstore.embedding.query import PreparedQueries, to_vectors
 from t1_vectorstore.embedding.streaming import astream, run_until_cancelled, stream
@@ -47,6 +49,7 @@ class T1Embedder:
         *,
         truncation: Truncation = "warn",
         max_positions: int | None = None,
+        cache: QueryCache | None = None,
     ) -> None:
         """Combine parts that exist already. Call ``load`` instead to create them from a checkpoint.
 
@@ -57,6 +60,7 @@ class T1Embedder:
         self._prompter = prompter
         self._backend = backend
         self._max_positions = max_positions
+        self._cache = cache
         self.identity = identity
 
     # Type checkers see the options in these two forms: with the model as a keyword, and with the model first.
@@ -100,14 +104,24 @@ class T1Embedder:
         check_limits(checkpoint, checkpoint.max_positions)
         prompter = Prompter.load(checkpoint)
         identity = checkpoint.identity  # hashes the weights, so that a damaged file fails before torch is imported
-        backend = load_backend(options, checkpoint, stop_ids=prompter.stop_ids)
-        max_positions = backend.max_positions or checkpoint.max_positions
-        try:
-            check_limits(checkpoint, max_positions)
-        except (ValueError, CheckpointError):
-            backend.close()
-            raise
-        return cls(prompter, backend, identity, truncation=options.truncation, max_positions=max_positions)
+
+        def start() -> Backend:
+            backend = load_backend(options, checkpoint, stop_ids=prompter.stop_ids)
+            try:
+                check_limits(checkpoint, backend.max_positions or checkpoint.max_positions)
+            except (ValueError, CheckpointError):
+                backend.close()
+                raise
+            return backend
+
+        return cls(
+            prompter,
+            LazyBackend(start, refines=options.backend not in ("vllm", "remote")) if options.lazy else start(),
+            identity,
+            truncation=options.truncation,
+            max_positions=checkpoint.max_positions,
+            cache=None if checkpoint.cache is None else QueryCache.of(checkpoint.cache, checkpoint, options),
+        )
 
     @classmethod
     def fake(cls, dimension: int = 64, *, truncation: Truncation = "warn") -> T1Embedder:
@@ -320,7 +334,8 @@ class T1Embedder:
 
     def _prepare(self, texts: Iterable[str], options: EmbedQueriesOptions) -> PreparedQueries:
         """Build the prompts, and refuse everything that can be refused without the model."""
-        plan = plan_thinking(self.spec, options, self._max_positions)
+        max_positions = self._backend.max_positions or self._max_positions
+        plan = plan_thinking(self.spec, options, max_positions)
         texts = check_texts(texts, "query")
         thoughts = options.thoughts
         if thoughts is not None:
@@ -329,9 +344,10 @@ class T1Embedder:
         ids = [prompt.ids for prompt in prompts]
         given = None if thoughts is None else [self._prompter.thought_ids(thought) for thought in thoughts]
         if given is not None:
-            check_given_lengths(ids, given, plan.refining, self._max_positions)
+            check_given_lengths(ids, given, plan.refining, max_positions)
         truncated = check_truncation(prompts, "query", options.truncation or self._truncation, self.spec)
-        return PreparedQueries(self._prompter, texts, ids, plan, given, {cut.index: cut for cut in truncated})
+        cuts = {cut.index: cut for cut in truncated}
+        return PreparedQueries(self._prompter, texts, ids, plan, given, cuts, self._cache)
 
 
 def _check_policy(truncation: Truncation) -> Truncation:

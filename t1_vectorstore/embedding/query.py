@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from t1_vectorstore.backends import Backend
 from t1_vectorstore.checkpoints.spec import CheckpointSpec
+from t1_vectorstore.embedding.cache import QueryCache
 from t1_vectorstore.embedding.prompts import Prompter
 from t1_vectorstore.embedding.thinking import ThinkingPlan
 from t1_vectorstore.errors import UnusableVector
@@ -27,6 +28,7 @@ class PreparedQueries:
         plan: How they are thought about.
         given: Token ids of a given thought for each query, ending with the emb token; ``None`` to generate thoughts.
         truncated: Queries that were longer than the limit, by index.
+        cache: Where thoughts and vectors are kept.
     """
 
     prompter: Prompter
@@ -35,6 +37,7 @@ class PreparedQueries:
     plan: ThinkingPlan
     given: Sequence[Sequence[int]] | None
     truncated: Mapping[int, Truncated]
+    cache: QueryCache | None = None
 
     def embed(self, backend: Backend, started: float, on_tokens: OnTokens | None = None) -> list[QueryEmbedding]:
         """Run the model; ``started`` is ``time.perf_counter()`` at the start of the call.
@@ -45,6 +48,8 @@ class PreparedQueries:
         """
         if not self.prompts:
             return []
+        if self.cache is not None and self.given is None:
+            return self._embed_new(self.cache, backend, started, on_tokens)
         if self.given is not None:
             sequences = [[*prompt, *ids] for prompt, ids in zip(self.prompts, self.given, strict=True)]
             vectors = to_vectors(backend.refine(sequences, self.plan.refining), self.prompter.spec, self.texts)
@@ -59,6 +64,43 @@ class PreparedQueries:
             QueryEmbedding(text, vector, tuple(own), seconds, self.truncated.get(index))
             for index, (text, vector, own) in enumerate(zip(self.texts, vectors, thoughts, strict=True))
         ]
+
+    def _embed_new(
+        self, cache: QueryCache, backend: Backend, started: float, on_tokens: OnTokens | None
+    ) -> list[QueryEmbedding]:
+        """Run the model for the queries that are not in the cache, and store what it gives."""
+        keys = [cache.key(prompt, self.plan) for prompt in self.prompts]
+        found = {key: entry for key in dict.fromkeys(keys) if (entry := cache.get(key)) is not None}
+        new = [index for index, key in enumerate(keys) if key not in found]
+        rest = replace(
+            self,
+            texts=[self.texts[index] for index in new],
+            prompts=[self.prompts[index] for index in new],
+            truncated={},
+            cache=None,
+        )
+        samples = self.plan.samples
+
+        def number(index: int, tokens: Sequence[int]) -> None:
+            assert on_tokens is not None
+            on_tokens(new[index // samples] * samples + index % samples, tokens)
+
+        try:
+            embedded = iter(rest.embed(backend, started, number if on_tokens else None))
+        except UnusableVector as error:
+            raise UnusableVector(str(error), [new[index] for index in error.indexes]) from error
+        seconds = time.perf_counter() - started
+        embeddings = []
+        for index, (text, key) in enumerate(zip(self.texts, keys, strict=True)):
+            if key in found:
+                vector, thoughts = found[key]
+            else:
+                one = next(embedded)
+                vector, thoughts = one.vector, list(one.thoughts)
+                cache.put(key, vector, thoughts)
+            cut = self.truncated.get(index)
+            embeddings.append(QueryEmbedding(text, vector, tuple(thoughts), seconds, cut, key in found))
+        return embeddings
 
     def _think(self, backend: Backend, on_tokens: OnTokens | None) -> tuple[Vectors, list[list[Thought]]]:
         plan, samples, prompter = self.plan, self.plan.samples, self.prompter

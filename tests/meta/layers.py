@@ -18,12 +18,13 @@ ALLOWED_IMPORTS: Mapping[str, set[str]] = {
     "network": set(),
     "metadata": {"errors"},
     "sentences": set(),
+    "disk_cache": {"errors", "forks"},
     "types": {"metadata"},
     "options": {"errors", "types"},
     # The model side knows nothing of Qdrant.
-    "checkpoints": {"errors", "options", "types"},
+    "checkpoints": {"disk_cache", "errors", "options", "types"},
     "backends": {"checkpoints", "errors", "forks", "network", "options", "types"},
-    "embedding": {"backends", "checkpoints", "errors", "forks", "options", "types"},
+    "embedding": {"backends", "checkpoints", "disk_cache", "errors", "forks", "options", "types"},
     # The store side knows nothing of the model.
     "engines": {"errors", "forks", "network", "options", "types"},
     "collection": {"engines", "errors", "forks", "iteration", "metadata", "options", "types"},
@@ -54,8 +55,8 @@ ALLOWED_IMPORTS: Mapping[str, set[str]] = {
     "mcp": {"errors", "types", "vectorstore"},
     "server": {"embedding", "errors", "indexing", "iteration", "options", "types", "vectorstore"},
     "cli": {
-        *("backends", "checkpoints", "collection", "embedding", "errors", "evaluation", "export", "indexing"),
-        *("maintenance", "mcp", "options", "readers", "server", "training", "types", "vectorstore"),
+        *("backends", "checkpoints", "collection", "disk_cache", "embedding", "errors", "evaluation", "export"),
+        *("indexing", "maintenance", "mcp", "options", "readers", "server", "training", "types", "vectorstore"),
     },
 }
 

@@ -44,6 +44,10 @@ def test_a_search_loads_what_it_uses(tmp_path: Path) -> None:
     loaded = done.stdout.splitlines()[-1].split()
     assert "torch" in loaded
     assert not set(UNUSED_BY_SEARCH) & set(loaded)
+    # The same query again is in the cache.
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert "cached" in done.stdout
+    assert not {"torch", *UNUSED_BY_SEARCH} & set(done.stdout.splitlines()[-1].split())
 
 
 @pytest.mark.parametrize(("code", "limit"), [(IMPORT, 0.1), (HELP, 0.4)], ids=["import", "help"])
