@@ -46,6 +46,7 @@ class WordThoughts(str, Enum):
 
     empty = "empty"
     chain = "chain"
+    definition = "definition"
 
 
 @app.command()

@@ -13,14 +13,13 @@ Besides the questions there are shortened facts as queries for themselves (part 
 
 from __future__ import annotations
 
-import hashlib
-import json
 import random
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
+from recipes.records import is_held_out, read_records
 from t1_vectorstore.errors import CorpusError
 from t1_vectorstore.readers.lines import Lines, raise_error
 from t1_vectorstore.training.examples import Example, read_corpus, write_data
@@ -71,11 +70,11 @@ def build(
     documents = read_corpus(source)
     train: list[Example] = []
     tune: list[Example] = []
-    for row in _read_records(source / "train.jsonl", ("_id", "text", "hypothesis", "facts")):
+    for row in read_records(source / "train.jsonl", ("_id", "text", "hypothesis", "facts")):
         known = [fact["id"] for fact in row["facts"] if fact["id"] in documents]
         if known:  # the corpus lacks one fact in ten
             thought = make_thought(row["hypothesis"], [fact["text"] for fact in row["facts"]])
-            held_out = int(hashlib.sha256(row["_id"].encode()).hexdigest(), 16) % TUNE_ONE_IN == 0
+            held_out = is_held_out(row["_id"], TUNE_ONE_IN)
             example = Example(row["text"], thought, tuple(dict.fromkeys(known)), (), "question")
             (tune if held_out else train).append(example)
     rng = random.Random(f"entailmentbank/{seed}")
@@ -98,7 +97,7 @@ def _dev_examples(source: Path, documents: Mapping[str, str], make_thought: Make
         if len(cells) != 3:
             raise CorpusError(f"{path}: expected query, document and gain, got {line.strip()!r}")
         relevant.setdefault(cells[0], []).append(cells[1])
-    for row in _read_records(source / "queries.dev.jsonl", ("_id", "text", "hypothesis")):
+    for row in read_records(source / "queries.dev.jsonl", ("_id", "text", "hypothesis")):
         known = [name for name in relevant.get(row["_id"], ()) if name in documents]
         if known:
             thought = make_thought(row["hypothesis"], [documents[name] for name in known])
@@ -112,15 +111,3 @@ def _shortened_facts(name: str, text: str, count: int, rng: random.Random) -> It
         kept = [word for word in words if rng.random() < 0.7]
         if kept and kept != words:
             yield Example(" ".join(kept), None, (name,), (), "fact")
-
-
-def _read_records(path: Path, fields: tuple[str, ...]) -> Iterator[dict[str, Any]]:
-    lines = Lines(path, raise_error)
-    for line in lines:
-        try:
-            row = json.loads(line)
-            if missing := [field for field in fields if field not in row]:
-                raise ValueError(f"no field {missing[0]!r}")
-        except (ValueError, TypeError) as error:
-            raise CorpusError(f"{path}:{lines.number}: {error}") from None
-        yield row

@@ -2,7 +2,8 @@
 
 A query is a word and a sentence that uses it; its relevant document is the definition of the word in that sentence. The
 thought is empty: a small model that had to state what the word is a kind of found half as much as without a thought
-(see ``LOG.md``). These chains are available too: "the animal is a kind of organism, a kind of living thing".
+(see ``LOG.md``). These chains are available too: "the animal is a kind of organism, a kind of living thing". So are
+definitions, which only a model that was trained on much English can know.
 
 Attribution: Open English WordNet, https://github.com/globalwordnet/english-wordnet; Princeton WordNet, (c) Princeton
 University.
@@ -21,7 +22,7 @@ from typing import Literal, get_args
 from t1_vectorstore.errors import CorpusError
 from t1_vectorstore.training.examples import Example, write_data
 
-ThoughtKind = Literal["empty", "chain"]
+ThoughtKind = Literal["empty", "chain", "definition"]
 MAX_STEPS = 3
 
 
@@ -86,7 +87,7 @@ def build(
     for synset in synsets.values():
         if synset.id in unseen:
             continue
-        thought = chain(synsets, synset) if thoughts == "chain" else ""
+        thought = _thought(synsets, synset, thoughts)
         examples = [_usage_example(synset, sentence, thought, rng) for sentence in synset.examples]
         if len(examples) > 1 and len(dev) < queries:
             dev.append(examples.pop())
@@ -96,7 +97,7 @@ def build(
     counts = write_data(out, documents, {"train": train, "dev": dev})
 
     # 3. The unseen benchmark.
-    new = [_usage_example(s, s.examples[0], chain(synsets, s) if thoughts == "chain" else "", rng) for s in held_out]
+    new = [_usage_example(s, s.examples[0], _thought(synsets, s, thoughts), rng) for s in held_out]
     unseen_counts = write_data(out / "unseen", {s.id: s.definition for s in unseen.values()}, {"dev": new})
     return counts | {f"unseen {name}": count for name, count in unseen_counts.items()}
 
@@ -118,6 +119,12 @@ def read_synsets(source: Path) -> dict[str, Synset]:
             if synset.definition.strip() and synset.lemmas:
                 synsets[synset.id] = synset
     return synsets
+
+
+def _thought(synsets: Mapping[str, Synset], synset: Synset, kind: ThoughtKind) -> str | None:
+    if kind == "chain":
+        return chain(synsets, synset)
+    return synset.definition if kind == "definition" else ""
 
 
 def chain(synsets: Mapping[str, Synset], synset: Synset) -> str | None:

@@ -1,0 +1,1 @@
+"""Training data and recipes of t1-small."""

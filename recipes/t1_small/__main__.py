@@ -1,0 +1,90 @@
+"""``python -m recipes.t1_small COMMAND``: write the training data of t1-small."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from recipes.t1_small import general as general_data
+from recipes.t1_small import questions
+from t1_vectorstore.cli.commands import CommandGroup
+from t1_vectorstore.cli.train import Out, Seed, empty_folder, print_counts
+
+app = typer.Typer(
+    cls=CommandGroup, no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False
+)
+
+Source = Annotated[Path, typer.Argument(metavar="SOURCE", exists=True, help="Folder with the source data.")]
+
+
+class StepThoughts(str, Enum):
+    """Thoughts of the StrategyQA examples."""
+
+    steps = "steps"
+    facts = "facts"
+    none = "none"
+
+
+class LawThoughts(str, Enum):
+    """Thoughts of the e-CARE examples."""
+
+    law = "law"
+    none = "none"
+
+
+@app.command()
+def strategyqa(
+    source: Source,
+    out: Out,
+    thoughts: Annotated[StepThoughts, typer.Option(help="Content of the thoughts.")] = StepThoughts.steps,
+) -> None:
+    """Write questions whose answer follows from several facts.
+
+    SOURCE is a folder with the corpus, train and dev of StrategyQA.
+    """
+    print_counts(questions.build_strategyqa(source, empty_folder(out), thoughts=thoughts.value), out)
+
+
+@app.command()
+def ecare(
+    source: Source,
+    out: Out,
+    thoughts: Annotated[LawThoughts, typer.Option(help="Content of the thoughts.")] = LawThoughts.law,
+) -> None:
+    """Write causes and effects, and the laws behind them.
+
+    SOURCE is a folder with the corpus, train and dev of e-CARE.
+    """
+    print_counts(questions.build_ecare(source, empty_folder(out), thoughts=thoughts is LawThoughts.law), out)
+
+
+@app.command()
+def pubmedqa(source: Source, out: Out) -> None:
+    """Write medical questions and abstracts, for evaluation.
+
+    SOURCE is a folder with the corpus and dev of PubMedQA.
+    """
+    print_counts(questions.build_pubmedqa(source, empty_folder(out)), out)
+
+
+@app.command()
+def general(
+    source: Source,
+    out: Out,
+    paragraphs: Annotated[int, typer.Option(min=2, help="Maximum number of paragraphs of each source.")] = 6000,
+    seed: Seed = 0,
+) -> None:
+    """Write headings and paragraphs of general English.
+
+    SOURCE is a folder with factbook/countries.jsonl.gz and diseases/facets.tsv.gz.
+    """
+    countries, diseases = source / "factbook" / "countries.jsonl.gz", source / "diseases" / "facets.tsv.gz"
+    counts = general_data.build(countries, diseases, empty_folder(out), paragraphs=paragraphs, seed=seed)
+    print_counts(counts, out)
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,133 @@
+"""The data generators of t1-small."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from recipes.t1_small import general, questions
+from recipes.t1_small.__main__ import app
+from t1_vectorstore.errors import CorpusError
+from t1_vectorstore.evaluation.beir import read_beir
+from t1_vectorstore.training.examples import read_data
+from tests.recipes import small_factbook
+
+
+def write(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+    with gzip.open(path, "wt", encoding="utf-8") as file:
+        file.writelines(json.dumps(row) + "\n" for row in rows)
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    """Two hundred questions, each with two facts, in the format of StrategyQA and e-CARE."""
+    folder = tmp_path / "source"
+    folder.mkdir()
+    write(folder / "corpus.jsonl.gz", [{"_id": f"f{n}", "text": f"Fact  number {n}."} for n in range(400)])
+    steps = ["How many children did Caesar have?", "Is #1 greater than #2?", "Could #1 fit in a very large tent?"]
+    rows = [
+        {
+            "_id": f"q{n}",
+            "text": f"Is {n} odd?",
+            "positives": [f"f{2 * n}", f"f{2 * n + 1}"],
+            "decomposition": steps,
+            "facts": [f"Fact number {2 * n}."],
+        }
+        for n in range(200)
+    ]
+    write(folder / "train.jsonl.gz", rows)
+    write(folder / "dev.jsonl.gz", [{"_id": "d", "text": "Which fact is first?", "positives": ["f0"]}])
+    return folder
+
+
+def test_the_thought_about_a_question_is_what_one_would_look_up(source: Path, tmp_path: Path) -> None:
+    counts = questions.build_strategyqa(source, tmp_path / "out")
+    assert counts["corpus"] == 400
+    assert counts["train"] + counts["tune"] == 200
+    assert counts["tune"] > 0
+    examples = read_data(tmp_path / "out").examples
+    assert {e.thought for e in examples} == {"How many children did Caesar have? Could it fit in a very large tent?"}
+    assert not {e.query for e in examples} & {e.query for e in read_data(tmp_path / "out", "tune").examples}
+    [dev] = read_data(tmp_path / "out", "dev").examples
+    assert dev.thought is None
+    assert len(read_beir(tmp_path / "out", "dev").queries) == 1
+
+
+@pytest.mark.parametrize(("kind", "thought"), [("facts", "Fact number 0."), ("none", None)])
+def test_other_thoughts_about_questions(source: Path, tmp_path: Path, kind: Any, thought: str | None) -> None:
+    questions.build_strategyqa(source, tmp_path / "out", thoughts=kind)
+    found = [e for split in ("train", "tune") for e in read_data(tmp_path / "out", split).examples]
+    assert next(e.thought for e in found if e.query == "Is 0 odd?") == thought
+
+
+def test_the_thought_about_cause_and_effect_is_the_law(source: Path, tmp_path: Path) -> None:
+    questions.build_ecare(source, tmp_path / "out")
+    data = read_data(tmp_path / "out", "dev")
+    assert [e.thought for e in data.examples] == ["Fact number 0."]
+    assert data.documents["f0"] == "Fact number 0."
+
+
+def test_pubmedqa_has_nothing_to_train_on(source: Path, tmp_path: Path) -> None:
+    assert questions.build_pubmedqa(source, tmp_path / "out") == {"corpus": 400, "dev": 1}
+    assert not (tmp_path / "out" / "train.jsonl").exists()
+
+
+def test_a_question_about_an_unknown_document_is_refused(source: Path, tmp_path: Path) -> None:
+    write(source / "dev.jsonl.gz", [{"_id": "d", "text": "Which?", "positives": ["nowhere"]}])
+    with pytest.raises(CorpusError, match=r"dev.jsonl.gz: d: the corpus has no document 'nowhere'"):
+        questions.build_ecare(source, tmp_path / "out")
+    write(source / "train.jsonl.gz", [{"_id": "t", "text": "Which?"}])
+    with pytest.raises(CorpusError, match=r"train.jsonl.gz:1: no field 'positives'"):
+        questions.build_ecare(source, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def sources(folder: Path) -> Path:
+    """Write a Factbook with one long entry, and a table of diseases."""
+    (folder / "diseases").mkdir(parents=True)
+    (folder / "factbook").mkdir()
+    name = {"Country name": {"conventional short form": {"text": "Arvia"}}, "Legal system": {"text": "a law " * 300}}
+    countries = [{"code": "aa", "region": "r", "data": {"Government": name}}, {"code": "b", "data": {}}]
+    write(folder / "factbook" / "countries.jsonl.gz", countries)
+    text = "A disease of the heart that is here to be a long enough definition for a model."
+    rows = ["?id\t?name\t?definition", *(f'"{n}"\t"carditis {n}"\t"{text} {n}."@en' for n in range(3))]
+    with gzip.open(folder / "diseases" / "facets.tsv.gz", "wt", encoding="utf-8") as file:
+        file.write("\n".join(rows))
+    return folder
+
+
+def test_headings_are_queries_for_their_paragraphs(tmp_path: Path) -> None:
+    folder = sources(tmp_path / "sources")
+    result = CliRunner().invoke(app, ["general", str(folder), str(tmp_path / "out")])
+    assert result.exit_code == 0, result.output
+    found = {}
+    for split in ("train", "dev"):
+        data = read_data(tmp_path / "out", split)
+        found |= {e.query: data.documents[e.positives[0]] for e in data.examples}
+    assert found.keys() == {"legal system of Arvia", "carditis 0", "carditis 1", "carditis 2"}
+    assert len(found["legal system of Arvia"]) <= general.MAX_CHARS
+    assert found["carditis 0"].endswith("for a model. 0.")
+
+
+@pytest.mark.parametrize("command", ["strategyqa", "ecare", "pubmedqa"])
+def test_commands_print_what_they_wrote(source: Path, tmp_path: Path, command: str) -> None:
+    result = CliRunner().invoke(app, [command, str(source), str(tmp_path / "out")])
+    assert result.exit_code == 0, result.output
+    assert "400  corpus" in result.stdout
+    again = CliRunner().invoke(app, [command, str(source), str(tmp_path / "out")])
+    assert again.exit_code != 0
+    assert "is not an empty folder" in " ".join(again.stderr.split())
+
+
+def test_missing_sources_are_named(tmp_path: Path) -> None:
+    small_factbook.write(tmp_path / "countries.jsonl.gz")
+    with pytest.raises(CorpusError, match=r"facets.tsv.gz is missing"):
+        general.build(tmp_path / "countries.jsonl.gz", tmp_path / "facets.tsv.gz", tmp_path / "out")
+    with pytest.raises(CorpusError, match=r"nowhere is missing"):
+        general.build(tmp_path / "nowhere", tmp_path / "facets.tsv.gz", tmp_path / "out")
