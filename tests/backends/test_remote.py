@@ -254,8 +254,8 @@ def test_fingerprint_instead_of_weights(tiny: Path, tmp_path: Path, stub: Stub, 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"backend": "tensorrt"}, "backend must be 'transformers', 'vllm' or 'remote', got 'tensorrt'"),
-        ({"engine_options": {"tensor_parallel_size": 2}}, "are for the backends 'vllm' and 'remote'"),
+        ({"backend": "tensorrt"}, "backend must be 'transformers', 'llama-cpp', 'vllm' or 'remote', got 'tensorrt'"),
+        ({"engine_options": {"tensor_parallel_size": 2}}, "are for the backends 'llama-cpp', 'vllm' and 'remote'"),
         (
             {"backend": "remote", "device": "cuda"},
             "device='cuda' is for backend='transformers'",

@@ -76,7 +76,7 @@ def test_every_command_closes_the_model(
 WRONG = [
     (["--device", "cuda:99"], "device 'cuda:99' is not on this machine"),
     (["--device", "cpu", "--device", "meta"], "device 'meta' is not on this machine"),
-    (["--backend", "llama.cpp"], "backend must be 'transformers', 'vllm' or 'remote', got 'llama.cpp'"),
+    (["--backend", "llama.cpp"], "backend must be 'transformers', 'llama-cpp', 'vllm' or 'remote', got 'llama.cpp'"),
     (["--dtype", "float8"], "dtype must be 'auto', 'float32', 'bfloat16' or 'float16', got 'float8'"),
     (["--batch-tokens", "0"], "batch_tokens must be greater than or equal to 1, got 0"),
     (["--threads", "-1"], "threads must be greater than or equal to 1, got -1"),
@@ -90,7 +90,7 @@ WRONG = [
     ),
     ([*REMOTE, "--dtype", "float16"], "dtype='float16' is chosen where the servers are started"),
     (["--backend", "vllm", "--device", "cpu"], "device='cpu' is for backend='transformers'; 'vllm' has engine_options"),
-    (["--engine-option", "max_model_len=512"], "are for the backends 'vllm' and 'remote'"),
+    (["--engine-option", "max_model_len=512"], "are for the backends 'llama-cpp', 'vllm' and 'remote'"),
     (["--backend", "vllm", "--engine-option", "max_model_len"], "--engine-option 'max_model_len' is not of the form"),
     (["--backend", "vllm", "--engine-option", "a=1", "--engine-option", "a=2"], "a=... is given twice"),
     (REMOTE, "embed_url: Field required"),
