@@ -287,9 +287,8 @@ class LoadingOptions(Options):
             if not self.devices or "auto" in self.devices:
                 raise ValueError(f"devices must name each device, such as ['cuda:0', 'cuda:1'], got {self.devices!r}")
         if self.backend == "transformers":
-            # Without a model's name it is not known yet whether the backend is the default one.
-            known = "backend" in self.model_fields_set or type(self) is not LoadingOptions
-            if self.engine_options and known:
+            # Before the model is named, this may be a default that a GGUF file changes.
+            if self.engine_options and {"backend", "model", "model_name"} & self.model_fields_set:
                 names = sorted(self.engine_options)  # not their values, which may be secret
                 raise ValueError(f"engine_options {names} are for the backends 'llama-cpp', 'vllm' and 'remote'")
         elif self.backend == "llama-cpp":
@@ -338,6 +337,17 @@ class ModelOptions(LoadingOptions):
                 "with `t1 export gguf MODEL OUT`"
             )
         return self
+
+    def with_model(self, model: str | Path) -> ModelOptions:
+        """Return the same options for another model. Its backend is chosen by its name, unless it was given.
+
+        Raises:
+            ValueError: The model's backend does not accept an option.
+        """
+        given = set_options(self, ModelOptions) | {"model": model}
+        if names_gguf(self.model) and self.backend == "llama-cpp":  # what is chosen without being given
+            del given["backend"]
+        return ModelOptions(**given)
 
 
 class ThinkingOptions(Options):

@@ -104,7 +104,7 @@ def evaluate(
     options = model_flags.parse(refine_steps=registry.refine_steps(names))
     others = registry.other_models(names)
     for other in others:  # refuses a checkpoint that does not exist
-        Checkpoint.from_options(options.model_copy(update={"model": other}))
+        Checkpoint.from_options(options.with_model(other))
     if adopt and index is None:
         raise ValueError("--adopt opens the collection of --index: give it, or leave --adopt out")
     files = EvalFiles(report, runs)
@@ -134,7 +134,7 @@ def evaluate(
 
         def open_other(model: str) -> T1VectorStore:
             """Index the documents with another model, in a temporary folder."""
-            other = open_store(_temporary_folder(stack), options.model_copy(update={"model": model}), create={})
+            other = open_store(_temporary_folder(stack), options.with_model(model), create={})
             other_store = stack.enter_context(other)
             _index_documents(tasks[0], other_store)
             return other_store

@@ -207,6 +207,7 @@ class ModelFlags:
         """
         from t1_vectorstore.backends import check_backend
         from t1_vectorstore.embedding.thinking import plan_refining
+        from t1_vectorstore.errors import MissingExtraError
         from t1_vectorstore.options import ModelOptions, ThinkingOptions
 
         refining = plan_refining(ThinkingOptions(refine_steps=refine_steps))
@@ -221,7 +222,12 @@ class ModelFlags:
         }
         set_flags = {name: value for name, value in given.items() if value is not None}
         options = ModelOptions(truncation="allow", **set_flags)
-        check_backend(options, refining=refining, here=here)
+        try:
+            check_backend(options, refining=refining, here=here)
+        except MissingExtraError:
+            if self.model is not None or self.backend is not None:
+                raise
+            # An index names its model, and that may need another backend. It is checked when the model is loaded.
         return options
 
     @property

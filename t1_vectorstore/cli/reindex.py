@@ -89,8 +89,7 @@ def reindex(
     with open_collection(where, name=name, api_key=api_key) as old:
         hybrid = old.schema.hybrid if settings["hybrid"] is None else bool(settings["hybrid"])
         name_to_move(old, alias, api_key=api_key)  # refuses a wrong alias before the model is loaded
-        if model_flags.model is None:
-            options = options.model_copy(update={"model": old.identity.model})
+        options = options.with_model(options.model if model_flags.model else old.identity.model)
         with busy(f"loading {options.model}"):
             embedder = T1Embedder.from_options(options)
         with embedder, busy(f"building with {options.model}"):

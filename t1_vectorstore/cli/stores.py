@@ -90,8 +90,7 @@ def open_with_checkpoint(
             if create is None or adopt:
                 raise
         recorded = found is not None and "model" not in options.model_fields_set
-        if found is not None and recorded:
-            options = options.model_copy(update={"model": found.identity.model})
+        options = options.with_model(found.identity.model if found is not None and recorded else options.model)
         try:
             checkpoint = Checkpoint.from_options(options)
             check_limits(checkpoint, checkpoint.max_positions)
