@@ -13,7 +13,7 @@ from tests.backends.contract import BackendContract
 
 pytestmark = pytest.mark.llama_cpp
 
-SMALL: dict[str, Any] = {"batch_tokens": 50, "threads": 2, "engine_options": {"n_seq_max": 3, "cache_type": "f32"}}
+SMALL: dict[str, Any] = {"batch_tokens": 50, "engine_options": {"n_seq_max": 3, "cache_type": "f32"}}
 
 
 @pytest.fixture(scope="module", params=[{}, SMALL], ids=["default", "small"])
