@@ -39,7 +39,7 @@ from pydantic.functional_validators import AfterValidator, BeforeValidator, Skip
 from typing_extensions import Self
 
 from t1_vectorstore.errors import InvalidText
-from t1_vectorstore.types import BackendName, FilterLike, Fusion, IndexKind, SparseEncoder, Truncation
+from t1_vectorstore.types import BackendName, Combination, FilterLike, Fusion, IndexKind, SparseEncoder, Truncation
 
 DEFAULT_MODEL = "t1-mini"
 MAX_CANDIDATES = 16_384
@@ -440,6 +440,9 @@ class RankingOptions(Options):
 class VectorSearchOptions(RankingOptions, PageOptions):
     """The options of ``Collection.search``, which takes a vector."""
 
+    fused_vectors: Annotated[Sequence[Any], SkipValidation()] = ()  # checked by the collection
+    """Rank by these vectors instead, each of shape ``(dimension,)``: one ranking each, fused by their ranks in the same
+    query of the engine. Scores stay the similarity to ``vector``."""
     text: Text | None = None
     """Also search for the words of this text, in a hybrid collection. A text without words changes nothing."""
 
@@ -466,6 +469,9 @@ class QueryOptions(EmbedQueryOptions, RankingOptions):
     """Search by words as well as by the vector. Default: if the collection stores the words."""
     thought_terms: Flag = True
     """Search for the words of the thoughts as well as for those of the query."""
+    combine: Combination = "mean"
+    """How several ``samples`` become one ranking: ``mean`` searches once, with the mean of their vectors; ``rrf`` ranks
+    by the vector of each thought, and fuses these rankings by their ranks. Scores are of the mean either way."""
     explain: Flag = False
     """Explain each hit: the effect of each sentence of query and thought on its score, its rank without thinking (among
     as many as ``candidates``), and its own best sentence. Costs a forward pass for each sentence; see

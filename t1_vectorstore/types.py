@@ -39,6 +39,9 @@ Truncation: TypeAlias = Literal["raise", "warn", "allow"]
 Fusion: TypeAlias = Literal["rrf", "dbsf"]
 """How two rankings are combined: by ranks (reciprocal rank fusion), or by the distribution of the scores."""
 
+Combination: TypeAlias = Literal["mean", "rrf"]
+"""How several thoughts become one ranking: by the mean of their vectors, or by one ranking each, which are fused."""
+
 IndexKind: TypeAlias = Literal["keyword", "integer", "float", "bool", "datetime", "text"]
 """Type of an indexed metadata field."""
 
@@ -253,6 +256,8 @@ class QueryEmbedding:
         seconds: Wall time of the call, shared by all queries of a batch.
         truncated: Set if the query was longer than the limit.
         cached: Whether thoughts and vector are those of an earlier call, so that the model was not run.
+        thought_vectors: float32 ``(thoughts, dimension)``: the vector of each thought. ``vector`` is their normalised
+            mean. ``None`` without thoughts.
     """
 
     query: str
@@ -261,6 +266,7 @@ class QueryEmbedding:
     seconds: float
     truncated: Truncated | None = None
     cached: bool = False
+    thought_vectors: Vectors | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,7 @@ from t1_vectorstore.cli.options import (
 )
 from t1_vectorstore.cli.progress import busy
 from t1_vectorstore.cli.stores import note_unknown_fields, open_store
+from t1_vectorstore.types import Combination
 
 if TYPE_CHECKING:
     from t1_vectorstore.types import Explanation, SearchResult, ThinkDecision, Thought
@@ -88,9 +89,10 @@ def search(
         ),
     ] = None,
     budget: Annotated[int | None, thinking_option(min=0, help="Maximum thought length in tokens.")] = None,
-    samples: Annotated[
-        int | None, thinking_option(min=1, help="Number of sampled thoughts; their vectors are averaged.")
-    ] = None,
+    samples: Annotated[int | None, thinking_option(min=1, help="Number of sampled thoughts.")] = None,
+    combine: Annotated[
+        Combination, thinking_option(help="For several samples: one search with their mean, or one each, fused (rrf).")
+    ] = "mean",
     refine_steps: Annotated[
         int | None,
         thinking_option(
@@ -145,6 +147,7 @@ def search(
         "explain": explain,
         "budget": budget,
         "samples": samples,
+        "combine": combine,
         "refine_steps": refine_steps,
     }
     if think_threshold is not None:

@@ -545,7 +545,8 @@ class Collection:
         filter = self._check_search(options)
         sparse = None if options.text is None or self._words is None else self._words.query(options.text)
         unit_vector = to_vector(vector, self.identity.dimension, "the query")
-        return find_hits(Search(options, unit_vector, filter, sparse), self.schema)
+        fused = [to_vector(each, self.identity.dimension, "a fused vector") for each in options.fused_vectors]
+        return find_hits(Search(options, unit_vector, filter, sparse, fused), self.schema)
 
     def _check_search(self, options: VectorSearchOptions) -> FilterJSON | None:
         """Check the options against this collection, and return the compiled filter."""

@@ -3,8 +3,8 @@
 ``find_hits`` is a generator: it yields a query and is sent the engine's answer. The same steps therefore serve
 synchronous and asynchronous callers. A search narrows its hits in a fixed order:
 
-1. Candidates: nearest by vector, or a fusion of the nearest by vector and the nearest by words. The engine fuses them,
-   unless one of the two has more weight.
+1. Candidates: nearest by vector, or a fusion of the nearest by several vectors; in a hybrid search, a fusion of these
+   and the nearest by words. The engine fuses them, unless vector or words have more weight.
 2. Hits whose cosine similarity reaches ``score_threshold``.
 3. With ``group``: the best hit of each document.
 4. With ``diversity``: a choice by maximal marginal relevance.
@@ -17,7 +17,7 @@ points that no earlier block has used, with twice as many candidates.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable, Generator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
@@ -43,17 +43,24 @@ class Search:
         vector: Query vector of unit length.
         filter: The compiled ``options.filter``.
         sparse: The terms of ``options.text``.
+        fused: The vectors to rank by instead, of unit length; empty for a ranking by ``vector``.
     """
 
     options: VectorSearchOptions
     vector: Vector
     filter: FilterJSON | None
     sparse: Sparse | None
+    fused: Sequence[Vector] = ()
 
     def nearest(self, limit: int, **more: Any) -> Nearest:  # noqa: ANN401 - further fields of a query
         """Return a query for the nearest points."""
         options = self.options
         return Nearest(self.vector, limit, params=options.search_params, consistency=options.consistency, **more)
+
+    @property
+    def is_fusion(self) -> bool:
+        """Whether candidates come from several rankings."""
+        return self.sparse is not None or bool(self.fused)
 
     @property
     def wanted(self) -> int:
@@ -88,7 +95,7 @@ def find_hits(search: Search, schema: Schema) -> SearchSteps:
     options = search.options
     if not schema.has_dense and search.sparse is None:  # a text without words, among words only
         return []
-    if search.sparse is None and not options.group and options.diversity is None:
+    if not (search.is_fusion or options.group or options.diversity is not None):
         # By vector alone, the engine does everything, and skips the first hits without reading them.
         query = search.nearest(options.limit, filter=search.filter, offset=options.offset)
         return _above_threshold(search, _sorted_hits((yield query), query, schema))
@@ -120,7 +127,7 @@ class _Block:
         """Return the block's hits, or at least the first ``wanted``, and whether there may be more after them."""
         options, pool = self._search.options, self._pool
         diverse = options.diversity is not None
-        if diverse and not options.group and options.score_threshold is None and self._search.sparse is None:
+        if diverse and not (options.group or self._search.is_fusion) and options.score_threshold is None:
             # The engine chooses among the nearest by itself. A last block need not be complete.
             limit = min(wanted, pool)
             self._used = yield from self._choose_diverse(self._filter, limit, pool)
@@ -151,10 +158,11 @@ class _Block:
         """Return the query for candidates; ``limit`` is for a fusion, and the pool for the nearest by vector."""
         search, pool = self._search, self._pool
         query = search.nearest(pool, filter=self._filter)
-        if search.sparse is None:
+        if not search.is_fusion:
             return query
         fusion = search.options.fusion if self._schema.has_dense else None
-        return replace(query, limit=limit, sparse=search.sparse, fusion=fusion, candidates=pool)
+        shared: dict[str, Any] = {"limit": limit, "candidates": pool, "vectors": search.fused}
+        return replace(query, sparse=search.sparse, fusion=fusion, **shared)
 
     def _rows_for(self, enough: int) -> int:
         """Return how many rows of a fusion the later steps need.
@@ -163,7 +171,8 @@ class _Block:
         rows the cut between equal hits is always the same. All rows are needed if fused scores tie, as any number of
         texts can have the same words; for a threshold, a cosine, by which a fusion is not sorted; and for a block.
         """
-        all_rows, options = 2 * self._pool, self._search.options
+        options, rankings = self._search.options, len(self._search.fused) or 1
+        all_rows = (rankings + (self._search.sparse is not None)) * self._pool
         if options.fusion == "dbsf" or options.score_threshold is not None or enough > self._pool:
             return all_rows
         return min(enough + _EXTRA_FOR_TIES, all_rows)
@@ -174,7 +183,7 @@ class _Block:
         if query.sparse is None or weight is None:
             return _sorted_hits((yield query), query, self._schema)
         by_vector = replace(query, sparse=None, limit=self._pool)
-        by_terms = replace(query, fusion=None, limit=self._pool)
+        by_terms = replace(query, fusion=None, vectors=(), limit=self._pool)
         rankings = []
         for share, ranking in ((weight, by_vector), (1 - weight, by_terms)):
             if share > 0:
@@ -226,7 +235,7 @@ def _and_not(filter: FilterJSON | None, excluded: list[FilterJSON]) -> FilterJSO
 
 def _sorted_hits(found: list[Scored], query: Nearest, schema: Schema) -> list[Hit]:
     """Return hits sorted by score, equal ones by id. A fused score decides the order; the hit shows its cosine."""
-    if query.sparse is None:
+    if query.scored_by_cosine:
         hits = [to_hit(score, row, schema) for score, row in found]
         return sorted(hits, key=lambda hit: (-hit.score, hit.id))
     if not schema.has_dense:  # there is no cosine to show

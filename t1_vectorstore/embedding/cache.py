@@ -23,7 +23,7 @@ from t1_vectorstore.checkpoints.checkpoint import Checkpoint
 from t1_vectorstore.disk_cache import DiskCache
 from t1_vectorstore.embedding.thinking import ThinkingPlan
 from t1_vectorstore.options import LoadingOptions
-from t1_vectorstore.types import StopReason, Thought, Vector
+from t1_vectorstore.types import StopReason, Thought, Vector, Vectors
 
 _PLACE = ("backend", "device", "devices", "dtype", "engine_options")
 """The options that decide what runs the model."""
@@ -56,22 +56,26 @@ class QueryCache:
         content = json.dumps([self._model, decided, plan.samples, list(prompt)], sort_keys=True)
         return hashlib.sha256(content.encode()).digest()
 
-    def get(self, key: bytes) -> tuple[Vector, list[Thought]] | None:
-        """Return the vector and the thoughts that were stored; ``None`` if there are none."""
+    def get(self, key: bytes) -> tuple[Vector, list[Thought], Vectors | None] | None:
+        """Return the vector, the thoughts and their vectors that were stored; ``None`` if there are none."""
         stored = self._disk.get(key)
         if stored is None:
             return None
         try:
             head, _, content = stored.partition(b"\n")
             thoughts = [Thought(str(each["text"]), int(each["tokens"]), each["stop"]) for each in json.loads(head)]
-            vector = np.frombuffer(content, "<f4").astype(np.float32)
+            vectors = np.frombuffer(content, "<f4").astype(np.float32).reshape(-1, self._dimension)
         except (ValueError, KeyError, TypeError):  # of another version
             return None
         known = all(thought.stop in get_args(StopReason) for thought in thoughts)
-        return (vector, thoughts) if known and vector.shape == (self._dimension,) else None
+        several = len(thoughts) > 1  # the vector of a single thought is that of the query
+        if not known or len(vectors) != 1 + several * len(thoughts):
+            return None
+        return vectors[0], thoughts, vectors[int(several) :] if thoughts else None
 
-    def put(self, key: bytes, vector: Vector, thoughts: Sequence[Thought]) -> None:
-        """Store a vector and its thoughts, unless a deadline has cut one of them."""
+    def put(self, key: bytes, vector: Vector, thoughts: Sequence[Thought], of_thoughts: Vectors | None) -> None:
+        """Store a vector and its thoughts, with their vectors, unless a deadline has cut one of them."""
         if all(thought.stop != "deadline" for thought in thoughts):
             head = json.dumps([asdict(thought) for thought in thoughts])
-            self._disk.put(key, head.encode() + b"\n" + vector.astype("<f4").tobytes())
+            rows = [vector, *(of_thoughts if of_thoughts is not None and len(thoughts) > 1 else ())]
+            self._disk.put(key, head.encode() + b"\n" + np.stack(rows).astype("<f4").tobytes())

@@ -54,15 +54,18 @@ class PreparedQueries:
             sequences = [[*prompt, *ids] for prompt, ids in zip(self.prompts, self.given, strict=True)]
             vectors = to_vectors(backend.refine(sequences, self.plan.refining), self.prompter.spec, self.texts)
             thoughts = [[Thought(self.prompter.thought_text(ids), len(ids) - 1, "given")] for ids in self.given]
+            of_thoughts: Sequence[Vectors | None] = list(vectors[:, None])
         elif self.plan.enabled:
-            vectors, thoughts = self._think(backend, on_tokens)
+            vectors, thoughts, of_thoughts = self._think(backend, on_tokens)
         else:
             vectors = to_vectors(backend.refine(self.prompts, self.plan.refining), self.prompter.spec, self.texts)
-            thoughts = [[] for _ in self.prompts]
+            thoughts, of_thoughts = [[] for _ in self.prompts], [None] * len(self.prompts)
         seconds = time.perf_counter() - started
         return [
-            QueryEmbedding(text, vector, tuple(own), seconds, self.truncated.get(index))
-            for index, (text, vector, own) in enumerate(zip(self.texts, vectors, thoughts, strict=True))
+            QueryEmbedding(text, vector, tuple(own), seconds, self.truncated.get(index), thought_vectors=each)
+            for index, (text, vector, own, each) in enumerate(
+                zip(self.texts, vectors, thoughts, of_thoughts, strict=True)
+            )
         ]
 
     def _embed_new(
@@ -93,16 +96,19 @@ class PreparedQueries:
         embeddings = []
         for index, (text, key) in enumerate(zip(self.texts, keys, strict=True)):
             if key in found:
-                vector, thoughts = found[key]
+                vector, thoughts, of_thoughts = found[key]
             else:
                 one = next(embedded)
-                vector, thoughts = one.vector, list(one.thoughts)
-                cache.put(key, vector, thoughts)
+                vector, thoughts, of_thoughts = one.vector, list(one.thoughts), one.thought_vectors
+                cache.put(key, vector, thoughts, of_thoughts)
             cut = self.truncated.get(index)
-            embeddings.append(QueryEmbedding(text, vector, tuple(thoughts), seconds, cut, key in found))
+            embeddings.append(QueryEmbedding(text, vector, tuple(thoughts), seconds, cut, key in found, of_thoughts))
         return embeddings
 
-    def _think(self, backend: Backend, on_tokens: OnTokens | None) -> tuple[Vectors, list[list[Thought]]]:
+    def _think(
+        self, backend: Backend, on_tokens: OnTokens | None
+    ) -> tuple[Vectors, list[list[Thought]], list[Vectors]]:
+        """Return for each query its vector, its thoughts, and their vectors."""
         plan, samples, prompter = self.plan, self.plan.samples, self.prompter
         trajectories = backend.think(
             self.prompts,
@@ -114,10 +120,10 @@ class PreparedQueries:
         )
         thoughts = [Thought(prompter.thought_text(one.ids), len(one.ids), one.stop) for one in trajectories]
         vectors = to_vectors(np.stack([one.state for one in trajectories]), prompter.spec, self.texts)
+        of_thoughts: Vectors = vectors.reshape(len(self.prompts), samples, -1)
         if samples > 1:
-            means: Vectors = vectors.reshape(len(self.prompts), samples, -1).mean(1)
-            vectors = to_vectors(means, prompter.spec, self.texts)
-        return vectors, [thoughts[at : at + samples] for at in range(0, len(thoughts), samples)]
+            vectors = to_vectors(of_thoughts.mean(1), prompter.spec, self.texts)
+        return vectors, [thoughts[at : at + samples] for at in range(0, len(thoughts), samples)], list(of_thoughts)
 
 
 def to_vectors(states: Vectors, spec: CheckpointSpec, texts: Sequence[str]) -> Vectors:

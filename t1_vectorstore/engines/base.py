@@ -67,9 +67,10 @@ class Nearest:
     Attributes:
         vector: Query vector of unit length.
         limit: Maximum number of rows.
-        offset: Number of best rows to skip. Not for ``diversity``, for which servers skip twice, or ``sparse``.
+        offset: Number of best rows to skip. Not for ``diversity``, for which servers skip twice, or a fusion.
         filter: Condition on the rows.
         diversity: Choose by maximal marginal relevance among the nearest ``candidates``; 0 is relevance only.
+        vectors: Rank by these instead: the nearest ``candidates`` of each, fused by their ranks.
         sparse: Fuse the nearest ``candidates`` by the vector with as many by these terms.
         fusion: How they are fused; ``None`` ranks by the terms alone.
         candidates: Number of candidates.
@@ -82,11 +83,17 @@ class Nearest:
     offset: int = 0
     filter: FilterJSON | None = None
     diversity: float | None = None
+    vectors: Sequence[Vector] = ()
     sparse: Sparse | None = None
     fusion: Fusion | None = "rrf"
     candidates: int = 0
     params: Mapping[str, Any] | None = None
     consistency: Any = None
+
+    @property
+    def scored_by_cosine(self) -> bool:
+        """Whether the scores are cosine similarities: neither fused, nor of terms."""
+        return self.sparse is None and not self.vectors
 
 
 Scored: TypeAlias = tuple[float, Row]
@@ -118,7 +125,7 @@ class Engine(Protocol):
         """Delete points; ids that do not exist are ignored."""
 
     def nearest(self, query: Nearest) -> list[Scored]:
-        """Answer a query, best row first; the rows of a query with terms have their vectors."""
+        """Answer a query, best row first; if its scores are not cosines, the rows have their vectors."""
 
     async def anearest(self, query: Nearest) -> list[Scored]:
         """``nearest`` without blocking the event loop."""

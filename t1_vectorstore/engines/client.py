@@ -197,19 +197,25 @@ def query_arguments(query: Nearest, schema: Schema) -> dict[str, Any]:
     shared: dict[str, Any] = {"limit": query.limit, "offset": query.offset, "with_payload": True}
     if query.consistency is not None:
         shared["consistency"] = query.consistency
-    if query.sparse is not None:
+    if not query.scored_by_cosine:
         shared["with_vectors"] = vector_selector(True, schema)
-        terms: dict[str, Any] = {"query": _sparse_vector(query.sparse), "using": schema.sparse_vector_name}
-        if query.fusion is None:
+        terms: dict[str, Any] = {}
+        if query.sparse is not None:
+            terms = {"query": _sparse_vector(query.sparse), "using": schema.sparse_vector_name}
+        if terms and query.fusion is None:
             return {**shared, **terms, "query_filter": filter}
         depth: dict[str, Any] = {"limit": query.candidates, "filter": filter}
         by_rank = models.RrfQuery(rrf=models.Rrf(k=RRF_K))
-        fusion = by_rank if query.fusion == "rrf" else models.FusionQuery(fusion=models.Fusion.DBSF)
-        prefetch = [
-            models.Prefetch(query=vector, using=using, params=params, **depth),
-            models.Prefetch(**terms, **depth),
+        by_vectors = [
+            models.Prefetch(query=each.tolist(), using=using, params=params, **depth)
+            for each in query.vectors or [query.vector]
         ]
-        return {**shared, "prefetch": prefetch, "query": fusion}
+        if not terms:
+            return {**shared, "prefetch": by_vectors, "query": by_rank}
+        # The terms once for each vector, so that they have as much weight as all vectors together.
+        by_terms = [models.Prefetch(**terms, **depth)] * len(by_vectors)
+        fusion = by_rank if query.fusion == "rrf" else models.FusionQuery(fusion=models.Fusion.DBSF)
+        return {**shared, "prefetch": [*by_vectors, *by_terms], "query": fusion}
     nearest: Any = vector
     if query.diversity is not None:
         mmr = models.Mmr(diversity=query.diversity, candidates_limit=query.candidates)

@@ -85,6 +85,7 @@ class T1Retriever(BaseRetriever):
         self.group = options.group
         self.hybrid = options.hybrid
         self.thought_terms = options.thought_terms
+        self.combine = options.combine
         self.explain = options.explain
         self.truncation = options.truncation
         self.thinking = merge_options(options, embed_model)

@@ -46,7 +46,7 @@ def search_steps(
         embed_seconds += embedding.seconds
         cached = cached and embedding.cached
     # 3. Search.
-    hits, seconds = yield from _find(embedding.vector, _with_thought_terms(query, checked, embedding, options))
+    hits, seconds = yield from _find(embedding.vector, _with_thoughts(query, checked, embedding, options))
     # 4. Explain the hits.
     if options.explain:
         started = time.perf_counter()
@@ -88,11 +88,14 @@ def _probe(checked: VectorSearchOptions) -> dict[str, Any]:
     return {"limit": PROBED, **{name: getattr(checked, name) for name in names}}
 
 
-def _with_thought_terms(
+def _with_thoughts(
     query: str, checked: VectorSearchOptions, embedding: QueryEmbedding, options: SearchOptions
 ) -> dict[str, Any]:
-    """Return the collection's search options; a hybrid search also uses the words of the thoughts."""
+    """Return the collection's search options: with the words of the thoughts in a hybrid search, and their vectors."""
     given = set_options(checked, VectorSearchOptions)
     if checked.text is not None and options.thought_terms:
         given["text"] = "\n".join([query, *(thought.text for thought in embedding.thoughts)])
+    vectors = embedding.thought_vectors
+    if options.combine == "rrf" and vectors is not None and len(vectors) > 1:
+        given["fused_vectors"] = list(vectors)
     return given

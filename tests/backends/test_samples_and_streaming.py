@@ -30,12 +30,17 @@ def test_the_vector_is_the_mean_over_the_thoughts(sampling: T1Embedder) -> None:
         found = sampling._backend.think([prompt.ids], sampling.spec.decoding, samples=4)
         assert [sampling._prompter.thought_text(one.ids) for one in found] == [t.text for t in embedding.thoughts]
         states = np.stack([one.state for one in found])
-        mean = (states / np.linalg.norm(states, axis=1, keepdims=True)).mean(0)
+        units = states / np.linalg.norm(states, axis=1, keepdims=True)
+        mean = units.mean(0)
         np.testing.assert_allclose(embedding.vector, mean / np.linalg.norm(mean), atol=1e-5)
+        assert embedding.thought_vectors is not None
+        np.testing.assert_allclose(embedding.thought_vectors, units, atol=1e-5)
 
 
 def test_one_thought_is_the_default(sampling: T1Embedder) -> None:
     one, default = sampling.embed_query(QUERIES[0], samples=1), sampling.embed_query(QUERIES[0])
+    assert np.array_equal(one.thought_vectors, one.vector[None])
+    assert sampling.embed_query(QUERIES[0], think=False).thought_vectors is None
     assert one.thoughts == default.thoughts
     assert len(one.thoughts) == 1
     assert sampling.embed_query(QUERIES[0], samples=2).thoughts[0] == one.thoughts[0]

@@ -43,7 +43,9 @@ def without_model(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def same(one: QueryEmbedding, other: QueryEmbedding) -> bool:
-    return bool((one.vector == other.vector).all()) and one.thoughts == other.thoughts and one.query == other.query
+    texts = one.thoughts == other.thoughts and one.query == other.query
+    vectors = np.array_equal(one.vector, other.vector)
+    return texts and vectors and np.array_equal(one.thought_vectors, other.thought_vectors)  # type: ignore[arg-type]
 
 
 def test_a_cached_query_needs_no_model(folder: Path, request: pytest.FixtureRequest) -> None:

@@ -26,15 +26,25 @@ def edge_query(query: Nearest, schema: Schema) -> edge.QueryRequest:
         given = {"quantization": rescored, **given}
     params = edge.SearchParams(**given) if given else None
     shared: dict[str, Any] = {"limit": query.limit, "offset": query.offset, "with_payload": True}
-    if query.sparse is not None:
+    if not query.scored_by_cosine:
         shared["with_vector"] = vector_selector(True, schema)
-        terms = edge.Query.Nearest(edge_sparse(query.sparse), using=schema.sparse_vector_name)
-        if query.fusion is None:
+        terms: Any = None
+        if query.sparse is not None:
+            terms = edge.Query.Nearest(edge_sparse(query.sparse), using=schema.sparse_vector_name)
+        if terms and query.fusion is None:
             return edge.QueryRequest(query=terms, filter=filter, **shared)
         depth: dict[str, Any] = {"limit": query.candidates, "filter": filter}
-        prefetches = [edge.Prefetch(query=vector, params=params, **depth), edge.Prefetch(query=terms, **depth)]
-        fusion: Any = edge.Fusion.Rrf(RRF_K) if query.fusion == "rrf" else edge.Fusion.Dbsf()
-        return edge.QueryRequest(prefetches=prefetches, query=fusion, **shared)
+        by_vectors = [
+            edge.Prefetch(query=edge.Query.Nearest(edge_array(each), using=using), params=params, **depth)
+            for each in query.vectors or [query.vector]
+        ]
+        by_rank: Any = edge.Fusion.Rrf(RRF_K)
+        if not terms:
+            return edge.QueryRequest(prefetches=by_vectors, query=by_rank, **shared)
+        # The terms once for each vector, so that they have as much weight as all vectors together.
+        by_terms = [edge.Prefetch(query=terms, **depth)] * len(by_vectors)
+        fusion: Any = by_rank if query.fusion == "rrf" else edge.Fusion.Dbsf()
+        return edge.QueryRequest(prefetches=[*by_vectors, *by_terms], query=fusion, **shared)
     nearest: Any = vector
     if query.diversity is not None:  # Edge's parameter is the share of relevance, and the server's is its complement
         nearest = edge.Mmr(edge_array(query.vector), 1 - query.diversity, query.candidates, using)

@@ -323,5 +323,5 @@ def _former_threshold(found: models.CollectionInfo) -> int | None:
 
 def _features(query: Nearest) -> list[opening.Feature]:
     """Return the features of a query that not every server has."""
-    fused = [opening.FUSE_BY_RANK] if query.sparse is not None and query.fusion is not None else []
+    fused = [opening.FUSE_BY_RANK] if query.vectors or (query.sparse and query.fusion) else []
     return fused if query.diversity is None else [opening.DIVERSITY, *fused]
