@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from t1_vectorstore.embedding.embedder import T1Embedder
-from t1_vectorstore.options import SearchOptions
+from t1_vectorstore.options import MAX_CANDIDATES, SearchOptions
 from t1_vectorstore.server.errors import Refused
 from t1_vectorstore.server.options import ServiceOptions
 from t1_vectorstore.server.requests import THINKING_FIELDS, EmbeddingsBody
@@ -30,6 +30,12 @@ def check_samples(samples: int | None, options: ServiceOptions) -> None:
 def check_search(search: SearchOptions, options: ServiceOptions) -> None:
     """Refuse searches that are larger than the service answers."""
     check_samples(search.samples, options)
+    if search.explain and search.limit > options.max_explained:
+        message = f"limit={search.limit} is more hits than this service explains, {options.max_explained}"
+        raise Refused(400, message, code="too_many", param="limit")
+    if search.candidates is not None and search.candidates > MAX_CANDIDATES:
+        message = f"candidates={search.candidates} is more than this service ranks, {MAX_CANDIDATES}"
+        raise Refused(400, message, code="too_many", param="candidates")
     if search.limit + search.offset > options.max_hits:
         message = (
             f"limit + offset = {search.limit + search.offset} is more than this service returns, {options.max_hits}"

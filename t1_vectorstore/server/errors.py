@@ -76,6 +76,8 @@ def to_refused(error: Exception) -> Refused:
     match error:
         case Refused():
             return error
+        case RecursionError():
+            return Refused(400, "the request is nested too deeply", code="invalid_value")
         case TextTooLong():
             return Refused(400, str(error), code="text_too_long")
         case StoreUnavailable() | CollectionLocked():
@@ -120,7 +122,7 @@ def add_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(Refused, refused)
     app.add_exception_handler(HTTPException, by_framework)
     app.add_exception_handler(RequestValidationError, invalid)
-    for kind in (ValueError, TypeError, T1Error):
+    for kind in (ValueError, TypeError, RecursionError, T1Error):
         app.add_exception_handler(kind, refused)
     app.add_exception_handler(ClientGone, gone)
     app.add_exception_handler(Exception, unexpected)

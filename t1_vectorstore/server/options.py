@@ -41,7 +41,7 @@ class ServiceOptions(Options):
     """Number of further such requests that wait; more are refused with status 429."""
     requests_per_minute: Integer | None = Field(default=None, ge=1)
     """Maximum number of requests of a key in a minute; without keys, of an address. Default: no limit."""
-    max_body_bytes: Integer = Field(default=32 * 2**20, ge=1024)
+    max_body_bytes: Integer = Field(default=16 * 2**20, ge=1024)
     """Maximum size of a request's body."""
     max_inputs: Integer = Field(default=2048, ge=1)
     """Maximum number of texts that one request embeds or ranks; OpenAI's limit is the same."""
@@ -49,6 +49,8 @@ class ServiceOptions(Options):
     """Maximum number of documents, or ids, in one request."""
     max_hits: Integer = Field(default=1000, ge=1)
     """Maximum sum of ``limit`` and ``offset`` of a search."""
+    max_explained: Integer = Field(default=50, ge=1)
+    """Maximum number of hits of a search that explains them."""
     max_samples: Integer = Field(default=16, ge=1)
     """Maximum number of thoughts about one query."""
     client_seconds: Number = Field(default=30.0, gt=0)

@@ -33,6 +33,8 @@ IndexName = Annotated[str | None, Field(max_length=200)]
 class Body(Options):
     """Base class of all bodies: the field docstrings of a class and its bases are the descriptions in OpenAPI."""
 
+    model_config = ConfigDict(defer_build=False)  # FastAPI needs the validators when it adds a route
+
     @classmethod
     def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
         """Return the JSON schema, with descriptions."""

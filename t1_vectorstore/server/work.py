@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 _REMEMBERED = 32
 """Number of finished requests whose mean duration estimates that of the next ones."""
-_STOPPED = "the service is stopping, and the request was not finished; send it again"
+STOPPED = "the service is stopping, and the request was not finished; send it again"
 
 
 class Lifecycle:
@@ -136,7 +136,7 @@ class Work:
             if working.done():
                 return working.result()
             if stopping.done():
-                raise Refused(503, _STOPPED, code="stopping", retry_after=1)
+                raise Refused(503, STOPPED, code="stopping", retry_after=1)
             raise ClientGone
         finally:
             leaving.cancel()

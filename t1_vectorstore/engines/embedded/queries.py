@@ -24,7 +24,10 @@ def edge_query(query: Nearest, schema: Schema) -> edge.QueryRequest:
     if (quantization := schema.storage.quantization) is not None:
         rescored = edge.QuantizationSearchParams(rescore=True, oversampling=OVERSAMPLING[quantization])
         given = {"quantization": rescored, **given}
-    params = edge.SearchParams(**given) if given else None
+    try:
+        params = edge.SearchParams(**given) if given else None
+    except OverflowError as error:
+        raise ValueError(f"search_params={query.params!r}: {' '.join(str(error).split())}") from None
     shared: dict[str, Any] = {"limit": query.limit, "offset": query.offset, "with_payload": True}
     if not query.scored_by_cosine:
         shared["with_vector"] = vector_selector(True, schema)

@@ -16,7 +16,9 @@ from t1_vectorstore.indexing.chunking import DEFAULT_SIZE, Chunker
 from t1_vectorstore.server.access import Access, Reader, Writer
 from t1_vectorstore.server.answers import AddAnswer, ChunksAnswer, CountAnswer, DeleteAnswer, PageAnswer
 from t1_vectorstore.server.checks import check_count
+from t1_vectorstore.server.errors import Refused
 from t1_vectorstore.server.requests import AddBody, CountBody, DeleteBody, ListBody
+from t1_vectorstore.server.work import STOPPED
 from t1_vectorstore.types import Chunk, Document, DocumentIn
 from t1_vectorstore.vectorstore import T1VectorStore
 
@@ -42,7 +44,7 @@ async def add(request: Request, body: AddBody, access: Writer) -> JSONResponse:
     def load(_: threading.Event) -> LoadReport:
         def stop_if_expired(_: LoadProgress) -> None:
             if expired.is_set():
-                raise InterruptedError("the service stopped before the load was finished")
+                raise Refused(503, STOPPED, code="stopping", retry_after=1)
 
         return store.add(documents, chunker=chunker, on_progress=stop_if_expired)
 

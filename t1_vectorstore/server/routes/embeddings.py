@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import threading
 import time
@@ -20,7 +21,7 @@ from t1_vectorstore.server.access import Reader
 from t1_vectorstore.server.answers import EmbeddingsAnswer, RerankAnswer
 from t1_vectorstore.server.checks import check_count, check_dimensions, check_samples, find_role, to_texts
 from t1_vectorstore.server.requests import EmbeddingsBody, RerankBody, read_input
-from t1_vectorstore.types import DocumentEmbeddings, Truncated, Truncation, Vectors
+from t1_vectorstore.types import DocumentEmbeddings, QueryEmbedding, Truncated, Truncation, Vectors
 
 router = APIRouter(tags=["model"])
 
@@ -38,20 +39,20 @@ async def embeddings(request: Request, body: EmbeddingsBody, access: Reader) -> 
     check_dimensions(body.dimensions, embedder)
     access.note(role=role, texts=len(texts))
     truncated: Sequence[Truncated]
+    began = time.time_ns()
     if role == "query":
         check_samples(body.samples, service.options)
         options = set_options(body, EmbedQueriesOptions)
-        began = time.time_ns()
         found = await service.work.run(request, service.queries, lambda: embedder.aembed_queries(texts, **options))
         thoughts = [thought for query in found for thought in query.thoughts]
         service.spans.add_embedding(thoughts, began, found[0].seconds)
         service.metrics.count_thoughts(thoughts)
-        tokens, thought_tokens = _query_tokens(embedder, texts), sum(thought.tokens for thought in thoughts)
+        tokens = await asyncio.to_thread(_query_tokens, embedder, texts)
+        thought_tokens = sum(thought.tokens for thought in thoughts)
         vectors = np.stack([query.vector for query in found])
         truncated = [query.truncated for query in found if query.truncated]
         extra = [{"thoughts": [asdict(thought) for thought in query.thoughts]} for query in found]
     else:
-        began = time.time_ns()
         embedded = await service.work.run(
             request,
             service.documents,
@@ -63,19 +64,23 @@ async def embeddings(request: Request, body: EmbeddingsBody, access: Reader) -> 
     service.metrics.tokens.labels(role).inc(tokens)
     access.note(tokens=tokens, thought_tokens=thought_tokens)
     vectors = _shortened(vectors, body.dimensions, normalize=embedder.spec.normalize)
-    data = [
-        {"object": "embedding", "index": index, "embedding": each, **more}
-        for index, (each, more) in enumerate(zip(_encoded(vectors, body.encoding_format), extra, strict=True))
-    ]
-    return JSONResponse(
-        {
-            "object": "list",
-            "data": data,
-            "model": body.model or name,
-            "usage": _usage(tokens, thought_tokens),
-            "truncated": [asdict(cut) for cut in truncated],
-        }
-    )
+
+    def render() -> JSONResponse:
+        encoded = zip(_encoded(vectors, body.encoding_format), extra, strict=True)
+        return JSONResponse(
+            {
+                "object": "list",
+                "data": [
+                    {"object": "embedding", "index": index, "embedding": each, **more}
+                    for index, (each, more) in enumerate(encoded)
+                ],
+                "model": body.model or name,
+                "usage": _usage(tokens, thought_tokens),
+                "truncated": [asdict(cut) for cut in truncated],
+            }
+        )
+
+    return await asyncio.to_thread(render)  # a million numbers take half a second
 
 
 @router.post("/v1/rerank", response_model=RerankAnswer)
@@ -89,14 +94,16 @@ async def rerank(request: Request, body: RerankBody, access: Reader) -> JSONResp
     access.note(texts=len(body.documents))
     access.note_text(query=body.query)
 
-    async def score() -> tuple[Any, DocumentEmbeddings]:
+    async def score() -> tuple[QueryEmbedding, DocumentEmbeddings]:
         query = await embedder.aembed_query(body.query, **options)
         documents = await service.queries.in_thread(
             lambda gone: _embed(embedder, body.documents, body.truncation, gone)
         )
         return query, documents
 
+    began = time.time_ns()
     query, documents = await service.work.run(request, service.queries, score)
+    service.spans.add_documents(documents, service.spans.add_embedding(query.thoughts, began, query.seconds))
     scores = documents.vectors @ query.vector
     best = np.argsort(-scores, kind="stable")[: body.top_n]
     tokens = documents.tokens + _query_tokens(embedder, [body.query])
