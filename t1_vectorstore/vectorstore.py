@@ -6,15 +6,20 @@ import asyncio
 import warnings
 from collections.abc import AsyncGenerator, Generator, Iterable, Iterator, Sequence
 from contextlib import aclosing, closing
+from itertools import islice
 from typing import Any, TypeAlias
 
+import numpy as np
+
 from t1_vectorstore.collection import Collection, Location
+from t1_vectorstore.embedding.cosines import Cosines
 from t1_vectorstore.embedding.embedder import T1Embedder
 from t1_vectorstore.errors import CollectionMismatch, UnknownIdWarning, external_stacklevel
 from t1_vectorstore.indexing import LoadOptions, LoadReport, Reader, load
 from t1_vectorstore.options import (
     CollectionOptions,
     SearchOptions,
+    StoreOptions,
     VectorSearchOptions,
     set_options,
     takes_options,
@@ -26,6 +31,11 @@ from t1_vectorstore.types import Chunk, Document, FilterLike, QueryEmbedding, Se
 EmbeddingItems: TypeAlias = Generator[str | QueryEmbedding, None, None]
 AsyncEmbeddingItems: TypeAlias = AsyncGenerator[str | QueryEmbedding, None]
 
+COMPATIBLE_SAMPLE = 32
+"""Number of stored texts by which a model is compared with the one that a collection is of."""
+MIN_MEAN_COSINE, MIN_COSINE = 0.98, 0.95
+"""Mean and smallest cosine between vectors of two compatible models."""
+
 
 class T1VectorStore:
     """Stores documents and searches them with T1. Thread-safe.
@@ -35,13 +45,23 @@ class T1VectorStore:
         collection: The stored points. Use it directly for everything that needs no model.
     """
 
-    def __init__(self, embedder: T1Embedder, collection: Collection) -> None:
+    def __init__(self, embedder: T1Embedder, collection: Collection, *, compatible_with: str | None = None) -> None:
         """Combine an embedder and a collection that are already open.
 
+        Args:
+            embedder: The model.
+            collection: The collection.
+            compatible_with: See ``StoreOptions``.
+
         Raises:
-            CollectionMismatch: The collection holds another model's vectors.
+            CollectionMismatch: The collection holds another model's vectors, which are not close to this one's.
+            ValueError: ``compatible_with`` names a model whose vectors the collection does not hold, or it is empty.
         """
-        if collection.identity.fingerprint != embedder.identity.fingerprint:
+        if collection.identity.fingerprint == embedder.identity.fingerprint:
+            pass
+        elif compatible_with is not None:
+            check_compatible(embedder, collection, compatible_with)
+        else:
             raise CollectionMismatch(
                 f"{collection.location} holds vectors of {collection.identity}, and the embedder is {embedder.identity}"
             )
@@ -49,18 +69,19 @@ class T1VectorStore:
         self.collection = collection
 
     @classmethod
-    @takes_options(CollectionOptions)
-    def open(cls, location: Location, embedder: T1Embedder, options: CollectionOptions) -> T1VectorStore:
+    @takes_options(StoreOptions)
+    def open(cls, location: Location, embedder: T1Embedder, options: StoreOptions) -> T1VectorStore:
         """Open a collection for a model, and create it if it does not exist.
 
         Args:
             location: A folder (embedded engine), ``:memory:``, the URL of a Qdrant server, or a
                 ``qdrant_client.QdrantClient`` of any mode, which stays the caller's.
             embedder: The model. A collection with another model's vectors is refused.
-            options: Keyword arguments, the fields of ``CollectionOptions``.
+            options: Keyword arguments, the fields of ``CollectionOptions``, and ``compatible_with``.
 
         Raises:
             CollectionMismatch: The collection holds another model's vectors, or was created with other options.
+            ValueError: ``compatible_with`` names a model whose vectors the collection does not hold, or it is empty.
             StoreError: It cannot be opened; see ``Collection.open``.
             TypeError: Something other than an embedder, such as the name of a model.
         """
@@ -70,7 +91,14 @@ class T1VectorStore:
                 f"T1Embedder.load({str(embedder)!r}))"
             )
         given = set_options(options, CollectionOptions)
-        return cls(embedder, Collection.open(location, identity=embedder.identity, **given))
+        if options.compatible_with is None:
+            return cls(embedder, Collection.open(location, identity=embedder.identity, **given))
+        collection = Collection.open(location, **given | {"create": False})
+        try:
+            return cls(embedder, collection, compatible_with=options.compatible_with)
+        except BaseException:
+            collection.close()
+            raise
 
     @takes_options(LoadOptions)
     def add(self, documents: Iterable[Document] | Reader, options: LoadOptions) -> LoadReport:
@@ -310,6 +338,43 @@ class T1VectorStore:
                 yield step
                 return
             items = self.embedder.astream_query(query, **step.options)
+
+
+def check_compatible(embedder: T1Embedder, collection: Collection, other: str) -> None:
+    """Check that a model's vectors are close to those that a collection holds of another model.
+
+    Stored texts are embedded with the model. The bounds are defaults of this project: all quantisations down to 4 bits
+    of the models that were measured keep them, and rankings with them (see ``docs/laptop.md``).
+
+    Args:
+        embedder: The model.
+        collection: The collection.
+        other: Name or fingerprint of the other model.
+
+    Raises:
+        CollectionMismatch: They are not close, or not of the same length.
+        ValueError: The collection holds vectors of yet another model, or no points.
+    """
+    held, own = collection.identity, repr(embedder.identity.model)
+    name = f"{held.model!r} ({held.fingerprint})"
+    if other not in (held.model, held.fingerprint):
+        raise ValueError(f"compatible_with={other!r}, but {collection.location} holds vectors of {name}")
+    if held.dimension != embedder.dimension:
+        raise CollectionMismatch(
+            f"{collection.location} holds vectors of length {held.dimension}, and those of {own} have "
+            f"{embedder.dimension}"
+        )
+    points = list(islice(collection.scroll(batch=COMPATIBLE_SAMPLE, with_vectors=True), COMPATIBLE_SAMPLE))
+    if not points:
+        raise ValueError(f"{collection.location} holds no points by which {own} could be compared")
+    vectors = embedder.embed_documents([point.chunk.text for point in points], truncation="allow").vectors
+    found = Cosines.of(np.stack([point.vector for point in points]), vectors)
+    if found.mean < MIN_MEAN_COSINE or found.least < MIN_COSINE:
+        raise CollectionMismatch(
+            f"{own} is not compatible with {name}, whose vectors {collection.location} holds: the cosines between "
+            f"their vectors of {len(points)} stored texts are {found.mean:.4f} on average and {found.least:.4f} at "
+            f"least; {MIN_MEAN_COSINE} and {MIN_COSINE} are needed. Rebuild it: t1 reindex --model MODEL"
+        )
 
 
 def _several(ids: Iterable[str]) -> Sequence[str]:

@@ -13,7 +13,8 @@ from t1_vectorstore.cli.options import parse_fields
 from t1_vectorstore.cli.progress import busy
 
 if TYPE_CHECKING:
-    from t1_vectorstore.export.verification import Comparison, Cosines
+    from t1_vectorstore.embedding.cosines import Cosines
+    from t1_vectorstore.export.verification import Comparison
 
 export = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Write models for other programs.")
 

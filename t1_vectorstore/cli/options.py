@@ -49,6 +49,13 @@ Adopt = Annotated[
         "--adopt", help="Open a collection that does not record its model, such as another package's; give --model."
     ),
 ]
+CompatibleWith = Annotated[
+    str | None,
+    storage_option(
+        metavar="MODEL",
+        help="Search vectors of this other model with --model, if it gives nearly the same, as a quantised file does.",
+    ),
+]
 ApiKey = Annotated[str | None, storage_option(envvar="QDRANT_API_KEY", help="Qdrant API key.", show_envvar=True)]
 ReadOnly = Annotated[
     bool, storage_option("--read-only", help="Read a copy of the index, also where it is in use or not writable.")

@@ -17,6 +17,7 @@ from t1_vectorstore.cli.options import (
     FILTER_HELP,
     Adopt,
     ApiKey,
+    CompatibleWith,
     Json,
     ModelFlags,
     Name,
@@ -116,6 +117,7 @@ def search(
     ] = False,
     name: Name = "t1",
     adopt: Adopt = False,
+    compatible_with: CompatibleWith = None,
     api_key: ApiKey = None,
     read_only: ReadOnly = False,
     model_flags: ModelFlags,
@@ -152,7 +154,8 @@ def search(
     }
     if think_threshold is not None:
         ranking["think_threshold"] = think_threshold
-    with open_store(where, options, name=name, adopt=adopt, api_key=api_key, read_only=read_only) as store:
+    where_from: dict[str, Any] = {"name": name, "adopt": adopt, "api_key": api_key, "read_only": read_only}
+    with open_store(where, options, **where_from, compatible_with=compatible_with) as store:
 
         def answer(query: str, **changing: Any) -> None:  # noqa: ANN401 - limit, filter and think
             check_texts([query], "query")

@@ -57,6 +57,7 @@ def open_with_checkpoint(
     adopt: bool = False,
     create: Mapping[str, Any] | None = None,
     read_only: bool | None = None,
+    compatible_with: str | None = None,
 ) -> Iterator[tuple[Collection | None, ModelOptions, Checkpoint]]:
     """Open a collection and read its model's checkpoint, without the weights.
 
@@ -64,11 +65,13 @@ def open_with_checkpoint(
     collection that may be created: then the collection is ``None`` if it does not exist, and an existing one must have
     been created with these options. The options are returned with the model's name. With ``adopt`` the collection need
     not record its model, which the options must name. ``read_only`` is given by commands that only read; see
-    ``open_to_read``.
+    ``open_to_read``. With ``compatible_with`` the collection may be of another model than the one in the options.
 
     Raises:
-        ValueError: ``adopt`` without a model.
+        ValueError: ``adopt`` or ``compatible_with`` without a model.
     """
+    if compatible_with is not None and "model" not in options.model_fields_set:
+        raise ValueError(f"--compatible-with {compatible_with} needs --model: the model to search with")
     if adopt and "model" not in options.model_fields_set:
         raise ValueError("--adopt needs --model: the collection does not record which model made its vectors")
     from t1_vectorstore.checkpoints.checkpoint import Checkpoint
@@ -102,7 +105,7 @@ def open_with_checkpoint(
                 message = f"{error} If the index was made with --preset, give the same --preset here."
                 raise CheckpointError(message) from error
             raise
-        if found is not None:
+        if found is not None and compatible_with is None:
             found.check_model(identity, adopt=adopt)
         yield found, options, checkpoint
 
@@ -126,6 +129,7 @@ def open_store(
     create: Mapping[str, Any] | None = None,
     read_only: bool | None = None,
     loaded: Sequence[T1Embedder] = (),
+    compatible_with: str | None = None,
 ) -> Iterator[T1VectorStore]:
     """Open a collection with its model; see ``open_with_checkpoint``.
 
@@ -137,7 +141,14 @@ def open_store(
     from t1_vectorstore.vectorstore import T1VectorStore
 
     opened = open_with_checkpoint(
-        where, options, name=name, api_key=api_key, adopt=adopt, create=create, read_only=read_only
+        where,
+        options,
+        name=name,
+        api_key=api_key,
+        adopt=adopt,
+        create=create,
+        read_only=read_only,
+        compatible_with=compatible_with,
     )
     with opened as (collection, options, checkpoint), ExitStack() as stack:
         same = (embedder for embedder in loaded if embedder.identity.fingerprint == checkpoint.identity.fingerprint)
@@ -147,7 +158,7 @@ def open_store(
         if collection is None:
             new = Collection.open(where, name=name, identity=embedder.identity, api_key=api_key, **(create or {}))
             collection = stack.enter_context(new)
-        yield T1VectorStore(embedder, collection)
+        yield T1VectorStore(embedder, collection, compatible_with=compatible_with)
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from itertools import zip_longest
 
 import numpy as np
 
+from t1_vectorstore.embedding.cosines import Cosines
 from t1_vectorstore.embedding.embedder import T1Embedder
 from t1_vectorstore.types import QueryEmbedding, Vectors
 
@@ -41,21 +42,6 @@ QUERIES = (
     "How long do I have to appeal?",
     "Which metal melts first, iron or tin?",
 )
-
-
-@dataclass(frozen=True)
-class Cosines:
-    """Cosines between the vectors of two models for the same texts."""
-
-    least: float
-    mean: float
-
-    @classmethod
-    def of(cls, one: Vectors, other: Vectors) -> Cosines:
-        """Compare vectors row by row; a model's vectors need not be normalised."""
-        product = (one * other).sum(1)
-        cosines = product / (np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1))
-        return cls(float(cosines.min()), float(cosines.mean()))
 
 
 @dataclass(frozen=True)
