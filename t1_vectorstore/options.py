@@ -139,8 +139,7 @@ def _plain_error(error: ValidationError, given: Mapping[str, Any], model: type[B
     value = repr(problem["input"]).replace("\n", " ")[:200]
     if kind == "string_unicode":
         return InvalidText(f"{name} {value} has a lone surrogate, which UTF-8 cannot encode")
-    # The members of a union have a problem each.
-    members = [problem, *(each for each in others if not nested and each["loc"][0] == problem["loc"][0])]
+    members = [problem, *(each for each in others if not nested and each["loc"][0] == problem["loc"][0])]  # of a union
     _, should, accepted = message.partition("should ")
     for each in members[1:]:
         if also := each["msg"].partition("should ")[2].removeprefix("be "):
@@ -354,11 +353,11 @@ class ThinkingOptions(Options):
     """How a query is thought about. ``None`` leaves an option to the next level: retriever, model, checkpoint."""
 
     think: Flag | Literal["auto"] | None = None
-    """Whether to generate a thought. Default: whether the checkpoint was trained to. ``auto``: a search first ranks
-    without a thought, and thinks only if that ranking is unsure; see ``t1_vectorstore.searching.deciding``."""
+    """Whether to generate a thought. Default: whether the checkpoint was trained to. ``auto``: a search thinks only if
+    its ranking without a thought is unsure; see ``t1_vectorstore.searching.deciding``."""
     think_threshold: Number | None = Field(default=None, ge=0, le=1)
     """For ``think="auto"``: how unsure the ranking must be for a thought, from 0 (always think) to 1 (never). Default:
-    what ``t1 calibrate`` has saved with the collection, else the default of ``t1_vectorstore.searching.deciding``."""
+    that of the collection (``t1 calibrate``), else that of ``t1_vectorstore.searching.deciding``."""
     budget: Integer | None = Field(default=None, ge=0)
     """Maximum length of the thought in tokens."""
     deadline: Number | None = Field(default=None, gt=0)
@@ -441,8 +440,7 @@ class VectorSearchOptions(RankingOptions, PageOptions):
     """The options of ``Collection.search``, which takes a vector."""
 
     fused_vectors: Annotated[Sequence[Any], SkipValidation()] = ()  # checked by the collection
-    """Rank by these vectors instead, each of shape ``(dimension,)``: one ranking each, fused by their ranks in the same
-    query of the engine. Scores stay the similarity to ``vector``."""
+    """Rank by these vectors instead: one ranking each, fused by ranks. Scores stay the similarity to ``vector``."""
     text: Text | None = None
     """Also search for the words of this text, in a hybrid collection. A text without words changes nothing."""
 
@@ -470,8 +468,7 @@ class QueryOptions(EmbedQueryOptions, RankingOptions):
     thought_terms: Flag = True
     """Search for the words of the thoughts as well as for those of the query."""
     combine: Combination = "mean"
-    """How several ``samples`` become one ranking: ``mean`` searches once, with the mean of their vectors; ``rrf`` ranks
-    by the vector of each thought, and fuses these rankings by their ranks. Scores are of the mean either way."""
+    """How several ``samples`` become one ranking: by the mean of their vectors, or by each of them, fused (``rrf``)."""
     explain: Flag = False
     """Explain each hit: the effect of each sentence of query and thought on its score, its rank without thinking (among
     as many as ``candidates``), and its own best sentence. Costs a forward pass for each sentence; see
