@@ -598,12 +598,3 @@ class CollectionOptions(Options):
     """The server's gRPC port. Default: the port after the one in the URL. Without gRPC there, REST is used."""
     retry: Retry = Retry()
     """How transient errors of a server are retried."""
-
-
-class StoreOptions(CollectionOptions):
-    """How a vector store is opened."""
-
-    compatible_with: Text | None = None
-    """Name or fingerprint of another model, whose vectors an existing collection holds, to search it with this one,
-    such as a quantised GGUF file of the same model. Stored texts are embedded again, and the collection is refused
-    unless the vectors are close. Documents cannot be added then. Give it each time the collection is opened."""

@@ -19,7 +19,7 @@ from t1_vectorstore.indexing import LoadOptions, LoadReport, Reader, load
 from t1_vectorstore.options import (
     CollectionOptions,
     SearchOptions,
-    StoreOptions,
+    Text,
     VectorSearchOptions,
     set_options,
     takes_options,
@@ -35,6 +35,15 @@ COMPATIBLE_SAMPLE = 32
 """Number of stored texts by which a model is compared with the one that a collection is of."""
 MIN_MEAN_COSINE, MIN_COSINE = 0.98, 0.95
 """Mean and smallest cosine between vectors of two compatible models."""
+
+
+class StoreOptions(CollectionOptions):
+    """How a vector store is opened."""
+
+    compatible_with: Text | None = None
+    """Name or fingerprint of another model, whose vectors an existing collection holds, to search it with this one,
+    such as a quantised GGUF file of the same model. Stored texts are embedded again, and the collection is refused
+    unless the vectors are close. Documents cannot be added then. Give it each time the collection is opened."""
 
 
 class T1VectorStore:

