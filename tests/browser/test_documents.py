@@ -22,6 +22,7 @@ def file(name: str, content: str | bytes) -> Any:
 
 def drop(page: Page, name: str, content: str) -> None:
     """Drop a file on the page, as a mouse does."""
+    page.wait_for_selector("#drop")  # the page knows by then whether the key may write
     transfer = page.evaluate_handle(
         """([name, content]) => {
             const transfer = new DataTransfer();
