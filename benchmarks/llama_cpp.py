@@ -3,8 +3,8 @@
     python -m benchmarks.llama_cpp FOLDER FILE.gguf... [--rounds 3] [--threads 1] [--cold]
 
 ``FOLDER`` is a checkpoint, and each file was exported from it. Every contender has its own process and the same number
-of threads, and they take turns. Ratios are of processor time, the median of the rounds' own ratios, since the machine is
-shared. The folder runs in ``--dtype``, by default the fastest one on this machine. Results go to
+of threads, and they take turns. Ratios are of processor time, since the machine is shared: the median of
+the rounds' own ratios. The folder runs in ``--dtype``, by default the fastest one on this machine. Results go to
 ``benchmarks/results/llama_cpp_NAME.json``.
 """
 
@@ -29,10 +29,17 @@ COLD = "import sys; from t1_vectorstore.cli import main; sys.argv = ['t1', *{arg
 def work(model: str, dtype: str, threads: int) -> None:
     """Be a contender: read tasks from standard input, one a line, and answer with measurements."""
     from t1_vectorstore import T1Embedder
+    from t1_vectorstore.checkpoints.checkpoint import Checkpoint
+    from t1_vectorstore.embedding.prompts import Prompter
+    from t1_vectorstore.options import ModelOptions
 
-    base = _resident()
-    options = {} if model.endswith(".gguf") else {"dtype": dtype}
-    embedder = T1Embedder.load(model, threads=threads, truncation="allow", **options)
+    given: dict[str, Any] = {} if model.endswith(".gguf") else {"dtype": dtype}
+    options = ModelOptions(model=model, threads=threads, truncation="allow", **given)
+    checkpoint = Checkpoint.from_options(options)
+    tokenizer = Prompter.load(checkpoint)
+    base = _resident()  # Python, its libraries and the tokenizer; the rest are weights, caches and buffers
+    embedder = T1Embedder.from_options(options, checkpoint)
+    del tokenizer
     for line in sys.stdin:
         task = json.loads(line)
         cpu, wall = time.process_time(), time.perf_counter()
@@ -80,10 +87,11 @@ class Contender:
 def compare(folder: str, files: list[str], *, dtype: str, rounds: int, threads: int, quick: bool) -> dict[str, Any]:
     """Measure all contenders on the same work."""
     documents, queries = _texts()
+    budget = 32 if quick else 64
     tasks: dict[str, dict[str, Any]] = {
-        "documents": {"kind": "documents", "texts": documents[: 16 if quick else 64]},
-        "thoughts, batch 1": {"kind": "thoughts", "texts": queries[:1], "budget": 64},
-        "thoughts, batch 8": {"kind": "thoughts", "texts": queries[:8], "budget": 64},
+        "documents": {"kind": "documents", "texts": documents[: 8 if quick else 64]},
+        "thoughts, batch 1": {"kind": "thoughts", "texts": queries[:1], "budget": budget},
+        "thoughts, batch 8": {"kind": "thoughts", "texts": queries[:8], "budget": budget},
     }
     contenders = [Contender("torch", folder, dtype, threads)]
     contenders += [Contender(Path(file).name, file, dtype, threads) for file in files]
@@ -125,7 +133,9 @@ def cold_search(models: list[str], rounds: int) -> dict[str, float]:
         for number, model in enumerate(models):
             index = str(Path(folder) / f"index{number}")
             _cpu_seconds(["index", str(corpus), "--to", index, "--model", model])
-            found = [_cpu_seconds(["search", index, "which animal carries loads"]) for _ in range(rounds)]
+            # Each query is new, since the vectors of earlier ones may be cached.
+            queries = [f"which animal carries {at + 2} loads" for at in range(rounds)]
+            found = [_cpu_seconds(["search", index, query]) for query in queries]
             seconds[Path(model).name] = round(min(found), 2)
     return seconds
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from t1_vectorstore import T1Embedder
+from t1_vectorstore.checkpoints.checkpoint import Checkpoint
 from tests.backends.contract import save_model
 
 
@@ -29,9 +30,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def file(llama_cpp: None, folder: Path) -> Path:
-    from tests.llama_cpp_backend.files import write_qwen3
+    from t1_vectorstore.export.writing import write_gguf
 
-    return write_qwen3(folder, folder / "model.gguf")
+    write_gguf(Checkpoint.load(folder), folder / "model.gguf", "f32")
+    return folder / "model.gguf"
 
 
 @pytest.fixture(scope="session")
