@@ -86,6 +86,9 @@ class Observer:
 
         try:
             await self._app(scope, receive, observed)
+        except Exception:
+            status = 500  # what the framework answers outside of this
+            raise
         finally:
             seconds = time.perf_counter() - began
             route = getattr(scope.get("route"), "path", "other") or "page"

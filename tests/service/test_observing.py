@@ -10,6 +10,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
+from t1_vectorstore import T1VectorStore
 from t1_vectorstore.server.observing import JsonFormatter
 from tests.service.conftest import Serve
 
@@ -71,3 +72,16 @@ def test_log_lines_are_json() -> None:
     line = json.loads(JsonFormatter().format(record))
     assert (line["level"], line["message"], line["status"]) == ("warning", "said x", 200)
     assert line["time"].endswith("Z")
+
+
+def test_unexpected_errors_are_counted_and_say_nothing_of_texts(serve: Serve, store: T1VectorStore) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError("a secret path")
+
+    store.count = fail  # type: ignore[method-assign, assignment]
+    client = serve()
+    client = TestClient(client.app, base_url="http://localhost", raise_server_exceptions=False)
+    answer = client.post("/v1/documents/count", json={})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (500, "internal_error")
+    assert "secret" not in answer.text
+    assert 't1_requests_total{route="/v1/documents/count",status="500"} 1.0' in client.get("/metrics").text
