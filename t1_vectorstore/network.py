@@ -11,6 +11,8 @@ from urllib.request import getproxies, proxy_bypass
 
 _PORTS = {"http": 80, "https": 443, "socks5": 1080, "socks5h": 1080, "socks4": 1080}
 
+_SERVICE = re.compile(r"t1\+(?=https?://[^/])", re.IGNORECASE)
+
 
 @dataclass(frozen=True)
 class Proxy:
@@ -25,6 +27,13 @@ class Proxy:
     variable: str
     host: str
     port: int
+
+
+def service_url(location: object) -> str | None:
+    """Return the http(s) URL of a T1 service that is written like ``t1+http://localhost:8321``, else ``None``."""
+    if not isinstance(location, str) or not (match := _SERVICE.match(location)):
+        return None
+    return location[match.end() :].rstrip("/")
 
 
 def is_loopback(url: str) -> bool:

@@ -12,33 +12,18 @@ function receives one validated, frozen object. The adapters for LangChain and L
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
-from functools import wraps
-from inspect import Parameter, Signature, get_annotations, iscoroutinefunction, signature
-from numbers import Integral, Real
 from pathlib import Path
-from typing import (
-    TYPE_CHECKING,
-    Annotated,
-    Any,
-    Concatenate,
-    Literal,
-    ParamSpec,
-    Protocol,
-    TypeAlias,
-    TypeVar,
-    overload,
-)
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, Strict, ValidationError, model_validator
+from pydantic import Field, model_validator
 from pydantic.functional_validators import AfterValidator, BeforeValidator, SkipValidation
 from typing_extensions import Self
 
-from t1_vectorstore.errors import InvalidText
+from t1_vectorstore.keyword_options import Flag, Integer, Number, Options, Secret, Text, Texts, as_mapping, set_options
+from t1_vectorstore.model_names import backend_of, names_gguf, names_service
 from t1_vectorstore.types import BackendName, Combination, FilterLike, Fusion, IndexKind, SparseEncoder, Truncation
 
 DEFAULT_MODEL = "t1-mini"
@@ -61,97 +46,6 @@ Dtype: TypeAlias = Literal["auto", "float32", "bfloat16", "float16"]
 """Number type of the weights. ``auto`` chooses bfloat16 where the device computes in it, else float32."""
 
 
-def _builtin(value: object) -> object:
-    """Convert numpy's numbers to built-in ones, which pydantic then checks strictly; a bool is not a number."""
-    if isinstance(value, bool | int | float):
-        return value
-    if isinstance(value, Integral):
-        return int(value)
-    return float(value) if isinstance(value, Real) else value
-
-
-Integer = Annotated[int, Strict(), BeforeValidator(_builtin)]
-Number = Annotated[float, Strict(), BeforeValidator(_builtin)]
-Flag = Annotated[bool, Strict()]
-Text = Annotated[str, Strict()]
-Texts = Annotated[Sequence[str], SkipValidation()]  # checked by the function that embeds them
-Secret = Annotated[str | SecretStr, AfterValidator(lambda value: SecretStr(value) if isinstance(value, str) else value)]
-_BUILTIN_NAMES = {"Integer": "int", "Number": "float", "Flag": "bool", "Text": "str", "Texts": "Sequence[str]"}
-
-
-def _as_mapping(value: object) -> object:
-    """Convert a model of another package, such as qdrant-client's, into a mapping of what is set."""
-    return value.model_dump(exclude_none=True) if isinstance(value, BaseModel) else value
-
-
-class Options(BaseModel):
-    """Base class of all options: frozen, and with errors of one line, a ``TypeError`` or a ``ValueError``."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
-
-    def __new__(cls, *unnamed: Any, **_: Any) -> Self:  # noqa: ANN401 - validated by __init__
-        """Refuse values without names."""
-        if unnamed:
-            names = list(cls.model_fields)
-            first = next((name for name in names if name in ("model", "model_name")), names[0])
-            raise TypeError(f"{cls.__name__} takes named arguments only: write {first}={unnamed[0]!r}")
-        return super().__new__(cls)
-
-    def __init__(self, **given: Any) -> None:  # noqa: ANN401 - validated here
-        try:
-            super().__init__(**given)
-        except ValidationError as error:
-            raise _plain_error(error, given, type(self)) from None
-
-    def __setattr__(self, name: str, value: Any) -> None:  # noqa: ANN401 - validated here
-        try:
-            super().__setattr__(name, value)
-        except ValidationError as error:
-            raise _plain_error(error, {name: value}, type(self)) from None
-
-
-def names_gguf(model: str | Path) -> bool:
-    """Return whether a model's name is that of a GGUF file, here or on the hub."""
-    return str(model).lower().endswith(".gguf")
-
-
-def set_options(options: BaseModel, kind: type[BaseModel]) -> dict[str, Any]:
-    """Return those options of ``kind`` that were set explicitly, by name."""
-    return {name: getattr(options, name) for name in kind.model_fields if name in options.model_fields_set}
-
-
-def _plain_error(error: ValidationError, given: Mapping[str, Any], model: type[BaseModel]) -> TypeError | ValueError:
-    """Convert pydantic's error into one sentence about the first problem: option, accepted values, given value."""
-    problem, *others = error.errors(include_url=False)
-    kind, message = problem["type"], problem["msg"]
-    if kind == "value_error":  # raised by a validator of this package, whose message is complete
-        return ValueError(str(problem["ctx"]["error"]))
-    option, *rest = map(str, problem["loc"])
-    nested = isinstance(given.get(option), Mapping | list | tuple)  # else the rest names a member of a union
-    name = ".".join([option, *rest]) if nested else option
-    if kind == "extra_forbidden":
-        known = sorted(field.alias or name for name, field in model.model_fields.items())
-        close = get_close_matches(name, known, 1)
-        hint = f"; did you mean {close[0]!r}?" if close else "."
-        return TypeError(f"unknown option {name!r}{hint} The options are {', '.join(known)}")
-    if kind == "missing":
-        return TypeError(f"{name} is required")
-    value = repr(problem["input"]).replace("\n", " ")[:200]
-    if kind == "string_unicode":
-        return InvalidText(f"{name} {value} has a lone surrogate, which UTF-8 cannot encode")
-    members = [problem, *(each for each in others if not nested and each["loc"][0] == problem["loc"][0])]  # of a union
-    _, should, accepted = message.partition("should ")
-    for each in members[1:]:
-        if also := each["msg"].partition("should ")[2].removeprefix("be "):
-            accepted += f" or {also}"
-    message = f"{name} must {accepted}, got {value}" if should else f"{name}: {message}, got {value}"
-    wrong_type = all(
-        each["type"].endswith("_type") or (each["type"] == "literal_error" and not isinstance(each["input"], str))
-        for each in members
-    )
-    return TypeError(message) if wrong_type else ValueError(message)
-
-
 def _check_encoder(value: object) -> object:
     if value in (None, "bm25") or all(callable(getattr(value, name, None)) for name in _ENCODER_METHODS):
         return value
@@ -163,67 +57,6 @@ if TYPE_CHECKING:
 else:
     Encoder = Annotated[Any, AfterValidator(_check_encoder)]
 
-P = ParamSpec("P")
-S = TypeVar("S")
-A = TypeVar("A")
-B = TypeVar("B")
-R = TypeVar("R")
-M_co = TypeVar("M_co", bound=Options, covariant=True)
-
-
-class _TakesOptions(Protocol[P, M_co]):
-    @overload
-    def __call__(self, function: Callable[[S, M_co], R], /) -> Callable[Concatenate[S, P], R]: ...
-    @overload
-    def __call__(self, function: Callable[[S, A, M_co], R], /) -> Callable[Concatenate[S, A, P], R]: ...
-    @overload
-    def __call__(self, function: Callable[[S, A, B, M_co], R], /) -> Callable[Concatenate[S, A, B, P], R]: ...
-
-
-def takes_options(options: Callable[P, M_co]) -> _TakesOptions[P, M_co]:
-    """Decorate a function whose last parameter is ``options``, so that callers pass its fields as keyword arguments.
-
-    The fields are validated before the function runs, and type checkers see them as its keyword parameters.
-    """
-    model: Any = options
-
-    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
-        *own, last = signature(function).parameters.values()
-        names = {parameter.name for parameter in own}
-
-        def keywords(args: tuple[Any, ...], given: dict[str, Any]) -> dict[str, Any]:
-            if len(args) > len(own):
-                raise TypeError(f"{function.__qualname__} takes its options by keyword, got {args[len(own) :]!r}")
-            direct = {name: given.pop(name) for name in names & given.keys()}
-            return {**direct, last.name: model(**given)}
-
-        @wraps(function)
-        def with_keywords(*args: Any, **given: Any) -> Any:  # noqa: ANN401
-            return function(*args, **keywords(args, given))
-
-        @wraps(function)
-        async def awaitable(*args: Any, **given: Any) -> Any:  # noqa: ANN401
-            return await function(*args, **keywords(args, given))
-
-        fields = [
-            Parameter(keyword, Parameter.KEYWORD_ONLY, default=field.get_default(), annotation=_annotation(model, name))
-            for name, field in model.model_fields.items()
-            for keyword in [field.alias or name]
-        ]
-        decorated: Callable[..., Any] = awaitable if iscoroutinefunction(function) else with_keywords
-        decorated.__signature__ = Signature([*own, *fields])  # type: ignore[attr-defined] # for help() and editors
-        return decorated
-
-    return decorate
-
-
-def _annotation(model: type[Options], name: str) -> str:
-    """Return a field's annotation as it is written in the class, with the names of built-in types."""
-    written = next(str(found[name]) for kind in model.__mro__ if name in (found := get_annotations(kind)))
-    for alias, builtin in _BUILTIN_NAMES.items():
-        written = re.sub(rf"\b{alias}\b", builtin, written)
-    return written
-
 
 class LoadingOptions(Options):
     """How a model is loaded and run, whichever model it is."""
@@ -233,7 +66,8 @@ class LoadingOptions(Options):
     revision: str | None = None
     """Branch, tag or commit of a hub id."""
     token: Secret | None = Field(default=None, exclude=True)
-    """Hub access token. Default: the one that the hub's own client finds, such as ``HF_TOKEN``."""
+    """Access token of the hub, or API key of a T1 service. Default: the one that the hub's own client finds, such as
+    ``HF_TOKEN``; for a service the environment variable ``T1_API_KEY``."""
     overrides: dict[str, Any] | None = None
     """Fields of the checkpoint's specification to change, such as ``{"truncate_dim": 256}``."""
     device: str = "auto"
@@ -254,7 +88,7 @@ class LoadingOptions(Options):
     backend: BackendName = "transformers"
     """What runs the model. ``transformers``: the local backend, with this package's decoder where that supports the
     model, else with transformers. ``llama-cpp``: llama.cpp in this process, the default for GGUF files. ``vllm``: vLLM
-    in this process. ``remote``: vLLM servers."""
+    in this process. ``remote``: vLLM servers. ``service``: a T1 service, the default for a URL."""
     cache: Path | None = None
     """Folder in which thoughts and vectors of queries are kept, so that the model is not run twice for a query. It has
     the texts of thoughts; a new one is readable only by its owner. Default: none. See
@@ -271,10 +105,10 @@ class LoadingOptions(Options):
     @model_validator(mode="before")
     @classmethod
     def _choose_backend(cls, given: Any) -> Any:  # noqa: ANN401 - not checked yet
-        """Choose llama.cpp for a GGUF file. The field of the model's name is a subclass's."""
+        """Choose llama.cpp for a GGUF file, and a service for a URL. The field of the model's name is a subclass's."""
         names = (given.get("model", ""), given.get("model_name", "")) if isinstance(given, dict) else ()
-        if any(names_gguf(name) for name in names) and "backend" not in given:
-            return {**given, "backend": "llama-cpp"}
+        if "backend" not in given and (chosen := [name for model in names if (name := backend_of(model))]):
+            return {**given, "backend": chosen[0]}
         return given
 
     @model_validator(mode="after")
@@ -299,6 +133,10 @@ class LoadingOptions(Options):
                         f"{name}={value!r} is for backend='transformers'; 'llama-cpp' has engine_options n_gpu_layers "
                         "and main_gpu"
                     )
+        elif self.backend == "service":
+            for name in ("device", "devices", "batch_tokens", "threads", "dtype", "engine_options", "revision"):
+                if (value := getattr(self, name)) not in (None, "auto"):
+                    raise ValueError(f"{name}={value!r} is chosen where the service is started, not by its clients")
         elif self.backend in ("vllm", "remote"):
             for name in ("device", "devices", "batch_tokens", "threads"):
                 if (value := getattr(self, name)) not in (None, "auto"):
@@ -322,19 +160,21 @@ class ModelOptions(LoadingOptions):
 
     model: str | Path = DEFAULT_MODEL
     """``t1-mini`` (bundled), a checkpoint folder, a hub id such as ``ForwardAILabs/MRE-T1``, a ``.gguf`` file, or
-    one on the hub: ``owner/name:file.gguf``."""
+    one on the hub: ``owner/name:file.gguf``. Or the URL of a T1 service (``t1 serve``), followed by ``#`` and the
+    model's name if the service has several."""
 
     @model_validator(mode="after")
     def _check_file(self) -> Self:
         """Refuse a GGUF file for other backends, and other checkpoints for llama.cpp."""
+        if names_service(self.model) != (self.backend == "service"):
+            named = f"model={str(self.model)!r} and backend={self.backend!r} do not fit"
+            raise ValueError(f"{named}: backend='service' is for the URL of a T1 service, and for nothing else")
         is_gguf = names_gguf(self.model)
         if is_gguf and self.backend in ("transformers", "vllm"):
             raise ValueError(f"model={str(self.model)!r} is a GGUF file, and backend={self.backend!r} does not read it")
         if not is_gguf and self.backend == "llama-cpp":
-            raise ValueError(
-                f"model={str(self.model)!r} is not a GGUF file, and backend='llama-cpp' reads only those: write one "
-                "with `t1 export gguf MODEL OUT`"
-            )
+            named = f"model={str(self.model)!r} is not a GGUF file, and backend='llama-cpp' reads only those"
+            raise ValueError(f"{named}: write one with `t1 export gguf MODEL OUT`")
         return self
 
     def with_model(self, model: str | Path) -> ModelOptions:
@@ -353,11 +193,11 @@ class ThinkingOptions(Options):
     """How a query is thought about. ``None`` leaves an option to the next level: retriever, model, checkpoint."""
 
     think: Flag | Literal["auto"] | None = None
-    """Whether to generate a thought. Default: whether the checkpoint was trained to. ``auto``: a search thinks only if
-    its ranking without a thought is unsure; see ``t1_vectorstore.searching.deciding``."""
+    """Whether to generate a thought. Default: whether the checkpoint was trained to. ``auto``: a search first ranks
+    without a thought, and thinks only if that ranking is unsure; see ``t1_vectorstore.searching.deciding``."""
     think_threshold: Number | None = Field(default=None, ge=0, le=1)
     """For ``think="auto"``: how unsure the ranking must be for a thought, from 0 (always think) to 1 (never). Default:
-    that of the collection (``t1 calibrate``), else that of ``t1_vectorstore.searching.deciding``."""
+    what ``t1 calibrate`` has saved with the collection, else the default of ``t1_vectorstore.searching.deciding``."""
     budget: Integer | None = Field(default=None, ge=0)
     """Maximum length of the thought in tokens."""
     deadline: Number | None = Field(default=None, gt=0)
@@ -419,7 +259,7 @@ class RankingOptions(Options):
     same number. Default: four times ``limit``, and at least 50. A page beyond them continues with further ones."""
     group: Flag = False
     """Return only the best chunk of each document."""
-    search_params: Annotated[Mapping[str, Any] | None, BeforeValidator(_as_mapping)] = None
+    search_params: Annotated[Mapping[str, Any] | None, BeforeValidator(as_mapping)] = None
     """Qdrant's own ``SearchParams``, or the same as a mapping, such as ``{"exact": True}`` or ``{"hnsw_ef": 256}``: how
     thoroughly a graph is searched."""
     consistency: Any = None
@@ -440,7 +280,8 @@ class VectorSearchOptions(RankingOptions, PageOptions):
     """The options of ``Collection.search``, which takes a vector."""
 
     fused_vectors: Annotated[Sequence[Any], SkipValidation()] = ()  # checked by the collection
-    """Rank by these vectors instead: one ranking each, fused by ranks. Scores stay the similarity to ``vector``."""
+    """Rank by these vectors instead, each of shape ``(dimension,)``: one ranking each, fused by their ranks in the same
+    query of the engine. Scores stay the similarity to ``vector``."""
     text: Text | None = None
     """Also search for the words of this text, in a hybrid collection. A text without words changes nothing."""
 
@@ -468,7 +309,8 @@ class QueryOptions(EmbedQueryOptions, RankingOptions):
     thought_terms: Flag = True
     """Search for the words of the thoughts as well as for those of the query."""
     combine: Combination = "mean"
-    """How several ``samples`` become one ranking: by the mean of their vectors, or by each of them, fused (``rrf``)."""
+    """How several ``samples`` become one ranking: ``mean`` searches once, with the mean of their vectors; ``rrf`` ranks
+    by the vector of each thought, and fuses these rankings by their ranks. Scores are of the mean either way."""
     explain: Flag = False
     """Explain each hit: the effect of each sentence of query and thought on its score, its rank without thinking (among
     as many as ``candidates``), and its own best sentence. Costs a forward pass for each sentence; see

@@ -30,8 +30,8 @@ else:  # numpy and qdrant_client are slow to import and only needed for type che
 Role: TypeAlias = Literal["query", "document"]
 """Which of T1's two paths a text takes."""
 
-BackendName: TypeAlias = Literal["transformers", "llama-cpp", "vllm", "remote"]
-"""What runs the model: torch, llama.cpp or vLLM in this process, or two vLLM servers."""
+BackendName: TypeAlias = Literal["transformers", "llama-cpp", "vllm", "remote", "service"]
+"""What runs the model: torch, llama.cpp or vLLM in this process, two vLLM servers, or a T1 service."""
 
 Truncation: TypeAlias = Literal["raise", "warn", "allow"]
 """What to do with a text longer than the checkpoint's limit. Results list the truncated texts under each policy."""
@@ -454,7 +454,7 @@ class CollectionInfo:
 
     Attributes:
         name: Name of the collection.
-        engine: What stores it: ``embedded``, ``memory`` or ``server``.
+        engine: What stores it: ``embedded``, ``memory``, ``server`` (Qdrant) or ``service`` (``t1 serve``).
         location: Where it is, as it was opened.
         identity: The model whose vectors it holds.
         points: Number of points.
@@ -466,7 +466,7 @@ class CollectionInfo:
     """
 
     name: str
-    engine: Literal["embedded", "memory", "server"]
+    engine: Literal["embedded", "memory", "server", "service"]
     location: str
     identity: ModelIdentity
     points: int

@@ -16,14 +16,8 @@ from t1_vectorstore.embedding.cosines import Cosines
 from t1_vectorstore.embedding.embedder import T1Embedder
 from t1_vectorstore.errors import CollectionMismatch, UnknownIdWarning, external_stacklevel
 from t1_vectorstore.indexing import LoadOptions, LoadReport, Reader, load
-from t1_vectorstore.options import (
-    CollectionOptions,
-    SearchOptions,
-    Text,
-    VectorSearchOptions,
-    set_options,
-    takes_options,
-)
+from t1_vectorstore.keyword_options import Text, set_options, takes_options
+from t1_vectorstore.options import CollectionOptions, SearchOptions, VectorSearchOptions
 from t1_vectorstore.searching.requests import Embed, EmbedDocuments, EmbedQueries, Find, ReadVectors, Request
 from t1_vectorstore.searching.steps import Steps, search_steps, with_thought
 from t1_vectorstore.types import Chunk, Document, FilterLike, QueryEmbedding, SearchResult

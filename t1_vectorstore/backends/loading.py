@@ -12,6 +12,7 @@ from typing_extensions import assert_never
 from t1_vectorstore.backends.base import Backend
 from t1_vectorstore.backends.vllm.limits import check_model, refuse_refining
 from t1_vectorstore.checkpoints.checkpoint import Checkpoint
+from t1_vectorstore.checkpoints.served import ServedModel
 from t1_vectorstore.checkpoints.spec import NO_REFINING, Refining
 from t1_vectorstore.errors import BackendError, MissingExtraError
 from t1_vectorstore.options import LoadingOptions
@@ -36,6 +37,8 @@ def check_backend(options: LoadingOptions, *, refining: Refining = NO_REFINING, 
         from t1_vectorstore.backends.vllm.remote import Servers
 
         Servers.read(options.engine_options or {})
+        return
+    if options.backend == "service":
         return
     if options.backend == "llama-cpp":
         from t1_vectorstore.backends.llama_cpp.limits import EngineOptions
@@ -107,6 +110,11 @@ def load_backend(options: LoadingOptions, checkpoint: Checkpoint, *, stop_ids: S
     if options.backend == "vllm":
         check_model(checkpoint.spec)
         return _load_vllm(options, checkpoint, stop_ids=stop_ids)
+    if options.backend == "service":
+        from t1_vectorstore.backends.service import ServiceBackend
+
+        assert isinstance(checkpoint.files, ServedModel)
+        return ServiceBackend(checkpoint.files)
     assert_never(options.backend)
 
 

@@ -23,10 +23,12 @@ from t1_vectorstore.checkpoints.fingerprint import cached_digest
 from t1_vectorstore.checkpoints.folder import CheckpointFolder
 from t1_vectorstore.checkpoints.gguf import SPEC_KEY, GGUFFile
 from t1_vectorstore.checkpoints.presets import PRESETS
+from t1_vectorstore.checkpoints.served import ServedModel
 from t1_vectorstore.checkpoints.spec import PROMPTS, SPEC_FIELDS, CheckpointSpec, one_line
 from t1_vectorstore.disk_cache import DiskCache
 from t1_vectorstore.errors import CheckpointError
-from t1_vectorstore.options import ModelOptions, names_gguf
+from t1_vectorstore.model_names import names_gguf
+from t1_vectorstore.options import ModelOptions
 from t1_vectorstore.types import ModelIdentity, Role
 
 SPEC_FILE = "t1_config.json"
@@ -39,14 +41,14 @@ class Checkpoint:
 
     Attributes:
         name: The name that the user gave: ``t1-mini``, a folder, a GGUF file, or a hub id.
-        files: Its weights, tokenizer and configuration: a folder, or a GGUF file.
+        files: Its weights, tokenizer and configuration: a folder, a GGUF file, or at a T1 service.
         spec: Its specification, with the user's overrides.
         known_fingerprint: Its fingerprint for documents, if the user stated it. The weights need not be here then.
         cache: Where digests of its files are kept.
     """
 
     name: str
-    files: CheckpointFolder | GGUFFile
+    files: CheckpointFolder | GGUFFile | ServedModel
     spec: CheckpointSpec
     known_fingerprint: str | None = None
     cache: DiskCache | None = field(default=None, compare=False)
@@ -62,18 +64,47 @@ class Checkpoint:
 
         Raises:
             CheckpointError: There is no usable checkpoint under that name.
+            BackendError: The T1 service that has the model does not answer.
             ValueError: An override of an unknown field, or with a value that the field does not accept.
         """
         name, known = str(options.model), options.known_fingerprint
+        cache = None if options.cache is None else DiskCache(options.cache.expanduser(), options.cache_size)
+        if options.backend == "service":
+            return cls._at_service(name, options, cache)
         path = _find(name, options, weights=known is None)
         files = GGUFFile.read(path) if path.is_file() else CheckpointFolder(path, options.remote_code)
         spec = _read_spec(files, options.preset or name, required=options.preset is not None)
-        cache = None if options.cache is None else DiskCache(options.cache.expanduser(), options.cache_size)
         return cls(name, files, spec.with_overrides(options.overrides or {}), known, cache)
+
+    @classmethod
+    def _at_service(cls, location: str, options: ModelOptions, cache: DiskCache | None) -> Checkpoint:
+        """Ask a service for a model; its own specification is taken, with the options' overrides.
+
+        Raises:
+            CheckpointError: The service has no such model, or a specification that this version does not understand.
+            ValueError: ``pooling_layer`` or ``preset``, which the service alone decides, or another wrong override.
+        """
+        pooling = "pooling_layer" in (options.overrides or {})
+        for name, given in (("preset", options.preset), ("pooling_layer", pooling)):
+            if given:
+                raise ValueError(f"{name} is chosen where the service is started, not by its clients")
+        served = ServedModel.find(location, token=options.token)
+        try:
+            spec = CheckpointSpec.model_validate(served.record["spec"])
+            return cls(served.name, served, spec.with_overrides(options.overrides or {}), cache=cache)
+        except ValidationError as error:
+            served.client.close()
+            raise CheckpointError(
+                f"{served.url} runs {served.name!r} with a specification that this version does not understand: "
+                f"{one_line(error, SPEC_FIELDS)}"
+            ) from error
+        except ValueError:
+            served.client.close()
+            raise
 
     @property
     def path(self) -> Path:
-        """The folder, or the GGUF file."""
+        """The folder, the GGUF file, or the URL of the service."""
         return self.files.path
 
     @property
@@ -133,6 +164,26 @@ class Checkpoint:
             return self.spec.begin_tokens
         return begin_tokens(self.tokenizer)
 
+    def describe(self, *, refines: bool, max_positions: int | None) -> dict[str, Any]:
+        """Return what a service says of this model, as JSON; ``ServedModel`` reads it.
+
+        Args:
+            refines: Whether the model's backend can refine queries.
+            max_positions: Longest sequence that it accepts.
+        """
+        template = self.chat_template
+        return {
+            "name": self.name,
+            "digest": self._files_digest.hex(),
+            "hidden_size": self.hidden_size,
+            "layers": self.layers,
+            "max_positions": max_positions,
+            "refines": refines,
+            "spec": self.spec.model_dump(mode="json"),
+            "tokenizer": self.tokenizer.to_str(),
+            "chat_template": None if template is None else [template.source, dict(template.special_tokens)],
+        }
+
     def fingerprint(self, *, role: Role) -> str:
         """Return sixteen hex digits that change whenever the vectors of a role would change.
 
@@ -154,6 +205,8 @@ class Checkpoint:
 
     @cached_property
     def _files_digest(self) -> bytes:
+        if isinstance(self.files, ServedModel):
+            return self.files.digest
         return cached_digest(self.files.digested, lambda: self.files.digest, self.cache)
 
     @cached_property

@@ -342,7 +342,7 @@ def _interpretations(value: str) -> list[Any]:
 def _absolute(model: str) -> str:
     """Return a folder's or file's absolute path, since an index records the name and is searched from anywhere."""
     from t1_vectorstore.checkpoints.checkpoint import BUNDLED
-    from t1_vectorstore.options import names_gguf
+    from t1_vectorstore.model_names import names_gguf
 
     path = Path(model).expanduser()
     here = path.is_dir() or (names_gguf(model) and path.is_file())

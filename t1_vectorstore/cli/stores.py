@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from t1_vectorstore.cli.console import note
 from t1_vectorstore.cli.progress import busy
+from t1_vectorstore.network import service_url
 
 if TYPE_CHECKING:
     from t1_vectorstore.checkpoints.checkpoint import Checkpoint
@@ -36,7 +37,7 @@ def open_to_read(where: str, *, read_only: bool, **options: Any) -> Collection: 
     try:
         return Collection.open(where, create=False, read_only=read_only, **options)
     except (CollectionLocked, StoreUnavailable) as error:
-        if read_only or where.lower().startswith(("http://", "https://")):
+        if read_only or _is_url(where):
             raise
         try:
             copy = Collection.open(where, create=False, read_only=True, **options)
@@ -197,12 +198,16 @@ def open_stores(
         yield stores
 
 
+def _is_url(where: str) -> bool:
+    return (service_url(where) or where).lower().startswith(("http://", "https://"))
+
+
 def _parse_location(text: str, collection: str) -> tuple[str, str, str]:
     """Return the name, the location and the collection of ``[NAME=]DIR|URL[#COLLECTION]``."""
     named, equals, rest = text.partition("=")
     if not equals or not _INDEX_NAME.fullmatch(named) or Path(text).exists():
         named, rest = "", text
-    if rest.lower().startswith(("http://", "https://")):
+    if _is_url(rest):
         rest, _, fragment = rest.partition("#")
         collection = fragment or collection
         return named or collection, rest, collection

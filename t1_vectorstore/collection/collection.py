@@ -43,8 +43,9 @@ from t1_vectorstore.engines.ids import PointId, page_start, point_id, unique_ids
 from t1_vectorstore.engines.schema import with_model
 from t1_vectorstore.errors import CollectionMismatch, FilterWarning, StoreError, external_stacklevel
 from t1_vectorstore.iteration import batched
+from t1_vectorstore.keyword_options import takes_options
 from t1_vectorstore.metadata import check_text
-from t1_vectorstore.options import VectorSearchOptions, takes_options
+from t1_vectorstore.options import VectorSearchOptions
 from t1_vectorstore.types import (
     Calibration,
     Chunk,
@@ -99,7 +100,7 @@ class Collection:
         self.hybrid: bool = self._words is not None
         self.uid: str = engine.schema.uid
         self.metadata_key: str = engine.schema.metadata_key
-        self._engine = engine
+        self._engine = self.storage = engine
         self._writer = Writer(engine, location, self._words)
         self._warns_of_words = engine.schema.hybrid and not self.hybrid
         self._indexing = DeferredIndexing(engine, location)
@@ -112,9 +113,10 @@ class Collection:
         """Open a collection, and create it if it does not exist.
 
         Args:
-            location: ``:memory:``, the http(s) URL of a Qdrant server (1.16 or later to create), or else a folder. Or a
-                ``qdrant_client.QdrantClient`` of any mode, which stays open when the collection is closed: several
-                collections can share one, also one in memory.
+            location: ``:memory:``, the http(s) URL of a Qdrant server (1.16 or later to create), or else a folder. Or
+                the URL of a T1 service (``t1 serve``), such as ``t1+http://localhost:8321``; ``name`` is then the name
+                of the index there. Or a ``qdrant_client.QdrantClient`` of any mode, which stays open when the
+                collection is closed: several collections can share one, also one in memory.
             options: Keyword arguments: ``identity``, the model to be used, and the fields of
                 ``CollectionOptions``. Without an identity the collection must exist, and
                 any model's is opened.
@@ -147,10 +149,8 @@ class Collection:
         Raises:
             AttributeError: A folder has none.
         """
-        if self.engine == "embedded":
-            raise AttributeError(
-                f"{self!r} is a folder, which has no QdrantClient; use the methods of this object, or a server"
-            )
+        if self.engine in ("embedded", "service"):
+            raise AttributeError(f"{self!r} has no QdrantClient; use the methods of this object, or a Qdrant server")
         return self._engine.client  # type: ignore[attr-defined] # of the two other engines
 
     @takes_options(VectorSearchOptions)

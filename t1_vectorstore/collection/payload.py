@@ -19,7 +19,7 @@ import numpy as np
 from t1_vectorstore.collection.conditions import FLOATS_NOT_INDEXED
 from t1_vectorstore.collection.words import WordEncoder
 from t1_vectorstore.engines import OWN_KEY, Engine, Row, Schema
-from t1_vectorstore.engines.ids import point_id
+from t1_vectorstore.engines.ids import check_point_id, point_id
 from t1_vectorstore.engines.schema import INTEGERS_PATH, values_at
 from t1_vectorstore.errors import CollectionMismatch
 from t1_vectorstore.metadata import INT64, check_text, short_repr, to_json
@@ -33,6 +33,7 @@ NODE_CONTENT = "_node_content"
 """Payload key under which llama-index-vector-stores-qdrant writes a node as JSON."""
 _INTEGERS_KEY = INTEGERS_PATH.removeprefix(f"{OWN_KEY}.")
 _SHORT, _LONG = 1e-100, 1e100
+_LENGTH_TOLERANCE = 1e-3
 """The squares of a vector with a length in between neither vanish nor overflow."""
 _NUMBER_BYTES = 12  # approximate size of a float in JSON
 _OVERHEAD = 200  # approximate size of the rest of a point in JSON
@@ -156,6 +157,26 @@ def to_vector(given: object, dimension: int, name: str) -> Vector:
         exact /= largest
         length = math.sqrt(float(exact @ exact))
     return (exact / length).astype(np.float32)
+
+
+def check_row(row: Row, schema: Schema) -> Row:
+    """Return a row that another process has made of a point, after checking what an engine would not.
+
+    Raises:
+        ValueError: Its id, vector or terms cannot be stored.
+    """
+    name = f"the point {check_point_id(row.id)!r}"
+    if row.vector is None:
+        raise ValueError(f"{name} has no vector")
+    to_vector(row.vector, schema.identity.dimension, name)
+    length = float(np.linalg.norm(row.vector.astype(np.float64)))
+    if schema.has_dense and abs(length - 1) > _LENGTH_TOLERANCE:
+        raise ValueError(f"{name} has a vector of length {length}; it must be of length 1")
+    if row.sparse is not None and not schema.hybrid:
+        raise ValueError(f"{name} has terms, and this collection stores none")
+    if row.sparse is not None and not np.isfinite(row.sparse.values).all():
+        raise ValueError(f"{name} has terms whose weights are not finite")
+    return row
 
 
 def to_chunk(row: Row, schema: Schema) -> Chunk:

@@ -20,15 +20,8 @@ from t1_vectorstore.embedding.query import PreparedQueries, to_vectors
 from t1_vectorstore.embedding.streaming import astream, run_until_cancelled, stream
 from t1_vectorstore.embedding.thinking import check_given_lengths, check_given_thoughts, check_limits, plan_thinking
 from t1_vectorstore.errors import BackendError, CheckpointError, UnusableVector
-from t1_vectorstore.options import (
-    DEFAULT_MODEL,
-    EmbedQueriesOptions,
-    EmbedQueryOptions,
-    LoadingOptions,
-    ModelOptions,
-    set_options,
-    takes_options,
-)
+from t1_vectorstore.keyword_options import set_options, takes_options
+from t1_vectorstore.options import DEFAULT_MODEL, EmbedQueriesOptions, EmbedQueryOptions, LoadingOptions, ModelOptions
 from t1_vectorstore.types import DocumentEmbeddings, ModelIdentity, OnTokens, QueryEmbedding, Truncation
 
 
@@ -39,6 +32,7 @@ class T1Embedder:
 
     Attributes:
         identity: What a collection records of this model.
+        checkpoint: The model's files and specification; ``None`` if it was combined from parts.
     """
 
     def __init__(
@@ -50,6 +44,7 @@ class T1Embedder:
         truncation: Truncation = "warn",
         max_positions: int | None = None,
         cache: QueryCache | None = None,
+        checkpoint: Checkpoint | None = None,
     ) -> None:
         """Combine parts that exist already. Call ``load`` instead to create them from a checkpoint.
 
@@ -62,6 +57,7 @@ class T1Embedder:
         self._max_positions = max_positions
         self._cache = cache
         self.identity = identity
+        self.checkpoint = checkpoint
 
     # Type checkers see the options in these two forms: with the model as a keyword, and with the model first.
     @overload
@@ -120,6 +116,7 @@ class T1Embedder:
             identity,
             truncation=options.truncation,
             max_positions=checkpoint.max_positions,
+            checkpoint=checkpoint,
             cache=None if checkpoint.cache is None else QueryCache.of(checkpoint.cache, checkpoint, options),
         )
 
@@ -291,6 +288,27 @@ class T1Embedder:
         query = self._prepare_one(text, options)
         return astream(lambda on_tokens: self._run_one(query, on_tokens), self._prompter.thought_decoder())
 
+    @property
+    def max_positions(self) -> int | None:
+        """Longest sequence that the model accepts, in tokens; ``None`` if unknown."""
+        return self._backend.max_positions or self._max_positions
+
+    @property
+    def backend(self) -> Backend:
+        """What runs the model, in token ids, for code that serves it to other processes."""
+        return self._backend
+
+    def check_prompts(self, prompts: Sequence[Sequence[int]], *, generated: int = 0) -> None:
+        """Refuse prompts in token ids that the model cannot read, or that leave no room for ``generated`` positions.
+
+        Raises:
+            ValueError: An unknown token, or more tokens than the model accepts.
+        """
+        self._prompter.check_ids(prompts)
+        longest = max(map(len, prompts), default=0) + generated
+        if self.max_positions is not None and longest > self.max_positions:
+            raise ValueError(f"a prompt and its thought have {longest} tokens; the model accepts {self.max_positions}")
+
     def as_thought(self, text: str) -> str:
         """Return a text as the model would write it in a thought, such as in lower case; for comparing thoughts."""
         return self._prompter.thought_text(self._prompter.thought_ids(text))
@@ -334,7 +352,7 @@ class T1Embedder:
 
     def _prepare(self, texts: Iterable[str], options: EmbedQueriesOptions) -> PreparedQueries:
         """Build the prompts, and refuse everything that can be refused without the model."""
-        max_positions = self._backend.max_positions or self._max_positions
+        max_positions = self.max_positions
         plan = plan_thinking(self.spec, options, max_positions)
         texts = check_texts(texts, "query")
         thoughts = options.thoughts

@@ -190,6 +190,17 @@ class Prompter:
         text: str = self._plain.decode([token for token in ids if token not in self._special_ids])
         return text.strip()
 
+    def check_ids(self, prompts: Iterable[Iterable[int]]) -> None:
+        """Refuse token ids that the tokenizer does not have.
+
+        Raises:
+            ValueError: There is one.
+        """
+        size = max(self._plain.get_vocab_size(), max(self._special_ids, default=-1) + 1)
+        for prompt in prompts:
+            if unknown := [token for token in prompt if not 0 <= token < size]:
+                raise ValueError(f"there is no token {unknown[0]}; the tokenizer has {size:,}")
+
     def decode(self, ids: Sequence[int]) -> str:
         """Return the text of ordinary tokens.
 

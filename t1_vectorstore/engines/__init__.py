@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from t1_vectorstore.engines.base import RRF_K, Engine, EngineKind, FilterJSON, Nearest, Row, Scored, Sparse
 from t1_vectorstore.engines.schema import DOCUMENT_PATH, OWN_KEY, NoteName, OpenOptions, Schema
+from t1_vectorstore.network import service_url
 
 if TYPE_CHECKING:
     from qdrant_client import QdrantClient
@@ -30,16 +31,18 @@ __all__ = [
     "Sparse",
     "location_name",
     "open_engine",
+    "refuse_service",
 ]
 
 Location: TypeAlias = "str | os.PathLike[str] | QdrantClient"
-"""A folder, ``:memory:``, the http(s) URL of a server, or a client of any mode, which stays the caller's."""
+"""A folder, ``:memory:``, the http(s) URL of a Qdrant server, the URL of a T1 service (``t1+http://...``), or a
+client of any mode, which stays the caller's."""
 
 _HOST_AND_PORT = re.compile(r"[\w.-]+:\d+/?")
 
 
 def open_engine(location: Location, options: OpenOptions) -> Engine:
-    """Open the engine of a location: ``:memory:``, an http(s) URL, a client, or else a folder.
+    """Open the engine of a location: ``:memory:``, a URL, a client, or else a folder.
 
     Raises:
         ValueError: The location is empty, or looks like an address that is not a URL.
@@ -62,6 +65,10 @@ def open_engine(location: Location, options: OpenOptions) -> Engine:
         from t1_vectorstore.engines.server.engine import ServerEngine
 
         return ServerEngine(text.rstrip("/"), options)
+    if (url := service_url(location)) is not None:
+        from t1_vectorstore.engines.service import ServiceEngine
+
+        return ServiceEngine(url, options)
     if isinstance(location, str) and ("://" in text or _HOST_AND_PORT.fullmatch(text)):
         raise ValueError(
             f"{text!r} is not a folder and not an http(s):// URL; write a server's address as 'http://host:6333'"
@@ -69,6 +76,18 @@ def open_engine(location: Location, options: OpenOptions) -> Engine:
     from t1_vectorstore.engines.embedded.engine import EmbeddedEngine
 
     return EmbeddedEngine.open(Path(text).expanduser(), options)
+
+
+def refuse_service(location: object) -> None:
+    """Refuse the URL of a T1 service where files or a Qdrant server are needed.
+
+    Raises:
+        ValueError: It is one.
+    """
+    if service_url(location) is not None:
+        raise ValueError(
+            f"{location} is a T1 service; run this on the machine that has the index, with its folder or URL"
+        )
 
 
 def location_name(location: Location) -> str:

@@ -19,7 +19,7 @@ from t1_vectorstore.forks import ForkSafeLock
 from t1_vectorstore.options import Quantization
 from t1_vectorstore.types import Fusion, Indexing, Vector
 
-EngineKind: TypeAlias = Literal["embedded", "memory", "server"]
+EngineKind: TypeAlias = Literal["embedded", "memory", "server", "service"]
 FilterJSON: TypeAlias = Mapping[str, Any]
 """A filter in the JSON of Qdrant's REST interface, which every engine can translate for its library."""
 

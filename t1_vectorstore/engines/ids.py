@@ -59,6 +59,20 @@ def page_start(written: str) -> PointId:
     raise ValueError(f"a page cannot begin after {written!r:.100}; pass what the page before it returned")
 
 
+def check_point_id(given: PointId) -> PointId:
+    """Return a point id that comes from elsewhere, if it is one.
+
+    Raises:
+        ValueError: It is not one.
+    """
+    if isinstance(given, str):
+        if not _UUID.fullmatch(given):
+            raise ValueError(f"{given!r:.100} is not a point id: a UUID in lower case, or an integer")
+    elif isinstance(given, bool) or not 0 <= given < 2**64:
+        raise ValueError(f"{given!r:.100} is not a point id: integers are from 0 to 2**64 - 1")
+    return given
+
+
 def unique_ids(ids: Iterable[str]) -> list[str]:
     """Return each id once, in order; an invalid one is refused before anything is read or deleted."""
     if isinstance(ids, str | bytes):

@@ -12,7 +12,8 @@ from pydantic import model_validator
 from typing_extensions import Self
 
 from t1_vectorstore.errors import CollectionMismatch, StoreError
-from t1_vectorstore.options import CollectionOptions, Flag, Storage
+from t1_vectorstore.keyword_options import Flag
+from t1_vectorstore.options import CollectionOptions, Storage
 from t1_vectorstore.types import IndexKind, ModelIdentity
 
 _PLAIN_FORMAT, _HYBRID_FORMAT = 1, 2  # a version that reads only the first would write points without their words

@@ -45,7 +45,7 @@ from t1_vectorstore.indexing.report import MAX_REPORTED, LoadCounters, LoadProgr
 from t1_vectorstore.indexing.seen_ids import SeenIds
 from t1_vectorstore.indexing.steps import MAX_BATCHES, BatchSteps, LoadBatch
 from t1_vectorstore.indexing.written_chunks import WrittenChunks
-from t1_vectorstore.options import Integer, Options, takes_options
+from t1_vectorstore.keyword_options import Integer, Options, takes_options
 from t1_vectorstore.types import Document, FilterLike
 
 BATCH_CHUNKS = 256

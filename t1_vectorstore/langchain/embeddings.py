@@ -17,7 +17,8 @@ from t1_vectorstore.embedding.lazy import LazyEmbedders
 from t1_vectorstore.embedding.prompts import check_texts
 from t1_vectorstore.embedding.thinking import merge_options
 from t1_vectorstore.errors import MissingExtraError
-from t1_vectorstore.options import Flag, ModelOptions, Secret, ThinkingOptions, takes_options
+from t1_vectorstore.keyword_options import Flag, Secret, takes_options
+from t1_vectorstore.options import ModelOptions, ThinkingOptions
 from t1_vectorstore.types import QueryEmbedding
 
 

@@ -17,8 +17,9 @@ from pydantic import ConfigDict, Field, model_validator
 from typing_extensions import Self
 
 from t1_vectorstore.embedding.thinking import merge_options
+from t1_vectorstore.keyword_options import Flag, Integer, set_options
 from t1_vectorstore.langchain.searching import MmrOptions, T1Searches
-from t1_vectorstore.options import MAX_COUNT, Flag, Integer, QueryOptions, ThinkingOptions, set_options
+from t1_vectorstore.options import MAX_COUNT, QueryOptions, ThinkingOptions
 from t1_vectorstore.types import SearchResult
 
 THOUGHT_EVENT = "t1_thought"

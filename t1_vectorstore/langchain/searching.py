@@ -15,19 +15,10 @@ from pydantic import Field
 from t1_vectorstore.embedding.embedder import T1Embedder
 from t1_vectorstore.embedding.thinking import merge_options
 from t1_vectorstore.engines.ids import point_id
+from t1_vectorstore.keyword_options import Integer, Number, Options, set_options
 from t1_vectorstore.langchain.embeddings import T1Embeddings
 from t1_vectorstore.langchain.other_embeddings import OtherEmbedder
-from t1_vectorstore.options import (
-    MAX_COUNT,
-    Integer,
-    Number,
-    Options,
-    PageOptions,
-    SearchOptions,
-    ThinkingOptions,
-    VectorSearchOptions,
-    set_options,
-)
+from t1_vectorstore.options import MAX_COUNT, PageOptions, SearchOptions, ThinkingOptions, VectorSearchOptions
 from t1_vectorstore.types import Chunk, FilterLike, Hit, SearchResult, Thought
 from t1_vectorstore.vectorstore import T1VectorStore
 

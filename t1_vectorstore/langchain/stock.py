@@ -20,8 +20,9 @@ from t1_vectorstore.collection import Collection
 from t1_vectorstore.embedding.embedder import T1Embedder
 from t1_vectorstore.engines.schema import Creation
 from t1_vectorstore.errors import CollectionMismatch
+from t1_vectorstore.keyword_options import Flag, Integer, Number, Text, set_options
 from t1_vectorstore.langchain.searching import embedder_of
-from t1_vectorstore.options import ChunkOptions, CollectionOptions, Encoder, Flag, Integer, Number, Text, set_options
+from t1_vectorstore.options import ChunkOptions, CollectionOptions, Encoder
 
 CONTENT_KEY = "page_content"
 METADATA_KEY = "metadata"

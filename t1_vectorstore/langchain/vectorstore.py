@@ -20,6 +20,7 @@ from t1_vectorstore.errors import BlankDocumentWarning, TextTooLong, TruncationW
 from t1_vectorstore.indexing import LoadProgress, LoadReport, chunker_for
 from t1_vectorstore.indexing.chunk_documents import check_documents
 from t1_vectorstore.indexing.chunking import DEFAULT_SIZE, Chunker
+from t1_vectorstore.keyword_options import takes_options
 from t1_vectorstore.langchain.embeddings import T1Embeddings, progress_bar
 from t1_vectorstore.langchain.retriever import T1Retriever
 from t1_vectorstore.langchain.searching import COLLECTION_KEY, ID_KEY, T1Searches, check_several, embedder_of, to_ids
@@ -32,7 +33,6 @@ from t1_vectorstore.langchain.stock import (
     RetrievalMode,
     open_collection,
 )
-from t1_vectorstore.options import takes_options
 from t1_vectorstore.types import Chunk, FilterLike
 from t1_vectorstore.types import Document as T1Document
 from t1_vectorstore.vectorstore import T1VectorStore

@@ -9,8 +9,9 @@ from pydantic import Field
 
 from t1_vectorstore.collection import Collection
 from t1_vectorstore.engines import OWN_KEY
+from t1_vectorstore.keyword_options import Flag, Integer, Number, Options
 from t1_vectorstore.llama_index.filters import to_filter
-from t1_vectorstore.options import MAX_COUNT, Flag, Integer, Number, Options
+from t1_vectorstore.options import MAX_COUNT
 from t1_vectorstore.types import AllOf, DocumentIn, FilterLike, IdIn
 
 _BY_WORDS = (VectorStoreQueryMode.SPARSE, VectorStoreQueryMode.TEXT_SEARCH)

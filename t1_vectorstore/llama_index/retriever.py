@@ -13,13 +13,14 @@ from llama_index.core.schema import BaseNode, NodeWithScore, QueryBundle
 from pydantic import Field
 
 from t1_vectorstore.embedding.thinking import merge_options
+from t1_vectorstore.keyword_options import Flag, Integer, takes_options
 from t1_vectorstore.llama_index.embedding import T1Embedding, mean_direction
 from t1_vectorstore.llama_index.events import dispatch_thought
 from t1_vectorstore.llama_index.filters import to_filter
 from t1_vectorstore.llama_index.nodes import add_hidden
 from t1_vectorstore.llama_index.queries import PassageOptions
 from t1_vectorstore.llama_index.vectorstore import T1QdrantVectorStore
-from t1_vectorstore.options import MAX_COUNT, Flag, Integer, QueryOptions, RankingOptions, takes_options
+from t1_vectorstore.options import MAX_COUNT, QueryOptions, RankingOptions
 from t1_vectorstore.types import Hit, QueryEmbedding, Thought
 from t1_vectorstore.vectorstore import T1VectorStore
 

@@ -18,7 +18,8 @@ from typing_extensions import Self
 from t1_vectorstore.collection import Collection
 from t1_vectorstore.engines.given_clients import create_index, drop, find_names, sync_client
 from t1_vectorstore.errors import CollectionMismatch, CollectionNotFound
-from t1_vectorstore.options import ChunkOptions, Flag, Integer, Storage
+from t1_vectorstore.keyword_options import Flag, Integer
+from t1_vectorstore.options import ChunkOptions, Storage
 from t1_vectorstore.types import ModelIdentity
 
 DENSE_NAME = "text-dense"

@@ -25,13 +25,14 @@ from t1_vectorstore.collection.payload import NODE_CONTENT, to_vector
 from t1_vectorstore.embedding.embedder import T1Embedder
 from t1_vectorstore.engines import location_name
 from t1_vectorstore.engines.given_clients import async_client, connect
+from t1_vectorstore.keyword_options import Text, set_options, takes_options
 from t1_vectorstore.llama_index.embedding import T1Embedding
 from t1_vectorstore.llama_index.filters import to_filter
 from t1_vectorstore.llama_index.node_chunks import NodeChunks, with_passage
 from t1_vectorstore.llama_index.nodes import EXPLANATION_KEY, add_hidden, to_node, to_point
 from t1_vectorstore.llama_index.queries import QueryKwargs, to_search_options
 from t1_vectorstore.llama_index.stock import StockCollection, StockOptions
-from t1_vectorstore.options import ChunkOptions, CollectionOptions, Text, set_options, takes_options
+from t1_vectorstore.options import ChunkOptions, CollectionOptions
 from t1_vectorstore.types import AllOf, Chunk, Hit, IdIn, NoneOf, Point
 
 if TYPE_CHECKING:

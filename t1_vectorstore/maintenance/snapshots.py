@@ -17,7 +17,7 @@ from pathlib import Path
 
 from t1_vectorstore.collection import Collection
 from t1_vectorstore.collection.audit import CollectionDigest, digest_of
-from t1_vectorstore.engines import Schema
+from t1_vectorstore.engines import Schema, refuse_service
 from t1_vectorstore.engines.embedded import builds
 from t1_vectorstore.engines.embedded.engine import EmbeddedEngine
 from t1_vectorstore.engines.embedded.folder import IndexFolder
@@ -49,7 +49,7 @@ def snapshot(
         api_key: API key of the server.
 
     Raises:
-        ValueError: The file exists, or the index is in memory.
+        ValueError: The file exists, or the index is in memory or at a T1 service.
         StoreError: The engine failed.
         StoreUnavailable: The file cannot be written.
     """
@@ -57,6 +57,7 @@ def snapshot(
     archive.check_free(target, overwrite=overwrite)
     if collection.engine == "memory":
         raise ValueError("an index in ':memory:' has no files to save; make it in a folder, or on a server")
+    refuse_service(collection.location)
     if collection.engine == "server":
         return _save_server(collection, target, overwrite, api_key)
     with collection.pause_writes():  # from the digest to the last byte
@@ -95,6 +96,7 @@ def restore(
         StoreUnavailable: The disk is too small, or the server does not answer.
     """
     source, where = Path(file), os.fspath(location)
+    refuse_service(where)
     header = archive.read_header(source)
     saved = None if header.digest is None else CollectionDigest(header.points, header.digest)
     on_server = where.lower().startswith(("http://", "https://"))

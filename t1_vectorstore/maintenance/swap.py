@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from t1_vectorstore.collection import Collection
+from t1_vectorstore.engines import refuse_service
 from t1_vectorstore.engines.embedded import builds
 from t1_vectorstore.engines.embedded.engine import EmbeddedEngine
 from t1_vectorstore.engines.embedded.folder import IndexFolder
@@ -122,11 +123,12 @@ def swap_target(location: str | os.PathLike[str], name: str, *, api_key: str | N
     """Return the index at a location that is opened by ``name``.
 
     Raises:
-        ValueError: It is in memory, where nothing can be replaced.
+        ValueError: It is in memory, where nothing can be replaced, or at a T1 service.
     """
     text = os.fspath(location)
     if text == ":memory:":
         raise ValueError("an index in ':memory:' is lost when its process ends; it has no builds to replace or to keep")
+    refuse_service(text)
     if text.lower().startswith(("http://", "https://")):
         return ServerTarget(ServerAdmin(text, api_key=api_key), name)
     return FolderTarget(Path(text).expanduser(), name)

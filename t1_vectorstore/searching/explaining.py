@@ -23,7 +23,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from t1_vectorstore.options import VectorSearchOptions, set_options
+from t1_vectorstore.keyword_options import set_options
+from t1_vectorstore.options import VectorSearchOptions
 from t1_vectorstore.searching.requests import EmbedDocuments, EmbedQueries, Find, ReadVectors, Request
 from t1_vectorstore.sentences import split_sentences, without_sentence
 from t1_vectorstore.types import Explanation, Hit, QueryEmbedding, Sentence, SentenceEffect, Vector, Vectors

@@ -10,7 +10,8 @@ import time
 from collections.abc import Generator, Mapping, Sequence
 from typing import Any, TypeAlias
 
-from t1_vectorstore.options import EmbedQueryOptions, SearchOptions, VectorSearchOptions, set_options
+from t1_vectorstore.keyword_options import set_options
+from t1_vectorstore.options import EmbedQueryOptions, SearchOptions, VectorSearchOptions
 from t1_vectorstore.searching.deciding import DEFAULT_THRESHOLD, PROBED, decide
 from t1_vectorstore.searching.explaining import explain
 from t1_vectorstore.searching.requests import Embed, Find, Request

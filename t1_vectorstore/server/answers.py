@@ -9,7 +9,7 @@ from typing import Any, Literal, get_type_hints
 from pydantic import BaseModel, Field, create_model
 
 from t1_vectorstore.indexing import LoadReport
-from t1_vectorstore.types import Chunk, IndexKind, SearchResult, Thought, Truncated
+from t1_vectorstore.types import Chunk, IndexKind, Role, SearchResult, Thought, Truncated
 
 
 class ErrorDetails(BaseModel):
@@ -60,6 +60,7 @@ class ModelAnswer(BaseModel):
     """A model."""
 
     id: str
+    role: Role | None = Field(description="The role that this name of the model chooses.")
     object: Literal["model"]
     created: int
     owned_by: str

@@ -22,7 +22,7 @@ from t1_vectorstore.server.errors import add_error_handlers
 from t1_vectorstore.server.keys import WatchedKeys
 from t1_vectorstore.server.observing import Metrics, Observer, Spans
 from t1_vectorstore.server.options import ServiceOptions
-from t1_vectorstore.server.routes import catalog, documents, embeddings, search
+from t1_vectorstore.server.routes import catalog, documents, embeddings, indexes, models, search
 from t1_vectorstore.server.service import Service
 from t1_vectorstore.server.work import Lifecycle, Slots, Work
 from t1_vectorstore.vectorstore import T1VectorStore
@@ -98,7 +98,7 @@ def create_app(
     )
     app.state.service = service
     add_error_handlers(app)
-    for routes in (search, embeddings, documents, catalog):
+    for routes in (search, embeddings, documents, catalog, models, indexes):
         app.include_router(routes.router)
     if PLAYGROUND.is_dir():
         app.mount("/", StaticFiles(directory=PLAYGROUND, html=True))

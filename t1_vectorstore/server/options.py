@@ -7,7 +7,7 @@ from pathlib import Path
 from pydantic import Field, model_validator
 from typing_extensions import Self
 
-from t1_vectorstore.options import Flag, Integer, Number, Options, Text
+from t1_vectorstore.keyword_options import Flag, Integer, Number, Options, Text
 from t1_vectorstore.server.hosts import is_loopback, parse_origin
 
 DEFAULT_PORT = 8321

@@ -11,16 +11,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, SkipValidation
 from pydantic_core import CoreSchema
 
-from t1_vectorstore.options import (
-    EmbedQueriesOptions,
-    EmbedQueryOptions,
-    Flag,
-    Integer,
-    Options,
-    SearchOptions,
-    Text,
-    ThinkingOptions,
-)
+from t1_vectorstore.keyword_options import Flag, Integer, Options, Text
+from t1_vectorstore.options import EmbedQueriesOptions, EmbedQueryOptions, SearchOptions, ThinkingOptions
 from t1_vectorstore.types import Role
 
 MAX_PAGE = 1000

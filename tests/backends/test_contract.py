@@ -1,4 +1,4 @@
-"""The contract of all backends, on those that run without vLLM: local, and a stub of vLLM's servers."""
+"""The contract of all backends, on those that run without vLLM: local, a stub of vLLM's servers, a T1 service."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pytest
 from t1_vectorstore import T1Embedder
 from tests.backends.contract import BackendContract, save_model
 from tests.backends.stub_vllm import stub_vllm
+from tests.service.live import live
 
 
 @pytest.fixture(scope="module")
@@ -22,10 +23,14 @@ def reference(folder: Path) -> T1Embedder:
     return T1Embedder.load(folder, dtype="float32")
 
 
-@pytest.fixture(scope="module", params=["transformers", "remote"])
+@pytest.fixture(scope="module", params=["transformers", "remote", "service"])
 def embedder(request: pytest.FixtureRequest, folder: Path, reference: T1Embedder) -> Iterator[T1Embedder]:
     if request.param == "transformers":
         yield T1Embedder.load(folder, dtype="float32", batch_tokens=700)
+        return
+    if request.param == "service":
+        with live({}, embedders=[reference]) as service, T1Embedder.load(service.url) as embedder:
+            yield embedder
         return
     with stub_vllm(reference) as stub:
         options = {"generate_url": stub.url, "embed_url": stub.url + "/", "batch": 7}

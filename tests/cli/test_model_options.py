@@ -18,7 +18,8 @@ from t1_vectorstore.backends.decoder.model import DecoderModel
 from t1_vectorstore.cli import app
 from t1_vectorstore.cli.options import ModelFlags
 from t1_vectorstore.embedding.embedder import T1Embedder
-from t1_vectorstore.options import LoadingOptions, ModelOptions, set_options
+from t1_vectorstore.keyword_options import set_options
+from t1_vectorstore.options import LoadingOptions, ModelOptions
 from tests.backends.stub_vllm import stub_vllm
 
 REMOTE = ["--backend", "remote", "--engine-option", "generate_url=http://127.0.0.1:9"]

@@ -183,5 +183,5 @@ def test_what_cannot_be_is_refused_with_a_remedy(
 
 def test_a_folder_has_no_client(tmp_path: Any, embeddings: T1Embeddings) -> None:
     store = T1QdrantVectorStore.from_documents([Document("a")], embeddings, path=tmp_path / "index")
-    with store, pytest.raises(AttributeError, match="a folder, which has no QdrantClient"):
+    with store, pytest.raises(AttributeError, match="has no QdrantClient"):
         _ = store.client

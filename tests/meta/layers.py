@@ -20,22 +20,34 @@ ALLOWED_IMPORTS: Mapping[str, set[str]] = {
     "sentences": set(),
     "disk_cache": {"errors", "forks"},
     "types": {"metadata"},
-    "options": {"errors", "types"},
+    "model_names": {"types"},
+    "keyword_options": {"errors"},
+    "options": {"keyword_options", "model_names", "types"},
+    "service": {"errors", "forks", "network"},
     # The model side knows nothing of Qdrant.
-    "checkpoints": {"disk_cache", "errors", "options", "types"},
-    "backends": {"checkpoints", "errors", "forks", "network", "options", "types"},
-    "embedding": {"backends", "checkpoints", "disk_cache", "errors", "forks", "options", "types"},
+    "checkpoints": {"disk_cache", "errors", "model_names", "options", "service", "types"},
+    "backends": {"checkpoints", "errors", "forks", "network", "options", "service", "types"},
+    "embedding": {"backends", "checkpoints", "disk_cache", "errors", "forks", "keyword_options", "options", "types"},
     # The store side knows nothing of the model.
-    "engines": {"errors", "forks", "network", "options", "types"},
-    "collection": {"engines", "errors", "forks", "iteration", "metadata", "options", "types"},
+    "engines": {"errors", "forks", "network", "keyword_options", "options", "service", "types"},
+    "collection": {"engines", "errors", "forks", "iteration", "metadata", "keyword_options", "options", "types"},
     "readers": {"errors", "types"},
     # Here both sides meet.
     "indexing": {
-        *("collection", "embedding", "engines", "errors", "iteration", "metadata", "options", "readers", "sentences"),
+        *("collection", "embedding", "engines", "errors", "iteration", "keyword_options", "metadata", "readers"),
+        *("sentences", "types"),
+    },
+    "searching": {"keyword_options", "options", "sentences", "types"},
+    "vectorstore": {
+        "collection",
+        "embedding",
+        "errors",
+        "indexing",
+        "keyword_options",
+        "options",
+        "searching",
         "types",
     },
-    "searching": {"options", "sentences", "types"},
-    "vectorstore": {"collection", "embedding", "errors", "indexing", "options", "searching", "types"},
     "export": {"backends", "checkpoints", "embedding", "errors", "options", "types"},
     # Applications of the vector store.
     "maintenance": {"collection", "embedding", "engines", "errors", "indexing", "iteration", "options", "types"},
@@ -47,16 +59,24 @@ ALLOWED_IMPORTS: Mapping[str, set[str]] = {
         *("backends", "checkpoints", "embedding", "errors", "evaluation", "indexing", "readers", "types"),
         "vectorstore",
     },
-    "langchain": {"collection", "embedding", "engines", "errors", "indexing", "options", "types", "vectorstore"},
+    "langchain": {
+        *("collection", "embedding", "engines", "errors", "indexing", "keyword_options", "options", "types"),
+        "vectorstore",
+    },
     "llama_index": {
-        *("backends", "checkpoints", "collection", "embedding", "engines", "errors", "indexing", "metadata", "options"),
-        *("types", "vectorstore"),
+        *("backends", "checkpoints", "collection", "embedding", "engines", "errors", "indexing", "keyword_options"),
+        *("metadata", "options", "types", "vectorstore"),
     },
     "mcp": {"errors", "types", "vectorstore"},
-    "server": {"embedding", "errors", "indexing", "iteration", "options", "types", "vectorstore"},
+    "server": {
+        *("backends", "checkpoints", "collection", "embedding", "engines", "errors", "indexing", "iteration"),
+        *("keyword_options", "options", "service", "types", "vectorstore"),
+    },
     "cli": {
         *("backends", "checkpoints", "collection", "disk_cache", "embedding", "errors", "evaluation", "export"),
-        *("indexing", "maintenance", "mcp", "options", "readers", "server", "training", "types", "vectorstore"),
+        *("indexing", "maintenance", "mcp", "model_names", "network", "options", "readers", "server", "training"),
+        "types",
+        "vectorstore",
     },
 }
 

@@ -21,7 +21,7 @@ from t1_vectorstore.indexing.ray.cluster import cluster
 from t1_vectorstore.indexing.ray.options import RayLoadOptions
 from t1_vectorstore.indexing.ray.run import run_shards
 from t1_vectorstore.indexing.ray.worker import Task
-from t1_vectorstore.options import takes_options
+from t1_vectorstore.keyword_options import takes_options
 from t1_vectorstore.readers import FAILURE_FIELD, RECORD_READERS, check
 from t1_vectorstore.readers.lines import content_suffix
 

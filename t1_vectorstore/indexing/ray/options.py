@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from t1_vectorstore.indexing.chunking import DEFAULT_SIZE
 from t1_vectorstore.indexing.load import ReportOptions
 from t1_vectorstore.indexing.ray.cluster import LOCAL
-from t1_vectorstore.options import Integer
+from t1_vectorstore.keyword_options import Integer
 from t1_vectorstore.readers import Fields
 
 

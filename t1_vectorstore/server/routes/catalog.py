@@ -21,7 +21,7 @@ router = APIRouter()
 async def models(access: Reader) -> JSONResponse:
     """List the models, each also under the names that choose a role."""
     data = [
-        {"id": name if role is None else f"{name}:{role}", **_describe_model(embedder)}
+        {"id": name if role is None else f"{name}:{role}", "role": role, **_describe_model(embedder)}
         for name, embedder in access.catalog.embedders.items()
         for role in (None, *ROLES)
     ]

@@ -16,7 +16,8 @@ from fastapi.responses import JSONResponse
 
 from t1_vectorstore.embedding.embedder import T1Embedder
 from t1_vectorstore.iteration import batched
-from t1_vectorstore.options import EmbedQueriesOptions, EmbedQueryOptions, set_options
+from t1_vectorstore.keyword_options import set_options
+from t1_vectorstore.options import EmbedQueriesOptions, EmbedQueryOptions
 from t1_vectorstore.server.access import Reader
 from t1_vectorstore.server.answers import EmbeddingsAnswer, RerankAnswer
 from t1_vectorstore.server.checks import check_count, check_dimensions, check_samples, find_role, to_texts

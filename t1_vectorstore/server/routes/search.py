@@ -6,19 +6,20 @@ import json
 import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from functools import partial
 from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
-from starlette.types import Receive, Scope, Send
 
-from t1_vectorstore.options import SearchOptions, set_options
+from t1_vectorstore.keyword_options import set_options
+from t1_vectorstore.options import SearchOptions
 from t1_vectorstore.server.access import Access, Reader
 from t1_vectorstore.server.answers import SearchAnswer, json_of_search
 from t1_vectorstore.server.checks import check_search
-from t1_vectorstore.server.errors import ClientGone, error_body, to_refused
 from t1_vectorstore.server.map import draw_map
 from t1_vectorstore.server.requests import SearchBody
+from t1_vectorstore.server.streaming import StreamedAnswer
 from t1_vectorstore.types import SearchResult
 
 router = APIRouter(tags=["search"])
@@ -53,7 +54,10 @@ async def search(request: Request, body: SearchBody, access: Reader) -> JSONResp
 )
 async def stream(request: Request, body: SearchBody, access: Reader) -> Response:
     """Search, and send the thought while it is generated, as server-sent events."""
-    return _EventStream(request, access, _Search(body, access))
+    call = _Search(body, access)
+    return StreamedAnswer(
+        request, access.service, call.events, media_type="text/event-stream", error=partial(_event, "error")
+    )
 
 
 class _Search:
@@ -71,20 +75,18 @@ class _Search:
         began = time.time_ns()
         return await self._finish(await self._store.asearch(self._body.query, **self._options), began)
 
-    def events(self) -> AsyncGenerator[tuple[str, dict[str, Any]], None]:
-        """Return the names and data of events. Bad options are refused by this call, before the first event."""
+    def events(self) -> AsyncGenerator[bytes, None]:
+        """Return the events. Bad options are refused by this call, before the first event."""
         return self._events(self._store.astream(self._body.query, **self._options))
 
-    async def _events(
-        self, items: AsyncGenerator[str | SearchResult, None]
-    ) -> AsyncGenerator[tuple[str, dict[str, Any]], None]:
+    async def _events(self, items: AsyncGenerator[str | SearchResult, None]) -> AsyncGenerator[bytes, None]:
         began = time.time_ns()
         async with aclosing(items):
             async for item in items:
                 if isinstance(item, str):
-                    yield "thought", {"text": item}
+                    yield _event("thought", {"text": item})
                 else:
-                    yield "result", await self._finish(item, began)
+                    yield _event("result", await self._finish(item, began))
 
     async def _finish(self, result: SearchResult, began: int) -> dict[str, Any]:
         """Record a result, and return its JSON object."""
@@ -96,37 +98,5 @@ class _Search:
         return json_of_search(result, self._index, points)
 
 
-class _EventStream(Response):
-    """Runs a search and sends its events. Until the first one, an error is an ordinary answer."""
-
-    def __init__(self, request: Request, access: Access, call: _Search) -> None:
-        super().__init__()
-        self._request, self._service, self._search = request, access.service, call
-        self._started = False
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Run the search and send its events."""
-        try:
-            await self._service.work.run(self._request, self._service.queries, lambda: self._send_events(send))
-        except Exception as error:
-            if not self._started:
-                raise
-            if isinstance(error, ClientGone):
-                return
-            refusal = to_refused(error)
-            body = error_body(refusal.status_code, refusal.detail, code=refusal.code, param=refusal.param)
-            await _send(send, "error", body)
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
-
-    async def _send_events(self, send: Send) -> None:
-        async with aclosing(self._search.events()) as events:
-            headers = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"cache-control", b"no-store")]
-            self._started = True
-            await send({"type": "http.response.start", "status": 200, "headers": headers})
-            async for name, data in events:
-                await _send(send, name, data)
-
-
-async def _send(send: Send, name: str, data: dict[str, Any]) -> None:
-    text = f"event: {name}\ndata: {json.dumps(data, ensure_ascii=False)}\n\n"
-    await send({"type": "http.response.body", "body": text.encode(), "more_body": True})
+def _event(name: str, data: dict[str, Any]) -> bytes:
+    return f"event: {name}\ndata: {json.dumps(data, ensure_ascii=False)}\n\n".encode()
