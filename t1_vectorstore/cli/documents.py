@@ -33,7 +33,6 @@ from t1_vectorstore.cli.options import (
     parse_filters,
 )
 from t1_vectorstore.cli.stores import note_unknown_fields, open_collection, open_to_read
-from t1_vectorstore.types import DocumentIn
 
 if TYPE_CHECKING:
     from t1_vectorstore.collection import Collection
@@ -56,13 +55,11 @@ def get(
 
     The id of a document prints all its chunks. The exit code is 1 if there is nothing under one of the ids.
     """
+    from t1_vectorstore.collection.lookup import find_chunks
+
     with open_to_read(where, read_only=read_only, name=name, api_key=api_key) as collection:
-        chunks = collection.get(ids)
-        documents = [given for given in ids if given not in chunks]
-        found = collection.scroll(DocumentIn(documents)) if documents else ()
-        of_documents = sorted(found, key=lambda chunk: (documents.index(chunk.document_id), chunk.index))
-    missing = [given for given in documents if not any(chunk.document_id == given for chunk in of_documents)]
-    _print([*chunks.values(), *of_documents], json=json, whole=True)
+        chunks, missing = find_chunks(collection, ids)
+    _print(chunks, json=json, whole=True)
     if missing:
         note(f"not in the index: {', '.join(missing)}")
         raise typer.Exit(FAILED)

@@ -41,6 +41,9 @@ def serve(
     telemetry: Annotated[
         bool, service_option("--telemetry", help="Export OpenTelemetry spans as OTEL_EXPORTER_OTLP_ENDPOINT says.")
     ] = False,
+    mcp: Annotated[
+        bool, service_option("--mcp", help="Also serve the indexes to agents at /mcp (Model Context Protocol).")
+    ] = False,
     log_texts: Annotated[bool, service_option("--log-texts", help="Log queries.")] = False,
     keys: Annotated[
         Path | None, access_option(metavar="FILE", help="File with API keys, which 't1 keys add' writes.")
@@ -82,7 +85,7 @@ def serve(
     given: dict[str, Any] = {"host": host, "port": port, "grace": grace, "query_slots": queries, "keys": keys}
     given |= {"without_keys": without_keys, "requests_per_minute": rate, "log_texts": log_texts}
     given |= {"allow_hosts": tuple(allow_host or ()), "allow_origins": tuple(allow_origin or ())}
-    given |= {"telemetry": telemetry}
+    given |= {"telemetry": telemetry, "mcp": mcp}
     options = ServiceOptions(**given)
     if keys is not None and not KeyFile.read(keys).keys:
         note(f"note: {keys} has no keys yet, so every request is refused; add one with: t1 keys add {keys} NAME")

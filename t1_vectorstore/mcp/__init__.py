@@ -3,10 +3,10 @@
 from t1_vectorstore.errors import MissingExtraError
 
 try:
-    from t1_vectorstore.mcp.server import create_mcp_server
+    from t1_vectorstore.mcp.server import Permitted, create_mcp_server, http_app
 except ModuleNotFoundError as error:
     if (error.name or "").split(".")[0] != "mcp":
         raise
     raise MissingExtraError("mcp", "the MCP server") from error
 
-__all__ = ["create_mcp_server"]
+__all__ = ["Permitted", "create_mcp_server", "http_app"]

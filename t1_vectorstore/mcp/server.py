@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
 from itertools import islice
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, TypeAlias
 
 from mcp.server.mcpserver import MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
+from mcp.server.transport_security import TransportSecuritySettings
 from mcp_types import ToolAnnotations
 from pydantic import Field
+from starlette.types import ASGIApp
 
 from t1_vectorstore import __version__
+from t1_vectorstore.collection.lookup import find_chunks
 from t1_vectorstore.errors import T1Error
 from t1_vectorstore.mcp.answers import (
     FoundPassage,
@@ -26,7 +30,7 @@ from t1_vectorstore.mcp.answers import (
     StoredPassage,
     UpsertAnswer,
 )
-from t1_vectorstore.types import Chunk, Document, DocumentIn, Hit
+from t1_vectorstore.types import Document, Hit
 from t1_vectorstore.vectorstore import T1VectorStore
 
 MAX_HITS = 50
@@ -43,17 +47,42 @@ _WRITES = ToolAnnotations(
     read_only_hint=False, destructive_hint=True, idempotent_hint=True, open_world_hint=False
 )  # destructive: a document of the same id is replaced
 
+_INSTRUCTIONS = (
+    "Searches document indexes by meaning. The model may think about a query before it embeds it, so whole questions, "
+    "also those that need a step of reasoning, work better than keywords. list_indexes names the indexes."
+)
+
 IndexName = Annotated[
     str | None, Field(description="Name of the index, from list_indexes. May be left out if there is only one.")
 ]
 
 
-def create_mcp_server(stores: Mapping[str, T1VectorStore], *, write: bool = False) -> MCPServer[None]:
+@dataclass(frozen=True)
+class Permitted:
+    """What the caller of a tool may use.
+
+    Attributes:
+        stores: The stores, by name.
+        write: Whether it may write to them.
+    """
+
+    stores: Mapping[str, T1VectorStore]
+    write: bool
+
+
+Caller: TypeAlias = Callable[[], AbstractAsyncContextManager[Permitted]]
+"""Returns what the caller of a tool may use; the block lasts as long as the call."""
+
+
+def create_mcp_server(
+    stores: Mapping[str, T1VectorStore], *, write: bool = False, caller: Caller | None = None
+) -> MCPServer[None]:
     """Return a server whose tools search the given stores.
 
     Args:
         stores: Open stores by the names under which agents see them. They stay the caller's to close.
         write: Add the tool ``upsert``. Stores that were opened for reading only still refuse it.
+        caller: Limits each call to what its caller may use. Default: everything.
 
     Raises:
         ValueError: No store.
@@ -61,10 +90,18 @@ def create_mcp_server(stores: Mapping[str, T1VectorStore], *, write: bool = Fals
     if not stores:
         raise ValueError("an MCP server needs at least one index, got none")
     server: MCPServer[None] = MCPServer(
-        name="t1-vectorstore", title="T1 vector store", version=__version__, instructions=_instructions(stores),
+        name="t1-vectorstore",
+        title="T1 vector store",
+        version=__version__,
+        instructions=_INSTRUCTIONS,
         log_level="WARNING",
-    )  # fmt: skip
-    tools = _Tools(stores, write=write)
+    )
+
+    @asynccontextmanager
+    async def everything() -> AsyncIterator[Permitted]:
+        yield Permitted(stores, write)
+
+    tools = _Tools(caller or everything)
     server.add_tool(tools.search, annotations=_READS, title="Search by meaning")
     server.add_tool(tools.get, annotations=_READS, title="Read passages by id")
     server.add_tool(tools.list_indexes, annotations=_READS, title="List the indexes")
@@ -73,20 +110,26 @@ def create_mcp_server(stores: Mapping[str, T1VectorStore], *, write: bool = Fals
     return server
 
 
-def _instructions(stores: Mapping[str, T1VectorStore]) -> str:
-    return (
-        "Searches document indexes by meaning. The model may think about a query before it embeds it, so whole "
-        "questions, also those that need a step of reasoning, work better than keywords. "
-        f"Indexes: {', '.join(stores)}."
+def http_app(server: MCPServer[None], path: str, *, max_body_bytes: int) -> ASGIApp:
+    """Return an ASGI application that serves a server at a path, for a service that checks hosts and keys itself.
+
+    Each request stands alone, so that what its caller may use applies to all that it does. The application works inside
+    of ``server.session_manager.run()``.
+    """
+    return server.streamable_http_app(
+        streamable_http_path=path,
+        stateless_http=True,
+        json_response=True,
+        max_request_body_size=max_body_bytes,
+        transport_security=TransportSecuritySettings(enable_dns_rebinding_protection=False),
     )
 
 
 class _Tools:
     """The tools. The docstrings of the methods are the descriptions that agents read."""
 
-    def __init__(self, stores: Mapping[str, T1VectorStore], *, write: bool) -> None:
-        self._stores = stores
-        self._write = write
+    def __init__(self, caller: Caller) -> None:
+        self._caller = caller
 
     async def search(
         self,
@@ -103,17 +146,18 @@ class _Tools:
             ),
         ] = None,
         think: Annotated[
-            bool | None,
+            bool | Literal["auto"] | None,
             Field(
                 description="Whether the model thinks about the query first, which takes longer and helps with "
-                "questions that need reasoning. Default: the model's own choice."
+                "questions that need reasoning; 'auto' thinks only if the search without a thought is unsure. Default: "
+                "the model's own choice."
             ),
         ] = None,
         include_thoughts: Annotated[bool, Field(description="Return the model's thoughts about the query.")] = False,
     ) -> SearchAnswer:
         """Search an index by meaning and return the best passages."""
-        with _tool_errors():
-            name, store = self._store(index)
+        async with _tool_errors(), self._caller() as permitted:
+            name, store = _choose(permitted, index)
             result = await store.asearch(query, limit=limit, offset=offset, filter=filter, think=think)
         thoughts = [thought.text for thought in result.thoughts] if include_thoughts else None
         return SearchAnswer(index=name, passages=[_found(hit) for hit in result.hits], thoughts=thoughts)
@@ -127,16 +171,16 @@ class _Tools:
         index: IndexName = None,
     ) -> GetAnswer:
         """Return stored passages by id; the id of a document returns all its passages."""
-        with _tool_errors():
-            _, store = self._store(index)
+        async with _tool_errors(), self._caller() as permitted:
+            _, store = _choose(permitted, index)
             return await asyncio.to_thread(_passages, store, ids)
 
     async def list_indexes(self) -> IndexList:
         """List the indexes that can be searched, with their sizes and metadata keys."""
-        with _tool_errors():
+        async with _tool_errors(), self._caller() as permitted:
             descriptions = [
-                await asyncio.to_thread(_describe, name, store, write=self._write)
-                for name, store in self._stores.items()
+                await asyncio.to_thread(_describe, name, store, write=permitted.write)
+                for name, store in permitted.stores.items()
             ]
         return IndexList(indexes=descriptions)
 
@@ -146,8 +190,10 @@ class _Tools:
         index: IndexName = None,
     ) -> UpsertAnswer:
         """Store documents, or replace those with the same ids. Every write is read back before it is reported."""
-        with _tool_errors():
-            _, store = self._store(index)
+        async with _tool_errors(), self._caller() as permitted:
+            if not permitted.write:
+                raise ValueError("the API key may not write; use one that was created with --write")
+            _, store = _choose(permitted, index)
             new = [Document(document.text, document.id, document.metadata) for document in documents]
             report = await store.aadd(new, max_reported=MAX_DOCUMENTS)
         return UpsertAnswer(
@@ -156,20 +202,22 @@ class _Tools:
             refused=[RefusedDocument(id=failure.id, reason=failure.reason) for failure in report.failures],
         )
 
-    def _store(self, index: str | None) -> tuple[str, T1VectorStore]:
-        """Return the name and the store of an index."""
-        names = ", ".join(map(repr, self._stores))
-        if index is None:
-            if len(self._stores) > 1:
-                raise ValueError(f"there are several indexes; choose one with index=: {names}")
-            return next(iter(self._stores.items()))
-        if index not in self._stores:
-            raise ValueError(f"there is no index {index!r}; there are {names}")
-        return index, self._stores[index]
+
+def _choose(permitted: Permitted, index: str | None) -> tuple[str, T1VectorStore]:
+    """Return the name and the store of an index."""
+    stores = permitted.stores
+    names = ", ".join(map(repr, stores)) or "none"
+    if index is None:
+        if len(stores) != 1:
+            raise ValueError(f"choose an index with index=; there are {names}")
+        return next(iter(stores.items()))
+    if index not in stores:
+        raise ValueError(f"there is no index {index!r}; there are {names}")
+    return index, stores[index]
 
 
-@contextmanager
-def _tool_errors() -> Iterator[None]:
+@asynccontextmanager
+async def _tool_errors() -> AsyncIterator[None]:
     """Turn this package's errors into tool errors, whose messages the agent reads; others are not shown to it."""
     try:
         yield
@@ -190,26 +238,18 @@ def _found(hit: Hit) -> FoundPassage:
 
 
 def _passages(store: T1VectorStore, ids: list[str]) -> GetAnswer:
-    # 1. Passages under the ids themselves; 2. for the other ids, all passages of documents that have them.
-    chunks = store.get(ids)
-    others = [given for given in dict.fromkeys(ids) if given not in chunks]
-    parts: dict[str, list[Chunk]] = {given: [] for given in others}
-    if others:
-        for chunk in store.scroll(DocumentIn(others)):
-            parts[chunk.document_id].append(chunk)
-    ordered = [
-        chunk
-        for given in dict.fromkeys(ids)
-        for chunk in ([chunks[given]] if given in chunks else sorted(parts[given], key=lambda part: part.index))
-    ]
+    chunks, missing = find_chunks(store.collection, ids)
     passages = [
         StoredPassage(
-            id=chunk.id, document_id=chunk.document_id, text=chunk.text, start=chunk.start,
+            id=chunk.id,
+            document_id=chunk.document_id,
+            text=chunk.text,
+            start=chunk.start,
             metadata=dict(chunk.metadata),
         )
-        for chunk in ordered
-    ]  # fmt: skip
-    return GetAnswer(passages=passages, missing=[given for given in others if not parts[given]])
+        for chunk in chunks
+    ]
+    return GetAnswer(passages=passages, missing=missing)
 
 
 def _describe(name: str, store: T1VectorStore, *, write: bool) -> IndexDescription:

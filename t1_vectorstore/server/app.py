@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -100,6 +100,12 @@ def create_app(
     add_error_handlers(app)
     for routes in (search, embeddings, documents, catalog, models, indexes):
         app.include_router(routes.router)
+    app.state.agents = None
+    if options.mcp:
+        from t1_vectorstore.server.agents import Agents
+
+        app.state.agents = agents = Agents(service)
+        app.router.routes.append(agents.route)
     if PLAYGROUND.is_dir():
         app.mount("/", StaticFiles(directory=PLAYGROUND, html=True))
     # The middleware that is added last sees a request first.
@@ -126,6 +132,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     service: Service = app.state.service
     threads = ThreadPoolExecutor(service.options.query_slots + 2, "t1-model")
     asyncio.get_running_loop().set_default_executor(threads)
-    yield
+    async with app.state.agents.running() if app.state.agents else nullcontext():
+        yield
     for slots in (service.queries, service.documents):
         slots.close()

@@ -58,6 +58,8 @@ class ServiceOptions(Options):
     answer."""
     telemetry: Flag = False
     """Export OpenTelemetry spans as the standard environment variables say, such as ``OTEL_EXPORTER_OTLP_ENDPOINT``."""
+    mcp: Flag = False
+    """Also serve the indexes to agents, by the Model Context Protocol at ``/mcp``. Needs the extra ``mcp``."""
     log_texts: Flag = False
     """Log queries. Texts are in no log otherwise."""
 

@@ -149,7 +149,7 @@ async def test_of_several_indexes_one_has_to_be_chosen(store: T1VectorStore, emb
         async with Client(create_mcp_server({"docs": store, "notes": other})) as client:
             unclear = await client.call_tool("search", {"query": "capital"})
             assert unclear.is_error
-            assert "choose one with index=: 'docs', 'notes'" in unclear.content[0].text
+            assert "choose an index with index=; there are 'docs', 'notes'" in unclear.content[0].text
             chosen = await client.call_tool("search", {"query": "capital", "index": "notes"})
             assert chosen.structured_content is not None
             assert chosen.structured_content["passages"] == []

@@ -67,10 +67,10 @@ ALLOWED_IMPORTS: Mapping[str, set[str]] = {
         *("backends", "checkpoints", "collection", "embedding", "engines", "errors", "indexing", "keyword_options"),
         *("metadata", "options", "types", "vectorstore"),
     },
-    "mcp": {"errors", "types", "vectorstore"},
+    "mcp": {"collection", "errors", "types", "vectorstore"},
     "server": {
         *("backends", "checkpoints", "collection", "embedding", "engines", "errors", "indexing", "iteration"),
-        *("keyword_options", "options", "service", "types", "vectorstore"),
+        *("keyword_options", "mcp", "options", "service", "types", "vectorstore"),
     },
     "cli": {
         *("backends", "checkpoints", "collection", "disk_cache", "embedding", "errors", "evaluation", "export"),
@@ -92,7 +92,7 @@ LIBRARY_OWNERS: Mapping[str, set[str]] = {
     "fastapi": {"server"},
     "opentelemetry": {"server"},
     "prometheus_client": {"server"},
-    "starlette": {"server"},
+    "starlette": {"mcp", "server"},
     "uvicorn": {"server"},
     "torch": {"backends", "training", "evaluation"},
     "transformers": {"backends", "training"},

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Annotated, TypeVar
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse
 
+from t1_vectorstore.collection.lookup import find_chunks
 from t1_vectorstore.indexing import LoadProgress, LoadReport
 from t1_vectorstore.indexing.chunk_documents import chunker_for
 from t1_vectorstore.indexing.chunking import DEFAULT_SIZE, Chunker
@@ -19,7 +20,7 @@ from t1_vectorstore.server.checks import check_count
 from t1_vectorstore.server.errors import Refused
 from t1_vectorstore.server.requests import AddBody, CountBody, DeleteBody, ListBody
 from t1_vectorstore.server.work import STOPPED
-from t1_vectorstore.types import Chunk, Document, DocumentIn
+from t1_vectorstore.types import Document
 from t1_vectorstore.vectorstore import T1VectorStore
 
 router = APIRouter(tags=["documents"], prefix="/v1/documents")
@@ -65,7 +66,7 @@ async def get(
     """Read stored chunks by id; the id of a document reads all its chunks, in order."""
     _, store = access.store(index)
     check_count(len(id), access.service.options.max_documents, "id")
-    chunks, missing = await _read(request, access, lambda: _find(store, id))
+    chunks, missing = await _read(request, access, lambda: find_chunks(store.collection, id))
     return JSONResponse({"data": [asdict(chunk) for chunk in chunks], "missing": missing})
 
 
@@ -121,19 +122,3 @@ def _chunker(body: AddBody, store: T1VectorStore) -> Chunker:
     size = latest.chunk_size if latest else body.chunk_size or DEFAULT_SIZE
     overlap = latest.overlap if latest else body.overlap or 0
     return chunker_for(store.embedder, size=size, overlap=overlap)
-
-
-def _find(store: T1VectorStore, ids: Sequence[str]) -> tuple[list[Chunk], list[str]]:
-    """Return the chunks of ids of chunks and documents, in the order of the ids, and the ids without any."""
-    chunks = store.get(ids)
-    others = [given for given in dict.fromkeys(ids) if given not in chunks]
-    parts: dict[str, list[Chunk]] = {given: [] for given in others}
-    if others:
-        for chunk in store.scroll(DocumentIn(others)):
-            parts[chunk.document_id].append(chunk)
-    found = [
-        chunk
-        for given in dict.fromkeys(ids)
-        for chunk in ([chunks[given]] if given in chunks else sorted(parts[given], key=lambda part: part.index))
-    ]
-    return found, [given for given in others if not parts[given]]
