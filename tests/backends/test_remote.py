@@ -256,7 +256,10 @@ def test_fingerprint_instead_of_weights(tiny: Path, tmp_path: Path, stub: Stub, 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"backend": "tensorrt"}, "backend must be 'transformers', 'llama-cpp', 'vllm' or 'remote', got 'tensorrt'"),
+        (
+            {"backend": "tensorrt"},
+            "backend must be 'transformers', 'llama-cpp', 'vllm', 'remote' or 'service', got 'tensorrt'",
+        ),
         ({"engine_options": {"tensor_parallel_size": 2}}, "are for the backends 'llama-cpp', 'vllm' and 'remote'"),
         (
             {"backend": "remote", "device": "cuda"},

@@ -77,7 +77,10 @@ def test_every_command_closes_the_model(
 WRONG = [
     (["--device", "cuda:99"], "device 'cuda:99' is not on this machine"),
     (["--device", "cpu", "--device", "meta"], "device 'meta' is not on this machine"),
-    (["--backend", "llama.cpp"], "backend must be 'transformers', 'llama-cpp', 'vllm' or 'remote', got 'llama.cpp'"),
+    (
+        ["--backend", "llama.cpp"],
+        "backend must be 'transformers', 'llama-cpp', 'vllm', 'remote' or 'service', got 'llama.cpp'",
+    ),
     (["--dtype", "float8"], "dtype must be 'auto', 'float32', 'bfloat16' or 'float16', got 'float8'"),
     (["--batch-tokens", "0"], "batch_tokens must be greater than or equal to 1, got 0"),
     (["--threads", "-1"], "threads must be greater than or equal to 1, got -1"),

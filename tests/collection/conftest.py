@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import uuid
 from collections.abc import Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
@@ -13,7 +12,6 @@ from typing import Any, NoReturn
 import pytest
 from qdrant_client import QdrantClient, models
 
-from t1_vectorstore import T1Embedder, T1VectorStore
 from t1_vectorstore.collection import Collection
 from t1_vectorstore.options import Retry
 from tests.collection.points import MODEL, points
@@ -21,7 +19,6 @@ from tests.collection.qdrant_binary import cached
 from tests.collection.qdrant_container import no_container, running_container
 from tests.collection.qdrant_server import running_server
 from tests.collection.stub_server import Stub, stub_server
-from tests.service.live import live
 
 CLOSED_PORT = 1  # nothing listens there, so that REST is used instead of gRPC
 
@@ -43,30 +40,6 @@ class Place:
     def close(self) -> None:
         while self.opened:
             self.opened.pop().close()
-
-    def end(self) -> None:
-        """Leave nothing behind; the place is not opened again."""
-        self.close()
-
-
-@dataclass
-class ServicePlace(Place):
-    """An index that a T1 service has open; the first call of ``open`` creates it, in a folder, with its options."""
-
-    service: ExitStack = field(default_factory=ExitStack)
-
-    def open(self, **options: Any) -> Collection:
-        if not self.location.startswith("t1+"):
-            fake = T1Embedder.fake(MODEL.dimension)
-            served = Collection.open(self.location, **{"identity": MODEL, **options})
-            embedder = T1Embedder(fake._prompter, fake.backend, served.identity)
-            store = self.service.enter_context(T1VectorStore(embedder, served))
-            self.location = f"t1+{self.service.enter_context(live({served.name: store})).url}"
-        return super().open(**options)
-
-    def end(self) -> None:
-        super().end()
-        self.service.close()
 
 
 @pytest.fixture
@@ -121,7 +94,6 @@ def fresh_name(request: pytest.FixtureRequest, server_url: str, admin: QdrantCli
     params=[
         "embedded",
         "memory",
-        "service",
         pytest.param("grpc", marks=pytest.mark.server),
         pytest.param("rest", marks=pytest.mark.server),
     ]
@@ -133,15 +105,13 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
         made = Place("embedded", str(tmp_path / "index"))
     elif request.param == "memory":
         made = Place("memory", ":memory:")
-    elif request.param == "service":
-        made = ServicePlace("service", str(tmp_path / "served"))
     else:
         options = {"name": request.getfixturevalue("fresh_name")}
         if request.param == "rest":
             options["grpc_port"] = CLOSED_PORT
         made = Place("server", request.getfixturevalue("server_url"), options)
     yield made
-    made.end()
+    made.close()
 
 
 @pytest.fixture(scope="session")

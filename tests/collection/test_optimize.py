@@ -114,9 +114,5 @@ def test_optimisation_can_be_killed_at_any_step(tmp_path: Path, step: str) -> No
 def test_optimize_works_on_every_engine(place: Place) -> None:
     collection = place.open()
     collection.upsert(points(3))
-    if place.engine == "service":
-        with pytest.raises(StoreError, match="run t1 optimize on the machine that has the index"):
-            collection.optimize()
-        return
     collection.optimize()
     assert collection.count() == 3

@@ -46,7 +46,7 @@ def test_a_folder_is_read_and_not_changed(index: Path) -> None:
             (collection.bulk,),
             (collection.restore_indexing,),
             (collection.optimize,),
-            (collection.loading(chunk_size=1, overlap=0).__enter__,),
+            (lambda: collection.loading(chunk_size=1, overlap=0).__enter__(),),
         ]
         for call, *arguments in calls:
             with pytest.raises(StoreError, match="was opened with read_only=True; open it without, to change it"):

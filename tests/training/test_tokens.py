@@ -139,7 +139,7 @@ def test_what_cannot_be_used_afterwards_is_not_written(tmp_path: Path, monkeypat
     """The model is loaded at the end, and its error is reported with the reason."""
     plain = plain_model(tmp_path / "plain", "gpt2")
     monkeypatch.setattr(
-        "t1_vectorstore.checkpoints.checkpoint._OTHER_NAMES",
+        "t1_vectorstore.checkpoints.folder._OTHER_NAMES",
         dict.fromkeys(("hidden_size", "num_hidden_layers", "max_position_embeddings"), ()),
     )
     with pytest.raises(CheckpointError, match=r"has no hidden_size.*Nothing was written"):

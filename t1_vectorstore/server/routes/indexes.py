@@ -26,7 +26,7 @@ router = APIRouter(tags=["index in rows"], prefix="/v1/indexes/{name:path}")
 
 T = TypeVar("T")
 PointIds = list[int | str]
-MAX_ROWS = 10_000
+MAX_ROWS = 20_000
 """Most rows of one answer, and most ids of one request."""
 
 
