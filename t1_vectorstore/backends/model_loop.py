@@ -32,7 +32,7 @@ _WEIGHTS: dict[Kind, float] = {"short texts": 2.0, "thoughts": 2.0, "documents":
 """Shares of the time, of the kinds that have work. So documents slow thoughts down by half at most."""
 
 _SMALL_PART = 4
-"""A batch of documents is smaller by this factor while there are queries, which wait for the one that is running."""
+"""A batch of documents is smaller by this factor while other threads ask queries, which wait for the running batch."""
 
 _QUIET_SECONDS = 10.0
 """How long after a query the batches stay small."""
@@ -76,7 +76,7 @@ class ModelLoop:
         self._device, self._threads, self._process = device, threads, os.getpid()
         self._turns: Turns[ModelCall] = Turns()
         self._shares: FairShares[Kind] = FairShares(_WEIGHTS)
-        self._last_query = float("-inf")
+        self._last_query = float("-inf"), 0  # when it was, and the thread that asked it
         self._batch: RunningBatch | None = None
         self._layout: Layout | None = None
         self._owners: dict[ThoughtState, ThinkCall] = {}  # of the thoughts in the batch
@@ -137,13 +137,15 @@ class ModelLoop:
         ended = time.monotonic()
         self._shares.charge(kind, ended - started)
         if kind != "documents":
-            self._last_query = ended
+            self._last_query = ended, waiting[kind][-1].thread
 
     def _encode(self, calls: Sequence[EncodeCall], kind: Kind) -> None:
         """Encode a batch of texts."""
-        # 1. A full batch, unless queries are around. The next call fills what one leaves.
+        # 1. A full batch, unless queries of other threads are around. The next call fills what one leaves.
         max_tokens = self.batch_budget.tokens
-        if kind == "documents" and time.monotonic() - self._last_query < _QUIET_SECONDS:
+        asked, thread = self._last_query
+        recent = time.monotonic() - asked < _QUIET_SECONDS
+        if kind == "documents" and recent and any(call.thread != thread for call in calls):
             max_tokens //= _SMALL_PART
         calls = calls[:1] if any(call.alone for call in calls) else calls
         upcoming = list(islice(chain(*(call.upcoming() for call in calls)), max(1, max_tokens)))

@@ -20,12 +20,13 @@ class Call:
     Attributes:
         finished: Whether it is complete, has failed, or was given up by its thread. Nothing more is computed for it.
         error: Why it has failed.
+        thread: Identifier of its thread.
     """
 
     def __init__(self) -> None:
         self.finished = False
         self.error: Exception | None = None
-        self._thread = threading.get_ident()
+        self.thread = threading.get_ident()
         self._waiting, self._woken = False, threading.Event()
 
     @property
@@ -105,7 +106,7 @@ class Turns(Generic[C]):
     def after_fork(self) -> None:
         """Keep only the calls of the thread that has forked, as there is no other one in the child."""
         self._leader = None
-        self.calls = [call for call in self.calls if call._thread == threading.get_ident()]
+        self.calls = [call for call in self.calls if call.thread == threading.get_ident()]
         for call in self.calls:
             call._woken = threading.Event()
 
