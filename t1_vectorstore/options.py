@@ -207,11 +207,19 @@ class ThinkingOptions(Options):
     default of this project: T1's paper has one thought; HyDE averages its hypothetical documents (arXiv:2212.10496)."""
     task: str | None = None
     """Name of one of the checkpoint's task instructions."""
+    instruction: Text | None = Field(default=None, min_length=1)
+    """An own instruction in the place of the checkpoint's, if its prompt of queries has one."""
     refine_steps: Integer | None = Field(default=None, ge=0, le=MAX_REFINE_STEPS)
     """Refine Thought: number of passes in hidden space after the thought, or after the query without a thought. 0 turns
     it off. A deadline does not end them. See ``checkpoints.spec.Refining``."""
     refine: Aggregation | None = None
     """How the hidden states of these passes become the vector: ``mean`` or ``last``."""
+
+    @model_validator(mode="after")
+    def _check_instruction(self) -> Self:
+        if self.task is not None and self.instruction is not None:
+            raise ValueError(f"task={self.task!r} and instruction={self.instruction!r}: give one of them")
+        return self
 
 
 class EmbedQueryOptions(ThinkingOptions):

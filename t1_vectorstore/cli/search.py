@@ -100,6 +100,10 @@ def search(
             metavar="STEPS", help="Number of passes in hidden space after the thought.  [default: the model's]"
         ),
     ] = None,
+    instruction: Annotated[
+        str | None,
+        thinking_option(help="What to find for the query, if the model's prompt has an instruction.", metavar="TEXT"),
+    ] = None,
     cache: Annotated[
         bool,
         thinking_option(
@@ -147,6 +151,7 @@ def search(
         "diversity": diverse,
         "group": group,
         "explain": explain,
+        "instruction": instruction,
         "budget": budget,
         "samples": samples,
         "combine": combine,

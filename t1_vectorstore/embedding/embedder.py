@@ -358,7 +358,7 @@ class T1Embedder:
         thoughts = options.thoughts
         if thoughts is not None:
             thoughts = check_given_thoughts(thoughts, len(texts), plan, options.budget)
-        prompts = self._prompter.queries(texts, think=plan.enabled, task=options.task)
+        prompts = self._prompter.queries(texts, think=plan.enabled, task=options.task, instruction=options.instruction)
         ids = [prompt.ids for prompt in prompts]
         given = None if thoughts is None else [self._prompter.thought_ids(thought) for thought in thoughts]
         if given is not None:

@@ -163,23 +163,49 @@ class Prompter:
         """Return the number of tokens that would be left out at the end of a document."""
         return 0 if self.surely_fits(text) else self.documents([text])[0].dropped
 
-    def queries(self, texts: Sequence[str], *, think: bool, task: str | None = None) -> list[Prompt]:
+    def queries(
+        self, texts: Sequence[str], *, think: bool, task: str | None = None, instruction: str | None = None
+    ) -> list[Prompt]:
         """Build the prompt of each query, in order.
 
         Args:
             texts: The queries.
             think: Whether a thought follows the prompt; otherwise the prompt ends with the emb token.
             task: Name of the task instruction to use instead of the default one.
+            instruction: An own instruction instead of either.
 
         Raises:
-            ValueError: The specification has no such task.
+            ValueError: The specification has no such task, or the instruction cannot be a part of its prompt.
         """
-        instruction = self.spec.query_instruction
-        if task is not None:
-            if task not in self.spec.tasks:
-                raise ValueError(f"no task {task!r}; the checkpoint has {sorted(self.spec.tasks)}")
-            instruction = self.spec.tasks[task]
-        return (self._query if think else self._query_no_think).fill(texts, instruction)
+        template = self._query if think else self._query_no_think
+        if instruction is not None:
+            self._check_instruction(instruction, template)
+            try:
+                return template.fill(texts, instruction)
+            except CheckpointError as error:  # the prompt has no room for it
+                raise ValueError(f"instruction={instruction!r:.80} does not fit: {error}") from error
+        if task is not None and task not in self.spec.tasks:
+            raise ValueError(f"no task {task!r}; the checkpoint has {sorted(self.spec.tasks)}")
+        return template.fill(texts, self.spec.query_instruction if task is None else self.spec.tasks[task])
+
+    def _check_instruction(self, instruction: str, template: _Template) -> None:
+        """Refuse an instruction that the prompt has no place for, or that seems to be a part of a template.
+
+        Raises:
+            InvalidText: White space, or a text that cannot be encoded.
+            ValueError: Any other mistake.
+        """
+        check_texts([instruction], "instruction")
+        if not template.takes_instruction:
+            raise ValueError(
+                f"instruction={instruction!r:.80}, but this checkpoint's prompt of queries has no {INSTRUCTION}; leave "
+                "it out, or load the model with another query_prompt"
+            )
+        if forbidden := [part for part in (TEXT, INSTRUCTION, *self._special) if part in instruction]:
+            raise ValueError(
+                f"instruction={instruction!r:.80} contains {forbidden[0]!r}, which has a meaning only in the prompt of "
+                "the checkpoint; leave it out"
+            )
 
     def thought_ids(self, thought: str) -> list[int]:
         """Return a thought in token ids as the model would generate it, with the emb token at its end."""
@@ -288,6 +314,11 @@ class _Template:
         self._prompter = prompter
         self._pieces = pieces
         self._limit = limit
+
+    @property
+    def takes_instruction(self) -> bool:
+        """Whether the template has a place for an instruction."""
+        return any(isinstance(piece, str) and INSTRUCTION in piece for piece in self._pieces)
 
     def spare_tokens(self, instruction: str) -> int:
         """Return how many tokens certainly remain for the text, if each byte next to it becomes a token."""

@@ -36,7 +36,7 @@ def merge_options(*levels: ThinkingOptions) -> ThinkingOptions:
 
     A level that turns thinking off also discards the limits on thoughts that later levels set, and one that turns it
     on or off discards the threshold of ``think="auto"``. A level that turns refining off discards their way to combine
-    refined states.
+    refined states. A task replaces a later level's own instruction, and the other way round.
 
     Args:
         levels: From the nearest to the furthest, such as call, retriever, model.
@@ -46,6 +46,8 @@ def merge_options(*levels: ThinkingOptions) -> ThinkingOptions:
         dropped = {"budget", "deadline", "samples"} if merged["think"] is False else set()
         dropped |= {"think_threshold"} if isinstance(merged["think"], bool) else set()
         dropped |= {"refine"} if merged["refine_steps"] == 0 else set()
+        dropped |= {"instruction"} if merged["task"] is not None else set()
+        dropped |= {"task"} if merged["instruction"] is not None else set()
         merged |= {name: getattr(level, name) for name in merged if merged[name] is None and name not in dropped}
     return ThinkingOptions.model_construct(**merged)
 

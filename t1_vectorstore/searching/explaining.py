@@ -31,7 +31,7 @@ from t1_vectorstore.types import Explanation, Hit, QueryEmbedding, Sentence, Sen
 
 ExplainSteps: TypeAlias = Generator[Request, Any, list[Hit]]
 
-_KEPT = ("task", "refine_steps", "refine")
+_KEPT = ("task", "instruction", "refine_steps", "refine")
 """Options of the query with which it is embedded again. The others are about generating thoughts."""
 
 

@@ -159,6 +159,16 @@ def test_several_thoughts_are_averaged(store: T1VectorStore) -> None:
     assert last.effect == pytest.approx(hit.score - score, abs=1e-4)
 
 
+def test_fused_searches_are_explained_by_the_mean(store: T1VectorStore) -> None:
+    sampling = T1Embedder.load(threads=1, dtype="float32", overrides={"decoding": {"temperature": 0.7, "seed": 3}})
+    sampled = T1VectorStore(sampling, store.collection)
+    options: dict[str, Any] = {"limit": 63, "samples": 2, "explain": True}
+    fused, mean = (
+        {hit.id: hit for hit in sampled.search(QUERY, combine=combine, **options).hits} for combine in ("rrf", "mean")
+    )
+    assert fused["norway"].explanation == mean["norway"].explanation is not None
+
+
 def test_groups_pages_filters_and_thresholds(store: T1VectorStore) -> None:
     explained(store, group=True)
     explained(store, diversity=0.3)
