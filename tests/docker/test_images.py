@@ -58,7 +58,7 @@ def test_hadolint_finds_nothing(dockerfile: Path) -> None:
 def test_the_composition_is_of_the_compose_specification() -> None:
     compose_spec = pytest.importorskip("compose_spec")
     found = compose_spec.PyCompose.from_yaml(yaml.safe_dump(interpolated(**GIVEN)))
-    assert sorted(found.service_names()) == ["index", "qdrant"]
+    assert sorted(found.service_names()) == ["index", "qdrant", "t1"]
     for wrong in ("restarts", "cap_dropp"):
         broken = interpolated(**GIVEN)
         broken["services"]["qdrant"][wrong] = []
@@ -106,6 +106,26 @@ def test_the_indexer_waits_for_qdrant_and_runs_once(services: dict[str, Any]) ->
     context = get_command(app).commands[name].make_context(name, words)  # type: ignore[attr-defined]
     assert context.params["to"] == "http://qdrant:6333"
     assert index["volumes"] == [f"{GIVEN['T1_CORPUS']}:{context.params['paths'][0]}:ro"]
+
+
+def test_the_service_is_kept_to_this_machine_and_asked_for_its_health(services: dict[str, Any]) -> None:
+    service = services["t1"]
+    params = parsed(service["command"])
+    assert params["where"] == ["docs=http://qdrant:6333"]
+    assert params["without_keys"]
+    assert all(port.startswith("127.0.0.1:") for port in service["ports"])
+    assert service["ports"][0].endswith(f":{params['port']}")
+    assert f":{params['port']}/readyz" in service["healthcheck"]["test"][-1]
+    assert service["read_only"]
+    assert int(service["stop_grace_period"].removesuffix("s")) > params["grace"]
+
+
+def parsed(command: list[str]) -> dict[str, Any]:
+    """The parameters of a command line of ``t1``."""
+    name, *words = command
+    context = get_command(app).commands[name].make_context(name, words)  # type: ignore[attr-defined]
+    found: dict[str, Any] = context.params
+    return found
 
 
 @each_image
