@@ -57,7 +57,7 @@ class Load:
 
     def write(self, chance: random.Random, name: int) -> None:
         """Add documents, and delete some that were acknowledged."""
-        number = 0
+        number, own = 0, dict[str, str]()
         with httpx.Client(base_url=self.url, timeout=120, trust_env=False) as client:
             while not self.end.is_set():
                 number += 1
@@ -70,13 +70,14 @@ class Load:
                 self.note("add", answer.status_code)
                 if answer.status_code == 200:
                     assert answer.json()["complete"], answer.text
-                    self.stored |= new
-                if number % 3 == 0 and (mine := [given for given in self.stored if given.startswith(f"{name}/")]):
-                    gone = chance.sample(mine, min(4, len(mine)))
+                    own |= new
+                if number % 3 == 0 and own:
+                    gone = chance.sample(sorted(own), min(4, len(own)))
                     if client.post("/v1/documents/delete", json={"ids": gone}).status_code == 200:
                         for given in gone:
-                            del self.stored[given]
+                            del own[given]
                 time.sleep(0.2)
+        self.stored |= own
 
     def flood(self) -> None:
         """Now and then, send more requests at once than the queues take."""

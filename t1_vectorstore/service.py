@@ -45,6 +45,7 @@ class ServiceClient:
         url: str,
         *,
         failure: type[T1Error],
+        key_option: str = "api_key",
         api_key: str | None = None,
         timeout: float = 300.0,
         patience: float = 30.0,
@@ -55,6 +56,7 @@ class ServiceClient:
         Args:
             url: Base URL, without ``/v1``.
             failure: Exception for a service that cannot be reached or does not work.
+            key_option: Name of the option with the API key, for messages.
             api_key: API key of the service. Default: the environment variable ``T1_API_KEY``.
             timeout: Seconds to wait for the next byte. A whole thought may be one answer.
             patience: Seconds for which a request is repeated while the service is busy or cannot be reached.
@@ -64,7 +66,7 @@ class ServiceClient:
             T1Error: A proxy or a certificate in the environment cannot be used.
         """
         self.url = url
-        self._failure = failure
+        self._failure, self._key_option = failure, key_option
         self._key = api_key or os.environ.get(API_KEY_VARIABLE)
         self._timeout, self._patience, self._transport = timeout, patience, transport
         self._client = self._connect()
@@ -155,7 +157,8 @@ class ServiceClient:
         if kind is not None:
             return kind(message)
         if response.status_code in (401, 403):
-            return self._failure(f"{self.url}: {message}; pass another api_key, or set {API_KEY_VARIABLE}")
+            kind = errors.StoreError if issubclass(self._failure, errors.StoreError) else self._failure
+            return kind(f"{self.url}: {message}; give a key that may, {self._key_option}= or {API_KEY_VARIABLE}")
         return self._failure(f"{self.url} answered {response.status_code}: {message}")
 
     def _unreachable(self, message: str) -> Exception:

@@ -45,8 +45,9 @@ class ServedModel:
         """
         url, _, name = location.partition("#")
         client = ServiceClient(
-            url.rstrip("/"),
+            url.rstrip("/").removesuffix("/v1"),
             failure=BackendError,
+            key_option="token",
             api_key=token.get_secret_value() if isinstance(token, SecretStr) else token,
         )
         try:

@@ -171,14 +171,22 @@ _NUMBERS = {"int_": "a whole number", "float_": "a number"}
 """What pydantic's kinds of errors that begin like this expect."""
 
 
+def _suggestion(place: tuple[int | str, ...], known: Iterable[str]) -> str:
+    """Return the end of a message about an unknown field: the most similar one, and where it is."""
+    close = get_close_matches(str(place[-1]).rpartition(".")[2], known, 1)
+    for part, model in (("decoding", Decoding), ("refining", Refining)):
+        if len(place) == 1 and close and close[0] in model.model_fields and close[0] not in CheckpointSpec.model_fields:
+            return f'; {close[0]!r} is a part of {part!r}: write {part}={{"{close[0]}": ...}}'
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
 def one_line(error: ValidationError, known: Iterable[str] = ()) -> str:
     """Return pydantic's messages in one line; for an unknown field, with the most similar of the ``known`` ones."""
     messages = []
     for item in error.errors():
         name = ".".join(map(str, item["loc"])) or "specification"
         if item["type"] == "extra_forbidden":
-            close = get_close_matches(str(item["loc"][-1]), known, 1)
-            messages.append(f"there is no field {name!r}" + (f"; did you mean {close[0]!r}?" if close else ""))
+            messages.append(f"there is no field {name!r}{_suggestion(item['loc'], known)}")
             continue
         number = next((text for kind, text in _NUMBERS.items() if item["type"].startswith(kind)), None)
         message = f"{name} must be {number}" if number else f"{name}: {item['msg']}"

@@ -34,6 +34,8 @@ def mcp(
 
     with ExitStack() as stack:
         stores = stack.enter_context(
-            open_stores(where, model_flags.parse(), name=name, adopt=adopt, api_key=api_key, read_only=not write)
+            open_stores(
+                where, model_flags.parse(), name=name, adopt=adopt, api_key=api_key, read_only=None if write else True
+            )
         )
         create_mcp_server(stores, write=write).run("stdio")

@@ -108,7 +108,7 @@ def calibrate(
             call. Each query counts twice.
 
     Raises:
-        ValueError: Fewer than 20 queries, or a model that does not think.
+        ValueError: Fewer than 20 queries, none for which thinking changes anything, or a model that does not think.
     """
     judged = isinstance(queries, Benchmark)
     count = len(queries.queries if isinstance(queries, Benchmark) else queries)
@@ -134,6 +134,11 @@ def calibrate(
     ]
     # 3. Choose the threshold.
     points = curve(asked)
+    if all(query.plain == query.thinking for query in asked):
+        raise ValueError(
+            f"thinking changes the ranking of none of the {len(asked)} queries, so no threshold can be fitted: give "
+            "queries for which it does, or search with think=False"
+        )
     chosen, expected = cheapest(points, keep), held_out(asked, keep)
     now = datetime.now(timezone.utc).isoformat(timespec="seconds")
     calibration = Calibration(chosen.threshold, len(asked), judged, expected.quality, expected.tokens, now)

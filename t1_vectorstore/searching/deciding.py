@@ -79,12 +79,16 @@ def decide(hits: Sequence[Hit], threshold: float) -> ThinkDecision:
         return ThinkDecision(False, 0.0, threshold, f"{found} can be found, so a thought cannot change the ranking")
     shown = figures(scores)
     score = unsureness(shown)
-    unsure = threshold <= score and threshold < 1
+    thinks = threshold <= score and threshold < 1
+    if threshold in (0, 1):
+        return ThinkDecision(
+            thinks, score, threshold, f"the threshold {threshold:g} {'always' if thinks else 'never'} thinks"
+        )
     return ThinkDecision(
-        unsure,
+        thinks,
         score,
         threshold,
-        f"{'unsure' if unsure else 'sure'} without a thought: the best similarity is {shown.level:.2f}, "
+        f"{'unsure' if thinks else 'sure'} without a thought: the best similarity is {shown.level:.2f}, "
         f"{shown.margin:.2f} above the next, with entropy {shown.entropy:.2f}",
     )
 

@@ -57,11 +57,11 @@ def test_json_is_the_only_output(run: Any, index: str) -> None:
 
 def test_adaptive_thinking_says_why(run: Any, index: str) -> None:
     always = run("search", index, "llamas", "--think-auto", "--think-threshold", "0").stdout
-    assert always.startswith("thought: unsure without a thought: the best similarity is 0.")
+    assert always.startswith("thought: the threshold 0 always thinks (score ")
     assert "threshold 0.00)" in " ".join(always.split())
     assert "thought  " in always
     never = run("search", index, "llamas", "--think-auto", "--think-threshold", "1").stdout
-    assert never.startswith("not thought: sure without a thought")
+    assert never.startswith("not thought: the threshold 1 never thinks")
     assert "thought  " not in never
     answer = json.loads(run("search", index, "llamas", "--think-auto", "--json").stdout)
     assert answer["decision"].keys() == {"thought", "score", "threshold", "reason"}

@@ -277,6 +277,10 @@ def test_options_without_a_name_are_refused_with_the_name() -> None:
     [
         ({"truncate_dm": 8}, "there is no field 'truncate_dm'; did you mean 'truncate_dim'?"),
         ({"decoding": {"temprature": 1}}, "there is no field 'decoding.temprature'; did you mean 'temperature'?"),
+        (
+            {"temperature": 1},
+            "there is no field 'temperature'; 'temperature' is a part of 'decoding': write decoding={\"temperature\": ...}",
+        ),
         ({"truncate_dim": "many"}, "truncate_dim must be a whole number (got 'many')"),
     ],
 )

@@ -18,6 +18,7 @@ from t1_vectorstore.errors import (
     CheckpointError,
     CollectionMismatch,
     CollectionNotFound,
+    StoreError,
     StoreUnavailable,
 )
 from t1_vectorstore.langchain import T1Embeddings
@@ -139,14 +140,14 @@ def test_keys_decide_who_reads_and_writes(mini: T1Embedder, tmp_path: Path) -> N
         T1VectorStore.open(tmp_path / "index", mini) as store,
         live({"a": store}, keys=tmp_path / "keys.json") as service,
     ):
-        with pytest.raises(BackendError, match="pass another api_key, or set T1_API_KEY"):
+        with pytest.raises(BackendError, match="give a key that may, token= or T1_API_KEY"):
             T1Embedder.load(service.url)
-        with pytest.raises(StoreUnavailable, match="API key"):
+        with pytest.raises(StoreError, match="API key"):
             T1VectorStore.open(f"t1+{service.url}", mini, api_key="t1_wrong")
         with T1Embedder.load(service.url, token=reader) as embedder:
             with T1VectorStore.open(f"t1+{service.url}", embedder, api_key=reader) as reads:
                 assert reads.count() == 0
-                with pytest.raises(StoreUnavailable, match="does not have the scope 'write'"):
+                with pytest.raises(StoreError, match="does not have the scope 'write'"):
                     reads.add(DOCUMENTS)
             with T1VectorStore.open(f"t1+{service.url}", embedder, api_key=writer) as writes:
                 assert writes.add(DOCUMENTS).complete
