@@ -13,7 +13,7 @@ from mcp.server.mcpserver import MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
 from mcp.server.transport_security import TransportSecuritySettings
 from mcp_types import ToolAnnotations
-from pydantic import Field
+from pydantic import Field, ValidationError
 from starlette.types import ASGIApp
 
 from t1_vectorstore import __version__
@@ -57,6 +57,24 @@ IndexName = Annotated[
 ]
 
 
+class _Server(MCPServer[None]):
+    """An MCP server that refuses arguments that a tool does not have, and says in one sentence what is wrong."""
+
+    async def call_tool(self, name: str, arguments: dict[str, Any], *args: Any, **options: Any) -> Any:  # noqa: ANN401 - the library's
+        """Check the arguments' names, and call the tool."""
+        known = (self._tool_input_schema(name) or {}).get("properties")
+        if known is not None and (unknown := [each for each in arguments if each not in known]):
+            raise ToolError(f"unknown argument {unknown[0]!r}; {name} has {', '.join(known) or 'none'}")
+        try:
+            return await super().call_tool(name, arguments, *args, **options)
+        except ToolError as error:
+            if not isinstance(error.__cause__, ValidationError):
+                raise
+            problem = error.__cause__.errors(include_url=False)[0]
+            place, given = ".".join(map(str, problem["loc"])), repr(problem["input"])[:200]
+            raise ToolError(f"{place}: {problem['msg'].lower()}, got {given}") from error
+
+
 @dataclass(frozen=True)
 class Permitted:
     """What the caller of a tool may use.
@@ -89,7 +107,7 @@ def create_mcp_server(
     """
     if not stores:
         raise ValueError("an MCP server needs at least one index, got none")
-    server: MCPServer[None] = MCPServer(
+    server = _Server(
         name="t1-vectorstore",
         title="T1 vector store",
         version=__version__,

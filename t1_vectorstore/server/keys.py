@@ -75,7 +75,13 @@ class KeyFile(BaseModel):
             raise ValueError(f"{path} is not a file of API keys: {place} {problem['msg']}".replace("  ", " ")) from None
 
     def write(self, path: Path) -> None:
-        """Replace a file, readable by its owner only; a reader sees either the old or the new contents."""
+        """Replace a file, readable by its owner only; a reader sees either the old or the new contents.
+
+        Raises:
+            FileNotFoundError: Its folder does not exist.
+        """
+        if not path.parent.is_dir():
+            raise FileNotFoundError(f"there is no folder {path.parent} for {path.name}; create it first")
         new = path.with_name(f"{path.name}.{secrets.token_hex(4)}.new")
         keys = [key.model_dump(mode="json") | {"scopes": sorted(key.scopes)} for key in self.keys]
         descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

@@ -135,7 +135,9 @@ async def test_upsert_stores_the_good_documents_and_names_the_others(store: T1Ve
         ({"query": "x", "limit": 1000}, "less than or equal to 50"),
         ({"query": "x", "filter": {"year": {"above": 3}}}, "no operator 'above'"),
         ({"query": "x", "think": "often"}, "think"),
-        ({}, "query"),
+        ({}, "query: field required"),
+        ({"query": "x", "thoughts": True}, "unknown argument 'thoughts'; search has query, index, limit"),
+        ({"query": "x", "limit": -1}, "limit: input should be greater than or equal to 1, got -1"),
     ],
 )
 async def test_a_mistake_is_explained_to_the_agent(

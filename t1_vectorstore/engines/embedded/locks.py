@@ -22,7 +22,7 @@ def lock(file: Path) -> IO[bytes]:
         handle.close()
         who = "this process" if holder == str(os.getpid()) else f"process {holder or '(unknown)'}"
         raise CollectionLocked(
-            f"{file.parent} is open in {who}; close it there, open it with read_only=True (--read-only), or use a "
+            f"{file.parent} is open in {who}; close it there, read it with read_only=True (--read-only), or use a "
             "Qdrant server for several processes"
         ) from error
     with suppress(OSError):  # the pid is for people: a full disk must not prevent reading

@@ -101,6 +101,9 @@ def _converted_errors(url: str) -> Iterator[None]:
         raise _converted(error, url) from error
 
 
+_SERVICE_HINT = ". If it is a T1 service (t1 serve), write t1+http://..."
+
+
 def _converted(error: Exception, url: str) -> StoreError:
     reason, status = _reason(error), _status(error)
     if is_transient(error):
@@ -114,10 +117,10 @@ def _converted(error: Exception, url: str) -> StoreError:
             f"{url} does not accept the API key: {reason}; give another one (api_key=, or QDRANT_API_KEY)"
         )
     if status in _NOT_FOUND:
-        return CollectionNotFound(f"{url} has no such collection: {reason}")
+        return CollectionNotFound(f"{url} has no such collection: {reason}{_SERVICE_HINT}")
     if status is not None:
         return StoreError(f"{url} refused: {reason}{proxy_hint(url)}")
-    return StoreError(f"{url} did not answer as a Qdrant server does: {reason}{proxy_hint(url)}")
+    return StoreError(f"{url} did not answer as a Qdrant server does: {reason}{proxy_hint(url)}{_SERVICE_HINT}")
 
 
 def _reason(error: Exception) -> str:
