@@ -38,6 +38,24 @@ class _Query(BaseModel):
     consistency: int | str | None = None
 
 
+def check_filter(filter: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Return a filter in Qdrant's JSON that comes from elsewhere, if it is one.
+
+    Raises:
+        ValueError: It is not one; an engine might ignore what it does not know.
+    """
+    from qdrant_client.models import Filter
+
+    if filter is not None:
+        try:
+            Filter.model_validate(filter)
+        except ValidationError as error:
+            problem = error.errors()[0]
+            place = ".".join(map(str, problem["loc"]))
+            raise ValueError(f"not a filter in Qdrant's JSON: {problem['msg']} ({place})") from None
+    return filter
+
+
 def row_to_json(row: Row) -> dict[str, Any]:
     """Return a row as JSON."""
     return {
@@ -100,6 +118,7 @@ def nearest_from_json(record: Mapping[str, Any]) -> Nearest:
         raise ValueError(
             f"not a query to an engine: {error.errors()[0]['msg']} ({'.'.join(map(str, error.errors()[0]['loc']))})"
         ) from None
+    check_filter(query.filter)
     terms = None if query.sparse is None else Sparse(query.sparse.indices, query.sparse.values)
     fields = {name: getattr(query, name) for name in _Query.model_fields if name not in ("vector", "vectors", "sparse")}
     return Nearest(vector=vector, vectors=vectors, sparse=terms, **fields)

@@ -18,14 +18,16 @@ from t1_vectorstore.collection import Collection
 from t1_vectorstore.collection.payload import check_row
 from t1_vectorstore.engines import NoteName
 from t1_vectorstore.engines.ids import check_point_id
-from t1_vectorstore.engines.rows import nearest_from_json, row_from_json, row_to_json
+from t1_vectorstore.engines.rows import check_filter, nearest_from_json, row_from_json, row_to_json
 from t1_vectorstore.server.access import Access, Reader, Writer
 from t1_vectorstore.server.errors import Refused
+from t1_vectorstore.types import Calibration, LoadRecord
 
 router = APIRouter(tags=["index in rows"], prefix="/v1/indexes/{name:path}")
 
 T = TypeVar("T")
 PointIds = list[int | str]
+_RECORDS: dict[NoteName, type[LoadRecord | Calibration]] = {"load": LoadRecord, "calibration": Calibration}
 MAX_ROWS = 20_000
 """Most rows of one answer, and most ids of one request."""
 
@@ -116,12 +118,12 @@ async def read(request: Request, name: str, body: ReadBody, access: Reader) -> J
 @router.post("/page")
 async def page(request: Request, name: str, body: PageBody, access: Reader) -> JSONResponse:
     """Read a page of points."""
-    engine = _collection(access, name).storage
+    engine, filter = _collection(access, name).storage, check_filter(body.filter)
     after = None if body.after is None else check_point_id(body.after)
     rows, following = await _in_query_slot(
         request,
         access,
-        lambda: engine.page(body.filter, limit=body.limit, after=after, fields=body.fields, vectors=body.vectors),
+        lambda: engine.page(filter, limit=body.limit, after=after, fields=body.fields, vectors=body.vectors),
     )
     return JSONResponse({"rows": [row_to_json(row) for row in rows], "next": following})
 
@@ -129,8 +131,8 @@ async def page(request: Request, name: str, body: PageBody, access: Reader) -> J
 @router.post("/count")
 async def count(request: Request, name: str, body: FilterBody, access: Reader) -> JSONResponse:
     """Count points."""
-    engine = _collection(access, name).storage
-    return JSONResponse({"count": await _in_query_slot(request, access, lambda: engine.count(body.filter))})
+    engine, filter = _collection(access, name).storage, check_filter(body.filter)
+    return JSONResponse({"count": await _in_query_slot(request, access, lambda: engine.count(filter))})
 
 
 @router.post("/nearest")
@@ -174,6 +176,8 @@ async def erase(request: Request, name: str, body: EraseBody, access: Writer) ->
 @router.post("/note")
 async def note(request: Request, name: str, body: NoteBody, access: Writer) -> JSONResponse:
     """Store a record about the index."""
+    if _RECORDS[body.name].from_json(body.record) is None:
+        raise ValueError(f"not a record of {body.name!r}: {body.record!r:.200}")
     collection = _writable(access, name)
     await _in_document_slot(request, access, lambda: collection.storage.write_note(body.name, body.record))
     return JSONResponse({"noted": body.name})
