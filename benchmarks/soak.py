@@ -103,7 +103,9 @@ def main() -> None:
     """Run the load and print what was found."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=30)
-    minutes = parser.parse_args().minutes
+    parser.add_argument("--no-writes", action="store_true", help="Store nothing, so that memory is not the index's.")
+    given = parser.parse_args()
+    minutes = given.minutes
     with tempfile.TemporaryDirectory() as folder:
         note = Path(folder) / "note.txt"
         note.write_text("Norway sells oil, gas and fish.")
@@ -120,7 +122,10 @@ def main() -> None:
         threading.Thread(target=lambda: [None for _ in service.stderr], daemon=True).start()  # type: ignore[union-attr]
         load = Load(url)
         clients = [threading.Thread(target=load.search, args=(random.Random(number),)) for number in range(8)]
-        clients += [threading.Thread(target=load.write, args=(random.Random(number), number)) for number in range(2)]
+        clients += [
+            threading.Thread(target=load.write, args=(random.Random(number), number))
+            for number in range(0 if given.no_writes else 2)
+        ]
         clients.append(threading.Thread(target=load.flood))
         for client in clients:
             client.start()
