@@ -74,6 +74,8 @@ class CheckpointSpec(_Frozen):
     """Token whose hidden state is the vector."""
     thinks: bool = True
     """Whether the checkpoint generates thoughts."""
+    think_by_default: bool = True
+    """Whether a query without the option ``think`` has a thought."""
     emb_source: Literal["generated", "appended"] = "generated"
     """Whether the model ends its thought with the emb token, or with another token, after which it is appended."""
     thought_end: tuple[str, ...] = ()
@@ -157,6 +159,8 @@ class CheckpointSpec(_Frozen):
         values: dict[str, Any] = self.model_dump(mode="json", exclude={"unverified", "matryoshka_dims"})
         if not self.begin_tokens:  # fingerprints of models without such tokens stay what they were
             del values["begin_tokens"]
+        if self.think_by_default:  # the same for those that have this default
+            del values["think_by_default"]
         if role == "query":
             return values
         document_side = ("emb_token", "document_prompt", "document_instruction", "pooling_layer", "normalize")

@@ -70,13 +70,14 @@ def plan_thinking(spec: CheckpointSpec, options: ThinkingOptions, max_positions:
             "think='auto' decides by a ranking without a thought, and embedding a query ranks nothing: search a "
             "T1VectorStore or a store or retriever of its adapters with it, or embed with think=True or False"
         )
-    enabled = spec.thinks if options.think is None else options.think
+    enabled = spec.thinks and spec.think_by_default if options.think is None else options.think
     if enabled and not spec.thinks:
         raise ValueError("think=True, but this checkpoint does not generate thoughts; leave it off")
     limits = {"budget": budget, "deadline": deadline, "samples": samples}
     if given := [f"{name}={value}" for name, value in limits.items() if value is not None and not enabled]:
         are = "is" if len(given) == 1 else "are"
-        raise ValueError(f"{' and '.join(given)} {are} for thoughts, and thinking is off")
+        default = " by this checkpoint's default: give think=True" if options.think is None and spec.thinks else ""
+        raise ValueError(f"{' and '.join(given)} {are} for thoughts, and thinking is off{default}")
     if samples is not None and samples > 1 and spec.decoding.temperature == 0:
         raise ValueError(
             f"{samples=}, but decoding is greedy (temperature=0), so all thoughts would be the same: load the model "
@@ -163,7 +164,7 @@ def check_given_thoughts(thoughts: Sequence[str], queries: int, plan: ThinkingPl
     if len(given) != queries:
         raise ValueError(f"{queries} queries need a thought each, got {len(given)}")
     if not plan.enabled:
-        raise ValueError("thoughts are given, and thinking is off; leave one of the two out")
+        raise ValueError("thoughts are given, and thinking is off; leave one of the two out, or give think=True")
     if budget is not None or plan.deadline is not None:
         raise ValueError(f"{budget=} and deadline={plan.deadline!r} limit generated thoughts, and thoughts are given")
     if plan.samples > 1:

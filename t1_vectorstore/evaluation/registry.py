@@ -151,7 +151,9 @@ def _create(name: str, resources: Resources) -> System:
     if not store.embedder.spec.thinks:
         model = store.embedder.identity.model
         raise ValueError(f"{model} does not think: leave {name} out, or use --systems no-thinking,bm25")
-    return T1System(name, store, {}, given_thoughts=GIVEN_THOUGHTS.get(name), cache=cache)
+    # Systems with the same options share their embeddings, so that "hybrid" and "thinking" cost one where it can be.
+    options = {} if store.embedder.spec.think_by_default else {"think": True}
+    return T1System(name, store, options, given_thoughts=GIVEN_THOUGHTS.get(name), cache=cache)
 
 
 def _refine_options(name: str) -> dict[str, Any]:

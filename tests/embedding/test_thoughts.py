@@ -150,6 +150,16 @@ def test_a_model_that_does_not_think(tiny: Path) -> None:
         embedder.embed_query("plain", think=True)
 
 
+def test_a_model_that_thinks_when_asked_to(tiny: Path) -> None:
+    embedder = T1Embedder.load(tiny, overrides={"think_by_default": False})
+    always = T1Embedder.load(tiny)
+    assert embedder.embed_query("plain").thoughts == ()
+    assert embedder.embed_query("plain", think=True).thoughts == always.embed_query("plain").thoughts != ()
+    assert embedder.identity == always.identity  # documents have the same vectors
+    with pytest.raises(ValueError, match="budget=3 is for thoughts, and thinking is off by this checkpoint's default"):
+        embedder.embed_query("plain", budget=3)
+
+
 def test_invalid_options_are_refused(tiny: Path) -> None:
     embedder = T1Embedder.load(tiny)
     for options, message in [
