@@ -68,6 +68,9 @@ class LoadingOptions(Options):
     token: Secret | None = Field(default=None, exclude=True)
     """Access token of the hub, or API key of a T1 service. Default: the one that the hub's own client finds, such as
     ``HF_TOKEN``; for a service the environment variable ``T1_API_KEY``."""
+    base: Path | None = None
+    """GGUF file of the base model, for a model that is an adapter, such as ``t1-small``. Default: that of the installed
+    Python package, else that of the hub."""
     overrides: dict[str, Any] | None = None
     """Fields of the checkpoint's specification to change, such as ``{"truncate_dim": 256}``."""
     device: str = "auto"
@@ -134,7 +137,7 @@ class LoadingOptions(Options):
                         "and main_gpu"
                     )
         elif self.backend == "service":
-            for name in ("device", "devices", "batch_tokens", "threads", "dtype", "engine_options", "revision"):
+            for name in ("device", "devices", "batch_tokens", "threads", "dtype", "engine_options", "revision", "base"):
                 if (value := getattr(self, name)) not in (None, "auto"):
                     raise ValueError(f"{name}={value!r} is chosen where the service is started, not by its clients")
         elif self.backend in ("vllm", "remote"):

@@ -128,4 +128,5 @@ def _load_vllm(options: LoadingOptions, checkpoint: Checkpoint, *, stop_ids: Seq
             f"vLLM is installed but cannot be imported: {error}. On a CPU, uninstall torchvision, torchaudio and "
             "torchcodec, whose builds are for another torch"
         ) from error
-    return vllm_loading.load(checkpoint, options, stop_ids=stop_ids)
+    with checkpoint.in_folder() as whole:  # vLLM reads it only while it starts
+        return vllm_loading.load(whole, options, stop_ids=stop_ids)

@@ -16,9 +16,11 @@ from t1_vectorstore.backends.decoding import Sampler, ThoughtState
 from t1_vectorstore.backends.devices import find_device, find_dtype
 from t1_vectorstore.backends.local_model import LocalModel
 from t1_vectorstore.backends.model_loop import ModelLoop
+from t1_vectorstore.backends.oom import is_out_of_memory
 from t1_vectorstore.checkpoints.checkpoint import Checkpoint
+from t1_vectorstore.checkpoints.folder import CheckpointFolder
 from t1_vectorstore.checkpoints.spec import NO_REFINING, Decoding, Refining
-from t1_vectorstore.errors import CheckpointError, MissingExtraError
+from t1_vectorstore.errors import BackendError, CheckpointError, MissingExtraError
 from t1_vectorstore.options import LoadingOptions
 from t1_vectorstore.types import OnTokens, Trajectory, Vectors
 
@@ -143,24 +145,19 @@ def load_local(
         ValueError: A device that this machine does not have, or a pooling layer that the model does not have.
         CheckpointError: Weights that cannot be loaded, or that have no embedding for the emb token.
         MissingExtraError: The model needs transformers, which is not installed.
+        BackendError: There is not enough memory.
     """
     place = find_device(device)
     dtype = find_dtype(options.dtype, place)
-    layer = _pooling_layer(checkpoint)
-    config = decoder_config(checkpoint, place) if own_decoder else None
-    model: LocalModel
-    if config is not None:
-        weights = load_weights(checkpoint.path, config, dtype=dtype, device=place, head=checkpoint.spec.thinks)
-        model = DecoderModel(Decoder(config, weights), pooling_layer=layer)
-    else:
-        try:
-            from t1_vectorstore.backends.transformers_model import TransformersModel, load_causal_model
-        except ModuleNotFoundError as error:
-            if (error.name or "").split(".")[0] != "transformers":
-                raise
-            raise MissingExtraError("local", "the local backend") from error
-        causal = load_causal_model(checkpoint, dtype, remote_code=options.remote_code).to(place)
-        model = TransformersModel(causal, pooling_layer=layer, device=place)
+    try:
+        model = _load_model(checkpoint, options, place, dtype, own_decoder=own_decoder)
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise BackendError(
+            f"out of memory on {place} while the weights of {checkpoint.name!r} are loaded: {error}. Free some memory, "
+            "or use a smaller dtype."
+        ) from error
     if max(stop_ids) >= model.vocabulary:
         raise CheckpointError(
             f"the tokenizer's {checkpoint.spec.emb_token!r} is token {stop_ids[0]}, but the model in {checkpoint.path} "
@@ -169,6 +166,26 @@ def load_local(
     share = None if sharing <= 1 else max(1, torch.get_num_threads() // sharing)
     threads = options.threads or (1 if checkpoint.hidden_size <= _SMALL else share)
     return LocalBackend(model, place, stop_ids=stop_ids, batch_tokens=options.batch_tokens, threads=threads)
+
+
+def _load_model(
+    checkpoint: Checkpoint, options: LoadingOptions, place: torch.device, dtype: torch.dtype, *, own_decoder: bool
+) -> LocalModel:
+    layer = _pooling_layer(checkpoint)
+    config = decoder_config(checkpoint, place) if own_decoder else None
+    if config is not None:
+        assert isinstance(checkpoint.files, CheckpointFolder)
+        weights = load_weights(checkpoint.files, config, dtype=dtype, device=place, head=checkpoint.spec.thinks)
+        return DecoderModel(Decoder(config, weights), pooling_layer=layer)
+    try:
+        from t1_vectorstore.backends.transformers_model import TransformersModel, load_causal_model
+    except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0] != "transformers":
+            raise
+        raise MissingExtraError("local", "the local backend") from error
+    with checkpoint.in_folder() as whole:
+        causal = load_causal_model(whole, dtype, remote_code=options.remote_code).to(place)
+    return TransformersModel(causal, pooling_layer=layer, device=place)
 
 
 def _pooling_layer(checkpoint: Checkpoint) -> int:

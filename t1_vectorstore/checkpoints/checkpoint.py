@@ -9,17 +9,23 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass, field
-from functools import cached_property
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
 from itertools import takewhile
 from pathlib import Path, PurePosixPath
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from pydantic import SecretStr, ValidationError
 from tokenizers import Tokenizer
 
+from t1_vectorstore.checkpoints.adapter import AdapterFolder
+from t1_vectorstore.checkpoints.base_model import BASE_FILE, BaseModelSource
 from t1_vectorstore.checkpoints.chat_template import ChatTemplate
 from t1_vectorstore.checkpoints.fingerprint import cached_digest
+from t1_vectorstore.checkpoints.folder import SPEC_FILE as SPEC_FILE
 from t1_vectorstore.checkpoints.folder import CheckpointFolder
 from t1_vectorstore.checkpoints.gguf import SPEC_KEY, GGUFFile
 from t1_vectorstore.checkpoints.presets import PRESETS
@@ -31,7 +37,6 @@ from t1_vectorstore.model_names import names_gguf
 from t1_vectorstore.options import ModelOptions
 from t1_vectorstore.types import ModelIdentity, Role
 
-SPEC_FILE = "t1_config.json"
 BUNDLED = Path(__file__).parents[1] / "models"
 
 
@@ -72,7 +77,13 @@ class Checkpoint:
         if options.backend == "service":
             return cls._at_service(name, options, cache)
         path = _find(name, options, weights=known is None)
-        files = GGUFFile.read(path) if path.is_file() else CheckpointFolder(path, options.remote_code)
+        files: CheckpointFolder | GGUFFile
+        if (path / BASE_FILE).is_file():
+            files = AdapterFolder.open(path, partial(_find_base, options, cache))
+        elif options.base is not None:
+            raise ValueError(f"base={str(options.base)!r} is for a model that is an adapter, and {name!r} is not one")
+        else:
+            files = GGUFFile.read(path) if path.is_file() else CheckpointFolder(path, options.remote_code)
         spec = _read_spec(files, options.preset or name, required=options.preset is not None)
         return cls(name, files, spec.with_overrides(options.overrides or {}), known, cache)
 
@@ -164,6 +175,25 @@ class Checkpoint:
             return self.spec.begin_tokens
         return begin_tokens(self.tokenizer)
 
+    @contextmanager
+    def in_folder(self) -> Iterator[Checkpoint]:
+        """Yield this checkpoint with all its weights in files, for what reads such: a temporary folder for an adapter.
+
+        Raises:
+            CheckpointError: Base or adapter cannot be read, or there is no space for the merged model.
+        """
+        if not isinstance(self.files, AdapterFolder):
+            yield self
+            return
+        with TemporaryDirectory(prefix="t1-merged-") as temporary:
+            try:
+                self.files.write(Path(temporary))
+            except OSError as error:
+                raise CheckpointError(
+                    f"{self.name!r} cannot be merged in {temporary}: {error}; TMPDIR names another place"
+                ) from error
+            yield replace(self, files=CheckpointFolder(Path(temporary)))
+
     def describe(self, *, refines: bool, max_positions: int | None) -> dict[str, Any]:
         """Return what a service says of this model, as JSON; ``ServedModel`` reads it.
 
@@ -251,6 +281,10 @@ def _find(name: str, options: ModelOptions, *, weights: bool) -> Path:
         )
     patterns = ["*.json", "*.jinja", "tokenizer.model", "*.txt"] + ["*.safetensors"] * weights
     return _download(name, patterns + ["*.py"] * options.remote_code, options)
+
+
+def _find_base(options: ModelOptions, cache: DiskCache | None, source: BaseModelSource) -> Path:
+    return source.find(options.base, token=options.token, cache=cache)
 
 
 def _is_hub_id(name: str) -> bool:

@@ -14,6 +14,8 @@ from t1_vectorstore.checkpoints.chat_template import ChatTemplate, read_json_obj
 from t1_vectorstore.checkpoints.fingerprint import file_digest
 from t1_vectorstore.errors import CheckpointError
 
+SPEC_FILE = "t1_config.json"
+"""Name of the file with the specification."""
 _OTHER_NAMES = {
     "hidden_size": ("n_embd", "n_embed", "d_model", "dim"),
     "num_hidden_layers": ("n_layer", "n_layers", "num_layers"),

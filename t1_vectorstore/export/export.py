@@ -83,13 +83,14 @@ def export_gguf(
     out.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix=f".{out.stem}-", dir=out.parent) as temporary:
         written = Path(temporary) / f"{quant}{SUFFIX}"
-        if quant in NUMBER_TYPES:
-            on_step("converting")
-            write_gguf(checkpoint, written, quant)
-        else:
-            whole = Path(temporary) / f"whole{SUFFIX}"
-            on_step("converting")
-            write_gguf(checkpoint, whole, lossless_type(checkpoint))
+        on_step("converting")
+        with checkpoint.in_folder() as complete:
+            if quant in NUMBER_TYPES:
+                write_gguf(complete, written, quant)
+            else:
+                whole = Path(temporary) / f"whole{SUFFIX}"
+                write_gguf(complete, whole, lossless_type(complete))
+        if quant not in NUMBER_TYPES:
             on_step(f"quantising to {quant}")
             quantize(whole, written, quant)
             whole.unlink()

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from gguf import GGMLQuantizationType, GGUFValueType, GGUFWriter, LlamaFileType
 from gguf.quants import quantize
-from numpy.typing import NDArray
 
 from t1_vectorstore.checkpoints.chat_template import read_json_object
 from t1_vectorstore.checkpoints.checkpoint import Checkpoint, begin_tokens
 from t1_vectorstore.checkpoints.folder import CheckpointFolder
 from t1_vectorstore.checkpoints.gguf import SPEC_KEY
+from t1_vectorstore.checkpoints.stored_tensors import NUMBER_TYPES as STORED_TYPES
+from t1_vectorstore.checkpoints.stored_tensors import StoredTensor, read_tensors
 from t1_vectorstore.errors import CheckpointError
-from t1_vectorstore.export.families import Conversion, Floats
+from t1_vectorstore.export.families import Conversion
 from t1_vectorstore.export.tokenizers import tokenizer_fields
 
 NUMBER_TYPES: Mapping[str, tuple[GGMLQuantizationType, LlamaFileType]] = {
@@ -29,33 +28,12 @@ NUMBER_TYPES: Mapping[str, tuple[GGMLQuantizationType, LlamaFileType]] = {
 }
 """Number types of the matrices; vectors, such as the weights of norms, are always float32."""
 
-_STORED = {"F32": ("<f4", "f32"), "F16": ("<f2", "f16"), "BF16": ("<u2", "bf16")}
-"""Number types of safetensors files: numpy's, and the one of a GGUF file that loses nothing."""
 _LARGEST_HALF = 65_504.0
-
-
-@dataclass(frozen=True)
-class _StoredTensor:
-    """A tensor in a safetensors file."""
-
-    file: Path
-    name: str
-    kind: str
-    shape: tuple[int, ...]
-    start: int
-
-    def read(self) -> Floats:
-        """Return the tensor as float32."""
-        kind, _ = _STORED[self.kind]
-        raw: NDArray[Any] = np.memmap(self.file, kind, "r", self.start, self.shape)
-        if self.kind == "BF16":
-            return (raw.astype(np.uint32) << 16).view(np.float32)
-        return np.asarray(raw, np.float32)
 
 
 def lossless_type(checkpoint: Checkpoint) -> str:
     """Return the number type that holds all of a checkpoint's weights as they are: ``f32``, ``f16`` or ``bf16``."""
-    kinds = {_STORED[tensor.kind][1] for tensor in _stored_tensors(checkpoint.path)}
+    kinds = {STORED_TYPES[tensor.kind][1] for tensor in _stored_tensors(checkpoint.path)}
     return kinds.pop() if len(kinds) == 1 else "f32"
 
 
@@ -122,7 +100,7 @@ def _texts_fields(checkpoint: Checkpoint, rows: int) -> dict[str, Any]:
     return fields if chat is None else {**fields, "tokenizer.chat_template": chat.source}
 
 
-def _named_tensors(checkpoint: Checkpoint, conversion: Conversion) -> dict[str, _StoredTensor]:
+def _named_tensors(checkpoint: Checkpoint, conversion: Conversion) -> dict[str, StoredTensor]:
     """Return the tensors that are written, by llama.cpp's names.
 
     Raises:
@@ -130,7 +108,7 @@ def _named_tensors(checkpoint: Checkpoint, conversion: Conversion) -> dict[str, 
     """
     stored = list(_stored_tensors(checkpoint.path))
     bare = not any(tensor.name.startswith("model.") for tensor in stored)  # saved without its language model head
-    named: dict[str, _StoredTensor] = {}
+    named: dict[str, StoredTensor] = {}
     for tensor in stored:
         name = conversion.name(f"model.{tensor.name}" if bare and tensor.name != "lm_head.weight" else tensor.name)
         if name is not None:
@@ -145,23 +123,9 @@ def _named_tensors(checkpoint: Checkpoint, conversion: Conversion) -> dict[str, 
     return named
 
 
-def _stored_tensors(folder: Path) -> Iterator[_StoredTensor]:
+def _stored_tensors(folder: Path) -> Iterator[StoredTensor]:
     for file in sorted(folder.glob("*.safetensors")):
-        try:
-            with file.open("rb") as stream:
-                length = int.from_bytes(stream.read(8), "little")
-                entries = json.loads(stream.read(length))
-            for name, entry in entries.items():
-                if name == "__metadata__":
-                    continue
-                if entry["dtype"] not in _STORED:
-                    raise CheckpointError(
-                        f"{file}: {name} has the type {entry['dtype']}; quantised weights are not exported"
-                    )
-                start = 8 + length + entry["data_offsets"][0]
-                yield _StoredTensor(file, name, entry["dtype"], tuple(entry["shape"]), start)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise CheckpointError(f"{file} cannot be read: {error}") from error
+        yield from read_tensors(file)
 
 
 def _add_field(writer: GGUFWriter, key: str, value: Any) -> None:  # noqa: ANN401 - any metadata

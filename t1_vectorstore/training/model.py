@@ -158,8 +158,9 @@ def load_checkpoint(folder: Path) -> tuple[Any, PreTrainedTokenizerBase, Checkpo
         )
     loader: Any = AutoModelForCausalLM
     try:
-        model = loader.from_pretrained(checkpoint.path, dtype=torch.float32)
-        tokenizer = AutoTokenizer.from_pretrained(checkpoint.path)
+        with checkpoint.in_folder() as whole:
+            model = loader.from_pretrained(whole.path, dtype=torch.float32)
+            tokenizer = AutoTokenizer.from_pretrained(whole.path)
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise CheckpointError(f"{checkpoint.path} cannot be loaded as a causal language model: {error}") from error
     if checkpoint.spec.emb_token not in tokenizer.get_vocab():

@@ -96,7 +96,7 @@ LIBRARY_OWNERS: Mapping[str, set[str]] = {
     "uvicorn": {"server"},
     "torch": {"backends", "training", "evaluation"},
     "transformers": {"backends", "training"},
-    "gguf": {"export"},
+    "gguf": {"checkpoints", "export"},
     "llama_cpp": {"backends"},
     "qdrant_client": {"engines", "llama_index", "types"},  # the last two: only for type checkers
     "qdrant_edge": {"collection", "engines"},

@@ -15,6 +15,8 @@ from safetensors import SafetensorError, safe_open
 from t1_vectorstore.backends.base import missing_weights
 from t1_vectorstore.backends.decoder.config import DecoderConfig
 from t1_vectorstore.backends.decoder.layers import Linear, RMSNorm, interleaved, make_linear
+from t1_vectorstore.checkpoints.adapter import AdapterFolder
+from t1_vectorstore.checkpoints.folder import CheckpointFolder
 from t1_vectorstore.errors import CheckpointError
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
@@ -44,12 +46,17 @@ class DecoderWeights:
 
 
 def load_weights(
-    folder: Path, config: DecoderConfig, *, dtype: torch.dtype, device: torch.device, head: bool
+    files: CheckpointFolder,
+    config: DecoderConfig,
+    *,
+    dtype: torch.dtype,
+    device: torch.device,
+    head: bool,
 ) -> DecoderWeights:
-    """Read the weights of a checkpoint, from a single file or from several with an index.
+    """Read the weights of a checkpoint, from a single file or from several with an index, or merge an adapter's.
 
     Args:
-        folder: The checkpoint.
+        files: The checkpoint.
         config: Its configuration.
         dtype: Number type to compute in.
         device: Device to compute on.
@@ -58,14 +65,17 @@ def load_weights(
     Raises:
         CheckpointError: Files that cannot be read, or tensors that are missing or have a wrong shape.
     """
+    if isinstance(files, AdapterFolder):
+        return _merge_weights(files, config, dtype=dtype, device=device, head=head)
+    folder = files.path
     with ExitStack() as stack:
         try:
             names = [SINGLE]
             if not (folder / SINGLE).is_file():
                 names = sorted(set(json.loads((folder / INDEX).read_text(encoding="utf-8"))["weight_map"].values()))
-            files = [stack.enter_context(safe_open(folder / name, framework="pt")) for name in names]
+            opened = [stack.enter_context(safe_open(folder / name, framework="pt")) for name in names]
             # By name without the prefix that a language model's tensors have, and a bare decoder's have not.
-            tensors = {key.removeprefix("model."): (file, key) for file in files for key in list(file.keys())}
+            tensors = {key.removeprefix("model."): (file, key) for file in opened for key in list(file.keys())}
             _check_shapes(folder, tensors, _shapes(config, head=head))
 
             def read(name: str) -> torch.Tensor:
@@ -78,6 +88,19 @@ def load_weights(
             return _assemble(read, config, head=head)
         except (OSError, ValueError, KeyError, SafetensorError) as error:
             raise CheckpointError(f"{folder} does not load as a causal language model: {error}") from error
+
+
+def _merge_weights(
+    files: AdapterFolder, config: DecoderConfig, *, dtype: torch.dtype, device: torch.device, head: bool
+) -> DecoderWeights:
+    names = {name.removeprefix("model."): name for name in files.shapes}
+    if missing := sorted(set(_shapes(config, head=head)) - set(names)):
+        raise missing_weights(files.base.path, missing)
+
+    def read(name: str) -> torch.Tensor:
+        return torch.from_numpy(files.read(names[name])).to(device=device, dtype=dtype)
+
+    return _assemble(read, config, head=head)
 
 
 def copy_weights(tensors: Mapping[str, torch.Tensor], config: DecoderConfig, *, dtype: torch.dtype) -> DecoderWeights:
