@@ -83,12 +83,8 @@ class SentenceTransformerSystem:
             MissingExtraError: sentence-transformers is not installed.
             CheckpointError: There is no such model, or it cannot be loaded.
         """
-        try:
-            from sentence_transformers import SentenceTransformer
-        except ModuleNotFoundError as error:
-            raise MissingExtraError("eval", f"ranking by {model}") from error
+        self._encoder: Any = load_encoder(model, f"ranking by {model}")
         self.name = f"st:{model.rstrip('/').rsplit('/', 1)[-1]}"
-        self._encoder: Any = _load(SentenceTransformer, model)
         self._prompt = instruction
         self._ids, texts = _ids_and_texts(documents)
         self._vectors = self._encoder.encode_document(texts, normalize_embeddings=True, show_progress_bar=False)
@@ -114,14 +110,36 @@ class SentenceTransformerSystem:
         return answers
 
 
-def check_model_name(model: str) -> None:
+def check_model_name(model: str, use: str = "to rank by: st:MODEL takes a folder, or a model of the hub") -> None:
     """Refuse a folder that does not exist; any other name may be a model of the hub.
+
+    Args:
+        model: Folder or hub id.
+        use: End of the message: what the model is for.
 
     Raises:
         ValueError: There is no such folder.
     """
     if not Path(model).is_dir() and (model.startswith((".", "/", "~")) or model.count("/") > 1):
-        raise ValueError(f"there is no folder {model!r} to rank by: st:MODEL takes a folder, or a model of the hub")
+        raise ValueError(f"there is no folder {model!r} {use}")
+
+
+def load_encoder(model: str, feature: str) -> Any:  # noqa: ANN401 - the library's
+    """Load a sentence-transformers model.
+
+    Args:
+        model: Folder or hub id.
+        feature: What needs it, for the message if the library is missing.
+
+    Raises:
+        MissingExtraError: sentence-transformers is not installed.
+        CheckpointError: There is no such model, or it cannot be loaded.
+    """
+    try:
+        from sentence_transformers import SentenceTransformer
+    except ModuleNotFoundError as error:
+        raise MissingExtraError("eval", feature) from error
+    return _load(SentenceTransformer, model)
 
 
 @contextmanager

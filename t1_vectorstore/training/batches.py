@@ -62,12 +62,14 @@ class TrainingBatch:
     """One training step of one process: Q queries and D documents.
 
     Attributes:
-        passes: Queries, then documents; each item is packed for one forward pass.
+        passes: Queries, documents, and further texts; each item is packed for one forward pass.
         queries: Number of queries, Q.
         positives: Index of each query's positive among the documents (Q,).
         documents: Number of each document in the corpus (D,), the same in all processes.
         relevant: Corpus numbers of all relevant documents of each query (Q, P), padded with -1.
         teacher: Teacher's cosines (Q, D).
+        teacher_vectors: Teacher's vectors (Q + D + T, teacher's dim) of queries, documents, and T further texts, which
+            are the last sequences.
     """
 
     passes: tuple[PackedSequences, ...]
@@ -76,6 +78,7 @@ class TrainingBatch:
     documents: Tensor
     relevant: Tensor
     teacher: Tensor | None = None
+    teacher_vectors: Tensor | None = None
 
     def to(self, device: torch.device | str, **_: object) -> TrainingBatch:
         """Copy to another device."""
@@ -91,8 +94,10 @@ def make_batch(
     relevant: Sequence[Sequence[int]],
     documents: Mapping[int, TokenSequence],
     *,
+    texts: Sequence[TokenSequence] = (),
     pass_size: int | None = None,
     teacher: Tensor | None = None,
+    teacher_vectors: Tensor | None = None,
 ) -> TrainingBatch:
     """Assemble a batch.
 
@@ -101,11 +106,13 @@ def make_batch(
         targets: Corpus number of each query's positive.
         relevant: Corpus numbers of all relevant documents of each query.
         documents: Encoded documents by corpus number: every target, and further negatives.
+        texts: Further texts that a teacher teaches, encoded as documents.
         pass_size: Number of sequences per forward pass; all by default.
         teacher: Teacher's cosines (Q, D).
+        teacher_vectors: Teacher's vectors of all sequences.
     """
     rows = {number: row for row, number in enumerate(documents)}
-    sequences = [*queries, *documents.values()]
+    sequences = [*queries, *documents.values(), *texts]
     pass_size = pass_size or len(sequences)
     width = max(len(numbers) for numbers in relevant)
     return TrainingBatch(
@@ -115,6 +122,7 @@ def make_batch(
         torch.tensor(list(documents)),
         torch.tensor([[*numbers, *[-1] * (width - len(numbers))] for numbers in relevant]),
         teacher,
+        teacher_vectors,
     )
 
 
@@ -136,6 +144,46 @@ class TeacherScores:
         return torch.from_numpy(cosines)
 
 
+class TeacherVectors:
+    """A teacher's vectors of texts."""
+
+    def __init__(self, vectors: Vectors, texts: Sequence[str]) -> None:
+        """Store unit vectors (n, dim) of these texts."""
+        self._vectors = vectors
+        self._rows = {text: row for row, text in enumerate(texts)}
+
+    def __contains__(self, text: str) -> bool:
+        return text in self._rows
+
+    def __call__(self, texts: Sequence[str]) -> Tensor:
+        """Return the vectors (n, dim) of some of the texts."""
+        return torch.from_numpy(self._vectors[[self._rows[text] for text in texts]])
+
+
+class TextSampler:
+    """Samples documents of the corpus for each step: all of them once, then all again in another order."""
+
+    def __init__(self, documents: int, count: int, seed: int) -> None:
+        """Sample ``count`` of the numbers below ``documents`` at a time."""
+        self._documents, self._count, self._seed = documents, min(count, documents), seed
+        self._orders: dict[int, list[int]] = {}
+
+    def __call__(self, step: int) -> list[int]:
+        """Return the document numbers of a step."""
+        drawn = (divmod(step * self._count + row, self._documents) for row in range(self._count))
+        return [self._order(epoch)[row] for epoch, row in drawn]
+
+    def distinct(self, steps: int) -> list[int]:
+        """Return every number of the first ``steps`` steps once."""
+        return list(dict.fromkeys(number for step in range(steps) for number in self(step)))
+
+    def _order(self, epoch: int) -> list[int]:
+        if epoch not in self._orders:
+            rng = random.Random(f"{self._seed}/texts/{epoch}")
+            self._orders[epoch] = rng.sample(range(self._documents), self._documents)
+        return self._orders[epoch]
+
+
 class TrainingBatches(torch.utils.data.Dataset[TrainingBatch]):
     """The batches of a stage. Item *i* depends on the seed and *i* only.
 
@@ -153,8 +201,12 @@ class TrainingBatches(torch.utils.data.Dataset[TrainingBatch]):
         processes: int = 1,
         counts: int | Mapping[str, int] | None = None,
         teacher: TeacherScores | None = None,
+        distilled: TeacherVectors | None = None,
+        texts: TextSampler | None = None,
     ) -> None:
         """Prepare the sampler. ``thinks=False`` leaves out all thoughts; ``counts`` replaces the stage's ``queries``.
+
+        ``distilled`` has the vectors of all queries and documents that the stage uses, among them those of ``texts``.
 
         Raises:
             ValueError: There are no examples of a part in ``counts``.
@@ -163,6 +215,7 @@ class TrainingBatches(torch.utils.data.Dataset[TrainingBatch]):
         self._texts = list(data.documents.values())
         self._numbers = {name: number for number, name in enumerate(data.documents)}
         self._encoder, self._stage, self._thinks, self._teacher = encoder, stage, thinks, teacher
+        self._distilled, self._sample_texts = distilled, texts
         self._length = stage.steps * processes
 
     def __len__(self) -> int:
@@ -188,14 +241,44 @@ class TrainingBatches(torch.utils.data.Dataset[TrainingBatch]):
         queries = self._encoder.queries(texts, thoughts)
         if stage.skip:
             queries = [replace(query, skips=_position_gaps(len(query.ids), stage.skip, rng)) for query in queries]
+        # 4. Further texts, and what a teacher says of all.
+        extra = [n for n in self._sample_texts(index) if n not in numbers] if self._sample_texts else []
         return make_batch(
             queries,
             targets,
             [[self._numbers[name] for name in example.positives] for example in examples],
             documents,
+            texts=self._encoder.documents([self._texts[n] for n in extra]),
             pass_size=stage.at_once if isinstance(stage, Contrastive) else None,
             teacher=self._teacher(examples, list(numbers)) if self._teacher else None,
+            teacher_vectors=self._teacher_vectors(examples, targets, [*numbers, *extra]) if self._distilled else None,
         )
+
+    def fitting_batch(self, size: int, count: int) -> tuple[list[PackedSequences], Tensor]:
+        """Return documents with the teacher's vectors (count, dim), to fit an alignment to an untrained model.
+
+        Args:
+            size: Number of documents in a pass.
+            count: Maximum number of documents.
+        """
+        assert self._distilled is not None
+        texts = [text for text in self._texts if text in self._distilled]
+        texts = random.Random("fit").sample(texts, min(count, len(texts)))
+        parts = (texts[start : start + size] for start in range(0, len(texts), size))
+        return [pack(self._encoder.documents(part)) for part in parts], self._distilled(texts)
+
+    def _teacher_vectors(
+        self, examples: Sequence[Example], positives: Sequence[int], documents: Sequence[int]
+    ) -> Tensor:
+        """Return the teacher's vectors that queries and documents are to have.
+
+        A query's is between its own and its document's: a teacher's vector of the query alone knows nothing of what the
+        query is to find.
+        """
+        assert self._distilled is not None
+        queries = self._distilled([example.query for example in examples])
+        own = self._distilled([self._texts[number] for number in positives])
+        return torch.cat([(queries + own) / 2, self._distilled([self._texts[number] for number in documents])])
 
 
 def drop_words(text: str, share: float, rng: random.Random) -> str:

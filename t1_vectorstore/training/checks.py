@@ -8,23 +8,27 @@ from pathlib import Path
 from t1_vectorstore.checkpoints.checkpoint import Checkpoint
 from t1_vectorstore.embedding.prompts import Prompter
 from t1_vectorstore.training.batches import ExampleSampler
-from t1_vectorstore.training.configs import Grpo, Recipe
+from t1_vectorstore.training.configs import Grpo, Recipe, Supervised
 from t1_vectorstore.training.examples import Example, TrainingData
 from t1_vectorstore.training.packing import PromptEncoder
 from t1_vectorstore.training.supervised import probe_examples
+from t1_vectorstore.training.teachers import check_distillation
 
 
 def check_data(recipe: Recipe, data: TrainingData, source: Path) -> None:
     """Check that the data has what every stage needs.
 
     Raises:
-        CorpusError: A probed split is missing or malformed.
-        ValueError: A part is missing, or lacks thoughts that a stage needs; or the index lacks relevant documents.
+        CorpusError: A probed split, or a file of vectors to distil, is missing or malformed.
+        ValueError: The folder of a teacher does not exist; a part is missing, or lacks thoughts that a stage needs; or
+            the index lacks relevant documents.
     """
     for stage in recipe.stages:
         ExampleSampler(data.examples, stage.queries, recipe.seed)
         if recipe.thinks:
             probe_examples(stage, source, data)
+        if isinstance(stage, Supervised) and stage.distill:
+            check_distillation(stage.distill, data)
         if isinstance(stage, Grpo):
             if stage.replay:
                 thoughts = data.with_thoughts().examples

@@ -83,6 +83,45 @@ class Mining(Config):
     """Whether the model thinks about the queries."""
 
 
+class Distillation(Config):
+    """Distillation of a teacher's vectors: the model's own are to be the teacher's, turned into its dimensions.
+
+    The loss of a vector is 1 - cos(vector, R teacher's vector). R has orthonormal columns and so keeps the teacher's
+    cosines; it is fitted to the model's vectors again and again, see ``alignment.py``. Unlike ``Supervised.teacher``,
+    this needs no pairs: every text teaches as many numbers as the teacher has dimensions. Method and defaults are ours.
+    """
+
+    teacher: str | None = Field(default=None, min_length=1)
+    """Folder or hub id of a sentence-transformers model. Its vectors are kept in the folder of the run."""
+    vectors: Path | None = None
+    """Instead of ``teacher``: vectors that were computed before, a NumPy file ``NAME.npy`` (texts, dim) beside
+    ``NAME.jsonl``, which has the text of each row as ``{"text": "..."}``. It must have all documents and queries."""
+    weight: float = Field(default=1.0, ge=0.0)
+    """Weight of the loss of the documents, and of that of the further ``texts``."""
+    query_weight: float = Field(default=0.0, ge=0.0)
+    """Weight of the loss of the queries, with or without their thoughts. Their target is the mean of the teacher's
+    vectors of the query and of its document."""
+    texts: int = Field(default=0, ge=0)
+    """Number of further texts per step that only the teacher teaches. They are documents of the corpus, whether or not
+    a query has them: plain texts can be added to ``corpus.jsonl``."""
+    decay: float = Field(default=0.97, ge=0.0, lt=1.0)
+    """Factor by which earlier steps count less when R is fitted."""
+    refit_every: int = Field(default=10, ge=1)
+    """Number of steps between two fits of R."""
+
+    @model_validator(mode="after")
+    def _check_source(self) -> Distillation:
+        if (self.teacher is None) == (self.vectors is None):
+            raise ValueError("distill needs either teacher or vectors: a model, or vectors that were computed before")
+        if self.vectors is not None and self.vectors.suffix != ".npy":
+            raise ValueError(f"vectors must be a file NAME.npy, got {str(self.vectors)!r}")
+        if not self.weight and not self.query_weight:
+            raise ValueError("weight and query_weight are both 0, which distils nothing: leave distill out")
+        if self.texts and not self.weight:
+            raise ValueError(f"texts={self.texts} has no effect with weight=0")
+        return self
+
+
 class Stage(Config):
     """Fields of all stages. Counts are per step and process."""
 
@@ -148,6 +187,8 @@ class Supervised(Stage):
     teacher_weight: float = Field(default=1.0, ge=0.0)
     teacher_parts: tuple[str, ...] = ()
     """Parts of the data whose queries are distilled, all by default: the teacher may not know the domain of some."""
+    distill: Distillation | None = None
+    """Distillation of a teacher's vectors, rather than its cosines."""
 
     @model_validator(mode="after")
     def _check_teacher_parts(self) -> Supervised:

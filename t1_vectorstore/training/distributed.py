@@ -53,6 +53,13 @@ def gather_documents(documents: Tensor, numbers: Tensor) -> tuple[Tensor, Tensor
     )
 
 
+def sum_over_processes(tensor: Tensor) -> Tensor:
+    """Return the sum of a tensor over all processes, without gradients."""
+    if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
+        dist.all_reduce(tensor)
+    return tensor
+
+
 class _GatherWithGradients(torch.autograd.Function):
     """``all_gather`` whose gradient is the sum of the gradients of all processes."""
 

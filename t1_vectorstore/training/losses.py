@@ -91,3 +91,10 @@ def distillation(queries: Tensor, documents: Tensor, teacher: Tensor, temperatur
     scores = (queries[taught].float() @ documents.float().T / temperature).log_softmax(-1)
     target = (teacher[taught].float() / temperature).log_softmax(-1)
     return functional.kl_div(scores, target, log_target=True, reduction="batchmean")
+
+
+def vector_distillation(vectors: Tensor, targets: Tensor) -> Tensor:
+    """Return the mean of 1 - cosine between vectors and their targets (n, dim); without vectors zero."""
+    if not len(vectors):
+        return vectors.new_zeros(())
+    return (1 - functional.cosine_similarity(vectors.float(), targets, dim=-1)).mean()

@@ -125,10 +125,10 @@ class T1ForTraining(nn.Module):
         return functional.normalize(states, dim=-1), logits
 
     @torch.no_grad()
-    def vectors(self, passes: Iterable[PackedSequences]) -> Tensor:
+    def vectors(self, passes: Iterable[PackedSequences], *, bfloat16: bool = True) -> Tensor:
         """Return the vectors (sequences, dim) of several passes, without gradients, on the model's device."""
         device = self.causal.get_input_embeddings().weight.device
-        with torch.autocast(device.type, torch.bfloat16):
+        with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
             return torch.cat([self(packed.to(device))[0] for packed in passes])
 
     @torch.no_grad()

@@ -8,7 +8,7 @@ from typing import Any
 
 from t1_vectorstore.training.trainer import STATE_FILE
 
-LOSSES = ("loss", "lm", "nce", "triplet", "distillation")
+LOSSES = ("loss", "lm", "nce", "triplet", "distillation", "distill_queries", "distill_documents", "distill_texts")
 REWARDS = ("reward", "kl", "exact")
 
 

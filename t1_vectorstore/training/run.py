@@ -4,6 +4,7 @@ out/run.json             recipe and digests of the data; a continued run may onl
 out/0-begin/             initial checkpoint
 out/1-sft/               checkpoints, TensorBoard files (runs/), trainer_state.json, and model/ at the end
 out/2-grpo/              the same for the next stage
+out/teacher-*.npy        vectors of a teacher that is distilled
 out/model/               trained model
 out/training.png         losses and exact thoughts of all stages
 """
@@ -135,6 +136,8 @@ def _identity(recipe: Recipe, source: Path) -> dict[str, Any]:
     identity = {name: values[name] for name in ("model", "thinks", "seed")}
     for number, stage in enumerate(values["stages"], 1):
         identity |= {f"stage {number} {key}": value for key, value in stage.items() if key not in CHANGEABLE}
+        if vectors := (stage.get("distill") or {}).get("vectors"):
+            identity[f"stage {number} distill vectors"] = hashlib.sha256(Path(vectors).read_bytes()).hexdigest()
     for name in (CORPUS_FILE, f"{TRAIN}.jsonl"):
         identity[f"data {name}"] = hashlib.sha256(data_file(source, name).read_bytes()).hexdigest()
     return identity

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, cast
@@ -15,16 +14,24 @@ from transformers import Trainer, TrainingArguments
 
 from t1_vectorstore.embedding.prompts import Prompter
 from t1_vectorstore.errors import TrainingFailed
-from t1_vectorstore.training import losses, mining
-from t1_vectorstore.training.batches import ExampleSampler, TeacherScores, TrainingBatch, TrainingBatches
+from t1_vectorstore.training import losses, mining, teachers
+from t1_vectorstore.training.alignment import Alignment
+from t1_vectorstore.training.batches import ExampleSampler, TextSampler, TrainingBatch, TrainingBatches
 from t1_vectorstore.training.configs import Contrastive, Sft, Stage
-from t1_vectorstore.training.distributed import gather_documents, is_main_process, process_count
+from t1_vectorstore.training.distributed import (
+    gather_documents,
+    is_main_process,
+    process_count,
+    sum_over_processes,
+)
 from t1_vectorstore.training.examples import Example, TrainingData, read_split
 from t1_vectorstore.training.model import T1ForTraining, load_checkpoint, save_checkpoint
 from t1_vectorstore.training.packing import PackedSequences, PromptEncoder, pack
 from t1_vectorstore.training.trainer import ThoughtProbes, check_memory, lora_config, run_trainer, training_arguments
 
-WEIGHTS_FILE = "trained.pt"
+WEIGHTS_FILE, ALIGNMENT_FILE = "trained.pt", "alignment.pt"
+FITTED_DOCUMENTS, FITTED_AT_ONCE = 1500, 50
+"""Number of documents by which a teacher's vectors are aligned with an untrained model's, in all and in a pass."""
 
 
 def train(stage: Sft | Contrastive, start: Path, data: TrainingData, source: Path, out: Path, seed: int) -> None:
@@ -56,12 +63,7 @@ def train(stage: Sft | Contrastive, start: Path, data: TrainingData, source: Pat
     check_memory(model)
 
     # 2. The batches, with hard negatives and a teacher if the stage has them.
-    processes = process_count()
-    teacher = None
-    if stage.teacher or isinstance(stage, Contrastive):
-        sampled = ExampleSampler(data.examples, stage.queries, seed).distinct(stage.steps * processes)
-        data, teacher = _add_negatives_and_teacher(stage, start, data, sampled, out)
-    batches = TrainingBatches(data, encoder, stage, thinks=spec.thinks, seed=seed, processes=processes, teacher=teacher)
+    batches = _make_batches(stage, start, data, encoder, out, seed)
 
     # 3. The training, from the last checkpoint if there is one.
     trainer = SupervisedTrainer(
@@ -103,28 +105,42 @@ def probe_packs(stage: Stage, source: Path, data: TrainingData, encoder: PromptE
     }
 
 
-def _add_negatives_and_teacher(
-    stage: Sft | Contrastive, start: Path, data: TrainingData, sampled: Sequence[Example], out: Path
-) -> tuple[TrainingData, TeacherScores | None]:
-    """Mine hard negatives and embed with the teacher. Both results are kept in ``out`` for a continued run."""
+def _make_batches(
+    stage: Sft | Contrastive, start: Path, data: TrainingData, encoder: PromptEncoder, out: Path, seed: int
+) -> TrainingBatches:
+    """Mine hard negatives, embed with the teacher, and return the batches. Both are kept for a continued run."""
+    processes = process_count()
+    options: dict[str, Any] = {"thinks": encoder.prompter.spec.thinks, "seed": seed, "processes": processes}
+    if not stage.teacher and not stage.distill and not isinstance(stage, Contrastive):
+        return TrainingBatches(data, encoder, stage, **options)
+    sampled = ExampleSampler(data.examples, stage.queries, seed).distinct(stage.steps * processes)
     used = TrainingData(data.documents, tuple(sampled))
     if isinstance(stage, Contrastive) and stage.mining is not None:
         negatives = mining.mine_negatives(stage.mining, start, used, out / mining.NEGATIVES_FILE)
         data, used = data.with_negatives(negatives), used.with_negatives(negatives)
-    if not stage.teacher:
-        return data, None
-    return data, mining.embed_with_teacher(stage.teacher, used, stage.teacher_parts, out / mining.TEACHER_FILE)
+    if stage.teacher:
+        file = out / teachers.TEACHER_FILE
+        options["teacher"] = teachers.embed_with_teacher(stage.teacher, used, stage.teacher_parts, file)
+    if stage.distill:
+        texts = TextSampler(len(data.documents), stage.distill.texts, seed)
+        documents = list(data.documents.values())
+        wanted = [example.query for example in used.examples]
+        wanted += [data.documents[name] for e in used.examples for name in (*e.positives, *e.negatives)]
+        wanted += [documents[number] for number in texts.distinct(stage.steps * processes)]
+        options["distilled"] = teachers.distilled_vectors(stage.distill, list(dict.fromkeys(wanted)), out.parent)
+        options["texts"] = texts
+    return TrainingBatches(data, encoder, stage, **options)
 
 
 def contrastive_losses(vectors: Tensor, batch: TrainingBatch, stage: Stage) -> tuple[Tensor, Tensor]:
     """Return InfoNCE and the triplet margin loss, with the documents of all processes as negatives.
 
     Args:
-        vectors: Vectors of the batch's queries, then of its documents (Q + D, dim).
+        vectors: Vectors of the batch's queries, then of its documents (Q + D, dim); any further ones are ignored.
         batch: The batch.
         stage: Temperature and margin.
     """
-    queries, own = vectors[: batch.queries], vectors[batch.queries :]
+    queries, own, _ = _split(vectors, batch)
     documents, numbers, first = gather_documents(own, batch.documents)
     positives = batch.positives + first
     ignored = losses.ignored_documents(batch.relevant, numbers, positives)
@@ -133,12 +149,19 @@ def contrastive_losses(vectors: Tensor, batch: TrainingBatch, stage: Stage) -> t
     return nce, triplet
 
 
+def _split(vectors: Tensor, batch: TrainingBatch) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the vectors of the queries, of the documents, and of further texts."""
+    queries, documents, texts = vectors.tensor_split([batch.queries, batch.queries + len(batch.documents)])
+    return queries, documents, texts
+
+
 class SupervisedTrainer(Trainer):  # type: ignore[misc] # transformers is not type-checked
     """Trains a ``T1ForTraining`` with the losses of stages 1 and 2."""
 
     def __init__(self, *, stage: Sft | Contrastive, **options: Any) -> None:  # noqa: ANN401 - transformers'
         """Create a trainer for a stage; the other arguments are those of transformers' Trainer."""
         self.stage = stage
+        self._alignment = Alignment(stage.distill.decay, stage.distill.refit_every) if stage.distill else None
         self._terms: dict[str, list[float]] = defaultdict(list)
         super().__init__(data_collator=_single_item, **options)
 
@@ -147,6 +170,8 @@ class SupervisedTrainer(Trainer):  # type: ignore[misc] # transformers is not ty
     ) -> Tensor:
         """Run one forward and backward pass, or several with cached gradients."""
         batch = inputs["batch"].to(self.args.device)
+        if self._alignment is not None and not self._alignment.is_fitted:
+            self._fit_alignment(self._alignment)
         model.train()
         with self.compute_loss_context_manager():
             loss = self._single_pass(model, batch) if len(batch.passes) == 1 else self._cached_passes(model, batch)
@@ -192,11 +217,35 @@ class SupervisedTrainer(Trainer):  # type: ignore[misc] # transformers is not ty
         self._record(nce=nce, triplet=triplet)
         loss = stage.info_nce_weight * nce + stage.triplet_weight * triplet
         if batch.teacher is not None:
-            queries, documents = vectors[: batch.queries], vectors[batch.queries :]
+            queries, documents, _ = _split(vectors, batch)
             distillation = losses.distillation(queries, documents, batch.teacher, stage.temperature)
             self._record(distillation=distillation)
             loss = loss + stage.teacher_weight * distillation
+        if self._alignment is not None:
+            loss = loss + self._vector_distillation(vectors, batch, self._alignment)
         return loss
+
+    def _vector_distillation(self, vectors: Tensor, batch: TrainingBatch, alignment: Alignment) -> Tensor:
+        """Return the weighted loss to the teacher's vectors, then let the alignment follow the model."""
+        assert self.stage.distill is not None
+        assert batch.teacher_vectors is not None
+        queries, documents, texts = (
+            losses.vector_distillation(own, target)
+            for own, target in zip(_split(vectors, batch), _split(alignment(batch.teacher_vectors), batch), strict=True)
+        )
+        self._record(distill_queries=queries, distill_documents=documents, distill_texts=texts)
+        with torch.no_grad():
+            # Without queries: what they are to be is a compromise, and so is what the model makes of them.
+            own, target = vectors[batch.queries :].float(), batch.teacher_vectors[batch.queries :]
+            alignment.update(sum_over_processes(own.T @ target))
+        weights = self.stage.distill
+        return weights.weight * (documents + texts) + weights.query_weight * queries
+
+    def _fit_alignment(self, alignment: Alignment) -> None:
+        """Fit the alignment to the vectors of the untrained model."""
+        passes, targets = cast(TrainingBatches, self.train_dataset).fitting_batch(FITTED_AT_ONCE, FITTED_DOCUMENTS)
+        model = self.accelerator.unwrap_model(self.model)
+        alignment.fit(model.vectors(passes, bfloat16=self.args.bf16), targets.to(self.args.device))
 
     def _check_finite(self, loss: Tensor, lm: Tensor) -> Tensor:
         self._record(lm=lm)
@@ -225,6 +274,8 @@ class SupervisedTrainer(Trainer):  # type: ignore[misc] # transformers is not ty
         folder.mkdir(parents=True, exist_ok=True)
         parameters = self.accelerator.unwrap_model(self.model).named_parameters()
         torch.save({name: p.detach().cpu() for name, p in parameters if p.requires_grad}, folder / WEIGHTS_FILE)
+        if self._alignment is not None:
+            torch.save(self._alignment.state_dict(), folder / ALIGNMENT_FILE)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:  # noqa: ANN401
         state = torch.load(Path(resume_from_checkpoint) / WEIGHTS_FILE, map_location="cpu", weights_only=True)
@@ -234,6 +285,9 @@ class SupervisedTrainer(Trainer):  # type: ignore[misc] # transformers is not ty
         with torch.no_grad():
             for name, value in state.items():
                 parameters[name].copy_(value)
+        if self._alignment is not None:
+            file = Path(resume_from_checkpoint) / ALIGNMENT_FILE
+            self._alignment.load_state_dict(torch.load(file, map_location="cpu", weights_only=True))
 
 
 def _single_item(items: list[TrainingBatch]) -> dict[str, TrainingBatch]:

@@ -249,7 +249,7 @@ def test_stage_2_mines_negatives_and_distils_a_teacher(
 class BagOfLetters:
     """A teacher whose vectors count letters."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, **_: Any) -> None:
         assert name == "letters"
 
     def encode(self, texts: list[str], **_: Any) -> Any:
