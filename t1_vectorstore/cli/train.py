@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
@@ -112,6 +113,39 @@ def join(
     if len({name for name, _, _ in pairs}) < len(pairs):
         raise ValueError(f"two sources have the same name: {', '.join(sources)}")
     print_counts(build({name: Path(folder) for name, _, folder in pairs}, empty_folder(out)), out)
+
+
+@data.command(cls=Command)
+def think(
+    source: Annotated[Path, typer.Argument(metavar="SOURCE", help="Training data, as t1 data writes it.")],
+    out: Out,
+    model: Annotated[str, typer.Option(metavar="MODEL", help="The model: a folder, or a hub id.")],
+    part: Annotated[
+        list[str] | None,
+        typer.Option(help="Part of the data to think about; repeat it for several. [default: all with a thought]"),
+    ] = None,
+    queries: Annotated[int | None, typer.Option(min=1, help="Maximum number of queries.")] = None,
+    samples: Annotated[int, typer.Option(min=1, help="Number of thoughts about each query.")] = 1,
+    temperature: Annotated[float, typer.Option(min=0.0, help="Sampling temperature.")] = 0.0,
+    seed: Seed = 0,
+) -> None:
+    """Add thoughts that a model generates.
+
+    A recipe with own_thought_share trains a model to embed queries with its own thoughts, which may be wrong. The same
+    command again continues an interrupted one.
+    """
+    from t1_vectorstore.embedding.embedder import T1Embedder
+    from t1_vectorstore.training.think_data import build
+
+    kept = out.with_name(f"{out.name}.thoughts")
+    empty_folder(out)
+    with (
+        _show_training_log(),
+        T1Embedder.load(model, overrides={"decoding": {"temperature": temperature}}, cache=kept) as embedder,
+    ):
+        counts = build(source, out, embedder, parts=part or (), queries=queries, samples=samples, seed=seed)
+    shutil.rmtree(kept, ignore_errors=True)
+    print_counts(counts, out)
 
 
 def empty_folder(out: Path) -> Path:

@@ -227,7 +227,17 @@ class TrainingBatches(torch.utils.data.Dataset[TrainingBatch]):
         examples, rng = self._sample(index)
         # 1. Which queries think, and which of their relevant documents is the positive.
         share = stage.think_share if self._thinks else 0.0
-        thoughts = [example.thought if rng.random() < share else None for example in examples]
+        thinks = [rng.random() < share for _ in examples]
+        own = [
+            rng.choice(example.own_thoughts)
+            if think and stage.own_thought_share and example.own_thoughts and rng.random() < stage.own_thought_share
+            else None
+            for example, think in zip(examples, thinks, strict=True)
+        ]
+        thoughts = [
+            (example.thought if thought is None else thought) if think else None
+            for example, think, thought in zip(examples, thinks, own, strict=True)
+        ]
         targets = [self._numbers[rng.choice(example.positives)] for example in examples]
         # 2. The documents: every positive, and hard negatives of some queries.
         numbers = dict.fromkeys(targets)
@@ -238,7 +248,7 @@ class TrainingBatches(torch.utils.data.Dataset[TrainingBatch]):
         documents = dict(zip(numbers, self._encoder.documents([self._texts[n] for n in numbers]), strict=True))
         # 3. The queries, with word dropout and position gaps.
         texts = [drop_words(example.query, stage.word_dropout, rng) for example in examples]
-        queries = self._encoder.queries(texts, thoughts)
+        queries = self._encoder.queries(texts, thoughts, given=[thought is not None for thought in own])
         if stage.skip:
             queries = [replace(query, skips=_position_gaps(len(query.ids), stage.skip, rng)) for query in queries]
         # 4. Further texts, and what a teacher says of all.

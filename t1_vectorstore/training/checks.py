@@ -8,7 +8,7 @@ from pathlib import Path
 from t1_vectorstore.checkpoints.checkpoint import Checkpoint
 from t1_vectorstore.embedding.prompts import Prompter
 from t1_vectorstore.training.batches import ExampleSampler
-from t1_vectorstore.training.configs import Grpo, Recipe, Supervised
+from t1_vectorstore.training.configs import Grpo, Recipe, Stage, Supervised
 from t1_vectorstore.training.examples import Example, TrainingData
 from t1_vectorstore.training.packing import PromptEncoder
 from t1_vectorstore.training.supervised import probe_examples
@@ -20,13 +20,23 @@ def check_data(recipe: Recipe, data: TrainingData, source: Path) -> None:
 
     Raises:
         CorpusError: A probed split, or a file of vectors to distil, is missing or malformed.
-        ValueError: The folder of a teacher does not exist; a part is missing, or lacks thoughts that a stage needs; or
-            the index lacks relevant documents.
+        ValueError: The folder of a teacher does not exist; a part is missing, or lacks thoughts, or own thoughts, that
+            a stage needs; or the index lacks relevant documents.
     """
     for stage in recipe.stages:
         ExampleSampler(data.examples, stage.queries, recipe.seed)
         if recipe.thinks:
             probe_examples(stage, source, data)
+        counts = _trained_queries(stage)
+        if (
+            recipe.thinks
+            and stage.own_thought_share
+            and not any(e.own_thoughts for e in _used_examples(data.examples, counts))
+        ):
+            raise ValueError(
+                f"own_thought_share={stage.own_thought_share} has no effect, because no query of the stage has "
+                "own_thoughts: write them with t1 data think"
+            )
         if isinstance(stage, Supervised) and stage.distill:
             check_distillation(stage.distill, data)
         if isinstance(stage, Grpo):
@@ -55,17 +65,21 @@ def check_model(recipe: Recipe, data: TrainingData, start: Path) -> None:
                 f"free_tokens={stage.reward.free_tokens} leaves nothing to penalise: it must be below the thought "
                 f"budget of {budget} tokens"
             )
-    checked: set[str] = set()
+    checked: set[str | None] = set()
     for stage in recipe.stages:
         if isinstance(stage, Grpo) and not stage.replay:
             continue
-        counts = stage.replay_queries if isinstance(stage, Grpo) else stage.queries
-        for example in _used_examples(data.examples, counts):
-            thought = example.thought
-            # A token is at least one byte, so a thought with few bytes fits without being tokenized.
-            if thought is not None and thought not in checked and len(thought.encode()) > budget:
-                checked.add(thought)
-                encoder.thought(thought)
+        for example in _used_examples(data.examples, _trained_queries(stage)):
+            for thought in {example.thought, *(example.own_thoughts if stage.own_thought_share else ())} - checked:
+                # A token is at least one byte, so a thought with few bytes fits without being tokenized.
+                if thought is not None and len(thought.encode()) > budget:
+                    checked.add(thought)
+                    encoder.thought(thought)
+
+
+def _trained_queries(stage: Stage) -> int | Mapping[str, int]:
+    """Return the numbers of queries whose thoughts are in the loss of a stage."""
+    return stage.replay_queries if isinstance(stage, Grpo) else stage.queries
 
 
 def _used_examples(examples: Sequence[Example], counts: int | Mapping[str, int]) -> Iterator[Example]:

@@ -155,6 +155,10 @@ class Stage(Config):
 
     think_share: float = Field(default=0.8, ge=0.0, le=1.0)
     """Share of the queries with a thought that are trained with it; the others train retrieval without thinking."""
+    own_thought_share: float = Field(default=0.0, ge=0.0, le=1.0)
+    """Share of the queries with ``own_thoughts``, among those that train with a thought, that get one of these instead
+    of the right thought. A model that was trained with right thoughts alone trusts every thought; this way it learns
+    what to do with its own. They are not in the language model loss. Method and default are ours."""
     skip: int = Field(default=0, ge=0)
     """Maximum number of positions skipped at each of up to three places of a query and its thought. The model thus sees
     longer distances than the data has, and can generalise to longer thoughts (after PoSE, 2309.10400)."""

@@ -2,12 +2,13 @@
 
     corpus.jsonl           {"_id": "a", "text": "..."}                         as in BEIR
     train.jsonl            {"query": "...", "thought": "..." or null,
-                            "positives": ["a"], "negatives": ["b"], "part": "hop2"}
+                            "positives": ["a"], "negatives": ["b"], "part": "hop2", "own_thoughts": ["..."]}
     dev.jsonl              the same for a split that is not trained on
     queries.dev.jsonl      {"_id": "dev-0", "text": "..."}                     written from dev.jsonl for ``t1 eval``
     qrels.dev.tsv          query-id, corpus-id, score                          likewise
 
-Each line of a split is one ``Example``. ``negatives`` and ``part`` are optional. Any file may be gzipped.
+Each line of a split is one ``Example``. ``negatives``, ``part`` and ``own_thoughts`` are optional. Any file may be
+gzipped.
 """
 
 from __future__ import annotations
@@ -40,6 +41,8 @@ class Example:
         positives: Ids of the relevant documents, at least one.
         negatives: Ids of hard negatives.
         part: Name of the part of the data, by which recipes mix the examples.
+        own_thoughts: Thoughts that a model generated about the query, right or wrong. The model can be trained to embed
+            the query with them, but never to write them.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", strict=True)  # of _LINE
@@ -49,6 +52,7 @@ class Example:
     positives: Annotated[tuple[str, ...], Field(min_length=1)]
     negatives: tuple[str, ...] = ()
     part: str | None = None
+    own_thoughts: tuple[str, ...] = ()
 
 
 _LINE = TypeAdapter(Example)
@@ -151,7 +155,7 @@ def write_data(folder: Path, documents: Mapping[str, str], splits: Mapping[str, 
     _write_jsonl(folder / CORPUS_FILE, ({"_id": name, "text": text} for name, text in documents.items()))
     counts = {"corpus": len(documents)}
     for split, examples in distinct.items():
-        _write_jsonl(folder / f"{split}.jsonl", (asdict(example) for example in examples))
+        _write_jsonl(folder / f"{split}.jsonl", map(_record, examples))
         if split != TRAIN:
             _write_beir(folder, split, examples)
         counts[split] = len(read_split(folder, split, documents))
@@ -174,6 +178,12 @@ def data_file(folder: Path, name: str) -> Path:
 
 def _identity(example: Example) -> tuple[object, ...]:
     return example.query, example.thought, tuple(sorted(example.positives))
+
+
+def _record(example: Example) -> dict[str, object]:
+    """Return the fields of a line; few examples have thoughts of a model."""
+    record = asdict(example)
+    return record if example.own_thoughts else {name: record[name] for name in record if name != "own_thoughts"}
 
 
 def _write_beir(folder: Path, split: str, examples: list[Example]) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from t1_vectorstore.training.examples import TRAIN, Example, list_splits, read_corpus, read_split, write_data
@@ -51,4 +52,4 @@ def build(sources: Mapping[str, Path], out: Path) -> dict[str, int]:
 def _prefixed(name: str, example: Example) -> Example:
     positives, negatives = (tuple(f"{name}/{i}" for i in ids) for ids in (example.positives, example.negatives))
     part = f"{name}-{example.part}" if example.part else name
-    return Example(example.query, example.thought, positives, negatives, part)
+    return replace(example, positives=positives, negatives=negatives, part=part)

@@ -117,8 +117,15 @@ class PromptEncoder:
         self._warn_truncated("document", prompts)
         return [TokenSequence(prompt.ids, len(prompt.ids)) for prompt in prompts]
 
-    def queries(self, texts: Sequence[str], thoughts: Sequence[str | None]) -> list[TokenSequence]:
+    def queries(
+        self, texts: Sequence[str], thoughts: Sequence[str | None], *, given: Sequence[bool] | None = None
+    ) -> list[TokenSequence]:
         """Encode queries with their thoughts; ``None`` gives the prompt without thinking.
+
+        Args:
+            texts: Queries.
+            thoughts: Thought of each query.
+            given: Whether a query's thought is only read, and not in the language model loss; by default none is.
 
         Raises:
             TrainingFailed: A thought exceeds the model's thought budget.
@@ -126,12 +133,12 @@ class PromptEncoder:
         thinking = self.prompter.queries(texts, think=True)
         plain = self.prompter.queries(texts, think=False)
         self._warn_truncated("query", thinking)
-        return [
-            TokenSequence(without.ids, len(without.ids))
-            if thought is None
-            else TokenSequence([*prompt.ids, *self.thought(thought)], len(prompt.ids))
-            for prompt, without, thought in zip(thinking, plain, thoughts, strict=True)
-        ]
+        sequences = []
+        for row, (prompt, without, thought) in enumerate(zip(thinking, plain, thoughts, strict=True)):
+            ids = without.ids if thought is None else [*prompt.ids, *self.thought(thought)]
+            learned = thought is not None and not (given and given[row])
+            sequences.append(TokenSequence(ids, len(prompt.ids) if learned else len(ids)))
+        return sequences
 
     def thought(self, thought: str) -> list[int]:
         """Encode a thought and the token that closes it.

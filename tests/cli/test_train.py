@@ -9,6 +9,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from t1_vectorstore.cli import app
+from t1_vectorstore.training.examples import Example, write_data
 from tests.checkpoints import save_checkpoint
 
 
@@ -54,7 +55,9 @@ def test_errors_name_the_problem(
 def test_training_without_its_packages_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("yaml")
     find = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "accelerate" else find(name))
+    monkeypatch.setattr(
+        "t1_vectorstore.training.run.find_spec", lambda name: None if name == "accelerate" else find(name)
+    )
     result = t1("train", "lora-4b", "--data", tmp_path, "--out", tmp_path / "run")
     assert result.exit_code == 1
     assert "accelerate" in result.stderr
@@ -66,3 +69,18 @@ def test_token_is_added(tmp_path: Path) -> None:
     result = t1("add-token", folder, tmp_path / "out", "--token", "<vector>")
     assert result.exit_code == 0, result.output
     assert "<vector>" in result.stdout
+
+
+def test_thoughts_of_a_model_are_added_to_data(tmp_path: Path, tiny: Path) -> None:
+    write_data(tmp_path / "data", {"a": "Llamas"}, {"train": [Example("where", "there", ("a",))]})
+    arguments = ("data", "think", tmp_path / "data", tmp_path / "out", "--model", tiny)
+    result = t1(*arguments, "--temperature", "1")
+    assert result.exit_code == 0, result.output
+    assert "thoughts generated" in result.stdout
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "out"]
+    result = t1(*arguments)
+    assert result.exit_code == 2
+    assert "is not an empty folder" in result.stderr
+    result = t1("data", "think", tmp_path / "data", tmp_path / "new", "--model", tiny, "--samples", "2")
+    assert result.exit_code == 2
+    assert "greedy" in result.stderr
