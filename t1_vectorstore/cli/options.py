@@ -93,13 +93,10 @@ class SourceFlags:
 
     def chunker(self, collection: Collection | None = None) -> Chunker:
         """Return a chunker by characters, after checking the sizes."""
-        from t1_vectorstore.indexing.chunking import DEFAULT_SIZE, Chunker
+        from t1_vectorstore.indexing.chunk_documents import chunk_sizes
+        from t1_vectorstore.indexing.chunking import Chunker
 
-        neither_given = self.chunk_size is None and self.overlap is None
-        latest = collection.latest_load if collection and neither_given else None
-        if latest is not None:
-            return Chunker(latest.chunk_size, latest.overlap)
-        return Chunker(DEFAULT_SIZE if self.chunk_size is None else self.chunk_size, self.overlap or 0)
+        return Chunker(*chunk_sizes(collection, self.chunk_size, self.overlap))
 
 
 @dataclass(frozen=True)

@@ -40,6 +40,16 @@ class PendingChunk:
     source: SourceDocument
 
 
+def chunk_sizes(collection: Collection | None, size: int | None = None, overlap: int | None = None) -> tuple[int, int]:
+    """Return chunk size and overlap in characters: those given, else those of the latest load, else the defaults."""
+    latest = collection.latest_load if collection and (size is None or overlap is None) else None
+    if size is None:
+        size = latest.chunk_size if latest else DEFAULT_SIZE
+    if overlap is None:
+        overlap = latest.overlap if latest else 0
+    return size, overlap
+
+
 def chunker_for(
     model: T1Embedder | Prompter, *, size: int = DEFAULT_SIZE, overlap: int = 0, keep_spaces: bool = False
 ) -> Chunker:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, Protocol, TypeVar
 
 from mcp.server.mcpserver import MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
@@ -19,6 +20,8 @@ from starlette.types import ASGIApp
 from t1_vectorstore import __version__
 from t1_vectorstore.collection.lookup import find_chunks
 from t1_vectorstore.errors import T1Error
+from t1_vectorstore.indexing import LoadProgress, LoadReport
+from t1_vectorstore.indexing.chunk_documents import chunk_sizes, chunker_for
 from t1_vectorstore.mcp.answers import (
     FoundPassage,
     GetAnswer,
@@ -30,7 +33,7 @@ from t1_vectorstore.mcp.answers import (
     StoredPassage,
     UpsertAnswer,
 )
-from t1_vectorstore.types import Document, Hit
+from t1_vectorstore.types import Document, Hit, SearchResult
 from t1_vectorstore.vectorstore import T1VectorStore
 
 MAX_HITS = 50
@@ -51,6 +54,8 @@ _INSTRUCTIONS = (
     "Searches document indexes by meaning. The model may think about a query before it embeds it, so whole questions, "
     "also those that need a step of reasoning, work better than keywords. list_indexes names the indexes."
 )
+
+T = TypeVar("T")
 
 IndexName = Annotated[
     str | None, Field(description="Name of the index, from list_indexes. May be left out if there is only one.")
@@ -75,6 +80,10 @@ class _Server(MCPServer[None]):
             raise ToolError(f"{place}: {problem['msg'].lower()}, got {given}") from error
 
 
+async def _in_thread(function: Callable[[], T]) -> T:
+    return await asyncio.to_thread(function)
+
+
 @dataclass(frozen=True)
 class Permitted:
     """What the caller of a tool may use.
@@ -82,14 +91,28 @@ class Permitted:
     Attributes:
         stores: The stores, by name.
         write: Whether it may write to them.
+        in_thread: Calls a function in a thread.
+        on_progress: Called while documents are stored; an exception ends the load.
     """
 
     stores: Mapping[str, T1VectorStore]
     write: bool
+    in_thread: InThread = _in_thread
+    on_progress: Callable[[LoadProgress], None] | None = None
 
 
-Caller: TypeAlias = Callable[[], AbstractAsyncContextManager[Permitted]]
-"""Returns what the caller of a tool may use; the block lasts as long as the call."""
+class InThread(Protocol):
+    """Calls a function in a thread."""
+
+    async def __call__(self, function: Callable[[], T], /) -> T:
+        """Return what the function returns."""
+
+
+class Caller(Protocol):
+    """Does the work of a tool for the caller of the tool."""
+
+    async def __call__(self, work: Callable[[Permitted], Awaitable[T]], *, stores_documents: bool = False) -> T:
+        """Call ``work`` with what the caller may use."""
 
 
 def create_mcp_server(
@@ -115,9 +138,8 @@ def create_mcp_server(
         log_level="WARNING",
     )
 
-    @asynccontextmanager
-    async def everything() -> AsyncIterator[Permitted]:
-        yield Permitted(stores, write)
+    async def everything(work: Callable[[Permitted], Awaitable[T]], *, stores_documents: bool = False) -> T:
+        return await work(Permitted(stores, write))
 
     tools = _Tools(caller or everything)
     server.add_tool(tools.search, annotations=_READS, title="Search by meaning")
@@ -174,9 +196,13 @@ class _Tools:
         include_thoughts: Annotated[bool, Field(description="Return the model's thoughts about the query.")] = False,
     ) -> SearchAnswer:
         """Search an index by meaning and return the best passages."""
-        async with _tool_errors(), self._caller() as permitted:
+
+        async def work(permitted: Permitted) -> tuple[str, SearchResult]:
             name, store = _choose(permitted, index)
-            result = await store.asearch(query, limit=limit, offset=offset, filter=filter, think=think)
+            return name, await store.asearch(query, limit=limit, offset=offset, filter=filter, think=think)
+
+        async with _tool_errors():
+            name, result = await self._caller(work)
         thoughts = [thought.text for thought in result.thoughts] if include_thoughts else None
         return SearchAnswer(index=name, passages=[_found(hit) for hit in result.hits], thoughts=thoughts)
 
@@ -189,18 +215,26 @@ class _Tools:
         index: IndexName = None,
     ) -> GetAnswer:
         """Return stored passages by id; the id of a document returns all its passages."""
-        async with _tool_errors(), self._caller() as permitted:
+
+        async def work(permitted: Permitted) -> GetAnswer:
             _, store = _choose(permitted, index)
-            return await asyncio.to_thread(_passages, store, ids)
+            return await permitted.in_thread(partial(_passages, store, ids))
+
+        async with _tool_errors():
+            return await self._caller(work)
 
     async def list_indexes(self) -> IndexList:
         """List the indexes that can be searched, with their sizes and metadata keys."""
-        async with _tool_errors(), self._caller() as permitted:
+
+        async def work(permitted: Permitted) -> IndexList:
             descriptions = [
-                await asyncio.to_thread(_describe, name, store, write=permitted.write)
+                await permitted.in_thread(partial(_describe, name, store, write=permitted.write))
                 for name, store in permitted.stores.items()
             ]
-        return IndexList(indexes=descriptions)
+            return IndexList(indexes=descriptions)
+
+        async with _tool_errors():
+            return await self._caller(work)
 
     async def upsert(
         self,
@@ -208,12 +242,22 @@ class _Tools:
         index: IndexName = None,
     ) -> UpsertAnswer:
         """Store documents, or replace those with the same ids. Every write is read back before it is reported."""
-        async with _tool_errors(), self._caller() as permitted:
+
+        async def work(permitted: Permitted) -> LoadReport:
             if not permitted.write:
                 raise ValueError("the API key may not write; use one that was created with --write")
             _, store = _choose(permitted, index)
             new = [Document(document.text, document.id, document.metadata) for document in documents]
-            report = await store.aadd(new, max_reported=MAX_DOCUMENTS)
+
+            def load() -> LoadReport:
+                size, overlap = chunk_sizes(store.collection)
+                chunker = chunker_for(store.embedder, size=size, overlap=overlap)
+                return store.add(new, chunker=chunker, max_reported=MAX_DOCUMENTS, on_progress=permitted.on_progress)
+
+            return await permitted.in_thread(load)
+
+        async with _tool_errors():
+            report = await self._caller(work, stores_documents=True)
         return UpsertAnswer(
             passages_written=report.verified,
             passages_unchanged=report.unchanged,

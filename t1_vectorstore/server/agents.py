@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from contextvars import ContextVar
+from typing import TypeVar
 
+from fastapi import Request
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from t1_vectorstore.errors import BackendError
 from t1_vectorstore.mcp import Permitted, create_mcp_server, http_app
-from t1_vectorstore.server.errors import Refused
+from t1_vectorstore.server.errors import ClientGone, Refused
 from t1_vectorstore.server.keys import Key
 from t1_vectorstore.server.service import Service
 
 PATH = "/mcp"
-_key: ContextVar[Key | None] = ContextVar("key")
+T = TypeVar("T")
+R = TypeVar("R")
+_request: ContextVar[Request] = ContextVar("request")
 
 
 class Agents:
@@ -35,29 +39,43 @@ class Agents:
         stores = service.catalog.stores
         write = not all(store.collection.read_only for store in stores.values())
 
-        @asynccontextmanager
-        async def caller() -> AsyncIterator[Permitted]:
-            key = _key.get()
+        async def call(work: Callable[[Permitted], Awaitable[T]], *, stores_documents: bool = False) -> T:
+            request = _request.get()
+            key: Key | None = getattr(request.state, "key", None)
+            if key is None and service.options.keys is not None:
+                raise ValueError("an API key is needed")
             if key is not None and "read" not in key.scopes:
                 raise ValueError(f"the API key {key.name!r} may not read")
             catalog = service.catalog if key is None else service.catalog.for_key(key)
+            slots = service.documents if stores_documents else service.queries
+
+            async def in_thread(function: Callable[[], R]) -> R:
+                return await slots.in_thread(lambda _: function())
+
+            permitted = Permitted(
+                catalog.stores,
+                write and (key is None or "write" in key.scopes),
+                in_thread,
+                service.work.lifecycle.check,
+            )
             try:
-                async with service.queries.take():
-                    yield Permitted(catalog.stores, write and (key is None or "write" in key.scopes))
+                return await service.work.run(request, slots, lambda: work(permitted))
             except Refused as error:
                 raise BackendError(error.detail) from error
+            except ClientGone as error:
+                raise BackendError("the client closed the connection") from error
 
-        self._server = create_mcp_server(stores, write=write, caller=caller)
+        self._server = create_mcp_server(stores, write=write, caller=call)
         self._app = http_app(self._server, PATH, max_body_bytes=service.options.max_body_bytes)
         self.route = Route(PATH, self)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle a request, as ASGI defines it."""
-        token = _key.set(scope.get("state", {}).get("key"))
+        token = _request.set(Request(scope, receive))  # a tool asks it whether the client has left
         try:
             await self._app(scope, receive, send)
         finally:
-            _key.reset(token)
+            _request.reset(token)
 
     def running(self) -> AbstractAsyncContextManager[None]:
         """Return the block in which requests are handled."""

@@ -41,6 +41,15 @@ class Lifecycle:
         self.expired.set()
         self._given_up.set()
 
+    def check(self, _: object = None) -> None:
+        """End work in a thread, such as a load after each of its steps, if running requests are given up.
+
+        Raises:
+            Refused: They are.
+        """
+        if self.expired.is_set():
+            raise Refused(503, STOPPED, code="stopping", retry_after=1)
+
     async def until_given_up(self) -> None:
         """Wait until running requests are given up."""
         await self._given_up.wait()

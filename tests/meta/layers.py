@@ -67,7 +67,7 @@ ALLOWED_IMPORTS: Mapping[str, set[str]] = {
         *("backends", "checkpoints", "collection", "embedding", "engines", "errors", "indexing", "keyword_options"),
         *("metadata", "options", "types", "vectorstore"),
     },
-    "mcp": {"collection", "errors", "types", "vectorstore"},
+    "mcp": {"collection", "errors", "indexing", "types", "vectorstore"},
     "server": {
         *("backends", "checkpoints", "collection", "embedding", "engines", "errors", "indexing", "iteration"),
         *("keyword_options", "mcp", "options", "service", "types", "vectorstore"),

@@ -42,6 +42,15 @@ def test_a_long_document_is_cut_and_read_whole(client: TestClient) -> None:
     assert all(part["text"] == text[part["start"] : part["end"]] for part in parts)
 
 
+def test_a_size_that_is_not_given_is_that_of_the_latest_load(client: TestClient, store: T1VectorStore) -> None:
+    with store.collection.loading(chunk_size=100, overlap=0):
+        pass
+    body = {"documents": [{"id": "long", "text": "word " * 100}], "overlap": 10}
+    assert client.post("/v1/documents", json=body).json()["chunks"] == 6
+    lengths = [len(chunk.text) for chunk in store.scroll(filter={}) if chunk.document_id == "long"]
+    assert max(lengths) <= 100
+
+
 def test_pages_list_every_chunk_once(client: TestClient, store: T1VectorStore) -> None:
     client.post("/v1/documents", json={"documents": [{"id": str(n), "text": f"Number {n}."} for n in range(20)]})
     found: list[str] = []

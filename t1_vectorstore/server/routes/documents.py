@@ -11,17 +11,13 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse
 
 from t1_vectorstore.collection.lookup import find_chunks
-from t1_vectorstore.indexing import LoadProgress, LoadReport
-from t1_vectorstore.indexing.chunk_documents import chunker_for
-from t1_vectorstore.indexing.chunking import DEFAULT_SIZE, Chunker
+from t1_vectorstore.indexing import LoadReport
+from t1_vectorstore.indexing.chunk_documents import chunk_sizes, chunker_for
 from t1_vectorstore.server.access import Access, Reader, Writer
 from t1_vectorstore.server.answers import AddAnswer, ChunksAnswer, CountAnswer, DeleteAnswer, PageAnswer
 from t1_vectorstore.server.checks import check_count
-from t1_vectorstore.server.errors import Refused
 from t1_vectorstore.server.requests import AddBody, CountBody, DeleteBody, ListBody
-from t1_vectorstore.server.work import STOPPED
 from t1_vectorstore.types import Document
-from t1_vectorstore.vectorstore import T1VectorStore
 
 router = APIRouter(tags=["documents"], prefix="/v1/documents")
 
@@ -39,15 +35,11 @@ async def add(request: Request, body: AddBody, access: Writer) -> JSONResponse:
     name, store = access.writable_store(body.index)
     check_count(len(body.documents), service.options.max_documents, "documents")
     documents = [Document(each.text, each.id, each.metadata) for each in body.documents]
-    chunker = _chunker(body, store)
-    expired = service.work.lifecycle.expired
 
     def load(_: threading.Event) -> LoadReport:
-        def stop_if_expired(_: LoadProgress) -> None:
-            if expired.is_set():
-                raise Refused(503, STOPPED, code="stopping", retry_after=1)
-
-        return store.add(documents, chunker=chunker, on_progress=stop_if_expired)
+        size, overlap = chunk_sizes(store.collection, body.chunk_size, body.overlap)
+        chunker = chunker_for(store.embedder, size=size, overlap=overlap)
+        return store.add(documents, chunker=chunker, on_progress=service.work.lifecycle.check)
 
     report = await service.work.run(request, service.documents, lambda: service.documents.in_thread(load))
     service.metrics.tokens.labels("document").inc(report.tokens)
@@ -110,15 +102,3 @@ async def _read(request: Request, access: Access, function: Callable[[], T]) -> 
     """Call a function that reads an index in a thread for queries."""
     queries = access.service.queries
     return await access.service.work.run(request, queries, lambda: queries.in_thread(lambda _: function()))
-
-
-def _chunker(body: AddBody, store: T1VectorStore) -> Chunker:
-    """Return what splits the documents: by the sizes of the body, else as the index's latest load did.
-
-    Raises:
-        ValueError: Sizes that cannot be used.
-    """
-    latest = store.collection.latest_load if body.chunk_size is None and body.overlap is None else None
-    size = latest.chunk_size if latest else body.chunk_size or DEFAULT_SIZE
-    overlap = latest.overlap if latest else body.overlap or 0
-    return chunker_for(store.embedder, size=size, overlap=overlap)
