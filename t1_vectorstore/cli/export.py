@@ -21,7 +21,7 @@ export = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Write mo
 
 @export.command(cls=Command)
 def gguf(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="t1-mini, a checkpoint folder, or a hub id.")],
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="t1-mini, t1-small, a checkpoint folder, or a hub id.")],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="File to write, such as model.gguf.")],
     quant: Annotated[
         str,
@@ -31,6 +31,9 @@ def gguf(
     ] = "q8_0",
     preset: Annotated[
         str | None, typer.Option(help="Hub id whose preset describes a folder without t1_config.json.")
+    ] = None,
+    base: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="GGUF file of the base model, for an adapter such as t1-small.")
     ] = None,
     override: Annotated[
         list[str] | None,
@@ -52,7 +55,9 @@ def gguf(
     from t1_vectorstore.export.export import export_gguf
     from t1_vectorstore.options import ModelOptions
 
-    options = ModelOptions(model=model, preset=preset, overrides=parse_fields("--override", override) or None)
+    options = ModelOptions(
+        model=model, preset=preset, base=base, overrides=parse_fields("--override", override) or None
+    )
     with busy(f"exporting {model}") as show:
         report = export_gguf(options, out, quant=quant, budget=budget, min_cosine=min_cosine, on_step=show)
     print_text("\n".join(_lines(report.comparison)))

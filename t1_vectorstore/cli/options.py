@@ -64,7 +64,7 @@ Json = Annotated[bool, output_option("--json", help="Print only JSON on standard
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
 Model = Annotated[
     str | None,
-    model_option(help="'t1-mini' (bundled), a checkpoint folder, or a hub id.  [default: the index's own]"),
+    model_option(help="'t1-mini' (bundled), 't1-small', a checkpoint folder, or a hub id.  [default: the index's own]"),
 ]
 
 
@@ -152,6 +152,13 @@ class ModelFlags:
     preset: Annotated[
         str | None, model_option(help="Hub id whose preset describes a checkpoint folder without t1_config.json.")
     ] = None
+    base: Annotated[
+        Path | None,
+        model_option(
+            metavar="FILE",
+            help="GGUF file of the base model, for an adapter such as t1-small.  [default: the installed package's]",
+        ),
+    ] = None
     override: Annotated[
         list[str] | None,
         model_option(
@@ -217,7 +224,7 @@ class ModelFlags:
         refining = plan_refining(ThinkingOptions(refine_steps=refine_steps))
         devices = self.device or []
         given: dict[str, Any] = {
-            **{name: getattr(self, name) for name in ("preset", "dtype", "batch_tokens", "threads", "backend")},
+            **{name: getattr(self, name) for name in ("preset", "base", "dtype", "batch_tokens", "threads", "backend")},
             "model": None if self.model is None else _absolute(self.model),
             "overrides": parse_fields("--override", self.override) or None,
             "device": devices[0] if len(devices) == 1 else None,
@@ -237,8 +244,8 @@ class ModelFlags:
     @property
     def to_repeat(self) -> str:
         """The flags that an index does not record, as they are typed: its searches need them too."""
-        given = [("--preset", self.preset), *(("--override", override) for override in self.override or ())]
-        return shlex.join(part for flag, value in given if value is not None for part in (flag, value))
+        flags = [("--preset", self.preset), ("--base", self.base), *(("--override", it) for it in self.override or ())]
+        return shlex.join(str(part) for flag, value in flags if value is not None for part in (flag, value))
 
     @property
     def place_model(self) -> bool:
@@ -338,9 +345,9 @@ def _interpretations(value: str) -> list[Any]:
 
 def _absolute(model: str) -> str:
     """Return a folder's or file's absolute path, since an index records the name and is searched from anywhere."""
-    from t1_vectorstore.checkpoints.checkpoint import BUNDLED
+    from t1_vectorstore.checkpoints.checkpoint import named_models
     from t1_vectorstore.model_names import names_gguf
 
     path = Path(model).expanduser()
     here = path.is_dir() or (names_gguf(model) and path.is_file())
-    return str(path.resolve()) if here and not (BUNDLED / model).is_dir() else model
+    return str(path.resolve()) if here and model not in named_models() else model

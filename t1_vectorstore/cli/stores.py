@@ -75,7 +75,7 @@ def open_with_checkpoint(
         raise ValueError(f"--compatible-with {compatible_with} needs --model: the model to search with")
     if adopt and "model" not in options.model_fields_set:
         raise ValueError("--adopt needs --model: the collection does not record which model made its vectors")
-    from t1_vectorstore.checkpoints.checkpoint import Checkpoint
+    from t1_vectorstore.checkpoints.checkpoint import Checkpoint, named_models
     from t1_vectorstore.collection import Collection
     from t1_vectorstore.embedding.prompts import Prompter
     from t1_vectorstore.embedding.thinking import check_limits
@@ -102,7 +102,7 @@ def open_with_checkpoint(
                 Prompter.load(checkpoint)
             identity = checkpoint.identity
         except CheckpointError as error:
-            if recorded and options.preset is None:
+            if recorded and options.preset is None and options.model not in named_models():
                 message = f"{error} If the index was made with --preset, give the same --preset here."
                 raise CheckpointError(message) from error
             raise

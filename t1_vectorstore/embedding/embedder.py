@@ -74,7 +74,8 @@ class T1Embedder:
         """Load a checkpoint, and start the backend that runs it.
 
         Args:
-            model: ``t1-mini`` (bundled), a checkpoint folder, or a hub id such as ``ForwardAILabs/MRE-T1``.
+            model: ``t1-mini`` (bundled), ``t1-small``, a checkpoint folder, or a hub id such as
+                ``ForwardAILabs/MRE-T1``.
             options: Keyword arguments, the fields of ``LoadingOptions``.
 
         Raises:

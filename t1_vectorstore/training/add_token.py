@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from t1_vectorstore.checkpoints.checkpoint import SPEC_FILE, begin_tokens, bundled_models
+from t1_vectorstore.checkpoints.checkpoint import SPEC_FILE, begin_tokens, named_models
 from t1_vectorstore.checkpoints.folder import CheckpointFolder
 from t1_vectorstore.checkpoints.spec import CheckpointSpec, Decoding, Message
 from t1_vectorstore.embedding.embedder import T1Embedder
@@ -56,7 +56,7 @@ def add_token(
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise FileExistsError(f"{out} is not an empty folder: choose another one")
     loader: Any = AutoModelForCausalLM
-    if source in bundled_models():
+    if source in named_models():
         raise CheckpointError(f"{source} already has its token: train it as it is")
     try:
         tokenizer: Any = AutoTokenizer.from_pretrained(source)

@@ -108,7 +108,7 @@ def test_incomplete_folders_and_unknown_names_are_refused(tiny: Path, tmp_path: 
         T1Embedder.load(folder)
     with pytest.raises(CheckpointError, match="name is empty"):
         T1Embedder.load("")
-    with pytest.raises(CheckpointError, match=r"not a folder, .* or one of the bundled models \['t1-mini'\]"):
+    with pytest.raises(CheckpointError, match=r"not a folder, .* or one of the models \['t1-mini', 't1-small'\]"):
         T1Embedder.load("t2-maxi")
     with pytest.raises(CheckpointError, match="no preset 'nobody/nothing'; the presets are"):
         T1Embedder.load(tiny, preset="nobody/nothing")

