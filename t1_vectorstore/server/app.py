@@ -121,8 +121,8 @@ def create_app(
         guards.Hosts, allowed=options.allow_hosts, any_host=keys is not None, origins=options.allow_origins
     )
     app.add_middleware(guards.ClientLimits, most_bytes=options.max_body_bytes, seconds=options.client_seconds)
-    app.add_middleware(guards.SecurityHeaders)
     app.add_middleware(Observer, metrics=service.metrics)
+    app.add_middleware(guards.SecurityHeaders)
     return app
 
 

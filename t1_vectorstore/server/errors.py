@@ -44,6 +44,12 @@ class Refused(HTTPException):
         self.param = param
 
 
+def internal_error(request_id: str) -> Refused:
+    """Return the error for an exception that nobody expected, which is in the log with the request's id."""
+    message = f"an internal error; the log of the service has the details of request {request_id}"
+    return Refused(500, message, code="internal_error")
+
+
 class ClientGone(Exception):
     """The client closed the connection, so nobody reads the answer."""
 
@@ -116,16 +122,12 @@ def add_error_handlers(app: FastAPI) -> None:
     async def gone(_: Request, __: Exception) -> Response:
         return Response(status_code=499)  # nobody reads it
 
-    async def unexpected(_: Request, __: Exception) -> JSONResponse:
-        return error_response(500, "an internal error; the log of the service has the details", code="internal_error")
-
     app.add_exception_handler(Refused, refused)
     app.add_exception_handler(HTTPException, by_framework)
     app.add_exception_handler(RequestValidationError, invalid)
     for kind in (ValueError, TypeError, RecursionError, T1Error):
         app.add_exception_handler(kind, refused)
     app.add_exception_handler(ClientGone, gone)
-    app.add_exception_handler(Exception, unexpected)
 
 
 def _describe_invalid(error: RequestValidationError) -> JSONResponse:

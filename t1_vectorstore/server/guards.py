@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from typing import Any
 
 from starlette.datastructures import Headers
@@ -29,6 +29,8 @@ SECURITY_HEADERS = {
     "cross-origin-resource-policy": "same-origin",
 }
 _MOST_BUCKETS = 10_000
+_PIECE = 64 * 1024
+"""Bytes of an answer that are sent at once; the server keeps all that a client has not read of them."""
 
 logger = logging.getLogger(__name__)
 
@@ -204,7 +206,8 @@ class ClientLimits:
             if message["type"] == "http.response.start" and not whole:  # uvicorn would go on to receive the body
                 message["headers"] = [*message.get("headers", ()), (b"connection", b"close")]
             try:
-                await asyncio.wait_for(send(message), self._seconds)
+                for part in _in_pieces(message):
+                    await asyncio.wait_for(send(part), self._seconds)
             except asyncio.TimeoutError:
                 raise _TooSlow from None
 
@@ -243,6 +246,17 @@ class Gate:
 
 class _TooSlow(OSError):
     """The client does not read its answer."""
+
+
+def _in_pieces(message: Message) -> Iterator[Message]:
+    """Split a large part of a body, so that each piece waits until the client has read those before."""
+    body = message.get("body", b"")
+    if len(body) <= _PIECE:
+        yield message
+        return
+    for start in range(0, len(body), _PIECE):
+        more = message.get("more_body", False) or start + _PIECE < len(body)
+        yield {"type": message["type"], "body": body[start : start + _PIECE], "more_body": more}
 
 
 def _caller(scope: Scope) -> str:

@@ -14,12 +14,14 @@ from opentelemetry import trace
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from t1_vectorstore.server.errors import error_response, internal_error
 from t1_vectorstore.server.work import Slots
 from t1_vectorstore.types import DocumentEmbeddings, SearchResult, Thought
 
 if TYPE_CHECKING:
     from opentelemetry.trace import TracerProvider
 
+logger = logging.getLogger(__name__)
 ACCESS = logging.getLogger("t1_vectorstore.access")
 _SECONDS = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
 
@@ -87,8 +89,12 @@ class Observer:
         try:
             await self._app(scope, receive, observed)
         except Exception:
-            status = 500  # what the framework answers outside of this
-            raise
+            logger.exception("a request failed", extra={"fields": {"request_id": state["request_id"]}})
+            if status != 499:  # the answer has begun
+                raise
+            error = internal_error(state["request_id"])
+            answer = error_response(error.status_code, error.detail, code=error.code)
+            await answer(scope, receive, observed)
         finally:
             seconds = time.perf_counter() - began
             route = getattr(scope.get("route"), "path", "other") or "page"

@@ -72,7 +72,7 @@ class Server(uvicorn.Server):
             timeout_graceful_shutdown=round(_LAST_ANSWERS) + 1,
         )
         config.load()
-        config.http_protocol_class = _with_header_timeout(config.http_protocol_class, service.options.client_seconds)
+        config.http_protocol_class = _with_timeouts(config.http_protocol_class, service.options.client_seconds)
         super().__init__(config)
         self._lifecycle = service.work.lifecycle
         self._grace = service.options.grace
@@ -103,15 +103,16 @@ class Server(uvicorn.Server):
         return await super().on_tick(counter)
 
 
-def _with_header_timeout(protocol: Any, seconds: float) -> type[asyncio.Protocol]:  # noqa: ANN401 - one of uvicorn's
-    """Return a protocol that closes connections on which no whole request has arrived for a while.
+def _with_timeouts(protocol: Any, seconds: float) -> type[asyncio.Protocol]:  # noqa: ANN401 - one of uvicorn's
+    """Return a protocol that closes connections whose client neither sends a whole request nor reads its answer.
 
-    uvicorn has a limit only for connections that are idle after a request, and would wait for the first one, or for the
-    rest of its headers, as long as the client likes.
+    uvicorn has a limit only for connections that are idle after a request. It would wait for the first one, or for the
+    rest of its headers, as long as the client likes, and closes a connection only when the client has read everything.
     """
 
     class Protocol(protocol):  # type: ignore[misc]
         _silent: asyncio.TimerHandle | None = None
+        _unread: asyncio.TimerHandle | None = None
 
         def connection_made(self, transport: asyncio.BaseTransport) -> None:
             super().connection_made(transport)
@@ -124,9 +125,28 @@ def _with_header_timeout(protocol: Any, seconds: float) -> type[asyncio.Protocol
             elif self._silent is None:  # the beginning of a further request
                 self._silent = self.loop.call_later(seconds, self.transport.close)
 
+        def pause_writing(self) -> None:
+            super().pause_writing()
+            self._unread = self.loop.call_later(seconds, self.transport.abort)
+
+        def resume_writing(self) -> None:
+            self._read()
+            super().resume_writing()
+
+        def timeout_keep_alive_handler(self) -> None:
+            super().timeout_keep_alive_handler()
+            if self._unread is None:
+                self._unread = self.loop.call_later(seconds, self.transport.abort)
+
         def connection_lost(self, exc: Exception | None) -> None:
             self._hear()
+            self._read()
             super().connection_lost(exc)
+
+        def _read(self) -> None:
+            if self._unread is not None:
+                self._unread.cancel()
+                self._unread = None
 
         def _hear(self) -> None:
             if self._silent is not None:

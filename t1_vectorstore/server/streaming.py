@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import Any
@@ -10,8 +11,10 @@ from fastapi import Request
 from fastapi.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from t1_vectorstore.server.errors import ClientGone, error_body, to_refused
+from t1_vectorstore.server.errors import ClientGone, error_body, internal_error, to_refused
 from t1_vectorstore.server.service import Service
+
+logger = logging.getLogger(__name__)
 
 
 class StreamedAnswer(Response):
@@ -48,7 +51,12 @@ class StreamedAnswer(Response):
                 raise
             if isinstance(error, ClientGone):
                 return
-            refusal = to_refused(error)
+            try:
+                refusal = to_refused(error)
+            except Exception:
+                request_id = self._request.state.request_id
+                logger.exception("a streamed answer failed", extra={"fields": {"request_id": request_id}})
+                refusal = internal_error(request_id)
             body = error_body(refusal.status_code, refusal.detail, code=refusal.code, param=refusal.param)
             await send({"type": "http.response.body", "body": self._error(body), "more_body": True})
         await send({"type": "http.response.body", "body": b"", "more_body": False})

@@ -40,6 +40,11 @@ class Live:
             assert not self._thread.is_alive()
 
     @property
+    def connections(self) -> int:
+        """Number of open connections."""
+        return len(self._server.server_state.connections)
+
+    @property
     def running(self) -> bool:
         return self._thread.is_alive()
 

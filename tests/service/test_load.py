@@ -7,11 +7,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from starlette.responses import Response
+from starlette.routing import Route
 
 from t1_vectorstore import T1VectorStore
 from tests.service.live import Live, live
@@ -232,6 +235,22 @@ def test_clients_that_do_not_read_are_cut_off(setting: Setting, caplog: pytest.L
             raw.sendall(request + b"Content-Length: %d\r\n\r\n%b" % (len(body), body))
         until(lambda: "did not read its answer" in caplog.text)
     assert setting.post("/v1/search", {"query": "a"}).result().status_code == 200
+
+
+@small(client_seconds=0.5)
+def test_a_large_answer_that_nobody_reads_is_not_kept(setting: Setting) -> None:
+    body = b"x" * 50_000_000
+    setting.service.app.router.routes.insert(0, Route("/large", lambda _: Response(body)))
+    with connect(setting.service.url) as raw:
+        raw.sendall(b"GET /large HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        until(lambda: setting.service.connections == 1)
+        until(lambda: setting.service.connections == 0)
+        received = 0
+        with suppress(ConnectionResetError):
+            while part := raw.recv(1_000_000):
+                received += len(part)
+        assert received < len(body)
+    assert httpx.get(f"{setting.service.url}/large").content == body  # a client that reads it gets all
 
 
 def test_many_clients_get_their_own_answers(setting: Setting) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 
+import pytest
 from fastapi.testclient import TestClient
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
@@ -84,4 +85,21 @@ def test_unexpected_errors_are_counted_and_say_nothing_of_texts(serve: Serve, st
     answer = client.post("/v1/documents/count", json={})
     assert (answer.status_code, answer.json()["error"]["code"]) == (500, "internal_error")
     assert "secret" not in answer.text
+    assert answer.headers["x-request-id"] in answer.json()["error"]["message"]
+    assert answer.headers["x-content-type-options"] == "nosniff"
     assert 't1_requests_total{route="/v1/documents/count",status="500"} 1.0' in client.get("/metrics").text
+
+
+def test_an_unexpected_error_in_a_stream_is_its_last_event(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError("a secret path")
+
+    monkeypatch.setattr("t1_vectorstore.server.routes.search.json_of_search", fail)
+    answer = client.post("/v1/search/stream", json={"query": "Berlin"})
+    *_, last = answer.text.strip().split("\n\n")
+    assert last.startswith("event: error\n")
+    assert answer.headers["x-request-id"] in last
+    assert "secret" not in answer.text
+    assert "a streamed answer failed" in caplog.text

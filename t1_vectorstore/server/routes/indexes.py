@@ -111,8 +111,12 @@ async def read(request: Request, name: str, body: ReadBody, access: Reader) -> J
     """Read points by id."""
     engine = _collection(access, name).storage
     ids = [check_point_id(each) for each in body.ids]
-    rows = await _in_query_slot(request, access, lambda: engine.read(ids, fields=body.fields, vectors=body.vectors))
-    return JSONResponse({"rows": [row_to_json(row) for row in rows]})
+
+    def found() -> JSONResponse:
+        rows = engine.read(ids, fields=body.fields, vectors=body.vectors)
+        return JSONResponse({"rows": [row_to_json(row) for row in rows]})
+
+    return await _in_query_slot(request, access, found)
 
 
 @router.post("/page")
@@ -120,12 +124,12 @@ async def page(request: Request, name: str, body: PageBody, access: Reader) -> J
     """Read a page of points."""
     engine, filter = _collection(access, name).storage, check_filter(body.filter)
     after = None if body.after is None else check_point_id(body.after)
-    rows, following = await _in_query_slot(
-        request,
-        access,
-        lambda: engine.page(filter, limit=body.limit, after=after, fields=body.fields, vectors=body.vectors),
-    )
-    return JSONResponse({"rows": [row_to_json(row) for row in rows], "next": following})
+
+    def found() -> JSONResponse:
+        rows, following = engine.page(filter, limit=body.limit, after=after, fields=body.fields, vectors=body.vectors)
+        return JSONResponse({"rows": [row_to_json(row) for row in rows], "next": following})
+
+    return await _in_query_slot(request, access, found)
 
 
 @router.post("/count")
@@ -149,8 +153,12 @@ async def nearest(request: Request, name: str, body: NearestBody, access: Reader
     for field in ("limit", "offset", "candidates"):
         if getattr(query, field) > most:
             raise Refused(400, f"{field}={getattr(query, field)} is more than {most}", code="too_many", param=field)
-    rows = await _in_query_slot(request, access, lambda: collection.storage.nearest(query))
-    return JSONResponse({"rows": [[score, row_to_json(row)] for score, row in rows]})
+
+    def found() -> JSONResponse:
+        rows = collection.storage.nearest(query)
+        return JSONResponse({"rows": [[score, row_to_json(row)] for score, row in rows]})
+
+    return await _in_query_slot(request, access, found)
 
 
 @router.post("/write")
@@ -194,6 +202,7 @@ def _writable(access: Access, name: str) -> Collection:
 
 
 async def _in_query_slot(request: Request, access: Access, function: Callable[[], T]) -> T:
+    """Call a function in a thread for queries; the JSON of many rows is written there, too."""
     slots = access.service.queries
     return await access.service.work.run(request, slots, lambda: slots.in_thread(lambda _: function()))
 
