@@ -70,7 +70,7 @@ class LoadingOptions(Options):
     ``HF_TOKEN``; for a service the environment variable ``T1_API_KEY``."""
     base: Path | None = None
     """GGUF file of the base model, for a model that is an adapter, such as ``t1-small``. Default: that of the installed
-    Python package, else that of the hub."""
+    Python package, else that in the hub's cache."""
     overrides: dict[str, Any] | None = None
     """Fields of the checkpoint's specification to change, such as ``{"truncate_dim": 256}``."""
     device: str = "auto"

