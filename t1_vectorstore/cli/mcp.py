@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from t1_vectorstore.cli.options import Adopt, ApiKey, ModelFlags, Name, takes_flags
+from t1_vectorstore.cli.cache import cache_folder
+from t1_vectorstore.cli.options import Adopt, ApiKey, Cache, ModelFlags, Name, takes_flags
 from t1_vectorstore.cli.stores import open_stores
 
 
@@ -19,6 +20,7 @@ def mcp(
     ],
     *,
     write: Annotated[bool, typer.Option("--write", help="Let agents store documents, and replace them.")] = False,
+    cache: Cache = True,
     name: Name = "t1",
     adopt: Adopt = False,
     api_key: ApiKey = None,
@@ -32,10 +34,8 @@ def mcp(
     """
     from t1_vectorstore.mcp import create_mcp_server
 
+    options = model_flags.parse().model_copy(update={"cache": cache_folder() if cache else None})
     with ExitStack() as stack:
-        stores = stack.enter_context(
-            open_stores(
-                where, model_flags.parse(), name=name, adopt=adopt, api_key=api_key, read_only=None if write else True
-            )
-        )
+        opened = open_stores(where, options, name=name, adopt=adopt, api_key=api_key, read_only=None if write else True)
+        stores = stack.enter_context(opened)
         create_mcp_server(stores, write=write).run("stdio")

@@ -43,6 +43,15 @@ _COMPARISON = re.compile(r"[^=<>!~]*(?:[<>~]|!=|==)")
 Where = Annotated[str, typer.Argument(metavar="DIR|URL", help="Index folder, or URL of a Qdrant server.")]
 Index = Annotated[str, storage_option(metavar="DIR|URL", help="Index folder, or URL of a Qdrant server.")]
 Name = Annotated[str, storage_option(help="Name of the collection.")]
+Cache = Annotated[
+    bool,
+    typer.Option(
+        "--cache/--no-cache",
+        envvar="T1_CACHE",
+        rich_help_panel="Thinking",
+        help="Keep thoughts and vectors on disk, so that a repeated query needs no model; see t1 cache.",
+    ),
+]
 Adopt = Annotated[
     bool,
     storage_option(

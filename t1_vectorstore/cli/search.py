@@ -17,6 +17,7 @@ from t1_vectorstore.cli.options import (
     FILTER_HELP,
     Adopt,
     ApiKey,
+    Cache,
     CompatibleWith,
     Json,
     ModelFlags,
@@ -104,14 +105,7 @@ def search(
         str | None,
         thinking_option(help="What to find for the query, if the model's prompt has an instruction.", metavar="TEXT"),
     ] = None,
-    cache: Annotated[
-        bool,
-        thinking_option(
-            "--cache/--no-cache",
-            envvar="T1_CACHE",
-            help="Keep thoughts and vectors on disk, so that a repeated query needs no model; see t1 cache.",
-        ),
-    ] = True,
+    cache: Cache = True,
     explain: Annotated[
         bool,
         search_option(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import logging
+import os
 import sys
 import warnings
 from contextlib import ExitStack
@@ -12,10 +14,13 @@ from typing import Annotated, Any
 
 import typer
 
+from t1_vectorstore.cli.cache import cache_folder
 from t1_vectorstore.cli.console import note
-from t1_vectorstore.cli.options import Adopt, ApiKey, ModelFlags, Name, takes_flags
+from t1_vectorstore.cli.options import Adopt, ApiKey, Cache, ModelFlags, Name, takes_flags
 from t1_vectorstore.cli.progress import busy
 from t1_vectorstore.cli.stores import open_stores
+
+_M_ARENA_MAX = -8  # in glibc's malloc.h
 
 service_option = partial(typer.Option, rich_help_panel="Service")
 access_option = partial(typer.Option, rich_help_panel="Access")
@@ -65,6 +70,7 @@ def serve(
         list[str] | None,
         access_option(metavar="ORIGIN", help="Site whose pages may call the service (CORS); repeat it for more."),
     ] = None,
+    cache: Cache = True,
     name: Name = "t1",
     adopt: Adopt = False,
     api_key: ApiKey = None,
@@ -89,7 +95,8 @@ def serve(
     options = ServiceOptions(**given)
     if keys is not None and not KeyFile.read(keys).keys:
         note(f"note: {keys} has no keys yet, so every request is refused; add one with: t1 keys add {keys} NAME")
-    model_options = model_flags.parse()
+    _share_malloc_arena()
+    model_options = model_flags.parse().model_copy(update={"cache": cache_folder() if cache else None})
     with ExitStack() as stack:
         listening = stack.enter_context(listen(host, port))  # before the model is loaded
         opened = open_stores(
@@ -100,11 +107,25 @@ def serve(
         if not where:
             with busy(f"loading {model_options.model}"):
                 embedders.append(stack.enter_context(T1Embedder.from_options(model_options)))
+        for key in KeyFile.read(keys).keys if keys is not None else ():
+            for index in sorted((key.indexes or set()) - set(stores)):
+                note(f"note: the API key {key.name!r} opens the index {index!r}, which this service does not have")
         app = create_app(stores, embedders=embedders, options=options)
         _log_as_json()
         served = ", ".join(stores) or str(model_options.model)
         note(f"serving {served} at {address(listening)} (Ctrl-C stops)")
         run(app, listening)
+
+
+def _share_malloc_arena() -> None:
+    """Give all threads one arena of glibc's malloc, unless MALLOC_ARENA_MAX says how many; other libraries have none.
+
+    By default each thread has its own, and what it has freed is not used by the others: memory grows for minutes.
+    """
+    if "MALLOC_ARENA_MAX" not in os.environ:
+        mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+        if mallopt is not None:
+            mallopt(_M_ARENA_MAX, 1)
 
 
 def _log_as_json() -> None:

@@ -113,10 +113,10 @@ def open_with_checkpoint(
 
 def note_unknown_fields(collection: Collection, filter: Mapping[str, Any] | None) -> None:
     """Say which fields of a filter that found nothing no document has, such as misspelled ones."""
-    if filter and collection.count():
-        for field in filter:
-            if not collection.count({field: {"ne": None}}):
-                note(f"note: no document has the metadata field {field!r}")
+    from t1_vectorstore.collection.lookup import unknown_fields
+
+    for sentence in unknown_fields(collection, filter):
+        note(f"note: {sentence}")
 
 
 @contextmanager

@@ -1,10 +1,13 @@
-"""Stored chunks by the ids that users know: those of chunks, and those of documents."""
+"""What users look up: chunks by the ids of chunks and documents, and why a filter finds nothing."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from t1_vectorstore.collection.collection import Collection
+from t1_vectorstore.collection.filters import compile_filter
+from t1_vectorstore.collection.number_checks import NumberChecks
 from t1_vectorstore.types import Chunk, DocumentIn
 
 
@@ -26,3 +29,17 @@ def find_chunks(collection: Collection, ids: Sequence[str]) -> tuple[list[Chunk]
         for chunk in ([chunks[given]] if given in chunks else sorted(parts[given], key=lambda part: part.index))
     ]
     return found, [given for given in others if not parts[given]]
+
+
+def unknown_fields(collection: Collection, filter: Mapping[str, Any] | None) -> Iterator[str]:
+    """Yield a sentence for each field of a filter that no document has, such as a misspelled one."""
+    if filter and collection.count():
+        for field in filter:
+            if not collection.count({field: {"ne": None}}):
+                yield f"no document has the metadata field {field!r}"
+
+
+def explain_filter(collection: Collection, filter: Mapping[str, Any] | None) -> list[str]:
+    """Say why a filter may have found nothing: unknown fields, and numbers compared with fields that have none."""
+    compiled = compile_filter(filter, collection.metadata_key)
+    return [*unknown_fields(collection, filter), *NumberChecks(collection.storage).explain(compiled)]

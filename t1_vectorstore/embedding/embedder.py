@@ -167,6 +167,10 @@ class T1Embedder:
         ids: list[int] = self._prompter.encode([text])[0].ids
         return ids
 
+    def query_tokens(self, texts: Iterable[str]) -> int:
+        """Return the number of tokens of queries that the model reads, without prompts. Does not run the model."""
+        return sum(min(len(self.token_ids(text)), self.spec.max_query_tokens) for text in texts)
+
     def text_of(self, ids: Sequence[int]) -> str:
         """Return the text that tokens of this model's tokenizer stand for; the reverse of ``token_ids``.
 

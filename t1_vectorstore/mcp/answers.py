@@ -32,6 +32,7 @@ class SearchAnswer(_Answer):
     thoughts: list[str] | None = Field(
         default=None, description="The thoughts of the model about the query, if they were asked for."
     )
+    warnings: list[str] = Field(default_factory=list, description="Why the filter may have found nothing.")
 
 
 class StoredPassage(_Answer):

@@ -18,7 +18,7 @@ from pydantic import Field, ValidationError
 from starlette.types import ASGIApp
 
 from t1_vectorstore import __version__
-from t1_vectorstore.collection.lookup import find_chunks
+from t1_vectorstore.collection.lookup import explain_filter, find_chunks
 from t1_vectorstore.errors import T1Error
 from t1_vectorstore.indexing import LoadProgress, LoadReport
 from t1_vectorstore.indexing.chunk_documents import chunk_sizes, chunker_for
@@ -93,12 +93,14 @@ class Permitted:
         write: Whether it may write to them.
         in_thread: Calls a function in a thread.
         on_progress: Called while documents are stored; an exception ends the load.
+        on_search: Called with the index's name, the store and the result of a search.
     """
 
     stores: Mapping[str, T1VectorStore]
     write: bool
     in_thread: InThread = _in_thread
     on_progress: Callable[[LoadProgress], None] | None = None
+    on_search: Callable[[str, T1VectorStore, SearchResult], None] = lambda *_: None
 
 
 class InThread(Protocol):
@@ -197,14 +199,19 @@ class _Tools:
     ) -> SearchAnswer:
         """Search an index by meaning and return the best passages."""
 
-        async def work(permitted: Permitted) -> tuple[str, SearchResult]:
+        async def work(permitted: Permitted) -> tuple[str, SearchResult, list[str]]:
             name, store = _choose(permitted, index)
-            return name, await store.asearch(query, limit=limit, offset=offset, filter=filter, think=think)
+            result = await store.asearch(query, limit=limit, offset=offset, filter=filter, think=think)
+            permitted.on_search(name, store, result)
+            if result.hits or not filter:
+                return name, result, []
+            return name, result, await permitted.in_thread(partial(explain_filter, store.collection, filter))
 
         async with _tool_errors():
-            name, result = await self._caller(work)
+            name, result, warnings = await self._caller(work)
         thoughts = [thought.text for thought in result.thoughts] if include_thoughts else None
-        return SearchAnswer(index=name, passages=[_found(hit) for hit in result.hits], thoughts=thoughts)
+        passages = [_found(hit) for hit in result.hits]
+        return SearchAnswer(index=name, passages=passages, thoughts=thoughts, warnings=warnings)
 
     async def get(
         self,

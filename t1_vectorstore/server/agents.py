@@ -16,6 +16,8 @@ from t1_vectorstore.mcp import Permitted, create_mcp_server, http_app
 from t1_vectorstore.server.errors import ClientGone, Refused
 from t1_vectorstore.server.keys import Key
 from t1_vectorstore.server.service import Service
+from t1_vectorstore.types import SearchResult
+from t1_vectorstore.vectorstore import T1VectorStore
 
 PATH = "/mcp"
 T = TypeVar("T")
@@ -52,11 +54,17 @@ class Agents:
             async def in_thread(function: Callable[[], R]) -> R:
                 return await slots.in_thread(lambda _: function())
 
+            def on_search(name: str, store: T1VectorStore, result: SearchResult) -> None:
+                service.metrics.count_search(result, store.embedder)
+                tokens = sum(thought.tokens for thought in result.thoughts)
+                request.state.log.update(index=name, hits=len(result.hits), thought_tokens=tokens)
+
             permitted = Permitted(
                 catalog.stores,
                 write and (key is None or "write" in key.scopes),
                 in_thread,
                 service.work.lifecycle.check,
+                on_search,
             )
             try:
                 return await service.work.run(request, slots, lambda: work(permitted))

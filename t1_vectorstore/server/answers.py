@@ -123,6 +123,7 @@ SearchAnswer: type[BaseModel] = create_model(
     "SearchAnswer",
     __doc__=SearchResult.__doc__,
     **(_result_fields | {"timings": (AllTimings, ...), "index": (str, ...), "map": (list[MapPoint] | None, None)}),
+    warnings=(list[str], Field(description="Why a filter may have found nothing.")),
 )
 """The hits of a search: the fields of ``SearchResult``, the index and, if it was asked for, the map."""
 
@@ -181,11 +182,14 @@ class StateAnswer(BaseModel):
     status: Literal["ok", "stopping"]
 
 
-def json_of_search(result: SearchResult, index: str, points: Sequence[MapPoint] | None) -> dict[str, Any]:
-    """Return the JSON object of a result, with the points of its map if there is one."""
+def json_of_search(
+    result: SearchResult, index: str, points: Sequence[MapPoint] | None, warnings: Sequence[str]
+) -> dict[str, Any]:
+    """Return the JSON object of a result, with the points of its map if there is one, and warnings for the client."""
     answer = asdict(result)
     answer["timings"]["total"] = result.timings.total
     answer["index"] = index
+    answer["warnings"] = list(warnings)
     if points is not None:
         answer["map"] = [point.model_dump(exclude_none=True) for point in points]
     return answer

@@ -9,9 +9,11 @@ from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Security
+from fastapi.security import HTTPBearer
 from fastapi.staticfiles import StaticFiles
 from starlette.middleware.cors import CORSMiddleware
+from starlette.routing import Route
 
 from t1_vectorstore import __version__
 from t1_vectorstore.embedding.embedder import T1Embedder
@@ -98,14 +100,19 @@ def create_app(
     )
     app.state.service = service
     add_error_handlers(app)
-    for routes in (search, embeddings, documents, catalog, models, indexes):
-        app.include_router(routes.router)
+    routes: list[Route] = []
+    described = [] if keys is None else [Security(HTTPBearer(auto_error=False, description="An API key."))]
+    for resource in (search, embeddings, documents, catalog, models, indexes):
+        app.include_router(resource.router, dependencies=described)  # the middleware checks the key
+        routes += [route for route in resource.router.routes if isinstance(route, Route)]
+    app.include_router(catalog.health)
     app.state.agents = None
     if options.mcp:
         from t1_vectorstore.server.agents import Agents
 
         app.state.agents = agents = Agents(service)
         app.router.routes.append(agents.route)
+        routes.append(agents.route)
     if PLAYGROUND.is_dir():
         app.mount("/", StaticFiles(directory=PLAYGROUND, html=True))
     # The middleware that is added last sees a request first.
@@ -121,7 +128,7 @@ def create_app(
         guards.Hosts, allowed=options.allow_hosts, any_host=keys is not None, origins=options.allow_origins
     )
     app.add_middleware(guards.ClientLimits, most_bytes=options.max_body_bytes, seconds=options.client_seconds)
-    app.add_middleware(Observer, metrics=service.metrics)
+    app.add_middleware(Observer, metrics=service.metrics, routes=routes)
     app.add_middleware(guards.SecurityHeaders)
     return app
 

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
+from t1_vectorstore.collection import Collection
+from t1_vectorstore.collection.filters import compile_filter
 from t1_vectorstore.embedding.embedder import T1Embedder
 from t1_vectorstore.options import MAX_CANDIDATES, SearchOptions
 from t1_vectorstore.server.errors import Refused
@@ -41,6 +46,14 @@ def check_search(search: SearchOptions, options: ServiceOptions) -> None:
             f"limit + offset = {search.limit + search.offset} is more than this service returns, {options.max_hits}"
         )
         raise Refused(400, message, code="too_many", param="limit")
+
+
+def check_filter(filter: Mapping[str, Any] | None, collection: Collection) -> None:
+    """Refuse a filter that no collection understands, and name the field of the request."""
+    try:
+        compile_filter(filter, collection.metadata_key)
+    except (ValueError, TypeError) as error:
+        raise Refused(400, str(error), code="invalid_value", param="filter") from error
 
 
 def check_count(number: int, most: int, param: str) -> None:

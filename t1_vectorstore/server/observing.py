@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from opentelemetry import trace
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from t1_vectorstore.embedding.embedder import T1Embedder
 from t1_vectorstore.server.errors import error_response, internal_error
 from t1_vectorstore.server.work import Slots
 from t1_vectorstore.types import DocumentEmbeddings, SearchResult, Thought
@@ -51,11 +53,19 @@ class Metrics:
             running.labels(each.name).set_function(lambda each=each: each.running)  # type: ignore[misc]
             waiting.labels(each.name).set_function(lambda each=each: each.waiting)  # type: ignore[misc]
 
-    def count_thoughts(self, thoughts: Sequence[Thought]) -> None:
-        """Count thoughts and their tokens."""
+    def count_queries(self, tokens: int, thoughts: Sequence[Thought], *, cached: int) -> None:
+        """Count the tokens of queries, their thoughts, and how many of the queries were cached; those ran no model."""
+        self.tokens.labels("query").inc(tokens)
+        self.cached.inc(cached)
         for thought in thoughts:
             self.thoughts.labels(thought.stop).inc()
             self.tokens.labels("thought").inc(thought.tokens)
+
+    def count_search(self, result: SearchResult, embedder: T1Embedder) -> None:
+        """Count what a search has read and thought."""
+        cut = result.truncated
+        tokens = cut.total_tokens - cut.dropped_tokens if cut else embedder.query_tokens([result.query])
+        self.count_queries(tokens, result.thoughts, cached=result.cached)
 
     def render(self) -> bytes:
         """Return the metrics in Prometheus' text format."""
@@ -65,9 +75,11 @@ class Metrics:
 class Observer:
     """Logs and counts each request. What a route puts into ``scope["state"]["log"]`` is logged with it."""
 
-    def __init__(self, app: ASGIApp, *, metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, *, metrics: Metrics, routes: Sequence[Route]) -> None:
+        """Count by the paths of ``routes``."""
         self._app = app
         self._metrics = metrics
+        self._routes = routes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle a request, as ASGI defines it."""
@@ -97,7 +109,7 @@ class Observer:
             await answer(scope, receive, observed)
         finally:
             seconds = time.perf_counter() - began
-            route = getattr(scope.get("route"), "path", "other") or "page"
+            route = self._route(scope)
             self._metrics.requests.labels(route, str(status)).inc()
             self._metrics.seconds.labels(route).observe(seconds)
             key = state.get("key")
@@ -115,6 +127,12 @@ class Observer:
                     }
                 },
             )
+
+    def _route(self, scope: Scope) -> str:
+        """Return the path of the route; also of a request that was refused before it reached one."""
+        if (chosen := getattr(scope.get("route"), "path", None)) is not None:
+            return str(chosen) or "page"
+        return next((route.path for route in self._routes if route.path_regex.match(scope["path"])), "other")
 
 
 class JsonFormatter(logging.Formatter):

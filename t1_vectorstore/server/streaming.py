@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
@@ -63,7 +64,8 @@ class StreamedAnswer(Response):
 
     async def _send_parts(self, send: Send) -> None:
         content_type = f"{self.media_type}; charset=utf-8".encode()
-        async with aclosing(self._parts()) as parts:  # this call refuses what can be refused before the first part
+        # This call refuses what can be refused before the first part. It may tokenise a long text, so it has a thread.
+        async with aclosing(await asyncio.to_thread(self._parts)) as parts:
             self._started = True
             headers = [(b"content-type", content_type), (b"cache-control", b"no-store")]
             await send({"type": "http.response.start", "status": 200, "headers": headers})

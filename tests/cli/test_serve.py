@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,18 @@ def test_mistakes_are_refused_before_the_model_is_loaded(
     )
 
 
+def test_keys_of_unknown_indexes_are_noted(run: Any, corpus: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    served: list[Any] = []
+    monkeypatch.setattr("t1_vectorstore.server.run.run", lambda app, _: served.append(app.state.service))
+    monkeypatch.setattr(import_module("t1_vectorstore.cli.serve"), "_log_as_json", lambda: None)
+    run("index", corpus({"id": "a", "text": "A."}), "--to", "index")
+    run("keys", "add", "keys.json", "ann", "--index", "index", "--index", "other")
+    notes = run("serve", "index", "--keys", "keys.json", "--port", "0").stderr
+    assert "note: the API key 'ann' opens the index 'other', which this service does not have" in notes
+    assert "'index'," not in notes
+    assert len(served) == 1
+
+
 SERVE = "import sys; from t1_vectorstore.cli import main; sys.argv[0] = 't1'; main()"
 
 
@@ -72,6 +85,7 @@ def test_a_process_serves_its_index_until_sigterm(tmp_path: Path) -> None:
         assert httpx.get(f"{url}/readyz").json() == {"status": "ok"}
         found = httpx.post(f"{url}/v1/search", json={"query": "llamas"}, timeout=60).json()
         assert found["hits"][0]["id"] == "a"
+        assert httpx.post(f"{url}/v1/search", json={"query": "llamas"}, timeout=60).json()["cached"]
         second = [sys.executable, "-c", SERVE, "serve", "docs", "--port", "0"]
         refused = subprocess.run(second, cwd=tmp_path, capture_output=True, text=True, env=environment, check=False)
         assert refused.returncode == 1
@@ -81,7 +95,7 @@ def test_a_process_serves_its_index_until_sigterm(tmp_path: Path) -> None:
         assert process.stderr is not None
         lines = [json.loads(line) for line in process.stderr.read().splitlines()]
     requests = [line["route"] for line in lines if line["logger"] == "t1_vectorstore.access"]
-    assert requests == ["/readyz", "/v1/search"]
+    assert requests == ["/readyz", "/v1/search", "/v1/search"]
 
 
 @pytest.mark.process

@@ -191,3 +191,8 @@ async def test_the_command_serves_on_standard_input(tmp_path: Path, embedder: T1
         found = (await client.call_tool("search", {"query": "document", "index": "b"})).structured_content
         assert found is not None
         assert found["passages"][0]["id"] == "second"
+
+
+async def test_a_filter_that_finds_nothing_is_explained(store: T1VectorStore) -> None:
+    answer = await call(store, "search", {"query": "a capital", "filter": {"land": "Norway"}})
+    assert (answer["passages"], answer["warnings"]) == ([], ["no document has the metadata field 'land'"])

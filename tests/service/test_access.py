@@ -255,3 +255,13 @@ def test_logs_have_no_texts_unless_asked(
     serve(keys=file, log_texts=True).post("/v1/search", json=body, headers=header)
     assert "a secret question" in str([vars(record) for record in caplog.records])
     assert header["Authorization"][7:] not in str([vars(record) for record in caplog.records])
+
+
+def test_the_openapi_document_names_the_keys(serve: Serve, tmp_path: Path) -> None:
+    file = tmp_path / "keys.json"
+    KeyFile(keys=(new_key("reads")[1],)).write(file)
+    described = serve(keys=file).get("/openapi.json").json()
+    assert described["components"]["securitySchemes"]["HTTPBearer"]["scheme"] == "bearer"
+    assert described["paths"]["/v1/search"]["post"]["security"] == [{"HTTPBearer": []}]
+    assert "security" not in described["paths"]["/healthz"]["get"]
+    assert "securitySchemes" not in serve().get("/openapi.json").json()["components"]

@@ -166,3 +166,11 @@ def test_rerank_sorts_by_cosine(client: TestClient, fake: T1Embedder) -> None:
     assert answer["results"][0]["document"] == {"text": TEXTS[best[0]]}
     assert answer["thoughts"][0]["tokens"] == 5
     assert client.post("/v1/rerank", json={"query": "x", "documents": []}).status_code == 400
+
+
+def test_one_model_is_described(client: TestClient) -> None:
+    listed = client.get("/v1/models").json()["data"]
+    for model in listed:
+        assert client.get(f"/v1/models/{model['id']}").json() == model
+    answer = client.get("/v1/models/gpt")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (404, "model_not_found")

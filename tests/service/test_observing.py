@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
@@ -11,7 +12,8 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from t1_vectorstore import T1VectorStore
+from t1_vectorstore import T1Embedder, T1VectorStore
+from t1_vectorstore.server.keys import KeyFile, new_key
 from t1_vectorstore.server.observing import JsonFormatter
 from tests.service.conftest import Serve
 
@@ -27,13 +29,35 @@ def test_metrics_count_requests_tokens_and_chunks(client: TestClient) -> None:
         't1_requests_total{route="/v1/search",status="200"} 1.0',
         't1_requests_total{route="/v1/search",status="400"} 1.0',
         't1_tokens_total{kind="thought"} 6.0',
-        't1_tokens_total{kind="query"} 3.0',
+        't1_tokens_total{kind="query"} 7.0',
         't1_thoughts_total{stop="budget"} 1.0',
         't1_stored_chunks_total{index="capitals"} 1.0',
         't1_request_seconds_count{route="/v1/search"} 2.0',
     ):
         assert line in metrics, line
     assert "nothing" not in metrics  # paths that anybody makes up are no labels
+
+
+def test_refused_and_cached_requests_are_counted(serve: Serve, tmp_path: Path) -> None:
+    file = tmp_path / "keys.json"
+    secret, key = new_key("reads")
+    KeyFile(keys=(key,)).write(file)
+    embedder = T1Embedder.load(cache=tmp_path / "cache", truncation="allow")
+    client = serve({}, embedders=[embedder], keys=file)
+    allowed = {"Authorization": f"Bearer {secret}"}
+    assert client.post("/v1/search", json={}).status_code == 401
+    assert client.get("/v1/models/t1-mini").status_code == 401
+    body = {"query": "four", "documents": ["one", "two"], "budget": 5}
+    for _ in range(2):
+        assert client.post("/v1/rerank", json=body, headers=allowed).status_code == 200
+    metrics = client.get("/metrics", headers=allowed).text
+    for line in (
+        't1_requests_total{route="/v1/search",status="401"} 1.0',
+        't1_requests_total{route="/v1/models/{name:path}",status="401"} 1.0',
+        "t1_cached_queries_total 1.0",
+    ):
+        assert line in metrics, line
+    assert 't1_tokens_total{kind="document"} 0.0' not in metrics
 
 
 def test_spans_show_thinking_encoding_and_searching(serve: Serve) -> None:

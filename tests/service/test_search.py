@@ -38,7 +38,7 @@ def test_a_search_is_that_of_the_library(mini: T1Embedder, serve: Serve, tmp_pat
         answer = client.post("/v1/search", json={"query": "capital of Norway", **options}).json()
         SearchAnswer.model_validate(answer)
         expected = json.loads(json.dumps(asdict(store.search("capital of Norway", **options))))
-        assert answer.pop("index") == "capitals"
+        assert (answer.pop("index"), answer.pop("warnings")) == ("capitals", [])
         assert without_timings(answer) == without_timings(expected)
         assert answer["timings"]["total"] == pytest.approx(answer["timings"]["embed"] + answer["timings"]["search"])
         assert answer["thoughts"][0]["tokens"] <= 20
@@ -117,3 +117,26 @@ def test_numbers_that_are_not_finite_are_refused(client: TestClient, number: str
         body = f'{{"query": "x", "{field}": {number}}}'
         answer = client.post("/v1/search", content=body, headers={"content-type": "application/json"})
         assert answer.status_code == 400, answer.text
+
+
+@pytest.mark.filterwarnings("ignore::t1_vectorstore.errors.FilterWarning")
+@pytest.mark.parametrize("route", ["/v1/search", "/v1/search/stream"])
+def test_a_filter_that_finds_nothing_is_explained(client: TestClient, route: str) -> None:
+    def warnings(**filter: object) -> list[str]:
+        answer = client.post(route, json={"query": "Berlin", "filter": filter})
+        found = answer.json() if route == "/v1/search" else json.loads(answer.text.rpartition("data: ")[2])
+        return list(found["warnings"])
+
+    assert warnings(land="Germany") == ["no document has the metadata field 'land'"]
+    for _ in range(2):  # each time, unlike Python's warnings
+        [sentence] = warnings(country={"gte": 5})
+        assert "compares 'country' with numbers" in sentence
+    assert warnings(country="Germany") == warnings() == []
+
+
+@pytest.mark.parametrize("route", ["/v1/search", "/v1/documents/count", "/v1/documents/list", "/v1/documents/delete"])
+def test_a_wrong_filter_is_named(client: TestClient, route: str) -> None:
+    query = {"query": "x"} if route == "/v1/search" else {}
+    answer = client.post(route, json={**query, "filter": {"year": {"near": 5}}})
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, "filter")
+    assert "no operator 'near'" in answer.json()["error"]["message"]

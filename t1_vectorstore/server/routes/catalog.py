@@ -12,16 +12,19 @@ from t1_vectorstore.server.access import Access, Reader
 from t1_vectorstore.server.answers import IndexesAnswer, ModelsAnswer, StateAnswer
 from t1_vectorstore.server.catalog import ROLES
 from t1_vectorstore.server.service import Service
+from t1_vectorstore.types import Role
 from t1_vectorstore.vectorstore import T1VectorStore
 
 router = APIRouter()
+health = APIRouter()
+"""The checks of health, which need no key."""
 
 
 @router.get("/v1/models", tags=["model"], response_model=ModelsAnswer)
 async def models(access: Reader) -> JSONResponse:
     """List the models, each also under the names that choose a role."""
     data = [
-        {"id": name if role is None else f"{name}:{role}", "role": role, **_describe_model(embedder)}
+        describe_model(name, role, embedder)
         for name, embedder in access.catalog.embedders.items()
         for role in (None, *ROLES)
     ]
@@ -42,13 +45,13 @@ async def indexes(request: Request, access: Reader) -> JSONResponse:
     return JSONResponse({"data": data})
 
 
-@router.get("/healthz", tags=["service"], response_model=StateAnswer)
+@health.get("/healthz", tags=["service"], response_model=StateAnswer)
 async def healthz() -> JSONResponse:
     """Say that the process answers."""
     return JSONResponse({"status": "ok"})
 
 
-@router.get("/readyz", tags=["service"], response_model=StateAnswer, responses={503: {"model": StateAnswer}})
+@health.get("/readyz", tags=["service"], response_model=StateAnswer, responses={503: {"model": StateAnswer}})
 async def readyz(request: Request) -> JSONResponse:
     """Say whether new requests are accepted."""
     service: Service = request.app.state.service
@@ -63,9 +66,12 @@ async def metrics(access: Reader) -> Response:
     return Response(access.service.metrics.render(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
-def _describe_model(embedder: T1Embedder) -> dict[str, Any]:
+def describe_model(name: str, role: Role | None, embedder: T1Embedder) -> dict[str, Any]:
+    """Return the JSON object of a model under the name that chooses a role."""
     spec, identity = embedder.spec, embedder.identity
     return {
+        "id": name if role is None else f"{name}:{role}",
+        "role": role,
         "object": "model",
         "created": 0,
         "owned_by": "t1-vectorstore",

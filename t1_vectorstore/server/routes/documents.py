@@ -15,7 +15,7 @@ from t1_vectorstore.indexing import LoadReport
 from t1_vectorstore.indexing.chunk_documents import chunk_sizes, chunker_for
 from t1_vectorstore.server.access import Access, Reader, Writer
 from t1_vectorstore.server.answers import AddAnswer, ChunksAnswer, CountAnswer, DeleteAnswer, PageAnswer
-from t1_vectorstore.server.checks import check_count
+from t1_vectorstore.server.checks import check_count, check_filter
 from t1_vectorstore.server.requests import AddBody, CountBody, DeleteBody, ListBody
 from t1_vectorstore.types import Document
 
@@ -66,6 +66,7 @@ async def get(
 async def list_chunks(request: Request, body: ListBody, access: Reader) -> JSONResponse:
     """Read a page of the stored chunks, or of those that match a filter."""
     _, store = access.store(body.index)
+    check_filter(body.filter, store.collection)
     chunks, following = await _read(request, access, lambda: store.collection.page(body.filter, body.limit, body.after))
     return JSONResponse({"data": [asdict(chunk) for chunk in chunks], "next": following})
 
@@ -74,6 +75,7 @@ async def list_chunks(request: Request, body: ListBody, access: Reader) -> JSONR
 async def count(request: Request, body: CountBody, access: Reader) -> JSONResponse:
     """Count the stored chunks, or those that match a filter."""
     _, store = access.store(body.index)
+    check_filter(body.filter, store.collection)
     return JSONResponse({"count": await _read(request, access, lambda: store.count(body.filter))})
 
 
@@ -84,6 +86,7 @@ async def delete(request: Request, body: DeleteBody, access: Writer) -> JSONResp
     _, store = access.writable_store(body.index)
     if (body.ids is None) == (body.filter is None):
         raise ValueError("delete needs either ids or a filter")
+    check_filter(body.filter, store.collection)
     if body.ids is not None:
         check_count(len(body.ids), service.options.max_documents, "ids")
 

@@ -47,8 +47,8 @@ async def embeddings(request: Request, body: EmbeddingsBody, access: Reader) -> 
         found = await service.work.run(request, service.queries, lambda: embedder.aembed_queries(texts, **options))
         thoughts = [thought for query in found for thought in query.thoughts]
         service.spans.add_embedding(thoughts, began, found[0].seconds)
-        service.metrics.count_thoughts(thoughts)
-        tokens = await asyncio.to_thread(_query_tokens, embedder, texts)
+        tokens = await asyncio.to_thread(embedder.query_tokens, texts)
+        service.metrics.count_queries(tokens, thoughts, cached=sum(query.cached for query in found))
         thought_tokens = sum(thought.tokens for thought in thoughts)
         vectors = np.stack([query.vector for query in found])
         truncated = [query.truncated for query in found if query.truncated]
@@ -60,9 +60,9 @@ async def embeddings(request: Request, body: EmbeddingsBody, access: Reader) -> 
             lambda: service.documents.in_thread(lambda gone: _embed(embedder, texts, body.truncation, gone)),
         )
         service.spans.add_documents(embedded, began)
+        service.metrics.tokens.labels("document").inc(embedded.tokens)
         vectors, tokens, truncated = embedded.vectors, embedded.tokens, embedded.truncated
         thought_tokens, extra = 0, [{} for _ in texts]
-    service.metrics.tokens.labels(role).inc(tokens)
     access.note(tokens=tokens, thought_tokens=thought_tokens)
     vectors = _shortened(vectors, body.dimensions, normalize=embedder.spec.normalize)
 
@@ -107,9 +107,11 @@ async def rerank(request: Request, body: RerankBody, access: Reader) -> JSONResp
     service.spans.add_documents(documents, service.spans.add_embedding(query.thoughts, began, query.seconds))
     scores = documents.vectors @ query.vector
     best = np.argsort(-scores, kind="stable")[: body.top_n]
-    tokens = documents.tokens + _query_tokens(embedder, [body.query])
+    query_tokens = embedder.query_tokens([body.query])
+    tokens = documents.tokens + query_tokens
     thought_tokens = sum(thought.tokens for thought in query.thoughts)
-    service.metrics.count_thoughts(query.thoughts)
+    service.metrics.count_queries(query_tokens, query.thoughts, cached=query.cached)
+    service.metrics.tokens.labels("document").inc(documents.tokens)
     results = [
         {
             "index": index,
@@ -148,11 +150,6 @@ def _embed(
         sum(part.seconds for part in parts),
         truncated,
     )
-
-
-def _query_tokens(embedder: T1Embedder, texts: Sequence[str]) -> int:
-    """Return the number of tokens of the texts that the model has read."""
-    return sum(min(len(embedder.token_ids(text)), embedder.spec.max_query_tokens) for text in texts)
 
 
 def _shortened(vectors: Vectors, dimensions: int | None, *, normalize: bool) -> Vectors:

@@ -10,6 +10,7 @@ import json
 import threading
 import time
 from collections.abc import AsyncGenerator, Sequence
+from enum import Enum
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Request
@@ -20,14 +21,17 @@ from t1_vectorstore.backends import Backend
 from t1_vectorstore.checkpoints.spec import Decoding, Refining
 from t1_vectorstore.embedding.embedder import T1Embedder
 from t1_vectorstore.server.access import Access, Reader
+from t1_vectorstore.server.answers import ModelAnswer
 from t1_vectorstore.server.checks import check_count, check_samples
 from t1_vectorstore.server.errors import Refused
+from t1_vectorstore.server.routes.catalog import describe_model
 from t1_vectorstore.server.streaming import StreamedAnswer
 from t1_vectorstore.service import array_to_json
 from t1_vectorstore.types import Trajectory, Vectors
 
-router = APIRouter(tags=["model in token ids"], prefix="/v1/models/{name:path}")
+router = APIRouter(prefix="/v1/models/{name:path}")
 
+_IN_IDS: list[str | Enum] = ["model in token ids"]
 TokenIds = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
 
 
@@ -55,7 +59,7 @@ class ThinkBody(EncodeBody):
     stream: bool = Field(default=False, description="Send the tokens of thoughts while they are generated.")
 
 
-@router.get("/checkpoint")
+@router.get("/checkpoint", tags=_IN_IDS)
 async def checkpoint(name: str, access: Reader) -> JSONResponse:
     """Describe a model: tokenizer, specification, sizes, and the digest of its files."""
     embedder = _embedder(access, name)
@@ -67,7 +71,14 @@ async def checkpoint(name: str, access: Reader) -> JSONResponse:
     return JSONResponse(record)
 
 
-@router.post("/encode")
+@router.get("", tags=["model"], response_model=ModelAnswer)
+async def model(name: str, access: Reader) -> JSONResponse:
+    """Describe a model, under its own name or one that chooses a role."""
+    found, embedder, role = access.model(name)
+    return JSONResponse(describe_model(found, role, embedder))
+
+
+@router.post("/encode", tags=_IN_IDS)
 async def encode(request: Request, name: str, body: EncodeBody, access: Reader) -> JSONResponse:
     """Return the hidden states at the last tokens of documents' prompts."""
     service = access.service
@@ -77,7 +88,7 @@ async def encode(request: Request, name: str, body: EncodeBody, access: Reader) 
     return _states(states)
 
 
-@router.post("/refine")
+@router.post("/refine", tags=_IN_IDS)
 async def refine(request: Request, name: str, body: RefineBody, access: Reader) -> JSONResponse:
     """Return the hidden states at the last tokens of queries' prompts, refined by passes in hidden space."""
     service = access.service
@@ -89,7 +100,7 @@ async def refine(request: Request, name: str, body: RefineBody, access: Reader) 
     return _states(states)
 
 
-@router.post("/think", response_class=Response)
+@router.post("/think", tags=_IN_IDS, response_class=Response)
 async def think(request: Request, name: str, body: ThinkBody, access: Reader) -> Response:
     """Generate thoughts; the answer is lines of JSON, the last of which has the thoughts and their hidden states."""
     check_samples(body.samples, access.service.options)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from collections.abc import AsyncGenerator
@@ -12,11 +13,12 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 
+from t1_vectorstore.collection.lookup import explain_filter
 from t1_vectorstore.keyword_options import set_options
 from t1_vectorstore.options import SearchOptions
 from t1_vectorstore.server.access import Access, Reader
 from t1_vectorstore.server.answers import SearchAnswer, json_of_search
-from t1_vectorstore.server.checks import check_search
+from t1_vectorstore.server.checks import check_filter, check_search
 from t1_vectorstore.server.map import draw_map
 from t1_vectorstore.server.requests import SearchBody
 from t1_vectorstore.server.streaming import StreamedAnswer
@@ -66,6 +68,7 @@ class _Search:
     def __init__(self, body: SearchBody, access: Access) -> None:
         check_search(body, access.service.options)
         self._index, self._store = access.store(body.index)
+        check_filter(body.filter, self._store.collection)
         self._options: dict[str, Any] = set_options(body, SearchOptions)
         self._body, self._access = body, access
         access.note_text(query=body.query)
@@ -91,11 +94,14 @@ class _Search:
     async def _finish(self, result: SearchResult, began: int) -> dict[str, Any]:
         """Record a result, and return its JSON object."""
         service, store = self._access.service, self._store
-        service.metrics.count_thoughts(result.thoughts)
+        service.metrics.count_search(result, store.embedder)
         service.spans.add_search(result, began, self._index)
         self._access.note(hits=len(result.hits), thought_tokens=sum(thought.tokens for thought in result.thoughts))
         points = await draw_map(store, result, self._options) if self._body.map else None
-        return json_of_search(result, self._index, points)
+        filter, warnings = self._body.filter, []
+        if filter and not result.hits:
+            warnings = await asyncio.to_thread(explain_filter, store.collection, filter)
+        return json_of_search(result, self._index, points, warnings)
 
 
 def _event(name: str, data: dict[str, Any]) -> bytes:
