@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from t1_vectorstore import T1Embedder, T1VectorStore
+from t1_vectorstore import T1Embedder, T1VectorStore, default_model
 from t1_vectorstore.cli.console import one_line
 from t1_vectorstore.errors import T1Error
 from t1_vectorstore.indexing import LoadProgress, chunker_for
@@ -78,7 +78,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("files", nargs="+", type=Path, help=".jsonl, .csv, .tsv, .parquet; folders; - for stdin")
     parser.add_argument("--to", required=True, metavar="DIR|URL", help="index folder, or URL of a Qdrant server")
     parser.add_argument("--name", default="t1", help="name of the collection")
-    parser.add_argument("--model", default="t1-mini", help="bundled model, checkpoint folder or hub id")
+    parser.add_argument("--model", default=default_model(), help="a model's name, a checkpoint folder or a hub id")
     parser.add_argument("--hybrid", action="store_true", help="store words as well as vectors, in a new collection")
     parser.add_argument("--text-field", help="field of the text; default: 'text'")
     parser.add_argument("--id-field", help="field of the id; default: 'id' or '_id'")

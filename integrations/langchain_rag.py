@@ -25,6 +25,7 @@ from langchain_core.runnables import Runnable, RunnableLambda
 import t1_vectorstore.langchain  # noqa: F401 - first, since it reports a missing extra
 from integrations.extractive import extract
 from integrations.folder import read_printing_problems
+from t1_vectorstore import default_model
 from t1_vectorstore.cli.console import one_line, visible
 from t1_vectorstore.embedding.prompts import check_texts
 from t1_vectorstore.errors import T1Error
@@ -158,7 +159,9 @@ def _parser() -> argparse.ArgumentParser:
         "--index", default=":memory:", help="folder or Qdrant URL that keeps the index (default: %(default)s)"
     )
     parser.add_argument(
-        "--model", default="t1-mini", help="T1 model: a name, a folder or a hub id (default: %(default)s)"
+        "--model",
+        default=default_model(),
+        help="T1 model: a name, a folder or a hub id (default: %(default)s; t1-small if it is installed)",
     )
     parser.add_argument(
         "--chat-model", metavar="PROVIDER:NAME", help="chat model that writes the answer (default: quote the sources)"

@@ -27,7 +27,7 @@ from llama_index_instrumentation.event_handlers import BaseEventHandler
 import t1_vectorstore.llama_index  # noqa: F401 - first, since it reports a missing extra
 from integrations.extractive import extract
 from integrations.folder import read_printing_problems
-from t1_vectorstore import T1VectorStore
+from t1_vectorstore import T1VectorStore, default_model
 from t1_vectorstore.cli.console import one_line, visible
 from t1_vectorstore.embedding.prompts import check_texts
 from t1_vectorstore.errors import T1Error
@@ -161,7 +161,9 @@ def _parser() -> argparse.ArgumentParser:
         "--index", default=":memory:", help="folder or Qdrant URL that keeps the index (default: %(default)s)"
     )
     parser.add_argument(
-        "--model", default="t1-mini", help="T1 model: a name, a folder or a hub id (default: %(default)s)"
+        "--model",
+        default=default_model(),
+        help="T1 model: a name, a folder or a hub id (default: %(default)s; t1-small if it is installed)",
     )
     parser.add_argument(
         "--llm", metavar="PROVIDER:NAME", help="language model that writes the answer (default: quote the sources)"

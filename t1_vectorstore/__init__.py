@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from t1_vectorstore.checkpoints.checkpoint import default_model
     from t1_vectorstore.checkpoints.spec import CheckpointSpec
     from t1_vectorstore.embedding.embedder import T1Embedder
     from t1_vectorstore.types import Document, Hit, QueryEmbedding, SearchResult, Thought
@@ -25,6 +26,7 @@ _MODULES = {
     "T1Embedder": "embedding.embedder",
     "T1VectorStore": "vectorstore",
     "Thought": "types",
+    "default_model": "checkpoints.checkpoint",
 }
 
 __all__ = [
@@ -37,6 +39,7 @@ __all__ = [
     "T1VectorStore",
     "Thought",
     "__version__",
+    "default_model",
 ]
 
 

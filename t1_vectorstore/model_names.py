@@ -6,6 +6,8 @@ from pathlib import Path
 
 from t1_vectorstore.types import BackendName
 
+DEFAULT_MODEL = "t1-mini"
+
 
 def names_gguf(model: str | Path) -> bool:
     """Return whether a model's name is that of a GGUF file, here or on the hub."""

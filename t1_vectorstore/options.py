@@ -23,10 +23,9 @@ from pydantic.functional_validators import AfterValidator, BeforeValidator, Skip
 from typing_extensions import Self
 
 from t1_vectorstore.keyword_options import Flag, Integer, Number, Options, Secret, Text, Texts, as_mapping, set_options
-from t1_vectorstore.model_names import backend_of, names_gguf, names_service
+from t1_vectorstore.model_names import DEFAULT_MODEL, backend_of, names_gguf, names_service
 from t1_vectorstore.types import BackendName, Combination, FilterLike, Fusion, IndexKind, SparseEncoder, Truncation
 
-DEFAULT_MODEL = "t1-mini"
 MAX_CANDIDATES = 16_384
 """Largest number of candidates of a diverse search; Qdrant servers refuse more."""
 _MIN_CANDIDATES = 50

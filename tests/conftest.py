@@ -16,9 +16,10 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
-def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep the command's cache of this test apart from the user's and from that of other tests."""
+def own_surroundings(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep the command's cache of this test apart from the user's, and its default model that of the package."""
     monkeypatch.setenv("T1_CACHE_DIR", str(tmp_path_factory.mktemp("cache", numbered=True) / "t1"))
+    monkeypatch.setenv("T1_DEFAULT_MODEL", "t1-mini")  # also where t1-small is installed
 
 
 @pytest.fixture(scope="session")

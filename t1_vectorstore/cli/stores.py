@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from t1_vectorstore.cli.console import note
 from t1_vectorstore.cli.progress import busy
+from t1_vectorstore.model_names import DEFAULT_MODEL
 from t1_vectorstore.network import service_url
 
 if TYPE_CHECKING:
@@ -62,7 +63,8 @@ def open_with_checkpoint(
 ) -> Iterator[tuple[Collection | None, ModelOptions, Checkpoint]]:
     """Open a collection and read its model's checkpoint, without the weights.
 
-    Without a name in ``options``, the model is the one that the collection records. ``create`` holds the options of a
+    Without a name in ``options``, the model is the one that the collection records; of a new collection the default.
+    ``create`` holds the options of a
     collection that may be created: then the collection is ``None`` if it does not exist, and an existing one must have
     been created with these options. The options are returned with the model's name. With ``adopt`` the collection need
     not record its model, which the options must name. ``read_only`` is given by commands that only read; see
@@ -75,7 +77,7 @@ def open_with_checkpoint(
         raise ValueError(f"--compatible-with {compatible_with} needs --model: the model to search with")
     if adopt and "model" not in options.model_fields_set:
         raise ValueError("--adopt needs --model: the collection does not record which model made its vectors")
-    from t1_vectorstore.checkpoints.checkpoint import Checkpoint, named_models
+    from t1_vectorstore.checkpoints.checkpoint import Checkpoint, default_model, named_models
     from t1_vectorstore.collection import Collection
     from t1_vectorstore.embedding.prompts import Prompter
     from t1_vectorstore.embedding.thinking import check_limits
@@ -93,8 +95,12 @@ def open_with_checkpoint(
         except CollectionNotFound:
             if create is None or adopt:
                 raise
-        recorded = found is not None and "model" not in options.model_fields_set
-        options = options.with_model(found.identity.model if found is not None and recorded else options.model)
+        recorded = False
+        if "model" not in options.model_fields_set:
+            recorded = found is not None
+            options = options.with_model(default_model() if found is None else found.identity.model)
+            if not recorded and options.model != DEFAULT_MODEL:
+                note(f"the model of the new index is {options.model}; --model names another")
         try:
             checkpoint = Checkpoint.from_options(options)
             check_limits(checkpoint, checkpoint.max_positions)

@@ -21,7 +21,8 @@ from t1_vectorstore.embedding.streaming import astream, run_until_cancelled, str
 from t1_vectorstore.embedding.thinking import check_given_lengths, check_given_thoughts, check_limits, plan_thinking
 from t1_vectorstore.errors import BackendError, CheckpointError, UnusableVector
 from t1_vectorstore.keyword_options import set_options, takes_options
-from t1_vectorstore.options import DEFAULT_MODEL, EmbedQueriesOptions, EmbedQueryOptions, LoadingOptions, ModelOptions
+from t1_vectorstore.model_names import DEFAULT_MODEL
+from t1_vectorstore.options import EmbedQueriesOptions, EmbedQueryOptions, LoadingOptions, ModelOptions
 from t1_vectorstore.types import DocumentEmbeddings, ModelIdentity, OnTokens, QueryEmbedding, Truncation
 
 

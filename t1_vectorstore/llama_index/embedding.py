@@ -22,7 +22,8 @@ from t1_vectorstore.embedding.lazy import LazyEmbedders
 from t1_vectorstore.embedding.thinking import merge_options
 from t1_vectorstore.errors import CheckpointError, UnusableVector
 from t1_vectorstore.llama_index.events import dispatch_thought
-from t1_vectorstore.options import DEFAULT_MODEL, LoadingOptions, ModelOptions, ThinkingOptions
+from t1_vectorstore.model_names import DEFAULT_MODEL
+from t1_vectorstore.options import LoadingOptions, ModelOptions, ThinkingOptions
 from t1_vectorstore.types import ModelIdentity, QueryEmbedding
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from t1_vectorstore import T1Embedder
+from t1_vectorstore import T1Embedder, default_model
 from t1_vectorstore.checkpoints.base_model import BaseModelSource
 from t1_vectorstore.checkpoints.checkpoint import PACKAGES, Checkpoint
 from t1_vectorstore.cli import app
@@ -87,3 +87,21 @@ def test_the_package_names_the_same_base() -> None:
     source = BaseModelSource.read(PACKAGE)
     assert source.command in PACKAGES["t1-small"][1]
     assert PACKAGES["t1-small"][0] == PACKAGE.name
+
+
+def test_the_model_of_a_new_index(installed: Path, base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "note.txt").write_text("Llamas live in Peru.", encoding="utf-8")
+    assert default_model() == "t1-mini"  # as the tests set it
+    monkeypatch.delenv("T1_DEFAULT_MODEL")
+    assert default_model() == "t1-mini"  # the base is missing
+    package = type("Found", (), {"submodule_search_locations": [str(base.parent)]})()
+    adapter = type("Found", (), {"submodule_search_locations": [str(installed)]})()
+    _replace_find_spec(monkeypatch, {"t1_small": adapter, "t1_test_base": package})
+    assert default_model() == "t1-small"
+    made = run("index", "note.txt", "--to", "index")
+    assert made.exit_code == 0, made.stderr
+    assert "the model of the new index is t1-small; --model names another" in made.stderr
+    again = run("index", "note.txt", "--to", "index")
+    assert (again.exit_code, "the model of" in again.stderr) == (0, False)

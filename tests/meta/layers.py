@@ -27,7 +27,10 @@ ALLOWED_IMPORTS: Mapping[str, set[str]] = {
     # The model side knows nothing of Qdrant.
     "checkpoints": {"disk_cache", "errors", "model_names", "options", "service", "types"},
     "backends": {"checkpoints", "errors", "forks", "network", "options", "service", "types"},
-    "embedding": {"backends", "checkpoints", "disk_cache", "errors", "forks", "keyword_options", "options", "types"},
+    "embedding": {
+        *("backends", "checkpoints", "disk_cache", "errors", "forks", "keyword_options", "model_names", "options"),
+        "types",
+    },
     # The store side knows nothing of the model.
     "engines": {"errors", "forks", "network", "keyword_options", "options", "service", "types"},
     "collection": {"engines", "errors", "forks", "iteration", "metadata", "keyword_options", "options", "types"},
@@ -65,7 +68,7 @@ ALLOWED_IMPORTS: Mapping[str, set[str]] = {
     },
     "llama_index": {
         *("backends", "checkpoints", "collection", "embedding", "engines", "errors", "indexing", "keyword_options"),
-        *("metadata", "options", "types", "vectorstore"),
+        *("metadata", "model_names", "options", "types", "vectorstore"),
     },
     "mcp": {"collection", "errors", "indexing", "types", "vectorstore"},
     "server": {
