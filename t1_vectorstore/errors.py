@@ -120,6 +120,10 @@ class TextTooLong(ValueError):
     """A text longer than the checkpoint's limit, under the ``raise`` truncation policy."""
 
 
+class OutOfMemoryWarning(RuntimeWarning):
+    """Memory ran out; smaller batches are used from now on."""
+
+
 class TruncationWarning(UserWarning):
     """A text is longer than the checkpoint's limit; its end was left out."""
 

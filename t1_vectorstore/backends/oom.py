@@ -8,15 +8,11 @@ import warnings
 
 import torch
 
-from t1_vectorstore.errors import BackendError, external_stacklevel
+from t1_vectorstore.errors import BackendError, OutOfMemoryWarning, external_stacklevel
 
 _MESSAGES = ("out of memory", "can't allocate memory", "failed to allocate memory", "could not create a primitive")
 """Messages of libraries without an error type for it: MPS, the CPU allocator, oneDNN. The last one is all that oneDNN
 says if it has no memory for a product; that it supports such products was checked when the weights were loaded."""
-
-
-class OutOfMemoryWarning(RuntimeWarning):
-    """A forward pass ran out of memory; smaller ones are used from now on."""
 
 
 class TokenBudget:

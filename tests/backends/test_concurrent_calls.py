@@ -20,8 +20,8 @@ from t1_vectorstore.backends.decoder.decoder import Decoder
 from t1_vectorstore.backends.decoder.scheduler import ThoughtBatch
 from t1_vectorstore.backends.decoding import ThoughtState
 from t1_vectorstore.backends.local import LocalBackend
-from t1_vectorstore.backends.oom import OutOfMemoryWarning
 from t1_vectorstore.checkpoints.spec import Decoding
+from t1_vectorstore.errors import OutOfMemoryWarning
 from t1_vectorstore.types import Trajectory
 from tests.backends.contract import cosines
 from tests.backends.models import DECODING, PROMPTS, load, states

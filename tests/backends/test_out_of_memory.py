@@ -17,8 +17,7 @@ from t1_vectorstore import T1Embedder
 from t1_vectorstore.backends.batching import Layout
 from t1_vectorstore.backends.decoding import Sampler, ThoughtState
 from t1_vectorstore.backends.local_model import RunningBatch
-from t1_vectorstore.backends.oom import OutOfMemoryWarning
-from t1_vectorstore.errors import BackendError
+from t1_vectorstore.errors import BackendError, OutOfMemoryWarning
 from tests.backends.contract import cosines
 
 TEXTS = [f"text number {number} " * (number % 9 + 1) for number in range(40)]

@@ -12,7 +12,7 @@ import torch
 
 from t1_vectorstore import T1Embedder
 from t1_vectorstore.backends.decoder.scheduler import ThoughtBatch
-from t1_vectorstore.backends.oom import OutOfMemoryWarning
+from t1_vectorstore.errors import OutOfMemoryWarning
 from t1_vectorstore.types import QueryEmbedding
 from tests.backends.contract import QUERIES
 

@@ -16,7 +16,7 @@ import pytest
 
 from t1_vectorstore import T1Embedder
 from t1_vectorstore.checkpoints.spec import Decoding
-from t1_vectorstore.errors import BackendError, CheckpointError
+from t1_vectorstore.errors import BackendError, CheckpointError, OutOfMemoryWarning
 from tests.backends.contract import QUERIES, SAMPLED, TEXTS, cosines
 
 pytestmark = pytest.mark.llama_cpp
@@ -240,6 +240,33 @@ def test_a_context_shorter_than_the_texts(load: Any) -> None:
         load(engine_options={"n_ctx": 256})
     with pytest.raises(ValueError, match="a budget of 300 tokens do not fit: the model accepts 600 tokens"):
         load(engine_options={"n_ctx": 600}).embed_queries(["text"], budget=300)
+
+
+def test_less_memory_than_the_cache_needs(load: Any, reference: T1Embedder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fewer thoughts run at a time, with the same results. A text that does not fit is refused, but not the next."""
+    from t1_vectorstore.backends.llama_cpp import backend
+
+    limit, tried = 512, []
+
+    class LimitedContext(backend.Context):
+        def __init__(self, *arguments: Any, tokens: int, **options: Any) -> None:
+            tried.append(tokens)
+            if tokens > limit:
+                raise BackendError(f"no cache of {tokens} tokens")
+            super().__init__(*arguments, tokens=tokens, **options)
+
+    monkeypatch.setattr(backend, "Context", LimitedContext)
+    few = load(batch_tokens=256, engine_options={"cache_type": "f32"})
+    queries = [f"{query} {number}" for number in range(12) for query in QUERIES]
+    with pytest.warns(OutOfMemoryWarning, match=r"no cache of \d+ tokens\. Continuing with \d+ tokens"):
+        found = few.embed_queries(queries, budget=20)
+    expected = reference.embed_queries(queries, budget=20)
+    assert [one.thoughts for one in found] == [one.thoughts for one in expected]
+    assert tried[-1] <= limit < tried[-2]
+
+    with pytest.raises(BackendError, match=r"no cache of \d+ tokens"):
+        few.embed_queries(QUERIES[:1], budget=520)
+    assert few.embed_documents(TEXTS[:1]).vectors.shape == (1, few.dimension)
 
 
 def test_nothing_is_printed(load: Any, capfd: pytest.CaptureFixture[str]) -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+import warnings
+from collections.abc import Callable, Sequence
 from itertools import product
 
 import numpy as np
@@ -13,7 +13,7 @@ from t1_vectorstore.backends.batching import batches_by_tokens
 from t1_vectorstore.backends.llama_cpp.library import Context, Model
 from t1_vectorstore.backends.llama_cpp.scheduler import Scheduler, ThoughtState, cache_tokens
 from t1_vectorstore.checkpoints.spec import NO_REFINING, Decoding, Refining
-from t1_vectorstore.errors import BackendError
+from t1_vectorstore.errors import BackendError, OutOfMemoryWarning, external_stacklevel
 from t1_vectorstore.forks import ForkSafeLock
 from t1_vectorstore.types import OnTokens, Trajectory, Vectors
 
@@ -58,7 +58,9 @@ class LlamaCppBackend:
         self._batch_tokens = batch_tokens or BATCH_TOKENS
         self._process = os.getpid()
         self._lock = ForkSafeLock()
-        self._context: Context | None = self._new_context(min(self._batch_tokens, model.options.n_ctx or CACHE_TOKENS))
+        self._closed = False
+        self._most_tokens = model.options.n_ctx or CACHE_TOKENS  # in the cache, unless one sequence needs more
+        self._context: Context | None = self._new_context(min(self._batch_tokens, self._most_tokens))
 
     def encode(self, prompts: Sequence[Sequence[int]], *, on_done: Callable[[int], None] | None = None) -> Vectors:
         """See ``Backend.encode``; ``on_done`` is called after each batch."""
@@ -99,9 +101,8 @@ class LlamaCppBackend:
     def close(self) -> None:
         """Free the model. The backend cannot be used any more."""
         with self._lock:
-            if self._context is not None:
-                self._context.close()
-            self._context = None
+            self._closed = True
+            self._free_context()
             self._model.close()
 
     def _complete(
@@ -115,7 +116,8 @@ class LlamaCppBackend:
         if not thoughts:
             return []
         needed = [cache_tokens(thought, decoding or Decoding(max_tokens=0), refining) for thought in thoughts]
-        with self._running(needed) as context:
+        with self._lock:
+            context = self._ready_context(needed)
             scheduler = Scheduler(
                 context,
                 stop_ids=self._stop_ids,
@@ -128,9 +130,8 @@ class LlamaCppBackend:
             scheduler.run(thoughts)
         return [thought.trajectory for thought in thoughts]
 
-    @contextmanager
-    def _running(self, needed: Sequence[int]) -> Iterator[Context]:
-        """Take the context, one call at a time, after making it large enough for at least one of the thoughts.
+    def _ready_context(self, needed: Sequence[int]) -> Context:
+        """Return the context, large enough for at least one of the thoughts. The caller holds the lock.
 
         Args:
             needed: Number of tokens that each thought may need.
@@ -139,22 +140,54 @@ class LlamaCppBackend:
             BackendError: The backend is closed, the model's file has changed, there is not enough memory, or the model
                 is on a GPU and this process was forked from the one that loaded it.
         """
-        with self._lock:
-            if self._context is None:
-                raise BackendError("the model has been closed; load it again")
-            self._model.check_unchanged()
-            if os.getpid() != self._process:
-                self._after_fork()
-            most = self._model.options.n_ctx or CACHE_TOKENS
-            at_once = sorted(needed, reverse=True)[: self._model.options.n_seq_max]
-            wanted = max(at_once[0], min(sum(at_once), most))
-            if wanted > self._context.tokens:
-                # Growing by half at least, so that many calls of rising lengths do not allocate each time.
-                wanted = max(wanted, min(self._context.tokens * 3 // 2, most))
-                self._context.close()  # first, as both may not fit
-                self._context = None
-                self._context = self._new_context(wanted)
-            yield self._context
+        if self._closed:
+            raise BackendError("the model has been closed; load it again")
+        self._model.check_unchanged()
+        if os.getpid() != self._process:
+            self._after_fork()
+        at_once = sorted(needed, reverse=True)[: self._model.options.n_seq_max]
+        wanted = max(at_once[0], min(sum(at_once), self._most_tokens))
+        if self._context is None or wanted > self._context.tokens:
+            # Growing by half at least, so that many calls of rising lengths do not allocate each time.
+            held = 0 if self._context is None else self._context.tokens
+            self._free_context()  # first, as both may not fit
+            self._context = self._allocate(max(wanted, min(held * 3 // 2, self._most_tokens)), least=at_once[0])
+        return self._context
+
+    def _allocate(self, wanted: int, *, least: int) -> Context:
+        """Return a context of ``wanted`` tokens, or of fewer if there is not enough memory for them.
+
+        Memory runs out here and not while the model runs, since llama.cpp allocates the cache and all buffers of a
+        forward pass with the context.
+
+        Args:
+            wanted: Number of tokens.
+            least: Length of the longest sequence, which must fit.
+
+        Raises:
+            BackendError: There is not enough memory for ``least`` tokens. The next call tries again.
+        """
+        while True:
+            try:
+                return self._new_context(wanted)
+            except BackendError as error:
+                if wanted <= least:
+                    raise
+                reason = error
+            fewer = max(wanted // 2, least)
+            # For good, as otherwise each call would try the larger cache first.
+            self._most_tokens = min(self._most_tokens, fewer)
+            warnings.warn(
+                f"{reason}. Continuing with {fewer} tokens, so with fewer texts at a time",
+                OutOfMemoryWarning,
+                stacklevel=external_stacklevel(),
+            )
+            wanted = fewer
+
+    def _free_context(self) -> None:
+        if self._context is not None:
+            self._context.close()
+        self._context = None
 
     def _after_fork(self) -> None:
         """Prepare a forked process, which has a copy of the parent's memory but not its threads."""
@@ -165,8 +198,8 @@ class LlamaCppBackend:
             )
         # The parent may have been computing in its context, and OpenMP would wait for its threads forever.
         self._process, self._threads = os.getpid(), 1
-        assert self._context is not None
-        self._context = self._new_context(self._context.tokens)
+        if self._context is not None:
+            self._context = self._new_context(self._context.tokens)
 
     def _new_context(self, tokens: int) -> Context:
         return Context(
