@@ -23,6 +23,7 @@ from t1_vectorstore.errors import CollectionMismatch
 from t1_vectorstore.keyword_options import Flag, Integer, Number, Text, set_options
 from t1_vectorstore.langchain.searching import embedder_of
 from t1_vectorstore.options import ChunkOptions, CollectionOptions, Encoder
+from t1_vectorstore.vectorstore import StoreOptions
 
 CONTENT_KEY = "page_content"
 METADATA_KEY = "metadata"
@@ -38,7 +39,7 @@ class RetrievalMode(str, Enum):
     HYBRID = "hybrid"
 
 
-class OpenOptions(ChunkOptions, CollectionOptions):
+class OpenOptions(ChunkOptions, StoreOptions):
     """The options of ``T1QdrantVectorStore.open``: where the collection is, and the collection's options.
 
     They have the names of langchain-qdrant where it has one.
@@ -132,8 +133,16 @@ def open_collection(embedding: Embeddings | None, options: OpenOptions) -> tuple
     )
     if creation != Creation():
         given["creation"] = creation
+    given |= {"identity": embedder.identity, "recreate": options.force_recreate}
+    if options.compatible_with is not None:
+        if not by_vector or options.force_recreate:
+            raise ValueError(
+                f"compatible_with={options.compatible_with!r} searches the vectors of an existing collection; leave it "
+                "out with retrieval_mode='sparse' and with force_recreate"
+            )
+        given |= {"identity": None, "create": False}
     try:
-        collection = Collection.open(place, identity=embedder.identity, recreate=options.force_recreate, **given)
+        collection = Collection.open(place, **given)
     except CollectionMismatch as error:
         if by_vector:
             raise

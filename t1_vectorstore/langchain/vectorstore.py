@@ -140,7 +140,12 @@ class T1QdrantVectorStore(T1Searches):
         if mode is RetrievalMode.SPARSE:
             embedding = None
         defaults = {} if mode is None else {"hybrid": mode is not RetrievalMode.DENSE}
-        store = T1VectorStore(embedder, collection)
+        try:
+            store = T1VectorStore(embedder, collection, compatible_with=options.compatible_with)
+        except BaseException:
+            if options.compatible_with is not None:  # it was opened for this store
+                collection.close()
+            raise
         chunks = options.chunk is not False
         super().__init__(store, embedding, defaults=defaults, id_in_metadata=annotated, chunks=chunks)
         size = DEFAULT_SIZE if options.chunk is True else options.chunk

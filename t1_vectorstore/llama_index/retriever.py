@@ -121,7 +121,7 @@ class T1Retriever(BaseRetriever):
         return self._scored(nodes, hits, embedding.query, embedding.thoughts, embedding.seconds)
 
     def _store(self) -> T1VectorStore:
-        return T1VectorStore(self._embed_model.embedder, self._vector_store.collection)
+        return self._vector_store.searched_with(self._embed_model.embedder)
 
     def _by_words(self) -> bool:
         return self._vector_store.collection.hybrid if self.hybrid is None else self.hybrid

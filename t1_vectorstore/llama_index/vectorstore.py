@@ -34,12 +34,13 @@ from t1_vectorstore.llama_index.queries import QueryKwargs, to_search_options
 from t1_vectorstore.llama_index.stock import StockCollection, StockOptions
 from t1_vectorstore.options import ChunkOptions, CollectionOptions
 from t1_vectorstore.types import AllOf, Chunk, Hit, IdIn, NoneOf, Point
+from t1_vectorstore.vectorstore import StoreOptions, T1VectorStore
 
 if TYPE_CHECKING:
     from qdrant_client import AsyncQdrantClient, QdrantClient
 
 
-class OpenOptions(ChunkOptions, CollectionOptions):
+class OpenOptions(ChunkOptions, StoreOptions):
     """``chunk``, and the collection's options, of which LlamaIndex calls ``name`` ``collection_name``."""
 
     name: Text = Field(default="t1", min_length=1, alias="collection_name")
@@ -72,6 +73,7 @@ class T1QdrantVectorStore(BasePydanticVectorStore):
     _chunks: NodeChunks | None = PrivateAttr(default=None)
     _aclient: Any = PrivateAttr(default=None)
     _owned: Any = PrivateAttr(default=None)
+    _compatible: T1VectorStore | None = PrivateAttr(default=None)
 
     # Type checkers see these two forms: a collection, and the arguments of LlamaIndex's store.
     @overload
@@ -170,24 +172,50 @@ class T1QdrantVectorStore(BasePydanticVectorStore):
 
         Args:
             location: A folder (embedded engine), ``:memory:``, or the URL of a Qdrant server.
-            embed_model: The model. A collection with another model's vectors is refused. It is not loaded for this.
+            embed_model: The model. A collection with another model's vectors is refused. It is not loaded for this,
+                except with ``compatible_with``.
             options: Keyword arguments: ``collection_name``, ``chunk``, and the other fields of
-                ``CollectionOptions``. With ``adopt=True`` and ``metadata_key=""``,
-                collections of llama-index-vector-stores-qdrant can be opened, unless they are hybrid.
+                ``StoreOptions``. With ``compatible_with`` the collection is opened for reading only. With
+                ``adopt=True`` and ``metadata_key=""``, collections of llama-index-vector-stores-qdrant can be opened,
+                unless they are hybrid.
 
         Raises:
             CollectionMismatch: The collection holds another model's vectors, or was created with other options.
+            ValueError: ``compatible_with`` names a model whose vectors the collection does not hold.
             StoreError: It cannot be opened; see ``Collection.open``.
         """
         if not isinstance(embed_model, T1Embedding | T1Embedder):
             raise TypeError(f"embed_model must be a T1Embedding or a T1Embedder, got {type(embed_model).__name__}")
-        given = set_options(options, CollectionOptions)
-        collection = Collection.open(location, identity=embed_model.identity, **given)
+        compatible = None
+        if options.compatible_with is None:
+            given = set_options(options, CollectionOptions)
+            collection = Collection.open(location, identity=embed_model.identity, **given)
+        else:
+            # Read-only, since nodes bring vectors of the other model.
+            given = set_options(options, StoreOptions) | {"read_only": True}
+            embedder = embed_model if isinstance(embed_model, T1Embedder) else embed_model.embedder
+            compatible = T1VectorStore.open(location, embedder, **given)
+            collection = compatible.collection
         try:
-            return cls(collection, embed_model=embed_model, chunk=options.chunk)
+            store = cls(collection)
+            if options.chunk is not False:
+                store._chunks = NodeChunks(embed_model, options.chunk)
+                store._chunks.check(collection)
         except BaseException:
             collection.close()
             raise
+        store._compatible = compatible
+        return store
+
+    def searched_with(self, embedder: T1Embedder) -> T1VectorStore:
+        """Return the store together with a model: its own, or the one that was found compatible when it was opened.
+
+        Raises:
+            CollectionMismatch: The model is another one.
+        """
+        if self._compatible is not None and self._compatible.embedder.identity == embedder.identity:
+            return self._compatible
+        return T1VectorStore(embedder, self.collection)
 
     @property
     def collection(self) -> Collection:

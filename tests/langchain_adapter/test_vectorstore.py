@@ -16,6 +16,7 @@ from t1_vectorstore import Document as T1Document
 from t1_vectorstore import T1Embedder, T1VectorStore
 from t1_vectorstore.errors import BlankDocumentWarning, CollectionMismatch, CollectionNotFound, TruncationWarning
 from t1_vectorstore.langchain import T1Embeddings, T1QdrantVectorStore
+from t1_vectorstore.types import ModelIdentity
 from tests.langchain_adapter.conftest import DOCUMENTS, count, ids
 
 
@@ -226,3 +227,26 @@ def test_metadata_is_converted_as_in_every_other_store(empty: T1QdrantVectorStor
     by_value = {"when": {"eq": when, "gte": when}, "path": PurePosixPath("a/b"), "price": {"lte": Decimal("1.5")}}
     [read] = empty.similarity_search("a text", filter=by_value)
     assert read.metadata == {"when": when.isoformat(), "path": "a/b", "price": 1.5, "tags": ["x", "y"]}
+
+
+def test_a_compatible_model_searches_but_does_not_write(tmp_path: Path) -> None:
+    with T1QdrantVectorStore.open(T1Embeddings.from_embedder(T1Embedder.fake()), location=tmp_path / "index") as own:
+        own.add_texts(["llamas live in Peru", "tin melts"])
+    embedder = T1Embedder.fake()
+    embedder.identity = ModelIdentity("quantised", "0" * 16, embedder.dimension)
+    other = T1Embeddings.from_embedder(embedder)
+    with pytest.raises(CollectionMismatch):
+        T1QdrantVectorStore.open(other, location=tmp_path / "index")
+    with pytest.raises(ValueError, match=r"compatible_with='t1-mini', but .* holds vectors of 'fake'"):
+        T1QdrantVectorStore.open(other, location=tmp_path / "index", compatible_with="t1-mini")
+    with T1QdrantVectorStore.open(other, location=tmp_path / "index", compatible_with="fake") as store:
+        assert len(store.similarity_search("llamas")) == 2
+        with pytest.raises(CollectionMismatch, match="cannot be mixed"):
+            store.add_texts(["another text"])
+        assert count(store) == 2
+
+
+@pytest.mark.parametrize("options", [{"retrieval_mode": "sparse"}, {"force_recreate": True}])
+def test_options_that_do_not_fit_a_compatible_model(embeddings: T1Embeddings, options: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="compatible_with='fake' searches the vectors of an existing"):
+        T1QdrantVectorStore.open(embeddings, location=":memory:", compatible_with="fake", **options)

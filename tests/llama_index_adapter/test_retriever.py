@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,8 +14,9 @@ from llama_index.core.schema import IndexNode, MetadataMode, NodeWithScore, Quer
 from llama_index.core.vector_stores.types import MetadataFilter, MetadataFilters
 
 from t1_vectorstore import T1Embedder
-from t1_vectorstore.errors import CollectionMismatch, InvalidText
+from t1_vectorstore.errors import CollectionMismatch, InvalidText, StoreError
 from t1_vectorstore.llama_index import T1Embedding, T1QdrantVectorStore, T1Retriever, T1ThoughtEvent
+from t1_vectorstore.types import ModelIdentity
 from tests.llama_index_adapter.test_vectorstore import TEXTS, nodes
 
 QUERY = "capital of France"
@@ -227,3 +229,26 @@ async def test_the_event_loop_is_not_blocked(small: T1QdrantVectorStore, slow: T
         ticks += 1
     assert len(retrieving.result()) == 2
     assert ticks >= 5
+
+
+def test_a_compatible_model_searches_but_does_not_write(tmp_path: Path) -> None:
+    """The stored texts are compared once, when the store is opened."""
+    own = T1Embedding.from_embedder(T1Embedder.fake())
+    texts = ["llamas live in Peru", "tin melts"]
+    with T1QdrantVectorStore.open(tmp_path / "index", own) as store:
+        store.add([TextNode(text=text, embedding=own.get_text_embedding(text)) for text in texts])
+    embedder = T1Embedder.fake()
+    embedder.identity = ModelIdentity("quantised", "0" * 16, embedder.dimension)
+    other = T1Embedding.from_embedder(embedder)
+    with pytest.raises(CollectionMismatch):
+        T1QdrantVectorStore.open(tmp_path / "index", other)
+    with pytest.raises(ValueError, match=r"compatible_with='t1-mini', but .* holds vectors of 'fake'"):
+        T1QdrantVectorStore.open(tmp_path / "index", other, compatible_with="t1-mini")
+    with T1QdrantVectorStore.open(tmp_path / "index", other, compatible_with="fake") as store:
+        assert len(T1Retriever(store, other).retrieve("llamas")) == 2
+        with pytest.raises(StoreError, match="read_only"):
+            store.add([TextNode(text="another", embedding=other.get_text_embedding("another"))])
+        third = T1Embedder.fake()
+        third.identity = ModelIdentity("third", "1" * 16, third.dimension)
+        with pytest.raises(CollectionMismatch):
+            T1Retriever(store, T1Embedding.from_embedder(third)).retrieve("llamas")
