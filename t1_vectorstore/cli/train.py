@@ -44,7 +44,9 @@ def train(
 
 
 def add_token(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="A causal language model: a folder or a hub id.")],
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL", help="A causal language model: a folder, a hub id, or a GGUF file.")
+    ],
     out: Out,
     token: Annotated[str, typer.Option(help="Token whose hidden state becomes the vector.")] = "<emb_token>",
     thought_tokens: Annotated[int, typer.Option(min=1, help="Maximum thought length in tokens.")] = 512,

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import logging
+from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, cast
 
 import torch
 
 from t1_vectorstore.checkpoints.checkpoint import SPEC_FILE, begin_tokens, named_models
 from t1_vectorstore.checkpoints.folder import CheckpointFolder
+from t1_vectorstore.checkpoints.gguf import GGUFFile
 from t1_vectorstore.checkpoints.spec import CheckpointSpec, Decoding, Message
 from t1_vectorstore.embedding.embedder import T1Embedder
-from t1_vectorstore.errors import CheckpointError, T1Error
+from t1_vectorstore.errors import CheckpointError, MissingExtraError, T1Error
 
 log = logging.getLogger(__name__)
 MAX_TEXT_TOKENS = 2048
@@ -37,7 +39,7 @@ def add_token(
     turn ends the thought. Otherwise prompts are plain text.
 
     Args:
-        source: Model folder or hub id.
+        source: Model folder, hub id, or path of a GGUF file, whose weights are dequantised.
         out: Folder to write.
         emb_token: Token whose hidden state will be the vector.
         max_thought_tokens: Thought budget in tokens.
@@ -51,16 +53,12 @@ def add_token(
         ValueError: The thought budget leaves too few tokens for queries.
         FileExistsError: ``out`` exists and is not an empty folder.
     """
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise FileExistsError(f"{out} is not an empty folder: choose another one")
-    loader: Any = AutoModelForCausalLM
     if source in named_models():
         raise CheckpointError(f"{source} already has its token: train it as it is")
     try:
-        tokenizer: Any = AutoTokenizer.from_pretrained(source)
-        model = loader.from_pretrained(source, dtype="auto")
+        tokenizer, model = _load_gguf(Path(source)) if source.endswith(".gguf") else _load(source)
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise CheckpointError(f"{source} cannot be loaded as a causal language model: {error}") from error
     if emb_token in tokenizer.get_vocab():
@@ -114,6 +112,39 @@ def add_token(
         written.rename(out)
     log.info("added the token %s to %s as id %d", emb_token, out, emb_id)
     return spec
+
+
+def _load(source: str) -> tuple[Any, Any]:
+    """Return the tokenizer and the model of a folder or hub id."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    loader: Any = AutoModelForCausalLM
+    return AutoTokenizer.from_pretrained(source), loader.from_pretrained(source, dtype="auto")
+
+
+def _load_gguf(file: Path) -> tuple[Any, Any]:
+    """Return the tokenizer and the dequantised model of a GGUF file.
+
+    The tokenizer is built by this package: transformers leaves out how some of them split digits.
+    """
+    from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
+
+    if any(find_spec(name) is None for name in ("accelerate", "gguf")):
+        raise MissingExtraError("train", f"reading the weights of {file}")
+    gguf, loader = GGUFFile.read(file), cast(Any, AutoModelForCausalLM)
+    model = loader.from_pretrained(str(file.parent), gguf_file=file.name, dtype=torch.float32)
+    model.hf_quantizer = model.quantization_method = None
+    model.config.__dict__.pop("quantization_config", None)
+    template = gguf.chat_template
+    special = {} if template is None else template.special_tokens
+    ends = model.config.eos_token_id
+    end = gguf.tokenizer.id_to_token(ends[0] if isinstance(ends, list) else ends)
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=gguf.tokenizer,
+        chat_template=None if template is None else template.source,
+        **{"eos_token": end, **special},
+    )
+    return tokenizer, model
 
 
 def _query_prompts(tokenizer: Any, source: str) -> dict[str, Any]:  # noqa: ANN401 - transformers'

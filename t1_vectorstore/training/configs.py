@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, model_validator
 
-from t1_vectorstore.checkpoints.spec import Decoding
+from t1_vectorstore.checkpoints.spec import CheckpointSpec, Decoding
 from t1_vectorstore.errors import MissingExtraError
 
 RECIPES = Path(__file__).parent / "recipes"
@@ -54,6 +54,15 @@ class PretrainedModel(Config):
     path: str
     decoding: Decoding | None = None
     """Decoding settings that replace the checkpoint's; ``max_tokens`` is the thought budget."""
+    overrides: dict[str, Any] = Field(default_factory=dict)
+    """Fields of ``t1_config.json`` that replace the checkpoint's, such as the prompts; ``decoding`` in part."""
+
+    @model_validator(mode="after")
+    def _check_overrides(self) -> PretrainedModel:
+        CheckpointSpec().with_overrides(self.overrides)
+        if self.decoding is not None and "decoding" in self.overrides:
+            raise ValueError("decoding and overrides.decoding are both given: leave one out")
+        return self
 
 
 class Lora(Config):

@@ -75,6 +75,7 @@ def _copy_pretrained(pretrained: PretrainedModel, thinks: bool, folder: Path) ->
     model, tokenizer, spec = load_checkpoint(Checkpoint.load(pretrained.path).path)
     if pretrained.decoding is not None:
         spec = spec.model_copy(update={"decoding": pretrained.decoding})
+    spec = spec.with_overrides(pretrained.overrides)
     if thinks and not spec.thinks:
         raise CheckpointError(f"{pretrained.path} does not think: set thinks: false, or start from another model")
     if spec.thinks and not thinks:

@@ -184,7 +184,7 @@ def save_checkpoint(
         TrainingFailed: The model's hidden states are not finite or all zero; nothing is written.
     """
     if hasattr(model, "peft_config"):
-        model = model.merge_and_unload()
+        model = model.float().merge_and_unload()  # the sum is rounded once
     model.bfloat16()
     # A step's loss is computed before its update, so damage by the last update shows only here.
     ids = torch.tensor([[tokenizer.get_vocab()[spec.emb_token]]], device=model.get_input_embeddings().weight.device)

@@ -27,7 +27,14 @@ from t1_vectorstore.training.distributed import (
 from t1_vectorstore.training.examples import Example, TrainingData, read_split
 from t1_vectorstore.training.model import T1ForTraining, load_checkpoint, save_checkpoint
 from t1_vectorstore.training.packing import PackedSequences, PromptEncoder, pack
-from t1_vectorstore.training.trainer import ThoughtProbes, check_memory, lora_config, run_trainer, training_arguments
+from t1_vectorstore.training.trainer import (
+    ThoughtProbes,
+    check_memory,
+    lora_config,
+    run_trainer,
+    training_arguments,
+    uses_bfloat16,
+)
 
 WEIGHTS_FILE, ALIGNMENT_FILE = "trained.pt", "alignment.pt"
 FITTED_DOCUMENTS, FITTED_AT_ONCE = 1500, 50
@@ -57,6 +64,9 @@ def train(stage: Sft | Contrastive, start: Path, data: TrainingData, source: Pat
     if stage.lora is not None:
         from peft import get_peft_model
 
+        if uses_bfloat16(stage):
+            # Weights that are not trained would be converted in every step. A checkpoint has them in bfloat16 anyway.
+            language_model.bfloat16()
         language_model.enable_input_require_grads()
         language_model = get_peft_model(language_model, lora_config(stage.lora, encoder.prompter.emb_id))
     model = T1ForTraining(language_model, spec.truncate_dim)

@@ -7,11 +7,12 @@ import json
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 
-from t1_vectorstore.errors import CorpusError
+from t1_vectorstore.errors import CorpusError, MissingExtraError
 from t1_vectorstore.evaluation.baselines import check_model_name, load_encoder
 from t1_vectorstore.readers.records import numbered_jsonl
 from t1_vectorstore.training.batches import TeacherScores, TeacherVectors
@@ -73,6 +74,8 @@ def check_distillation(distill: Distillation, data: TrainingData) -> None:
     if distill.vectors is None:
         assert distill.teacher is not None
         check_model_name(distill.teacher, "to distil: teacher is a folder, or a model of the hub")
+        if find_spec("sentence_transformers") is None:
+            raise MissingExtraError("eval", f"the teacher {distill.teacher!r}")
         return
     known = read_vectors(distill.vectors)
     for text in (*data.documents.values(), *(example.query for example in data.examples)):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from recipes import t1_mini
+from recipes import t1_mini, t1_small
 from t1_vectorstore.training.batches import ExampleSampler
 from t1_vectorstore.training.configs import RECIPES, Grpo, PretrainedModel, read_recipe
 from t1_vectorstore.training.examples import read_data
@@ -20,10 +20,12 @@ stages:
 """
 
 
-BUNDLED, T1_MINI = (sorted(folder.glob("*.yaml")) for folder in (RECIPES, Path(t1_mini.__file__).parent))
+BUNDLED, T1_MINI, T1_SMALL = (
+    sorted(folder.glob("*.yaml")) for folder in (RECIPES, Path(t1_mini.__file__).parent, Path(t1_small.__file__).parent)
+)
 
 
-@pytest.mark.parametrize("path", [*BUNDLED, *T1_MINI], ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", [*BUNDLED, *T1_MINI, *T1_SMALL], ids=lambda path: path.stem)
 def test_recipes_are_valid(path: Path) -> None:
     recipe = read_recipe(path)
     assert recipe.stages

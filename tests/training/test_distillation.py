@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from t1_vectorstore.errors import CorpusError, TrainingFailed
+from t1_vectorstore.errors import CorpusError, MissingExtraError, TrainingFailed
 from t1_vectorstore.training.alignment import Alignment, polar_factor
 from t1_vectorstore.training.batches import TextSampler
 from t1_vectorstore.training.configs import Distillation
@@ -155,6 +155,12 @@ def test_missing_files_are_refused(tmp_path: Path) -> None:
         read_vectors(tmp_path / "v.npy")
     with pytest.raises(ValueError, match=r"there is no folder '\./nope' to distil"):
         check_distillation(Distillation(teacher="./nope"), TrainingData({}, ()))
+
+
+def test_a_teacher_without_its_library_is_refused_early(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("t1_vectorstore.training.teachers.find_spec", lambda _: None)
+    with pytest.raises(MissingExtraError, match=r"t1-vectorstore\[eval\]"):
+        check_distillation(Distillation(teacher="letters"), TrainingData({}, ()))
 
 
 def test_a_teacher_embeds_each_text_once(tmp_path: Path, letters: BagOfLetters) -> None:

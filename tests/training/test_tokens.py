@@ -10,9 +10,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from t1_vectorstore.checkpoints.checkpoint import Checkpoint
 from t1_vectorstore.embedding.embedder import T1Embedder
-from t1_vectorstore.errors import CheckpointError
+from t1_vectorstore.errors import CheckpointError, MissingExtraError
 from t1_vectorstore.training.add_token import add_token
 from t1_vectorstore.training.model import load_checkpoint
+from tests.adapters.files import save_base
 from tests.checkpoints import save_checkpoint
 
 TEMPLATE = "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}\n{% endfor %}<|assistant|>"
@@ -150,3 +151,31 @@ def test_what_cannot_be_used_afterwards_is_not_written(tmp_path: Path, monkeypat
 def test_bundled_model_is_refused_without_asking_the_hub(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="t1-mini already has its token"):
         add_token("t1-mini", tmp_path / "out")
+
+
+def test_a_gguf_file_without_the_packages_that_read_it_names_the_extra(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("t1_vectorstore.training.add_token.find_spec", lambda _: None)
+    with pytest.raises(MissingExtraError, match=r"t1-vectorstore\[train\]"):
+        add_token(str(tmp_path / "x.gguf"), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.train
+def test_a_gguf_file_is_prepared_like_the_folder_it_was_made_from(tmp_path: Path) -> None:
+    pytest.importorskip("accelerate")  # of the extra for training
+    file = save_base(tmp_path)
+    add_token(str(file), tmp_path / "one", emb_token="<vector>", max_thought_tokens=8)
+    add_token(str(tmp_path / "base"), tmp_path / "other", emb_token="<vector>", max_thought_tokens=8)
+    (one, tokenizer, _), (other, same, _) = (load_checkpoint(tmp_path / name) for name in ("one", "other"))
+    weights, wanted = (model.get_input_embeddings().weight for model in (one, other))
+    assert tokenizer.get_vocab() == same.get_vocab()
+    assert tokenizer("Llamas 1234") == same("Llamas 1234")
+    assert torch.allclose(weights[: len(tokenizer) - 1], wanted[: len(tokenizer) - 1])
+    assert torch.allclose(
+        one.get_decoder().layers[0].self_attn.q_proj.weight, other.get_decoder().layers[0].self_attn.q_proj.weight
+    )
+    with pytest.raises(CheckpointError):
+        add_token(str(tmp_path / "nothing.gguf"), tmp_path / "new", emb_token="<vector>", max_thought_tokens=8)
+    assert not (tmp_path / "new").exists()
