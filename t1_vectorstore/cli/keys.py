@@ -27,14 +27,14 @@ def add(
     days: Annotated[int | None, typer.Option(min=1, help="Days until the key expires. Default: never.")] = None,
 ) -> None:
     """Create a key and print it. It is shown only now: the file holds its hash."""
-    from t1_vectorstore.server.keys import KeyFile, new_key
+    from t1_vectorstore.server.keys import changing_keys, new_key
 
-    known = KeyFile.read(file) if file.exists() else KeyFile()
-    if any(key.name == name for key in known.keys):
-        raise ValueError(f"{file} has a key {name!r} already; revoke it first, or choose another name")
     expires = None if days is None else datetime.now(timezone.utc) + timedelta(days=days)
     secret, entry = new_key(name, scopes=["read", "write"] if write else ["read"], indexes=index, expires=expires)
-    KeyFile(keys=(*known.keys, entry)).write(file)
+    with changing_keys(file, create=True) as known:
+        if any(key.name == name for key in known):
+            raise ValueError(f"{file} has a key {name!r} already; revoke it first, or choose another name")
+        known.append(entry)
     note("the key is not stored and not shown again:")
     print_text(secret, wrap=False)
 
@@ -57,11 +57,11 @@ def list_keys(file: File, *, json: Annotated[bool, typer.Option("--json", help="
 @keys.command(cls=Command)
 def revoke(file: File, name: KeyName) -> None:
     """Remove a key. Running services refuse it at once."""
-    from t1_vectorstore.server.keys import KeyFile
+    from t1_vectorstore.server.keys import changing_keys
 
-    known = KeyFile.read(file)
-    left = tuple(key for key in known.keys if key.name != name)
-    if len(left) == len(known.keys):
-        raise ValueError(f"{file} has no key {name!r}; t1 keys list {file} shows them")
-    KeyFile(keys=left).write(file)
+    with changing_keys(file) as known:
+        left = [key for key in known if key.name != name]
+        if len(left) == len(known):
+            raise ValueError(f"{file} has no key {name!r}; t1 keys list {file} shows them")
+        known[:] = left
     note(f"revoked {name}")

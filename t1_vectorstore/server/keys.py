@@ -12,12 +12,15 @@ import json
 import os
 import secrets
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Literal, TypeAlias
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+
+from t1_vectorstore.engines.embedded.locks import wait_for
 
 Scope: TypeAlias = Literal["read", "write"]
 
@@ -90,6 +93,24 @@ class KeyFile(BaseModel):
             file.flush()
             os.fsync(file.fileno())
         new.replace(path)
+
+
+@contextmanager
+def changing_keys(path: Path, *, create: bool = False) -> Iterator[list[Key]]:
+    """Change the keys of a file: it gets those that the block leaves in the list. Other processes that change it wait.
+
+    Raises:
+        FileNotFoundError: There is no such file, unless it may be created, or its folder does not exist.
+        ValueError: It is not a file of keys.
+    """
+    keys = [] if create and not path.exists() else list(KeyFile.read(path).keys)
+    if not path.parent.is_dir():
+        KeyFile(keys=tuple(keys)).write(path)  # which says so
+    with path.with_name(f"{path.name}.lock").open("ab+", buffering=0) as handle:  # the file itself is replaced
+        wait_for(handle, shared=False)
+        keys = list(KeyFile.read(path).keys) if path.exists() else []
+        yield keys
+        KeyFile(keys=tuple(keys)).write(path)
 
 
 def new_key(

@@ -36,4 +36,4 @@ def test_mistakes_change_nothing(run: Any, folder: Path) -> None:
     assert (folder / "keys.json").read_bytes() == before
     (folder / "other.json").write_text('{"other": 1}')
     assert "is not a file of API keys" in run("keys", "add", "other.json", "ann", code=2).stderr
-    assert sorted(path.name for path in folder.iterdir()) == ["keys.json", "other.json"]
+    assert sorted(path.name for path in folder.iterdir()) == ["keys.json", "keys.json.lock", "other.json"]

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import logging
 import stat
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,7 @@ from t1_vectorstore import T1Embedder, T1VectorStore
 from t1_vectorstore.server import ServiceOptions
 from t1_vectorstore.server.guards import is_protected
 from t1_vectorstore.server.hosts import is_safe_host, split_host
-from t1_vectorstore.server.keys import KeyFile, find_key, new_key
+from t1_vectorstore.server.keys import KeyFile, changing_keys, find_key, new_key
 from tests.service.conftest import Serve
 
 Make = Callable[..., dict[str, str]]
@@ -265,3 +267,16 @@ def test_the_openapi_document_names_the_keys(serve: Serve, tmp_path: Path) -> No
     assert described["paths"]["/v1/search"]["post"]["security"] == [{"HTTPBearer": []}]
     assert "security" not in described["paths"]["/healthz"]["get"]
     assert "securitySchemes" not in serve().get("/openapi.json").json()["components"]
+
+
+def test_changes_of_the_keys_wait_for_each_other(tmp_path: Path) -> None:
+    file = tmp_path / "keys.json"
+
+    def add(number: int) -> None:
+        with changing_keys(file, create=True) as keys:
+            time.sleep(0.01)
+            keys.append(new_key(f"key {number}")[1])
+
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(add, range(8)))
+    assert len(KeyFile.read(file).keys) == 8
