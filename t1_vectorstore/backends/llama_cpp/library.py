@@ -46,8 +46,11 @@ QUANTIZATIONS = (
 )
 """llama.cpp's quantisations that need no data to be calibrated with, by their names in lower case."""
 
-_NO_ROOM, _ABORTED = 1, 2
-"""Return values of ``llama_decode``."""
+_CPU_ROWS = 128
+"""Tokens that a CPU computes at once; llama.cpp splits larger batches."""
+
+_NO_ROOM = 1
+"""Return value of ``llama_decode``."""
 
 
 class _Log(threading.local):
@@ -197,7 +200,9 @@ class Context:
         self.batch = max(min(batch, tokens), self.outputs)
         parameters = lib.llama_context_default_params()
         parameters.n_ctx, parameters.n_seq_max = max(tokens, self.batch), sequences
-        parameters.n_batch = parameters.n_ubatch = self.batch
+        parameters.n_batch = self.batch
+        # The buffers of a forward pass have this many rows. On a CPU more rows need more memory, and are not faster.
+        parameters.n_ubatch = self.batch if model.on_gpu else min(self.batch, _CPU_ROWS)
         parameters.n_outputs_max = self.outputs  # memory for their logits
         parameters.n_threads = parameters.n_threads_batch = threads
         parameters.kv_unified = True  # sequences of any length share the cache, and a prefix is in it once
