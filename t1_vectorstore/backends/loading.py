@@ -34,7 +34,7 @@ def check_backend(options: LoadingOptions, *, refining: Refining = NO_REFINING, 
     if options.backend in ("vllm", "remote"):
         refuse_refining(refining)
     if options.backend == "remote":
-        from t1_vectorstore.backends.vllm.remote import Servers
+        from t1_vectorstore.backends.remote.servers import Servers
 
         Servers.read(options.engine_options or {})
         return
@@ -103,10 +103,10 @@ def load_backend(options: LoadingOptions, checkpoint: Checkpoint, *, stop_ids: S
 
         return llama_cpp_loading.load(checkpoint, options, stop_ids=stop_ids)
     if options.backend == "remote":
-        from t1_vectorstore.backends.vllm import remote
+        from t1_vectorstore.backends.remote import servers
 
         check_model(checkpoint.spec)
-        return remote.load(checkpoint, stop_ids=stop_ids, options=options.engine_options or {})
+        return servers.load(checkpoint, stop_ids=stop_ids, options=options.engine_options or {})
     if options.backend == "vllm":
         check_model(checkpoint.spec)
         return _load_vllm(options, checkpoint, stop_ids=stop_ids)

@@ -30,7 +30,7 @@ from typing import Any
 import httpx
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from t1_vectorstore.backends.vllm.http_client import OpenAIClient
+from t1_vectorstore.backends.remote.http_client import OpenAIClient
 from t1_vectorstore.errors import BackendError, CorpusError, T1Error
 from t1_vectorstore.evaluation.baselines import Bm25
 from t1_vectorstore.readers import read

@@ -6,16 +6,17 @@ import base64
 import json
 import os
 import shutil
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-import httpx
 import numpy as np
 import pytest
 
 from t1_vectorstore import T1Embedder
-from t1_vectorstore.backends.vllm.http_client import OpenAIClient
 from t1_vectorstore.errors import BackendError, CheckpointError, MissingExtraError
 from tests.backends.stub_vllm import Stub, stub_vllm
 
@@ -282,7 +283,7 @@ def test_options_of_another_backend(tiny: Path, options: dict[str, Any], message
 
 def test_another_pooling_layer_is_refused(tiny: Path) -> None:
     options = {"generate_url": "http://127.0.0.1:1", "embed_url": "http://127.0.0.1:1"}
-    with pytest.raises(ValueError, match="pooling_layer=1, but vLLM returns only the last layer's states"):
+    with pytest.raises(ValueError, match=r"pooling_layer=1, but vLLM and .* return only the last layer's"):
         T1Embedder.load(tiny, backend="remote", engine_options=options, overrides={"pooling_layer": 1})
 
 
@@ -292,11 +293,70 @@ def test_missing_vllm(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         T1Embedder.load(tiny, backend="vllm")
 
 
-async def test_the_server_of_llama_cpp_is_refused_by_name() -> None:
-    def answer(_: httpx.Request) -> httpx.Response:
-        return httpx.Response(200, json={"data": [{"id": "model"}]}, headers={"Server": "llama.cpp"})
+@contextmanager
+def answering(answers: dict[str, Any], server: str) -> Iterator[str]:
+    """Run a server that gives each path a fixed answer, a text or JSON, and calls itself ``server``."""
 
-    client = OpenAIClient("http://127.0.0.1:1/v1", None, timeout=1, transport=httpx.MockTransport(answer))
-    with pytest.raises(BackendError, match=r"is llama.cpp's server, .* load the GGUF file here"):
-        await client.check()
-    await client.aclose()
+    class Handler(BaseHTTPRequestHandler):
+        def answer(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            answer = answers.get(self.path.partition("?")[0])
+            self.send_response(404 if answer is None else 200)
+            self.end_headers()
+            self.wfile.write((answer if isinstance(answer, str) else json.dumps(answer)).encode())
+
+        do_GET = do_POST = answer
+
+        def version_string(self) -> str:
+            return server
+
+        def log_message(self, *words: Any) -> None:
+            pass
+
+        def handle(self) -> None:
+            with suppress(OSError, ValueError):  # from closed connections
+                super().handle()
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
+        thread = threading.Thread(target=running.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{running.server_address[1]}"
+        finally:
+            running.shutdown()
+            thread.join()
+
+
+@pytest.mark.parametrize("models", [None, [{"id": "t1:latest", "owned_by": "library"}]], ids=["none", "one"])
+def test_ollama_is_refused_by_name(tiny: Path, models: list[Any] | None) -> None:
+    answers = {"/": "Ollama is running", "/v1/models": {"object": "list", "data": models}}
+    with (
+        answering(answers, "") as url,
+        pytest.raises(BackendError, match=rf"{url} is Ollama, which takes prompts only as text .* backend='llama-cpp'"),
+    ):
+        T1Embedder.load(tiny, backend="remote", engine_options={"generate_url": url, "embed_url": url})
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"/v1/models": {"vocab_type": 0}}, "has a file without a tokenizer of llama.cpp's, which its server needs"),
+        ({"/v1/models": {"ftype": "Q4_K - Medium"}}, r"quantised weights \(Q4_K - Medium\), whose vectors are not"),
+        ({"/tokenize": {"tokens": [31, 4]}}, r"reads '<emb_token>' as tokens \[31, 4\], but in .* it is token 4"),
+        ({"/completion": {"content": "x"}}, r"returns no token ids \(return_tokens\)"),
+        ({"/completion": {"tokens": "x"}}, "sent an unexpected answer: tokens: Input should be a valid list"),
+        ({"/props": None}, "/props.* answered 404.* is this the base URL of a llama-server"),
+        ({"/v1/embeddings": {"error": "?"}}, "/v1/embeddings sent an unexpected answer"),
+    ],
+)
+def test_what_a_server_of_llama_cpp_may_lack(tiny: Path, changed: dict[str, Any], message: str) -> None:
+    answers = {
+        "/tokenize": {"tokens": [4]},
+        "/props": {"default_generation_settings": {"n_ctx": 2048}, "total_slots": 4},
+        "/completion": {"tokens": [7]},
+        "/v1/embeddings": vectors((0, STATE), (1, np.zeros(64, "<f4").tobytes())).decode(),
+        **changed,
+    }
+    answers["/v1/models"] = {"data": [{"id": "t1", "owned_by": "llamacpp", "meta": changed.get("/v1/models", {})}]}
+    with answering(answers, "llama.cpp") as url, pytest.raises(BackendError, match=message):
+        T1Embedder.load(tiny, backend="remote", engine_options={"generate_url": url, "embed_url": url})

@@ -192,7 +192,7 @@ async def _refuse(*_: Any) -> Any:
         ({"engine_options": {"model": "x"}}, ValueError, "cannot be set: the checkpoint is the first argument of load"),
         ({"engine_options": {"dtype": "half"}}, ValueError, "cannot be set: dtype= is an argument of load"),
         ({"engine_options": {"runner": "pooling"}}, ValueError, "cannot be set: the backend sets it"),
-        ({"overrides": {"pooling_layer": 1}}, ValueError, "vLLM returns only the last layer's states"),
+        ({"overrides": {"pooling_layer": 1}}, ValueError, "return only the last layer's states"),
         ({"device": "cuda"}, ValueError, "device='cuda' is for backend='transformers'"),
         ({"batch_tokens": 100}, ValueError, "batch_tokens=100 is for backend='transformers'"),
         ({"dtype": "int3"}, ValueError, "dtype must be 'auto', 'float32', .* got 'int3'"),

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Mapping
-from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
+from urllib.parse import urlencode
 
 import httpx
 from pydantic import BaseModel, ValidationError
@@ -17,19 +17,38 @@ from t1_vectorstore.network import explain_creation, is_loopback, proxy_hint
 
 Answer = TypeVar("Answer", bound=BaseModel)
 
+Software = Literal["llama.cpp", "ollama", "other"]
+"""The program that a server runs, as far as it matters here."""
+
 _BUSY = (429, 502, 503, 504)
 """Status codes after which the same request may succeed."""
 
 _REMEDIES = {401: "pass the server's api_key", 403: "pass an api_key that may use the model"}
 
 
+class ModelFacts(BaseModel):
+    """What llama.cpp's server states about a model, in recent versions.
+
+    Attributes:
+        size: Size of its tensors in bytes.
+        ftype: Number type of most of its weights, such as ``F16`` or ``Q4_K - Medium``.
+        vocab_type: Kind of its tokenizer; 0 for none.
+    """
+
+    size: int | None = None
+    ftype: str | None = None
+    vocab_type: int | None = None
+
+
 class _ModelCard(BaseModel):
     id: str
+    owned_by: str | None = None
     max_model_len: int | None = None
+    meta: ModelFacts | None = None
 
 
 class _ModelCards(BaseModel):
-    data: list[_ModelCard]
+    data: list[_ModelCard] | None  # Ollama sends null if it has no model
 
 
 class OpenAIClient:
@@ -48,25 +67,28 @@ class OpenAIClient:
         api_key: str | None = None,
         attempts: int = 1,
         connections: int = 1,
-        remedies: Mapping[int, str] = MappingProxyType({}),
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         """Prepare the client. Nothing is sent yet.
 
         Args:
-            url: Base URL, with ``/v1``.
+            url: Base URL, to which the paths of requests are added.
             model: Name under which the model is served; ``None`` if the server has only one, see ``check``.
             timeout: Seconds to wait for the next byte.
             api_key: API key of the server.
             attempts: Maximum number of attempts while the server is busy or cannot be reached.
             connections: Maximum number of connections.
-            remedies: Advice for error messages, by status code.
             transport: Replaces the network in tests.
         """
         self.url = url.rstrip("/")
         self._model = model
         self._attempts = attempts
-        self._remedies = _REMEDIES | dict(remedies)
+        self.remedies = dict(_REMEDIES)
+        """Advice for error messages, by status code."""
+        self.max_model_len: int | None = None
+        """Length of the longest sequence in tokens, if ``check`` found it stated."""
+        self.facts = ModelFacts()
+        """What else ``check`` found stated about the model."""
         try:
             self._client = httpx.AsyncClient(
                 headers={"Authorization": f"Bearer {api_key}"} if api_key else {},
@@ -78,24 +100,38 @@ class OpenAIClient:
         except (ImportError, OSError, ValueError) as error:
             raise BackendError(f"{self.url} cannot be reached: {explain_creation(error)}") from error
 
-    async def check(self) -> int | None:
-        """Check that the server has the model, and return the length of its longest sequence, if the server states it.
+    async def check(self, path: str) -> Software:
+        """Check that the server has the model, and find out what program it is.
+
+        Args:
+            path: Path of its list of models.
+
+        Returns:
+            The program. Any that is not known is ``other``, as is vLLM, which OpenAI-compatible servers resemble.
 
         Raises:
-            BackendError: The server does not have the model, or is llama.cpp's.
+            BackendError: The server does not have the model.
         """
-        response = await self._send("GET", "/models")
+        response = await self._send("GET", path)
+        cards = _parse(response, _ModelCards).data or []
         if response.headers.get("server") == "llama.cpp":
-            raise BackendError(
-                f"{self.url} is llama.cpp's server, which does not return a completion's token ids as vLLM does "
-                "(return_token_ids); load the GGUF file here, with backend='llama-cpp', or name a vLLM server"
-            )
-        served = {card.id: card.max_model_len for card in _parse(response, _ModelCards).data}
+            software: Software = "llama.cpp"
+        elif not any(card.owned_by == "vllm" for card in cards) and await self._is_ollama():
+            return "ollama"
+        else:
+            software = "other"
+        served = {card.id: card for card in cards}
         if self._model is None and len(served) == 1:
             [self._model] = served
         if self._model not in served:
             raise BackendError(f"{self.url} serves {sorted(served)}, not {self._model!r}; name one of them")
-        return served[self._model]
+        self.max_model_len = served[self._model].max_model_len
+        self.facts = served[self._model].meta or self.facts
+        return software
+
+    async def get(self, path: str, kind: type[Answer]) -> Answer:
+        """Ask about the model at a path such as ``/props``, and return the answer."""
+        return _parse(await self._send("GET", f"{path}?{urlencode({'model': self._model or ''})}"), kind)
 
     async def post(self, path: str, fields: Mapping[str, Any], kind: type[Answer]) -> Answer:
         """Send a request with these fields to a path such as ``/completions``, and return the answer."""
@@ -120,6 +156,13 @@ class OpenAIClient:
         """Close the connections."""
         await self._client.aclose()
 
+    async def _is_ollama(self) -> bool:
+        """Whether the server is Ollama, which says so at its root."""
+        try:
+            return (await self._client.get(self.url)).text.startswith("Ollama is running")
+        except httpx.HTTPError:
+            return False
+
     async def _send(
         self, method: str, path: str, content: Mapping[str, Any] | None = None, *, stream: bool = False
     ) -> httpx.Response:
@@ -135,7 +178,7 @@ class OpenAIClient:
             return await retrying(self._send_once, request, stream)
         except httpx.HTTPStatusError as error:
             status = error.response.status_code
-            remedy = self._remedies.get(status, "its log says more")
+            remedy = self.remedies.get(status, "its log says more")
             raise BackendError(
                 f"{request.url} answered {status}: {_reason(error.response)}{proxy_hint(self.url)}; {remedy}"
             ) from error
