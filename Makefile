@@ -42,7 +42,7 @@ demo: $(VENV)/.local
 demo-small: $(VENV)/.small
 	rm -rf build/demo-small
 	env -u OMP_NUM_THREADS $(BIN)/t1 index packages/t1-small/demo.jsonl --to build/demo-small --model t1-small
-	env -u OMP_NUM_THREADS $(BIN)/t1 search build/demo-small $(DEMO_QUERY) --limit 3
+	env -u OMP_NUM_THREADS $(BIN)/t1 search build/demo-small $(DEMO_QUERY) --think --limit 3
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest $(PARALLEL) $(PYTEST_ARGS)
