@@ -22,7 +22,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 PYTEST_ARGS ?=
-DEMO_QUERY ?= "Why do my hands get warm when I rub them together?"
+DEMO_QUERY ?= "my coffee after dinner keeps me awake, why"
 # Tests per worker process; a file stays on one worker, so that its fixtures are made once.
 WORKERS ?= auto
 PARALLEL := -n $(WORKERS) --dist loadfile
