@@ -60,7 +60,7 @@ def test_a_refused_connection_is_named_soon() -> None:
     started = time.monotonic()
     with pytest.raises(StoreUnavailable, match=REFUSING):
         ServerAdmin(REFUSING)
-    assert time.monotonic() - started < 2.5
+    assert time.monotonic() - started < 20
 
 
 def test_a_host_that_drops_packets_is_named_soon() -> None:
