@@ -39,7 +39,7 @@ class Service:
 
     def __init__(self, *arguments: object, cwd: Path) -> None:
         self.process = subprocess.Popen(
-            [*T1, "serve", "--port", "0", *map(str, arguments)],
+            [*T1, "serve", "--no-cache", "--port", "0", *map(str, arguments)],
             cwd=cwd,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
