@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from pathlib import Path
 
@@ -13,13 +14,14 @@ from tests.recipes import small_factbook
 
 # A job that a script's shell puts into the background ignores it, and so would every process that the tests interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+# Where t1-small is installed, new indexes would have that model. Set here, since fixtures of modules run commands, too.
+os.environ["T1_DEFAULT_MODEL"] = "t1-mini"
 
 
 @pytest.fixture(autouse=True)
-def own_surroundings(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep the command's cache of this test apart from the user's, and its default model that of the package."""
+def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep the command's cache of this test apart from the user's and from that of other tests."""
     monkeypatch.setenv("T1_CACHE_DIR", str(tmp_path_factory.mktemp("cache", numbered=True) / "t1"))
-    monkeypatch.setenv("T1_DEFAULT_MODEL", "t1-mini")  # also where t1-small is installed
 
 
 @pytest.fixture(scope="session")

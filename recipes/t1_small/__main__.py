@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from recipes.t1_small import documentation as own_documentation
 from recipes.t1_small import general as general_data
 from recipes.t1_small import questions
 from t1_vectorstore.cli.commands import CommandGroup
@@ -68,6 +69,15 @@ def pubmedqa(source: Source, out: Out) -> None:
     SOURCE is a folder with the corpus and dev of PubMedQA.
     """
     print_counts(questions.build_pubmedqa(source, empty_folder(out)), out)
+
+
+@app.command()
+def documentation(source: Source, out: Out) -> None:
+    """Write questions about this project's documentation, for evaluation.
+
+    SOURCE is the folder docs of this repository.
+    """
+    print_counts(own_documentation.build(source, empty_folder(out)), out)
 
 
 @app.command()

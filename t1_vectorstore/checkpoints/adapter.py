@@ -23,7 +23,7 @@ from t1_vectorstore.checkpoints.base_model import BASE_FILE, BaseModelSource
 from t1_vectorstore.checkpoints.chat_template import ChatTemplate, read_json_object
 from t1_vectorstore.checkpoints.fingerprint import file_digest
 from t1_vectorstore.checkpoints.folder import SPEC_FILE, CheckpointFolder
-from t1_vectorstore.checkpoints.gguf import GGUFFile
+from t1_vectorstore.checkpoints.gguf import SIZE_FIELDS, GGUFFile
 from t1_vectorstore.checkpoints.lora import ADAPTER_CONFIG, ADAPTER_FILE, EMBEDDINGS, LoraAdapter
 from t1_vectorstore.checkpoints.stored_tensors import Floats, write_tensors
 from t1_vectorstore.errors import CheckpointError, MissingExtraError
@@ -42,15 +42,7 @@ _LAYER = {
 """Weights of a layer of Llama: llama.cpp's names, and those of transformers."""
 _OTHER = {"token_embd.weight": EMBEDDINGS, "output_norm.weight": "model.norm.weight"}
 
-_SIZES = {
-    "embedding_length": "hidden_size",
-    "feed_forward_length": "intermediate_size",
-    "block_count": "num_hidden_layers",
-    "attention.head_count": "num_attention_heads",
-    "attention.head_count_kv": "num_key_value_heads",
-    "context_length": "max_position_embeddings",
-    "attention.layer_norm_rms_epsilon": "rms_norm_eps",
-}
+_SIZES = {**SIZE_FIELDS, "attention.layer_norm_rms_epsilon": "rms_norm_eps"}
 """Fields of a Llama in a GGUF file, and their names in ``config.json``."""
 _ROPE_BASE = "rope.freq_base"
 _HEAD_SIZES = ("rope.dimension_count", "attention.key_length", "attention.value_length")

@@ -21,6 +21,16 @@ SUFFIX = ".gguf"
 SPEC_KEY = "t1.config"
 """Metadata key of the specification: the text of a ``t1_config.json``."""
 
+SIZE_FIELDS = {
+    "embedding_length": "hidden_size",
+    "feed_forward_length": "intermediate_size",
+    "block_count": "num_hidden_layers",
+    "attention.head_count": "num_attention_heads",
+    "attention.head_count_kv": "num_key_value_heads",
+    "context_length": "max_position_embeddings",
+}
+"""Fields of an architecture, and their names in a ``config.json`` of transformers."""
+
 _ENCODERS = (
     *("bert", "modern-bert", "neo-bert", "eurobert", "nomic-bert", "nomic-bert-moe", "jina-bert-v2", "jina-bert-v3"),
     *("t5", "t5encoder", "gemma-embedding", "llama-embed", "clip", "wavtokenizer-dec", "dream", "llada", "llada-moe"),

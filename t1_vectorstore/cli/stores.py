@@ -95,20 +95,19 @@ def open_with_checkpoint(
         except CollectionNotFound:
             if create is None or adopt:
                 raise
-        recorded = False
-        if "model" not in options.model_fields_set:
-            recorded = found is not None
+        named = "model" in options.model_fields_set
+        if not named:
             options = options.with_model(default_model() if found is None else found.identity.model)
-            if not recorded and options.model != DEFAULT_MODEL:
-                note(f"the model of the new index is {options.model}; --model names another")
         try:
             checkpoint = Checkpoint.from_options(options)
             check_limits(checkpoint, checkpoint.max_positions)
             if found is None:  # before a collection is created, everything but the weights is read
                 Prompter.load(checkpoint)
             identity = checkpoint.identity
+            if found is None and not named and options.model != DEFAULT_MODEL:
+                note(f"the model of the new index is {options.model}; --model names another")
         except CheckpointError as error:
-            if recorded and options.preset is None and options.model not in named_models():
+            if found is not None and not named and options.preset is None and options.model not in named_models():
                 message = f"{error} If the index was made with --preset, give the same --preset here."
                 raise CheckpointError(message) from error
             raise

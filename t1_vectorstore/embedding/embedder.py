@@ -305,7 +305,7 @@ class T1Embedder:
         return self._backend
 
     def check_prompts(self, prompts: Sequence[Sequence[int]], *, generated: int = 0) -> None:
-        """Refuse prompts in token ids that the model cannot read, or that leave no room for ``generated`` positions.
+        """Refuse prompts in token ids that the model cannot read, or after which ``generated`` positions do not fit.
 
         Raises:
             ValueError: An unknown token, or more tokens than the model accepts.

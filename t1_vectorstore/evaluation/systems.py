@@ -115,7 +115,7 @@ class T1System:
         without = [query for query in queries if query not in given]
         thoughts = [given[query] for query in with_thought]
         embeddings = embed([queries[query] for query in with_thought], thoughts=thoughts, **self.options)
-        embeddings += embed([queries[query] for query in without], think=False, **self.options)
+        embeddings += embed([queries[query] for query in without], **{**self.options, "think": False})
         return dict(zip([*with_thought, *without], embeddings, strict=True))
 
     def _search(self, embedding: QueryEmbedding, depth: int, seconds: float, right: Sequence[str]) -> Answer:

@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
+from t1_vectorstore.checkpoints.gguf import SIZE_FIELDS
 from t1_vectorstore.errors import CheckpointError, MissingExtraError
 
 try:
@@ -61,15 +62,7 @@ FAMILIES: Mapping[str, Family] = {
 }
 """The families that are exported, by ``model_type``. Tests compare each with transformers."""
 
-_SIZES = {
-    "embedding_length": "hidden_size",
-    "feed_forward_length": "intermediate_size",
-    "block_count": "num_hidden_layers",
-    "attention.head_count": "num_attention_heads",
-    "attention.head_count_kv": "num_key_value_heads",
-    "context_length": "max_position_embeddings",
-    "vocab_size": "vocab_size",
-}
+_SIZES = {**SIZE_FIELDS, "vocab_size": "vocab_size"}
 """llama.cpp's fields, and those of ``config.json``."""
 
 _IGNORED = frozenset(

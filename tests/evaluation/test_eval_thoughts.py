@@ -69,6 +69,14 @@ def by_name(found: Mapping[str, Any], place: int) -> dict[str, dict[str, Any]]:
     return {row["system"]: row for row in found["benchmarks"][place]["systems"]}
 
 
+def test_a_model_that_thinks_only_when_asked_to(folder: Path, measured: dict[str, Any]) -> None:
+    override = "think_by_default=false"
+    result = t1_eval(folder, "--split", "b", "--systems", SYSTEMS, "--override", override, "--json")
+    assert result.exit_code == 0, result.output
+    for name, row in by_name(json.loads(result.stdout), 0).items():
+        assert row["nDCG@10"] == pytest.approx(by_name(measured, 1)[name]["nDCG@10"]), name
+
+
 def test_figures_equal_those_of_the_vectors(folder: Path, measured: dict[str, Any], mini: T1Embedder) -> None:
     task = read_beir(folder, "a")
     documents = list(task.documents())

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from recipes.t1_small import general, questions
+from recipes.t1_small import documentation, general, questions
 from recipes.t1_small.__main__ import app
 from t1_vectorstore.errors import CorpusError
 from t1_vectorstore.evaluation.beir import read_beir
@@ -131,3 +131,11 @@ def test_missing_sources_are_named(tmp_path: Path) -> None:
         general.build(tmp_path / "countries.jsonl.gz", tmp_path / "facets.tsv.gz", tmp_path / "out")
     with pytest.raises(CorpusError, match=r"nowhere is missing"):
         general.build(tmp_path / "nowhere", tmp_path / "facets.tsv.gz", tmp_path / "out")
+
+
+def test_every_question_about_the_documentation_has_its_section(tmp_path: Path) -> None:
+    counts = documentation.build(Path(__file__).parents[2] / "docs", tmp_path / "out")
+    assert counts["dev"] == len(documentation.QUESTIONS)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(CorpusError, match=r"has no section 'mcp#Reading and writing' with text"):
+        documentation.build(tmp_path / "empty", tmp_path / "none")

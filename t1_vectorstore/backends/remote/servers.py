@@ -23,7 +23,7 @@ from t1_vectorstore.errors import BackendError
 from t1_vectorstore.types import Vectors
 
 _VLLM_REMEDIES = {
-    400: "does the server have the checkpoint that was named here, with room for its longest prompt?",
+    400: "does the server have the checkpoint that was named here, and does its longest prompt fit?",
     404: "is this the base URL of a vLLM server (without /v1), started with the runner for this purpose?",
 }
 
