@@ -115,6 +115,9 @@ def wordnet(
     ] = WordThoughts.empty,
     candidates: Annotated[int, typer.Option(min=10, help="Number of definitions in the benchmark OUT/unseen.")] = 4000,
     queries: Queries = 500,
+    sentences: Annotated[
+        int | None, typer.Option(min=1, help="Maximum number of sentences among the training examples. [default: all]")
+    ] = None,
     seed: Seed = 0,
 ) -> None:
     """Write words and their definitions.
@@ -122,7 +125,13 @@ def wordnet(
     SOURCE is synsets.jsonl.gz, made from Open English WordNet.
     """
     counts = wordnet_data.build(
-        source, empty_folder(out), thoughts=thoughts.value, candidates=candidates, queries=queries, seed=seed
+        source,
+        empty_folder(out),
+        thoughts=thoughts.value,
+        candidates=candidates,
+        queries=queries,
+        sentences=sentences,
+        seed=seed,
     )
     print_counts(counts, out)
 

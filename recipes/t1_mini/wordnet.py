@@ -24,6 +24,8 @@ from t1_vectorstore.training.examples import Example, write_data
 
 ThoughtKind = Literal["empty", "chain", "definition"]
 MAX_STEPS = 3
+WORD = "word"
+"""Part of the examples whose query is a word alone."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,7 @@ def build(
     thoughts: ThoughtKind = "empty",
     candidates: int = 4000,
     queries: int = 500,
+    sentences: int | None = None,
     seed: int = 0,
 ) -> dict[str, int]:
     """Write training data, and in ``out/unseen`` a benchmark with definitions that no training example has.
@@ -54,6 +57,7 @@ def build(
         thoughts: Kind of thoughts.
         candidates: Number of definitions in the unseen benchmark, whose split is also named ``dev``.
         queries: Number of queries in each of the two splits.
+        sentences: Maximum number of sentences among the training examples, chosen at random. Default: all.
         seed: Random seed.
 
     Returns:
@@ -92,7 +96,11 @@ def build(
         if len(examples) > 1 and len(dev) < queries:
             dev.append(examples.pop())
         # The word alone, as users also ask.
-        train += [*examples, Example(synset.lemmas[0], thought, (synset.id,), (), "word")]
+        train += [*examples, Example(synset.lemmas[0], thought, (synset.id,), (), WORD)]
+    uses = [example for example in train if example.part != WORD]
+    if sentences is not None and sentences < len(uses):
+        kept = set(map(id, random.Random(f"wordnet/{seed}/sentences").sample(uses, sentences)))
+        train = [example for example in train if example.part == WORD or id(example) in kept]
     documents = {synset.id: synset.definition for synset in synsets.values() if synset.id not in unseen}
     counts = write_data(out, documents, {"train": train, "dev": dev})
 

@@ -10,6 +10,7 @@ import typer
 
 from recipes.t1_small import documentation as own_documentation
 from recipes.t1_small import general as general_data
+from recipes.t1_small import packages as package_texts
 from recipes.t1_small import questions
 from t1_vectorstore.cli.commands import CommandGroup
 from t1_vectorstore.cli.train import Out, Seed, empty_folder, print_counts
@@ -94,6 +95,20 @@ def general(
     countries, diseases = source / "factbook" / "countries.jsonl.gz", source / "diseases" / "facets.tsv.gz"
     counts = general_data.build(countries, diseases, empty_folder(out), paragraphs=paragraphs, seed=seed)
     print_counts(counts, out)
+
+
+@app.command()
+def packages(
+    source: Source,
+    out: Out,
+    passages: Annotated[int, typer.Option(min=2, help="Maximum number of passages.")] = 12000,
+    seed: Seed = 0,
+) -> None:
+    """Write passages of the documentation of installed Python packages.
+
+    SOURCE is a folder site-packages.
+    """
+    print_counts(package_texts.build(source, empty_folder(out), passages=passages, seed=seed), out)
 
 
 if __name__ == "__main__":

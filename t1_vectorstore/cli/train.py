@@ -50,6 +50,12 @@ def add_token(
     out: Out,
     token: Annotated[str, typer.Option(help="Token whose hidden state becomes the vector.")] = "<emb_token>",
     thought_tokens: Annotated[int, typer.Option(min=1, help="Maximum thought length in tokens.")] = 512,
+    start: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TEXT", help="Text as whose token the new token's embedding starts. [default: an end token]"
+        ),
+    ] = None,
 ) -> None:
     """Prepare a language model for training as T1.
 
@@ -57,7 +63,7 @@ def add_token(
     """
     from t1_vectorstore.training.add_token import add_token as add
 
-    spec = add(model, out, emb_token=token, max_thought_tokens=thought_tokens)
+    spec = add(model, out, emb_token=token, max_thought_tokens=thought_tokens, start=start)
     print_text(f"{out} has the token {spec.emb_token}. Its prompts are in {out / 't1_config.json'}: read them.")
 
 

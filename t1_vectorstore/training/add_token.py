@@ -29,20 +29,27 @@ INSTRUCTION = "Think step by step about what the question needs, then state what
 
 
 def add_token(
-    source: str, out: Path, *, emb_token: str = "<emb_token>", max_thought_tokens: int = 512
+    source: str,
+    out: Path,
+    *,
+    emb_token: str = "<emb_token>",
+    max_thought_tokens: int = 512,
+    start: str | None = None,
 ) -> CheckpointSpec:
     """Write a copy of a model with an emb token.
 
     The token's embedding starts as that of the tokenizer's end token, with which a model that was tuned on instructions
     ends its turn: so it can close its thoughts before any training. Without an end token it starts as the mean of all
-    others. Both defaults are ours. If the tokenizer has a chat template, a query is a user message and the end of a
-    turn ends the thought. Otherwise prompts are plain text.
+    others. Both defaults are ours. ``start`` replaces them: a prompt that ends with a quotation mark, as in PromptEOL
+    (arXiv:2307.16645), continues best with the token of a quotation mark. If the tokenizer has a chat template, a query
+    is a user message and the end of a turn ends the thought. Otherwise prompts are plain text.
 
     Args:
         source: Model folder, hub id, or path of a GGUF file, whose weights are dequantised.
         out: Folder to write.
         emb_token: Token whose hidden state will be the vector.
         max_thought_tokens: Thought budget in tokens.
+        start: Text as whose token, or as the mean of whose tokens, the embedding starts.
 
     Returns:
         The specification written beside the weights.
@@ -50,7 +57,7 @@ def add_token(
     Raises:
         CheckpointError: The model cannot be loaded, is not causal, already has the token, or cannot be used by this
             package; nothing is written.
-        ValueError: The thought budget leaves too few tokens for queries.
+        ValueError: The thought budget leaves too few tokens for queries, or ``start`` has no tokens.
         FileExistsError: ``out`` exists and is not an empty folder.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
@@ -70,6 +77,10 @@ def add_token(
             f"tokens in all, and a query needs {MIN_QUERY_TOKENS}"
         )
 
+    end = tokenizer.eos_token_id
+    like = ([] if end is None else [end]) if start is None else tokenizer(start, add_special_tokens=False)["input_ids"]
+    if start is not None and not like:
+        raise ValueError(f"start={start!r} has no tokens: pass a text, such as a quotation mark")
     _check_causal(model, source)
 
     # Add the token, and initialise its rows of the input and output embeddings (one matrix if they are tied).
@@ -81,11 +92,9 @@ def add_token(
     if emb_id >= rows:
         model.resize_token_embeddings(emb_id + 1, mean_resizing=False)
     embeddings = model.get_input_embeddings(), model.get_output_embeddings()
-    end = tokenizer.eos_token_id
-    start = slice(trained_rows) if end is None else slice(end, end + 1)
     with torch.no_grad():
         for weight in {id(each.weight): each.weight for each in embeddings}.values():
-            weight[emb_id] = weight[start].float().mean(0).to(weight.dtype)
+            weight[emb_id] = (weight[like] if like else weight[:trained_rows]).float().mean(0).to(weight.dtype)
 
     spec = CheckpointSpec(
         emb_token=emb_token,

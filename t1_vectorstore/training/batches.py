@@ -163,25 +163,45 @@ class TeacherVectors:
 class TextSampler:
     """Samples documents of the corpus for each step: all of them once, then all again in another order."""
 
-    def __init__(self, documents: int, count: int, seed: int) -> None:
-        """Sample ``count`` of the numbers below ``documents`` at a time."""
-        self._documents, self._count, self._seed = documents, min(count, documents), seed
-        self._orders: dict[int, list[int]] = {}
+    def __init__(self, documents: Sequence[str], counts: int | Mapping[str, int], seed: int) -> None:
+        """Sample numbers of the documents with these ids.
+
+        Args:
+            documents: Ids of the corpus, in order.
+            counts: Number of documents at a time, in total or for each source: the part of an id before the first
+                slash.
+            seed: Seed of the order.
+
+        Raises:
+            ValueError: There are no documents of a source in ``counts``.
+        """
+        self._seed = seed
+        self._pools: dict[str, tuple[Sequence[int], int]] = {}
+        for source, count in ({"": counts} if isinstance(counts, int) else counts).items():
+            numbers = [row for row, name in enumerate(documents) if not source or name.startswith(f"{source}/")]
+            if not numbers and count:
+                raise ValueError(f"texts has {source!r}, but no document's id starts with {source + '/'!r}")
+            self._pools[source] = numbers, min(count, len(numbers))
+        self._orders: dict[tuple[str, int], list[int]] = {}
 
     def __call__(self, step: int) -> list[int]:
         """Return the document numbers of a step."""
-        drawn = (divmod(step * self._count + row, self._documents) for row in range(self._count))
-        return [self._order(epoch)[row] for epoch, row in drawn]
+        return [
+            self._order(source, epoch)[row]
+            for source, (numbers, count) in self._pools.items()
+            for epoch, row in (divmod(step * count + each, len(numbers)) for each in range(count))
+        ]
 
     def distinct(self, steps: int) -> list[int]:
         """Return every number of the first ``steps`` steps once."""
         return list(dict.fromkeys(number for step in range(steps) for number in self(step)))
 
-    def _order(self, epoch: int) -> list[int]:
-        if epoch not in self._orders:
-            rng = random.Random(f"{self._seed}/texts/{epoch}")
-            self._orders[epoch] = rng.sample(range(self._documents), self._documents)
-        return self._orders[epoch]
+    def _order(self, source: str, epoch: int) -> list[int]:
+        if (source, epoch) not in self._orders:
+            numbers, _ = self._pools[source]
+            rng = random.Random(f"{self._seed}/texts/{source and source + '/'}{epoch}")
+            self._orders[source, epoch] = rng.sample(numbers, len(numbers))
+        return self._orders[source, epoch]
 
 
 class TrainingBatches(torch.utils.data.Dataset[TrainingBatch]):
@@ -228,16 +248,14 @@ class TrainingBatches(torch.utils.data.Dataset[TrainingBatch]):
         # 1. Which queries think, and which of their relevant documents is the positive.
         share = stage.think_share if self._thinks else 0.0
         thinks = [rng.random() < share for _ in examples]
-        own = [
-            rng.choice(example.own_thoughts)
-            if think and stage.own_thought_share and example.own_thoughts and rng.random() < stage.own_thought_share
-            else None
-            for example, think in zip(examples, thinks, strict=True)
-        ]
-        thoughts = [
-            (example.thought if thought is None else thought) if think else None
-            for example, think, thought in zip(examples, thinks, own, strict=True)
-        ]
+        thoughts: list[str | None] = []
+        own: list[bool] = []
+        for example, think in zip(examples, thinks, strict=True):
+            own.append(think and rng.random() < stage.own_thought_share if stage.own_thought_share else False)
+            if own[-1]:
+                thoughts.append(rng.choice(example.own_thoughts) if example.own_thoughts else None)
+            else:
+                thoughts.append(example.thought if think else None)
         targets = [self._numbers[rng.choice(example.positives)] for example in examples]
         # 2. The documents: every positive, and hard negatives of some queries.
         numbers = dict.fromkeys(targets)
@@ -248,7 +266,7 @@ class TrainingBatches(torch.utils.data.Dataset[TrainingBatch]):
         documents = dict(zip(numbers, self._encoder.documents([self._texts[n] for n in numbers]), strict=True))
         # 3. The queries, with word dropout and position gaps.
         texts = [drop_words(example.query, stage.word_dropout, rng) for example in examples]
-        queries = self._encoder.queries(texts, thoughts, given=[thought is not None for thought in own])
+        queries = self._encoder.queries(texts, thoughts, given=own)
         if stage.skip:
             queries = [replace(query, skips=_position_gaps(len(query.ids), stage.skip, rng)) for query in queries]
         # 4. Further texts, and what a teacher says of all.

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from t1_vectorstore.checkpoints.checkpoint import Checkpoint
 from t1_vectorstore.embedding.prompts import Prompter
-from t1_vectorstore.training.batches import ExampleSampler
+from t1_vectorstore.training.batches import ExampleSampler, TextSampler
 from t1_vectorstore.training.configs import Grpo, Recipe, Stage, Supervised
 from t1_vectorstore.training.examples import Example, TrainingData
 from t1_vectorstore.training.packing import PromptEncoder
@@ -39,6 +39,7 @@ def check_data(recipe: Recipe, data: TrainingData, source: Path) -> None:
             )
         if isinstance(stage, Supervised) and stage.distill:
             check_distillation(stage.distill, data)
+            TextSampler(list(data.documents), stage.distill.texts, recipe.seed)
         if isinstance(stage, Grpo):
             if stage.replay:
                 thoughts = data.with_thoughts().examples

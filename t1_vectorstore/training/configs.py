@@ -79,7 +79,10 @@ class Lora(Config):
 
 
 class Mining(Config):
-    """Hard negatives: documents that the stage's initial model ranks high although they are not relevant."""
+    """Hard negatives: documents that the stage's initial model, or a teacher, ranks high although not relevant."""
+
+    ranked_by: Literal["model", "teacher"] = "model"
+    """``teacher`` is the one of ``distill``: an untrained model ranks nothing yet."""
 
     depth: int = Field(default=30, ge=1)
     """Number of hits to consider."""
@@ -89,7 +92,7 @@ class Mining(Config):
     below: float = Field(default=0.95, gt=0.0)
     """Maximum cosine of a negative as a share of the positive's, for the same reason (NV-Retriever, 2407.15831)."""
     think: bool = False
-    """Whether the model thinks about the queries."""
+    """Whether the model thinks about the queries. A teacher never does."""
 
 
 class Distillation(Config):
@@ -110,9 +113,13 @@ class Distillation(Config):
     query_weight: float = Field(default=0.0, ge=0.0)
     """Weight of the loss of the queries, with or without their thoughts. Their target is the mean of the teacher's
     vectors of the query and of its document."""
-    texts: int = Field(default=0, ge=0)
-    """Number of further texts per step that only the teacher teaches. They are documents of the corpus, whether or not
-    a query has them: plain texts can be added to ``corpus.jsonl``."""
+    texts: int | dict[str, int] = 0
+    """Number of further texts per step that only the teacher teaches, in total or for each source of joined data
+    (``{factbook: 8, wordnet: 4}``). They are documents of the corpus, whether or not a query has them: plain texts can
+    be added to ``corpus.jsonl``."""
+    same_document: float = Field(default=1.0, gt=0.0, le=1.0)
+    """Teacher's cosine from which two documents say the same, so that one is no negative of a query that is to find the
+    other. 1 is off."""
     decay: float = Field(default=0.97, ge=0.0, lt=1.0)
     """Factor by which earlier steps count less when R is fitted."""
     refit_every: int = Field(default=10, ge=1)
@@ -126,7 +133,10 @@ class Distillation(Config):
             raise ValueError(f"vectors must be a file NAME.npy, got {str(self.vectors)!r}")
         if not self.weight and not self.query_weight:
             raise ValueError("weight and query_weight are both 0, which distils nothing: leave distill out")
-        if self.texts and not self.weight:
+        counts = self.texts.values() if isinstance(self.texts, dict) else [self.texts]
+        if any(count < 0 for count in counts):
+            raise ValueError(f"texts must not be negative, got {self.texts}")
+        if any(counts) and not self.weight:
             raise ValueError(f"texts={self.texts} has no effect with weight=0")
         return self
 
@@ -165,9 +175,10 @@ class Stage(Config):
     think_share: float = Field(default=0.8, ge=0.0, le=1.0)
     """Share of the queries with a thought that are trained with it; the others train retrieval without thinking."""
     own_thought_share: float = Field(default=0.0, ge=0.0, le=1.0)
-    """Share of the queries with ``own_thoughts``, among those that train with a thought, that get one of these instead
-    of the right thought. A model that was trained with right thoughts alone trusts every thought; this way it learns
-    what to do with its own. They are not in the language model loss. Method and default are ours."""
+    """Share of the queries, among those that train with a thought, that get one of their ``own_thoughts`` instead of
+    the right one; those that have none then train without thinking. A model that was trained with right thoughts alone
+    trusts every thought; this way it learns what to do with its own. They are not in the language model loss. Method
+    and default are ours."""
     skip: int = Field(default=0, ge=0)
     """Maximum number of positions skipped at each of up to three places of a query and its thought. The model thus sees
     longer distances than the data has, and can generalise to longer thoughts (after PoSE, 2309.10400)."""
@@ -202,12 +213,23 @@ class Supervised(Stage):
     """Parts of the data whose queries are distilled, all by default: the teacher may not know the domain of some."""
     distill: Distillation | None = None
     """Distillation of a teacher's vectors, rather than its cosines."""
+    mining: Mining | None = None
+    """Hard negatives, mined before the first step; ``negatives_share`` and ``negatives`` say how many are used."""
+    queue: int = Field(default=0, ge=0)
+    """Number of documents of earlier steps that are further negatives of every query. They cost no forward pass, and
+    make up for a small batch (XBM, 1912.06798)."""
 
     @model_validator(mode="after")
     def _check_teacher_parts(self) -> Supervised:
         parts = self.queries if isinstance(self.queries, dict) else {}
         if unknown := sorted(set(self.teacher_parts) - parts.keys()):
             raise ValueError(f"teacher_parts contains {unknown[0]!r}, which is not a part in queries")
+        return self
+
+    @model_validator(mode="after")
+    def _check_mining(self) -> Supervised:
+        if self.mining and self.mining.ranked_by == "teacher" and self.distill is None:
+            raise ValueError("mining.ranked_by=teacher needs distill, which names the teacher")
         return self
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from t1_vectorstore.checkpoints.checkpoint import SPEC_FILE, Checkpoint
+from t1_vectorstore.checkpoints.lora import ADAPTER_CONFIG, ADAPTER_FILE
 from t1_vectorstore.checkpoints.spec import CheckpointSpec
 from t1_vectorstore.errors import CheckpointError, TrainingFailed
 from t1_vectorstore.training.packing import PackedSequences
@@ -168,6 +170,20 @@ def load_checkpoint(folder: Path) -> tuple[Any, PreTrainedTokenizerBase, Checkpo
             f"the tokenizer in {folder} has no token {checkpoint.spec.emb_token!r}: add it with t1 add-token"
         )
     return model, tokenizer, checkpoint.spec
+
+
+def save_adapter(model: Any, spec: CheckpointSpec, folder: Path) -> None:  # noqa: ANN401 - peft's
+    """Write LoRA adapters (PEFT's format, bfloat16) and the specification. With a ``base.json`` it is a checkpoint."""
+    from safetensors.torch import load_file, save_file
+
+    model.save_pretrained(folder, save_embedding_layers=False)
+    config = json.loads((folder / ADAPTER_CONFIG).read_text(encoding="utf-8"))
+    config["base_model_name_or_path"] = None  # peft writes a path of this machine
+    (folder / ADAPTER_CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    file = folder / ADAPTER_FILE
+    tensors = {name: value.bfloat16().contiguous() for name, value in load_file(file).items()}
+    save_file(tensors, file, metadata={"format": "pt"})
+    (folder / SPEC_FILE).write_text(spec.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
 
 def save_checkpoint(

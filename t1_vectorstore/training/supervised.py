@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
+from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, cast
@@ -25,8 +26,9 @@ from t1_vectorstore.training.distributed import (
     sum_over_processes,
 )
 from t1_vectorstore.training.examples import Example, TrainingData, read_split
-from t1_vectorstore.training.model import T1ForTraining, load_checkpoint, save_checkpoint
+from t1_vectorstore.training.model import T1ForTraining, load_checkpoint, save_adapter, save_checkpoint
 from t1_vectorstore.training.packing import PackedSequences, PromptEncoder, pack
+from t1_vectorstore.training.queue import DocumentQueue
 from t1_vectorstore.training.trainer import (
     ThoughtProbes,
     check_memory,
@@ -36,13 +38,13 @@ from t1_vectorstore.training.trainer import (
     uses_bfloat16,
 )
 
-WEIGHTS_FILE, ALIGNMENT_FILE = "trained.pt", "alignment.pt"
+WEIGHTS_FILE, ALIGNMENT_FILE, QUEUE_FILE, ADAPTER = "trained.pt", "alignment.pt", "queue.pt", "adapter"
 FITTED_DOCUMENTS, FITTED_AT_ONCE = 1500, 50
 """Number of documents by which a teacher's vectors are aligned with an untrained model's, in all and in a pass."""
 
 
 def train(stage: Sft | Contrastive, start: Path, data: TrainingData, source: Path, out: Path, seed: int) -> None:
-    """Train a stage and write the model to ``out/model``.
+    """Train a stage and write the model to ``out/model``, and LoRA adapters to ``out/adapter`` too.
 
     Args:
         stage: Configuration of the stage.
@@ -88,6 +90,8 @@ def train(stage: Sft | Contrastive, start: Path, data: TrainingData, source: Pat
 
     # 4. The trained model.
     if is_main_process():
+        if stage.lora is not None:
+            save_adapter(model.language_model, spec, out / ADAPTER)
         save_checkpoint(model.language_model, tokenizer, spec, out / "model")
 
 
@@ -121,39 +125,66 @@ def _make_batches(
     """Mine hard negatives, embed with the teacher, and return the batches. Both are kept for a continued run."""
     processes = process_count()
     options: dict[str, Any] = {"thinks": encoder.prompter.spec.thinks, "seed": seed, "processes": processes}
-    if not stage.teacher and not stage.distill and not isinstance(stage, Contrastive):
+    if not stage.teacher and not stage.distill and not stage.mining:
         return TrainingBatches(data, encoder, stage, **options)
     sampled = ExampleSampler(data.examples, stage.queries, seed).distinct(stage.steps * processes)
     used = TrainingData(data.documents, tuple(sampled))
-    if isinstance(stage, Contrastive) and stage.mining is not None:
+    if stage.mining and stage.mining.ranked_by == "model":
         negatives = mining.mine_negatives(stage.mining, start, used, out / mining.NEGATIVES_FILE)
         data, used = data.with_negatives(negatives), used.with_negatives(negatives)
-    if stage.teacher:
-        file = out / teachers.TEACHER_FILE
-        options["teacher"] = teachers.embed_with_teacher(stage.teacher, used, stage.teacher_parts, file)
     if stage.distill:
-        texts = TextSampler(len(data.documents), stage.distill.texts, seed)
+        options["texts"] = texts = TextSampler(list(data.documents), stage.distill.texts, seed)
         documents = list(data.documents.values())
         wanted = [example.query for example in used.examples]
         wanted += [data.documents[name] for e in used.examples for name in (*e.positives, *e.negatives)]
         wanted += [documents[number] for number in texts.distinct(stage.steps * processes)]
         options["distilled"] = teachers.distilled_vectors(stage.distill, list(dict.fromkeys(wanted)), out.parent)
-        options["texts"] = texts
+    if stage.mining and stage.mining.ranked_by == "teacher":
+        assert stage.distill is not None
+        ranked_by = {"teacher": options["distilled"], "same_document": stage.distill.same_document}
+        negatives = mining.mine_negatives(stage.mining, start, used, out / mining.NEGATIVES_FILE, **ranked_by)
+        data, used = data.with_negatives(negatives), used.with_negatives(negatives)
+    if stage.teacher:
+        file = out / teachers.TEACHER_FILE
+        options["teacher"] = teachers.embed_with_teacher(stage.teacher, used, stage.teacher_parts, file)
     return TrainingBatches(data, encoder, stage, **options)
 
 
-def contrastive_losses(vectors: Tensor, batch: TrainingBatch, stage: Stage) -> tuple[Tensor, Tensor]:
+def contrastive_losses(
+    vectors: Tensor,
+    batch: TrainingBatch,
+    stage: Stage,
+    queue: DocumentQueue | None = None,
+    same_document: float = 1.0,
+) -> tuple[Tensor, Tensor]:
     """Return InfoNCE and the triplet margin loss, with the documents of all processes as negatives.
 
     Args:
         vectors: Vectors of the batch's queries, then of its documents (Q + D, dim); any further ones are ignored.
         batch: The batch.
         stage: Temperature and margin.
+        queue: Documents of earlier steps, which are negatives too; those of the batch are added to it.
+        same_document: Cosine of the teacher that is distilled from which a document is not a negative, because it says
+            the same as the positive; 1 is off.
     """
     queries, own, _ = _split(vectors, batch)
     documents, numbers, first = gather_documents(own, batch.documents)
     positives = batch.positives + first
+    teacher = own.new_zeros(len(numbers), 0)
+    if batch.teacher_vectors is not None:
+        teacher = gather_documents(_split(batch.teacher_vectors, batch)[1], batch.documents)[0]
+    if queue is not None:
+        new = documents, numbers, teacher
+        if len(queue.numbers):
+            device = own.device
+            documents = torch.cat([documents, queue.vectors.to(device)])
+            numbers = torch.cat([numbers, queue.numbers.to(device)])
+            teacher = torch.cat([teacher, queue.teacher.to(device)])
+        queue.add(*new)
     ignored = losses.ignored_documents(batch.relevant, numbers, positives)
+    if same_document < 1 and batch.teacher_vectors is not None:
+        same = teacher[positives] @ teacher.T >= same_document
+        ignored |= same.scatter_(1, positives[:, None], False)
     nce = losses.info_nce(queries, documents, positives, stage.temperature, ignored)
     triplet = losses.triplet_margin(queries, documents, positives, stage.margin, ignored)
     return nce, triplet
@@ -172,6 +203,7 @@ class SupervisedTrainer(Trainer):  # type: ignore[misc] # transformers is not ty
         """Create a trainer for a stage; the other arguments are those of transformers' Trainer."""
         self.stage = stage
         self._alignment = Alignment(stage.distill.decay, stage.distill.refit_every) if stage.distill else None
+        self._queue = DocumentQueue(stage.queue) if stage.queue else None
         self._terms: dict[str, list[float]] = defaultdict(list)
         super().__init__(data_collator=_single_item, **options)
 
@@ -223,7 +255,8 @@ class SupervisedTrainer(Trainer):  # type: ignore[misc] # transformers is not ty
     def _contrastive_loss(self, vectors: Tensor, batch: TrainingBatch) -> Tensor:
         """Return the weighted losses on vectors."""
         stage = self.stage
-        nce, triplet = contrastive_losses(vectors, batch, stage)
+        same_document = stage.distill.same_document if stage.distill else 1.0
+        nce, triplet = contrastive_losses(vectors, batch, stage, self._queue, same_document)
         self._record(nce=nce, triplet=triplet)
         loss = stage.info_nce_weight * nce + stage.triplet_weight * triplet
         if batch.teacher is not None:
@@ -284,8 +317,15 @@ class SupervisedTrainer(Trainer):  # type: ignore[misc] # transformers is not ty
         folder.mkdir(parents=True, exist_ok=True)
         parameters = self.accelerator.unwrap_model(self.model).named_parameters()
         torch.save({name: p.detach().cpu() for name, p in parameters if p.requires_grad}, folder / WEIGHTS_FILE)
+        for part, file in self._parts():
+            torch.save(part.state_dict(), folder / file)
+
+    def _parts(self) -> Iterator[tuple[Alignment | DocumentQueue, str]]:
+        """Yield what a continued run needs beside the weights, and its file."""
         if self._alignment is not None:
-            torch.save(self._alignment.state_dict(), folder / ALIGNMENT_FILE)
+            yield self._alignment, ALIGNMENT_FILE
+        if self._queue is not None:
+            yield self._queue, QUEUE_FILE
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:  # noqa: ANN401
         state = torch.load(Path(resume_from_checkpoint) / WEIGHTS_FILE, map_location="cpu", weights_only=True)
@@ -295,9 +335,8 @@ class SupervisedTrainer(Trainer):  # type: ignore[misc] # transformers is not ty
         with torch.no_grad():
             for name, value in state.items():
                 parameters[name].copy_(value)
-        if self._alignment is not None:
-            file = Path(resume_from_checkpoint) / ALIGNMENT_FILE
-            self._alignment.load_state_dict(torch.load(file, map_location="cpu", weights_only=True))
+        for part, file in self._parts():
+            part.load_state_dict(torch.load(Path(resume_from_checkpoint) / file, map_location="cpu", weights_only=True))
 
 
 def _single_item(items: list[TrainingBatch]) -> dict[str, TrainingBatch]:

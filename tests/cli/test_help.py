@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import runpy
+
 import pytest
 from typer.main import get_command
 from typer.testing import CliRunner
@@ -54,3 +56,13 @@ def test_help_is_plain_text_that_shows_brackets() -> None:
 
 def test_version() -> None:
     assert CliRunner().invoke(app, ["--version"]).stdout == f"t1-vectorstore {__version__}\n"
+
+
+def test_the_package_can_be_run_as_a_module(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["t1", "--version"])
+    with pytest.raises(SystemExit) as end:
+        runpy.run_module("t1_vectorstore", run_name="__main__")
+    assert end.value.code == 0
+    assert capsys.readouterr().out == f"t1-vectorstore {__version__}\n"

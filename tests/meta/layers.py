@@ -75,6 +75,7 @@ ALLOWED_IMPORTS: Mapping[str, set[str]] = {
         *("backends", "checkpoints", "collection", "embedding", "engines", "errors", "indexing", "iteration"),
         *("keyword_options", "mcp", "options", "service", "types", "vectorstore"),
     },
+    "__main__": {"cli"},
     "cli": {
         *("backends", "checkpoints", "collection", "disk_cache", "embedding", "errors", "evaluation", "export"),
         *("indexing", "maintenance", "mcp", "model_names", "network", "options", "readers", "server", "training"),

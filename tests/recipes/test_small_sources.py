@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from recipes.t1_small import documentation, general, questions
+from recipes.t1_small import documentation, general, packages, questions
 from recipes.t1_small.__main__ import app
 from t1_vectorstore.errors import CorpusError
 from t1_vectorstore.evaluation.beir import read_beir
@@ -139,3 +139,29 @@ def test_every_question_about_the_documentation_has_its_section(tmp_path: Path) 
     (tmp_path / "empty").mkdir()
     with pytest.raises(CorpusError, match=r"has no section 'mcp#Reading and writing' with text"):
         documentation.build(tmp_path / "empty", tmp_path / "none")
+
+
+def test_passages_of_packages_are_prose_with_the_heading_above_them(tmp_path: Path) -> None:
+    folder = tmp_path / "site-packages"
+    for name in ("arvia-1.0.dist-info", "t1_vectorstore-1.0.dist-info", "arvia"):
+        (folder / name).mkdir(parents=True)
+    prose = "Arvia reads the tables of a river station, and writes what the levels of the water were."
+    code, more = "```python\nimport arvia\n```", prose.replace("tables", "maps")
+    text = "\n\n".join(("Name: arvia", "# Usage", prose, code, more, "Licence\n=======", "short"))
+    for name in ("arvia", "t1_vectorstore"):
+        (folder / f"{name}-1.0.dist-info" / "METADATA").write_text(text.replace("Arvia", name))
+    (folder / "arvia" / "a.py").write_text(
+        f'def level():\n    """{prose} {prose}\n\n    Args:\n        x: y\n    """\n'
+    )
+    (folder / "arvia" / "b.py").write_text("this is not Python")
+    result = CliRunner().invoke(app, ["packages", str(folder), str(tmp_path / "out")])
+    assert result.exit_code == 0, result.output
+    data = read_data(tmp_path / "out")
+    assert {example.query for example in data.examples} == {"arvia: Usage"}
+    texts = list(data.documents.values())
+    assert any("maps of a river" in each for each in texts)
+    assert f"{prose} {prose}" in texts
+    assert not any("import" in each or "t1_vectorstore" in each or "Args" in each for each in texts)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(CorpusError, match="has no packages with descriptions"):
+        packages.build(tmp_path / "empty", tmp_path / "none")

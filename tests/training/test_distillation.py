@@ -21,6 +21,7 @@ from t1_vectorstore.training.run import train
 from t1_vectorstore.training.teachers import check_distillation, distilled_vectors, read_vectors
 from tests.training.small_recipes import SFT, recipe
 
+TEN = [f"source/{number}" for number in range(10)]
 LETTERS = {"teacher": "letters", "weight": 5.0, "query_weight": 1.0, "texts": 4, "refit_every": 2}
 
 
@@ -85,13 +86,25 @@ def test_vectors_that_are_not_finite_cannot_be_aligned() -> None:
 
 
 def test_every_text_is_drawn_once_in_a_round() -> None:
-    sample = TextSampler(10, 4, seed=0)
+    sample = TextSampler(TEN, 4, seed=0)
     drawn = [number for step in range(5) for number in sample(step)]
     assert sorted(drawn[:10]) == sorted(drawn[10:]) == list(range(10))
     assert drawn[:10] != drawn[10:]
-    assert sample(3) == TextSampler(10, 4, seed=0)(3) != TextSampler(10, 4, seed=1)(3)
+    assert sample(3) == TextSampler(TEN, 4, seed=0)(3) != TextSampler(TEN, 4, seed=1)(3)
     assert sample.distinct(2) == drawn[:8]
-    assert TextSampler(10, 0, seed=0)(1) == []
+    assert TextSampler(TEN, 0, seed=0)(1) == []
+
+
+def test_texts_can_be_drawn_from_each_source() -> None:
+    names = [*TEN, *(f"other/{number}" for number in range(3))]
+    sample = TextSampler(names, {"other": 2, "source": 3}, seed=0)
+    drawn = [sample(step) for step in range(30)]
+    assert all(
+        [names[number].partition("/")[0] for number in numbers] == ["other"] * 2 + ["source"] * 3 for numbers in drawn
+    )
+    assert {number for numbers in drawn for number in numbers} == set(range(13))
+    with pytest.raises(ValueError, match=r"texts has 'oter', but no document's id starts with 'oter/'"):
+        TextSampler(names, {"oter": 2}, seed=0)
 
 
 @pytest.mark.parametrize(
@@ -198,7 +211,7 @@ def test_an_interrupted_run_with_a_teacher_continues_to_the_same_model(
 ) -> None:
     from t1_vectorstore.training.supervised import SupervisedTrainer
 
-    wanted = recipe(SFT | {"optimizer": "adamw", "distill": LETTERS})
+    wanted = recipe(SFT | {"optimizer": "adamw", "distill": LETTERS, "queue": 30})
     train(wanted, chains, tmp_path / "whole")
     embedded = len(letters.texts)
     original = SupervisedTrainer.training_step
@@ -214,7 +227,7 @@ def test_an_interrupted_run_with_a_teacher_continues_to_the_same_model(
             train(wanted, chains, tmp_path / "parts")
     train(wanted, chains, tmp_path / "parts")
     assert len(letters.texts) == 2 * embedded
-    for file in ("trained.pt", "alignment.pt"):
+    for file in ("trained.pt", "alignment.pt", "queue.pt"):
         one, other = (torch.load(tmp_path / name / "1-sft" / "checkpoint-12" / file) for name in ("whole", "parts"))
         assert one.keys() == other.keys()
         assert all(torch.equal(one[name], other[name]) for name in one)

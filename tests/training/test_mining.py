@@ -1,10 +1,13 @@
-"""Hard negatives from the model's own index, kept in a file."""
+"""Hard negatives from the model's own index or from a teacher, kept in a file."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+
 import t1_vectorstore
+from t1_vectorstore.training.batches import TeacherVectors
 from t1_vectorstore.training.configs import Mining
 from t1_vectorstore.training.examples import Example, TrainingData
 from t1_vectorstore.training.mining import mine_negatives
@@ -20,3 +23,17 @@ def test_kept_negatives_are_read_back_for_queries_with_any_line_end(tmp_path: Pa
     found = mine_negatives(mining, MODEL, data, file)
     assert [set(names) for names in found.values()] == [{"chad", "mali"}] * 5
     assert mine_negatives(mining, tmp_path / "nowhere", data, file) == found
+
+
+def test_a_teacher_ranks_the_documents_of_the_same_source(tmp_path: Path) -> None:
+    documents = {"a/1": "one", "a/2": "two", "a/copy": "uno", "a/unused": "nought", "b/1": "other"}
+    queries = [("q1", ("a/1",)), ("q2", ("a/2",)), ("q3", ("a/copy",)), ("q4", ("b/1",))]
+    data = TrainingData(documents, tuple(Example(query, None, positives) for query, positives in queries))
+    vectors = {"one": 0.0, "uno": 0.1, "two": 0.5, "other": 0.0, "q1": 0.05, "q2": 0.6, "q3": 0.1, "q4": 0.0}
+    angles = np.array(list(vectors.values()), np.float32)
+    teacher = TeacherVectors(np.stack([np.cos(angles), np.sin(angles)], 1), list(vectors))
+    mining = Mining(ranked_by="teacher", below=2.0)
+    found = mine_negatives(mining, MODEL, data, tmp_path / "negatives.jsonl", teacher=teacher, same_document=0.99)
+    assert found == {"q1": ["a/2"], "q2": ["a/copy", "a/1"], "q3": ["a/2"], "q4": []}
+    every = mine_negatives(mining, MODEL, data, tmp_path / "other.jsonl", teacher=teacher, same_document=1.1)
+    assert every["q1"] == ["a/copy", "a/2"]

@@ -105,7 +105,7 @@ def test_own_thoughts_are_read_and_not_learned(tiny: Path) -> None:
     assert own > 3
     assert right > 3
     assert learned == 0
-    assert thoughts_and_labels(batches(1.0, tiny)[0][0], encoder)[1] == 0
+    assert thoughts_and_labels(batches(1.0, tiny)[0][0], encoder)[1] == 0  # without own thoughts, they do not think
     assert thoughts_and_labels(batches(0.0, tiny)[0][0], encoder)[0] == 0
     assert thoughts_and_labels(batches(1.0, tiny, thinks=False)[0][0], encoder)[:2] == (0, 0)
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from recipes import t1_small
-from t1_vectorstore.checkpoints.checkpoint import Checkpoint
+from t1_vectorstore.checkpoints.checkpoint import SPEC_FILE, Checkpoint
+from t1_vectorstore.checkpoints.lora import EMBEDDINGS, LoraAdapter
 from t1_vectorstore.training.configs import PretrainedModel, Recipe, Supervised, read_recipe
 from t1_vectorstore.training.examples import Example, write_data
 from t1_vectorstore.training.plots import read_history
@@ -18,7 +20,9 @@ from tests.training.test_distillation import BagOfLetters
 pytest.importorskip("yaml")
 
 FOLDER = Path(t1_small.__file__).parent
-RECIPES = ("t1-small", "t1-small-own-thoughts", "t1-small-static")
+RECIPES = ("t1-small-first", "t1-small", "t1-small-static")
+PART = re.compile(r"[a-z0-9_]+-(question|use|word|country|disease|heading)")
+"""The parts that the data generators write, joined under the names of the README."""
 
 
 @pytest.fixture
@@ -27,12 +31,16 @@ def data(tmp_path: Path) -> Path:
     parts = {
         part for name in RECIPES for stage in read_recipe(FOLDER / f"{name}.yaml").stages for part in stage.queries
     }
-    documents = {f"{part}-{n}": f"{part} says {word}" for part in parts for n, word in enumerate(("sand", "rain"))}
-    examples = [
-        Example(f"what does {name} say", None if "general" in name else "it says.", (name,), (), name[:-2], ("no.",))
-        for name in documents
-    ]
-    documents |= {f"text-{n}": f"text {n} is only for the teacher" for n in range(40)}
+    documents = {}
+    examples = []
+    for part in parts:
+        source = part.partition("-")[0]
+        for n, word in enumerate(("sand", "rain")):
+            documents[f"{source}/{part}-{n}"] = f"{part} says {word}"
+            thought = None if source in ("general", "packages") else "it says."
+            positives = (f"{source}/{part}-{n}",)
+            examples.append(Example(f"what does {part} {n} say", thought, positives, (), part, ("no.",)))
+        documents |= {f"{source}/text-{n}": f"text {n} of {source} is only for the teacher" for n in range(9)}
     write_data(tmp_path / "data", documents, {"train": examples})
     return tmp_path / "data"
 
@@ -46,6 +54,24 @@ def shortened(name: str, model: Path) -> Recipe:
     return recipe.model_copy(update={"model": recipe.model.model_copy(update={"path": str(model)}), "stages": stages})
 
 
+def check_adapter(run: Path) -> None:
+    """Check that the initial model and the adapter together are the trained model, rounded to bfloat16."""
+    import torch
+    from safetensors.torch import load_file
+
+    before, after = (load_file(run / folder / "model.safetensors") for folder in ("0-begin", "1-sft/model"))
+    adapter = LoraAdapter.read(run / "1-sft" / "adapter")
+    assert adapter.base_name is None
+    assert len(adapter.tokens) == 1
+    changed = 0
+    for name in adapter.pairs.keys() | {EMBEDDINGS}:
+        merged = torch.from_numpy(adapter.merge(name, before[name].float().numpy()))
+        torch.testing.assert_close(merged, after[name].float(), rtol=0.01, atol=1e-4)
+        changed += not torch.equal(before[name].float(), after[name].float())
+    assert changed > 2
+    assert (run / "1-sft" / "adapter" / SPEC_FILE).read_bytes() == (run / "model" / SPEC_FILE).read_bytes()
+
+
 @pytest.mark.train
 def test_recipes_run_one_after_the_other(
     data: Path, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -55,8 +81,10 @@ def test_recipes_run_one_after_the_other(
     spec = Checkpoint.load(first).spec
     assert spec.document_prompt == '<|im_start|>"{text}" means "'
     assert spec.decoding.max_tokens > 64
-    second = train(shortened("t1-small-own-thoughts", first), data, tmp_path / "second")
+    assert not spec.think_by_default
+    second = train(shortened("t1-small", tiny), data, tmp_path / "second")
     assert Checkpoint.load(second).spec == spec
+    check_adapter(tmp_path / "second")
     logged: list[dict[str, Any]] = read_history(tmp_path / "second" / "1-sft")
     assert all(record[f"distill_{kind}"] > 0 for record in logged[:2] for kind in ("queries", "documents", "texts"))
     twin = Checkpoint.load(train(shortened("t1-small-static", tiny), data, tmp_path / "static")).spec
@@ -66,13 +94,24 @@ def test_recipes_run_one_after_the_other(
 
 
 def test_the_twin_differs_only_in_thinking() -> None:
-    thinking = [stage for name in RECIPES[:2] for stage in read_recipe(FOLDER / f"{name}.yaml").stages]
-    twin = read_recipe(FOLDER / "t1-small-static.yaml")
-    thoughts = ("steps", "think_share", "own_thought_share", "lm_weight")
-    for one, other in zip(thinking, twin.stages, strict=True):
-        assert isinstance(one, Supervised)
-        assert one.model_dump(exclude=set(thoughts)) == other.model_dump(exclude=set(thoughts))
-    assert [stage.steps for stage in thinking] < [stage.steps for stage in twin.stages]
+    [first], [thinking], [twin] = (read_recipe(FOLDER / f"{name}.yaml").stages for name in RECIPES)
+    thoughts = {"steps", "think_share", "own_thought_share"}
+    for other in (first, twin):
+        assert thinking.model_dump(exclude=thoughts) == other.model_dump(exclude=thoughts)
+    assert first.steps < thinking.steps < twin.steps
+
+
+def test_the_recipes_name_the_parts_of_the_data() -> None:
+    for name in RECIPES:
+        [stage] = read_recipe(FOLDER / f"{name}.yaml").stages
+        assert isinstance(stage, Supervised)
+        assert isinstance(stage.queries, dict)
+        assert [part for part in stage.queries if not PART.fullmatch(part)] == []
+        assert stage.distill is not None
+        assert isinstance(stage.distill.texts, dict)
+        assert {part.partition("-")[0] for part in stage.queries} == stage.distill.texts.keys()
+        sources = re.findall(r"(\w+)=data/", (FOLDER / "README.md").read_text(encoding="utf-8"))
+        assert stage.distill.texts.keys() == set(sources)
 
 
 @pytest.mark.parametrize(

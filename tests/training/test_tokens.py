@@ -57,6 +57,17 @@ def test_the_new_embedding_is_that_of_the_end_token_or_the_mean_of_the_others(
     assert isinstance(spec.query_prompt, str) == (template is None)
 
 
+def test_the_new_embedding_can_start_as_that_of_a_text(plain: Path, tmp_path: Path) -> None:
+    add_token(str(plain), tmp_path / "out", emb_token="<vector>", max_thought_tokens=8, start="ab")
+    model, tokenizer, _ = load_checkpoint(tmp_path / "out")
+    weight = model.get_input_embeddings().weight
+    wanted = weight[tokenizer.convert_tokens_to_ids(["a", "b"])].mean(0)
+    assert torch.allclose(weight[tokenizer.convert_tokens_to_ids("<vector>")], wanted, atol=1e-5)
+    with pytest.raises(ValueError, match="start='' has no tokens"):
+        add_token(str(plain), tmp_path / "other", emb_token="<vector>", start="")
+    assert not (tmp_path / "other").exists()
+
+
 def test_unsuitable_models_are_refused_and_nothing_is_written(plain: Path, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="already has the token '<emb_token>'"):
         add_token(str(plain), tmp_path / "out")
