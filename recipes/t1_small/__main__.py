@@ -11,13 +11,18 @@ import typer
 from recipes.t1_small import documentation as own_documentation
 from recipes.t1_small import general as general_data
 from recipes.t1_small import packages as package_texts
-from recipes.t1_small import questions
+from recipes.t1_small import questions, thought_value
 from t1_vectorstore.cli.commands import CommandGroup
+from t1_vectorstore.cli.console import print_text
 from t1_vectorstore.cli.train import Out, Seed, empty_folder, print_counts
+from t1_vectorstore.embedding.embedder import T1Embedder
 
 app = typer.Typer(
     cls=CommandGroup, no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False
 )
+
+JUDGE = "models/all-MiniLM-L6-v2"
+"""Folder of the teacher, as in the recipes."""
 
 Source = Annotated[Path, typer.Argument(metavar="SOURCE", exists=True, help="Folder with the source data.")]
 
@@ -109,6 +114,23 @@ def packages(
     SOURCE is a folder site-packages.
     """
     print_counts(package_texts.build(source, empty_folder(out), passages=passages, seed=seed), out)
+
+
+@app.command()
+def thoughts(
+    source: Source,
+    model: Annotated[str, typer.Option(help="Model that thinks: a folder, or its name.")] = "t1-small",
+    judge: Annotated[str, typer.Option(help="Model of sentence-transformers that compares thoughts.")] = JUDGE,
+    split: Annotated[str, typer.Option(help="Split whose right thoughts are known.")] = "dev",
+    samples: Annotated[int, typer.Option(min=2, help="Number of thoughts of each query.")] = 5,
+    temperature: Annotated[float, typer.Option(min=0.01, help="Sampling temperature.")] = 0.7,
+) -> None:
+    """Measure what thoughts are worth, right ones and the model's own.
+
+    SOURCE is a data folder with right thoughts, such as data/ecare.
+    """
+    with T1Embedder.load(model, overrides={"decoding": {"temperature": temperature}}) as embedder:
+        print_text(thought_value.report(source, split, embedder, judge, samples=samples), wrap=False)
 
 
 if __name__ == "__main__":
