@@ -49,7 +49,7 @@ def draw(imports: Mapping[str, set[str]] = ALLOWED_IMPORTS) -> str:
         KeyError: A package has no place.
         ValueError: An import that would point up.
     """
-    hidden = EVERYWHERE | {"__main__"}  # which is another name of cli
+    hidden = EVERYWHERE | {"__main__"}  # an alias of cli
     graph = {name: targets - EVERYWHERE for name, targets in imports.items() if name not in hidden}
     for name, targets in graph.items():
         if above := [target for target in targets if PLACES[target][1] <= PLACES[name][1]]:

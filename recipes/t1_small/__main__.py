@@ -129,7 +129,7 @@ def thoughts(
 
     SOURCE is a data folder with right thoughts, such as data/ecare.
     """
-    with T1Embedder.load(model, overrides={"decoding": {"temperature": temperature}}) as embedder:
+    with T1Embedder.load(model, overrides={"decoding": {"temperature": temperature}}, truncation="allow") as embedder:
         print_text(thought_value.report(source, split, embedder, judge, samples=samples), wrap=False)
 
 

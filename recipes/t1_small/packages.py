@@ -55,7 +55,8 @@ def build(folder: Path, out: Path, *, passages: int = 12000, seed: int = 0) -> d
         if len(found) >= passages:
             break
         for text in _docstrings(path):
-            found |= {passage: "" for _, passage in _passages("", text, rng)}
+            for _, passage in _passages("", text, rng):
+                found.setdefault(passage, "")
     if not found:
         raise CorpusError(f"{folder} has no packages with descriptions: pass a folder site-packages")
     documents = {f"passage-{number}": text for number, text in enumerate(list(found)[:passages])}

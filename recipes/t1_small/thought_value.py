@@ -1,8 +1,8 @@
-"""What thoughts are worth to a model: by how near they are to the right one, and at best.
+"""How much thoughts improve a model's retrieval, by their similarity to the right thought, and at best.
 
 Every query is embedded without a thought, with the right one, and with several that the model samples. How near a
-thought is to the right one is the cosine of their vectors by another model. The best sampled thought of each query, which
-only its score can choose, bounds what a reward for retrieval can teach a model that thinks such thoughts.
+thought is to the right one is the cosine of their vectors by another model. The best sampled thought of each query,
+which only its score can choose, bounds what a reward for retrieval can teach a model that thinks such thoughts.
 """
 
 from __future__ import annotations
@@ -41,7 +41,8 @@ def report(folder: Path, split: str, embedder: T1Embedder, judge: str, *, sample
         CheckpointError: The judge cannot be loaded.
         ValueError: The split has no right thoughts.
     """
-    # 1. The vectors.
+    # 1. The questions and the judge.
+    encode = load_encoder(judge, "comparing thoughts").encode
     whole = read_beir(folder, split)
     if not whole.thoughts:
         raise ValueError(f"the split {split!r} of {folder} has no right thoughts to compare with")
@@ -49,13 +50,15 @@ def report(folder: Path, split: str, embedder: T1Embedder, judge: str, *, sample
     right = [whole.thoughts[name][0] for name in queries]
     assert whole.read is not None
     documents = {str(document.id): document.text for document in whole.read()}
+
+    # 2. The vectors.
     vectors = np.asarray(embedder.embed_documents(documents.values()).vectors)
     texts = list(queries.values())
     sampled = embedder.embed_queries(texts, think=True, samples=samples)
     thoughts = [[thought.text for thought in embedded.thoughts] for embedded in sampled]
     of_thoughts = [embedded.thought_vectors for embedded in sampled]
 
-    # 2. The scores of each query: without a thought, with the right one, and with each of the sampled ones.
+    # 3. The scores of each query: without a thought, with the right one, and with each of the sampled ones.
     task = Benchmark(whole.name, None, queries, {name: whole.relevant[name] for name in queries})
     names = list(documents)
 
@@ -63,11 +66,10 @@ def report(folder: Path, split: str, embedder: T1Embedder, judge: str, *, sample
         return _scores(task, np.stack(rows), vectors, names)
 
     plain = scores([embedded.vector for embedded in embedder.embed_queries(texts, think=False)])
-    gold = scores([embedded.vector for embedded in embedder.embed_queries(texts, thoughts=right)])
+    gold = scores([embedded.vector for embedded in embedder.embed_queries(texts, think=True, thoughts=right)])
     own = [scores([rows[number] for rows in of_thoughts if rows is not None]) for number in range(samples)]
 
-    # 3. The gains of sampled thoughts, by their cosine with the right one.
-    encode = load_encoder(judge, "comparing thoughts").encode
+    # 4. The gains of sampled thoughts, by their cosine with the right one.
     wanted = encode(right, normalize_embeddings=True)
     cosines = np.stack(
         [(encode([row[n] for row in thoughts], normalize_embeddings=True) * wanted).sum(1) for n in range(samples)]
@@ -86,7 +88,7 @@ def report(folder: Path, split: str, embedder: T1Embedder, judge: str, *, sample
                 f"{before[group == number].mean():.3f}"
             )
 
-    # 4. What the right thought, and the best of the sampled ones, would gain.
+    # 5. What the right thought, and the best of the sampled ones, would gain.
     best = {name: max(run[name] for run in own) for name in queries}
     right_gain, own_gain = compare(gold, plain).mean, float(gains.mean())
     lines += [

@@ -53,7 +53,7 @@ def add_token(
     start: Annotated[
         str | None,
         typer.Option(
-            metavar="TEXT", help="Text as whose token the new token's embedding starts. [default: an end token]"
+            metavar="TEXT", help="Text whose token embeddings initialise the new token. [default: an end token]"
         ),
     ] = None,
 ) -> None:

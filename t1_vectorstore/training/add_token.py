@@ -49,7 +49,7 @@ def add_token(
         out: Folder to write.
         emb_token: Token whose hidden state will be the vector.
         max_thought_tokens: Thought budget in tokens.
-        start: Text as whose token, or as the mean of whose tokens, the embedding starts.
+        start: Text whose token embeddings initialise the new token, by their mean if there are several.
 
     Returns:
         The specification written beside the weights.

@@ -234,6 +234,9 @@ class TrainingBatches(torch.utils.data.Dataset[TrainingBatch]):
         self._sample = ExampleSampler(data.examples, stage.queries if counts is None else counts, seed)
         self._texts = list(data.documents.values())
         self._numbers = {name: number for number, name in enumerate(data.documents)}
+        self._relevant = {
+            query: sorted(self._numbers[name] for name in names) for query, names in data.relevant_by_query().items()
+        }
         self._encoder, self._stage, self._thinks, self._teacher = encoder, stage, thinks, teacher
         self._distilled, self._sample_texts = distilled, texts
         self._length = stage.steps * processes
@@ -274,7 +277,7 @@ class TrainingBatches(torch.utils.data.Dataset[TrainingBatch]):
         return make_batch(
             queries,
             targets,
-            [[self._numbers[name] for name in example.positives] for example in examples],
+            [self._relevant[example.query] for example in examples],
             documents,
             texts=self._encoder.documents([self._texts[n] for n in extra]),
             pass_size=stage.at_once if isinstance(stage, Contrastive) else None,

@@ -66,7 +66,10 @@ class PretrainedModel(Config):
 
 
 class Lora(Config):
-    """LoRA adapters (peft), trained instead of all weights and merged into the model at the end of the stage."""
+    """LoRA adapters (peft), trained instead of all weights and merged into the model at the end of the stage.
+
+    Stages 1 and 2 also write them alone, as ``adapter/`` beside ``model/``.
+    """
 
     rank: int = Field(default=16, ge=1)
     alpha: float = 32.0
@@ -82,15 +85,17 @@ class Mining(Config):
     """Hard negatives: documents that the stage's initial model, or a teacher, ranks high although not relevant."""
 
     ranked_by: Literal["model", "teacher"] = "model"
-    """``teacher`` is the one of ``distill``: an untrained model ranks nothing yet."""
+    """``teacher`` is the one of ``distill``: an untrained model ranks nothing yet. It ranks the positives of queries of
+    the same part, and leaves out near-duplicates (``Distillation.duplicate_cosine``)."""
 
     depth: int = Field(default=30, ge=1)
     """Number of hits to consider."""
     skip: int = Field(default=0, ge=0)
     """Number of first hits to leave out, since unlabelled documents may be relevant."""
     keep: int = Field(default=8, ge=1)
-    below: float = Field(default=0.95, gt=0.0)
-    """Maximum cosine of a negative as a share of the positive's, for the same reason (NV-Retriever, 2407.15831)."""
+    below: float | None = Field(default=0.95, gt=0.0)
+    """Maximum cosine of a negative as a share of the positive's, for the same reason (NV-Retriever, 2407.15831);
+    ``null`` is off."""
     think: bool = False
     """Whether the model thinks about the queries. A teacher never does."""
 
@@ -117,9 +122,9 @@ class Distillation(Config):
     """Number of further texts per step that only the teacher teaches, in total or for each source of joined data
     (``{factbook: 8, wordnet: 4}``). They are documents of the corpus, whether or not a query has them: plain texts can
     be added to ``corpus.jsonl``."""
-    same_document: float = Field(default=1.0, gt=0.0, le=1.0)
-    """Teacher's cosine from which two documents say the same, so that one is no negative of a query that is to find the
-    other. 1 is off."""
+    duplicate_cosine: float = Field(default=1.0, gt=0.0, le=1.0)
+    """Teacher's cosine from which a document counts as a near-duplicate of a query's positive in the step, and not as
+    its negative. 1 is off."""
     decay: float = Field(default=0.97, ge=0.0, lt=1.0)
     """Factor by which earlier steps count less when R is fitted."""
     refit_every: int = Field(default=10, ge=1)
@@ -228,8 +233,15 @@ class Supervised(Stage):
 
     @model_validator(mode="after")
     def _check_mining(self) -> Supervised:
-        if self.mining and self.mining.ranked_by == "teacher" and self.distill is None:
-            raise ValueError("mining.ranked_by=teacher needs distill, which names the teacher")
+        if self.mining and self.mining.ranked_by == "teacher":
+            if self.distill is None:
+                raise ValueError("mining.ranked_by=teacher needs distill, which names the teacher")
+            if self.mining.think:
+                raise ValueError("mining.think has no effect with ranked_by=teacher: leave it out")
+        if self.mining and not (self.negatives and self.negatives_share):
+            raise ValueError("mining has no effect with negatives=0 or negatives_share=0: set mining: null")
+        if self.queue and not (self.info_nce_weight or self.triplet_weight):
+            raise ValueError(f"queue={self.queue} has no effect with info_nce_weight=0 and triplet_weight=0")
         return self
 
 

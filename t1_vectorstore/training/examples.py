@@ -74,6 +74,13 @@ class TrainingData:
         """Keep only the examples with a thought."""
         return TrainingData(self.documents, tuple(e for e in self.examples if e.thought is not None))
 
+    def relevant_by_query(self) -> dict[str, set[str]]:
+        """Return the ids of all documents that are relevant to each query; a query may be in several examples."""
+        relevant: dict[str, set[str]] = {}
+        for example in self.examples:
+            relevant.setdefault(example.query, set()).update(example.positives)
+        return relevant
+
     def with_negatives(self, negatives: Mapping[str, Sequence[str]]) -> TrainingData:
         """Replace hard negatives by query. Queries without an entry, or with an empty one, keep theirs."""
         examples = (

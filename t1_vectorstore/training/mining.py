@@ -12,6 +12,7 @@ from t1_vectorstore.embedding.embedder import T1Embedder
 from t1_vectorstore.indexing.chunking import Chunker
 from t1_vectorstore.training.batches import TeacherVectors
 from t1_vectorstore.training.configs import Mining
+from t1_vectorstore.training.distributed import is_main_process, wait_for_file
 from t1_vectorstore.training.examples import TrainingData
 from t1_vectorstore.training.teachers import replacing
 from t1_vectorstore.types import Document
@@ -31,7 +32,7 @@ def mine_negatives(
     file: Path,
     *,
     teacher: TeacherVectors | None = None,
-    same_document: float = 1.0,
+    duplicate_cosine: float = 1.0,
 ) -> dict[str, list[str]]:
     """Find hard negatives for every query, or read them from ``file`` if it exists.
 
@@ -41,27 +42,25 @@ def mine_negatives(
         data: Corpus, and the examples whose queries need negatives.
         file: File in which they are kept.
         teacher: Vectors of all queries and of their documents, if the teacher ranks them.
-        same_document: Teacher's cosine from which a document says the same as a relevant one.
+        duplicate_cosine: Teacher's cosine from which a document is a near-duplicate of a relevant one; 1 is off.
 
     Returns:
         Document ids by query, hardest first; an empty list if no document is similar enough.
     """
-    if file.is_file():
-        with file.open(encoding="utf-8") as kept:
-            return dict(json.loads(line) for line in kept)
-    relevant: dict[str, set[str]] = {}
-    for example in data.examples:
-        relevant.setdefault(example.query, set()).update(example.positives)
-    if teacher is None:
-        ranked = _ranked_by_model(mining, model, data, list(relevant))
-    else:
-        ranked = _ranked_by_teacher(mining, teacher, data, relevant, same_document)
-    found = {query: _choose_negatives(mining, hits, relevant[query]) for query, hits in ranked}
-    log.info("found negatives for %d of %d queries", sum(map(bool, found.values())), len(found))
-    lines = (json.dumps([query, ids], ensure_ascii=False) + "\n" for query, ids in found.items())
-    with replacing(file) as partial:
-        partial.write_text("".join(lines), encoding="utf-8")
-    return found
+    if is_main_process() and not file.is_file():
+        relevant = data.relevant_by_query()
+        if teacher is None:
+            ranked = _ranked_by_model(mining, model, data, list(relevant))
+        else:
+            ranked = _ranked_by_teacher(mining, teacher, data, relevant, duplicate_cosine)
+        found = {query: _choose_negatives(mining, hits, relevant[query]) for query, hits in ranked}
+        log.info("found negatives for %d of %d queries", sum(map(bool, found.values())), len(found))
+        lines = (json.dumps([query, ids], ensure_ascii=False) + "\n" for query, ids in found.items())
+        with replacing(file) as partial:
+            partial.write_text("".join(lines), encoding="utf-8")
+    wait_for_file(file)
+    with file.open(encoding="utf-8") as kept:
+        return dict(json.loads(line) for line in kept)
 
 
 def _ranked_by_model(
@@ -81,41 +80,45 @@ def _ranked_by_model(
 
 
 def _ranked_by_teacher(
-    mining: Mining, teacher: TeacherVectors, data: TrainingData, relevant: Mapping[str, set[str]], same_document: float
+    mining: Mining,
+    teacher: TeacherVectors,
+    data: TrainingData,
+    relevant: Mapping[str, set[str]],
+    duplicate_cosine: float,
 ) -> Iterator[tuple[str, list[tuple[str, float]]]]:
-    """Yield each query with the documents that have the highest cosines, without those that say the same as its own.
+    """Yield each query with its own documents and the nearest others, without near-duplicates of its own.
 
-    They are documents that are relevant to other queries of its source: the rest of the corpus has no vectors.
+    They are positives of queries of the same part: only documents of the stage's queries have a teacher's vectors. A
+    query that is in several parts is ranked in the first.
     """
-    by_source: dict[str, list[str]] = {}
-    for query, positives in relevant.items():
-        by_source.setdefault(_source(min(positives)), []).append(query)
-    for queries in by_source.values():
-        names = list(dict.fromkeys(name for query in queries for name in sorted(relevant[query])))
+    parts: dict[str | None, dict[str, None]] = {}
+    seen: set[str] = set()
+    for example in data.examples:
+        if example.query not in seen:
+            seen.add(example.query)
+            parts.setdefault(example.part, {})[example.query] = None
+    for part in parts.values():
+        names = list(dict.fromkeys(name for query in part for name in sorted(relevant[query])))
         documents = teacher([data.documents[name] for name in names])
+        rows = {name: row for row, name in enumerate(names)}
+        queries = list(part)
         for start in range(0, len(queries), QUERY_BATCH):
             batch = queries[start : start + QUERY_BATCH]
-            scores, hits = (teacher(batch) @ documents.T).topk(min(mining.depth, len(names)))
-            for query, cosines, found in zip(batch, scores.tolist(), hits, strict=True):
-                right = teacher([data.documents[name] for name in relevant[query]])
-                same = (documents[found] @ right.T).amax(1) >= same_document
-                yield (
-                    query,
-                    [
-                        (names[row], cosine)
-                        for row, cosine, copy in zip(found.tolist(), cosines, same.tolist(), strict=True)
-                        if not copy or names[row] in relevant[query]
-                    ],
-                )
-
-
-def _source(document: str) -> str:
-    """Return the source of a document of joined data, the part of its id before the first slash."""
-    return document.partition("/")[0] if "/" in document else ""
+            cosines = teacher(batch) @ documents.T
+            for query, row, hits in zip(
+                batch, cosines, cosines.topk(min(mining.depth, len(names))).indices, strict=True
+            ):
+                own = [rows[name] for name in sorted(relevant[query])]
+                found = [hit for hit in hits.tolist() if hit not in own]
+                if duplicate_cosine < 1 and found:
+                    nearest = (documents[found] @ documents[own].T).amax(1).tolist()
+                    found = [hit for hit, cosine in zip(found, nearest, strict=True) if cosine < duplicate_cosine]
+                yield query, [(names[hit], float(row[hit])) for hit in (*own, *found)]
 
 
 def _choose_negatives(mining: Mining, hits: Sequence[tuple[str, float]], relevant: set[str]) -> list[str]:
     """Choose the irrelevant hits that score clearly below the best relevant one, and so are unlikely to be relevant."""
     best = max((score for name, score in hits if name in relevant), default=None)
     wrong = [(name, score) for name, score in hits if name not in relevant][mining.skip :]
-    return [name for name, score in wrong if best is None or score < mining.below * best][: mining.keep]
+    limit = None if best is None or mining.below is None else mining.below * best
+    return [name for name, score in wrong if limit is None or score < limit][: mining.keep]

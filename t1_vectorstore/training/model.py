@@ -177,8 +177,9 @@ def save_adapter(model: Any, spec: CheckpointSpec, folder: Path) -> None:  # noq
     from safetensors.torch import load_file, save_file
 
     model.save_pretrained(folder, save_embedding_layers=False)
+    (folder / "README.md").unlink(missing_ok=True)  # a template, with a path of this machine
     config = json.loads((folder / ADAPTER_CONFIG).read_text(encoding="utf-8"))
-    config["base_model_name_or_path"] = None  # peft writes a path of this machine
+    config["base_model_name_or_path"] = None  # another path
     (folder / ADAPTER_CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     file = folder / ADAPTER_FILE
     tensors = {name: value.bfloat16().contiguous() for name, value in load_file(file).items()}

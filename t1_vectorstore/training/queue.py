@@ -11,7 +11,7 @@ class DocumentQueue:
 
     Attributes:
         vectors: Vectors of the documents (n, dim).
-        numbers: Their numbers in the corpus (n,). A document that came more than once is there more than once.
+        numbers: Their numbers in the corpus (n,). Repeated documents are stored repeatedly.
         teacher: Vectors of the teacher that is distilled (n, teacher's dim); (n, 0) without one.
     """
 

@@ -3,6 +3,7 @@
 out/run.json             recipe and digests of the data; a continued run may only change stages that have not started
 out/0-begin/             initial checkpoint
 out/1-sft/               checkpoints, TensorBoard files (runs/), trainer_state.json, and model/ at the end
+out/1-sft/adapter/       LoRA adapters, if the stage trains them
 out/2-grpo/              the same for the next stage
 out/teacher-*.npy        vectors of a teacher that is distilled
 out/model/               trained model
@@ -27,6 +28,7 @@ from t1_vectorstore.training.examples import CORPUS_FILE, TRAIN, data_file, read
 
 log = logging.getLogger(__name__)
 RUN_FILE, MODEL, FIGURE = "run.json", "model", "training.png"
+PROCESSES = "number of processes"
 CHANGEABLE = {"threads", "log_every", "save_every", "probes", "probe_every", "probe_queries"}
 """Fields of a stage that do not influence the weights, so that a continued run may change them."""
 
@@ -103,7 +105,7 @@ def _claim_folder(recipe: Recipe, source: Path, out: Path) -> None:
     identity = _identity(recipe, source)
     file = out / RUN_FILE
     if file.is_file():
-        before = json.loads(file.read_text(encoding="utf-8"))
+        before = {PROCESSES: 1, **json.loads(file.read_text(encoding="utf-8"))}
         started = _last_started_stage(out)
         changed = sorted(name for name in identity.keys() | before.keys() if identity.get(name) != before.get(name))
         if fixed := [name for name in changed if started and _stage_of(name) <= started]:
@@ -132,8 +134,10 @@ def _stage_of(name: str) -> int:
 
 
 def _identity(recipe: Recipe, source: Path) -> dict[str, Any]:
+    from t1_vectorstore.training.distributed import process_count
+
     values = recipe.model_dump(mode="json")
-    identity = {name: values[name] for name in ("model", "thinks", "seed")}
+    identity = {name: values[name] for name in ("model", "thinks", "seed")} | {PROCESSES: process_count()}
     for number, stage in enumerate(values["stages"], 1):
         identity |= {f"stage {number} {key}": value for key, value in stage.items() if key not in CHANGEABLE}
         if vectors := (stage.get("distill") or {}).get("vectors"):

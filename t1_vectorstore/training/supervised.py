@@ -141,7 +141,7 @@ def _make_batches(
         options["distilled"] = teachers.distilled_vectors(stage.distill, list(dict.fromkeys(wanted)), out.parent)
     if stage.mining and stage.mining.ranked_by == "teacher":
         assert stage.distill is not None
-        ranked_by = {"teacher": options["distilled"], "same_document": stage.distill.same_document}
+        ranked_by = {"teacher": options["distilled"], "duplicate_cosine": stage.distill.duplicate_cosine}
         negatives = mining.mine_negatives(stage.mining, start, used, out / mining.NEGATIVES_FILE, **ranked_by)
         data, used = data.with_negatives(negatives), used.with_negatives(negatives)
     if stage.teacher:
@@ -155,7 +155,7 @@ def contrastive_losses(
     batch: TrainingBatch,
     stage: Stage,
     queue: DocumentQueue | None = None,
-    same_document: float = 1.0,
+    duplicate_cosine: float = 1.0,
 ) -> tuple[Tensor, Tensor]:
     """Return InfoNCE and the triplet margin loss, with the documents of all processes as negatives.
 
@@ -164,8 +164,8 @@ def contrastive_losses(
         batch: The batch.
         stage: Temperature and margin.
         queue: Documents of earlier steps, which are negatives too; those of the batch are added to it.
-        same_document: Cosine of the teacher that is distilled from which a document is not a negative, because it says
-            the same as the positive; 1 is off.
+        duplicate_cosine: Cosine with the positive, by the teacher that is distilled, from which a document is a
+            near-duplicate of it and not a negative; 1 is off.
     """
     queries, own, _ = _split(vectors, batch)
     documents, numbers, first = gather_documents(own, batch.documents)
@@ -182,8 +182,8 @@ def contrastive_losses(
             teacher = torch.cat([teacher, queue.teacher.to(device)])
         queue.add(*new)
     ignored = losses.ignored_documents(batch.relevant, numbers, positives)
-    if same_document < 1 and batch.teacher_vectors is not None:
-        same = teacher[positives] @ teacher.T >= same_document
+    if duplicate_cosine < 1 and batch.teacher_vectors is not None:
+        same = teacher[positives] @ teacher.T >= duplicate_cosine
         ignored |= same.scatter_(1, positives[:, None], False)
     nce = losses.info_nce(queries, documents, positives, stage.temperature, ignored)
     triplet = losses.triplet_margin(queries, documents, positives, stage.margin, ignored)
@@ -255,8 +255,8 @@ class SupervisedTrainer(Trainer):  # type: ignore[misc] # transformers is not ty
     def _contrastive_loss(self, vectors: Tensor, batch: TrainingBatch) -> Tensor:
         """Return the weighted losses on vectors."""
         stage = self.stage
-        same_document = stage.distill.same_document if stage.distill else 1.0
-        nce, triplet = contrastive_losses(vectors, batch, stage, self._queue, same_document)
+        duplicate_cosine = stage.distill.duplicate_cosine if stage.distill else 1.0
+        nce, triplet = contrastive_losses(vectors, batch, stage, self._queue, duplicate_cosine)
         self._record(nce=nce, triplet=triplet)
         loss = stage.info_nce_weight * nce + stage.triplet_weight * triplet
         if batch.teacher is not None:

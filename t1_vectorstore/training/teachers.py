@@ -17,6 +17,7 @@ from t1_vectorstore.evaluation.baselines import check_model_name, load_encoder
 from t1_vectorstore.readers.records import numbered_jsonl
 from t1_vectorstore.training.batches import TeacherScores, TeacherVectors
 from t1_vectorstore.training.configs import Distillation
+from t1_vectorstore.training.distributed import is_main_process, wait_for_file
 from t1_vectorstore.training.examples import TrainingData
 from t1_vectorstore.types import Vectors
 
@@ -51,7 +52,7 @@ def embed_with_teacher(name: str, data: TrainingData, parts: Sequence[str], file
     queries = list(dict.fromkeys(e.query for e in data.examples if not parts or e.part in parts))
     used = {name for example in data.examples for name in (*example.positives, *example.negatives)}
     numbers = [number for number, name in enumerate(data.documents) if name in used]
-    if not file.is_file():
+    if is_main_process() and not file.is_file():
         model = load_encoder(name, f"the teacher {name!r}")
         texts = list(data.documents.values())
         log.info("embedding %d documents and %d queries with the teacher", len(numbers), len(queries))
@@ -59,6 +60,7 @@ def embed_with_teacher(name: str, data: TrainingData, parts: Sequence[str], file
         query_vectors = model.encode(queries, normalize_embeddings=True, show_progress_bar=False)
         with replacing(file) as partial:
             np.savez(partial, documents=documents, queries=query_vectors)
+    wait_for_file(file)
     with np.load(file) as arrays:
         return TeacherScores(arrays["documents"], numbers, arrays["queries"], queries)
 
@@ -102,7 +104,7 @@ def distilled_vectors(distill: Distillation, texts: Sequence[str], folder: Path)
         return read_vectors(distill.vectors)
     assert distill.teacher is not None
     file = folder / f"teacher-{_digest(distill.teacher, texts)}.npy"
-    if not file.is_file():
+    if is_main_process() and not file.is_file():
         model = load_encoder(distill.teacher, f"the teacher {distill.teacher!r}")
         parts: list[Vectors] = []
         for start in range(0, len(texts), LOG_EVERY):
@@ -111,6 +113,7 @@ def distilled_vectors(distill: Distillation, texts: Sequence[str], folder: Path)
             parts.append(model.encode(batch, normalize_embeddings=True, show_progress_bar=False))
         with replacing(file) as partial:
             np.save(partial, np.concatenate(parts))
+    wait_for_file(file)
     return TeacherVectors(np.load(file), texts)
 
 

@@ -87,6 +87,5 @@ def build(
 
 
 def _with_thoughts(example: Example, thoughts: Sequence[str]) -> Example:
-    """Add thoughts that differ from the right one and from each other."""
-    own = dict.fromkeys((*example.own_thoughts, *thoughts))
-    return replace(example, own_thoughts=tuple(thought for thought in own if thought != example.thought))
+    """Add distinct thoughts. One that equals the right thought is kept, too: it is what the model thinks."""
+    return replace(example, own_thoughts=tuple(dict.fromkeys((*example.own_thoughts, *thoughts))))

@@ -2,48 +2,23 @@
 
 from __future__ import annotations
 
-import gzip
-import json
-from collections.abc import Sequence
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
+from recipes.t1_mini import entailmentbank, wordnet
 from recipes.t1_small import documentation, general, packages, questions
 from recipes.t1_small.__main__ import app
 from t1_vectorstore.errors import CorpusError
 from t1_vectorstore.evaluation.beir import read_beir
+from t1_vectorstore.training import join_data
+from t1_vectorstore.training.configs import Supervised, read_recipe
 from t1_vectorstore.training.examples import read_data
 from tests.recipes import small_factbook
-
-
-def write(path: Path, rows: Sequence[dict[str, Any]]) -> None:
-    with gzip.open(path, "wt", encoding="utf-8") as file:
-        file.writelines(json.dumps(row) + "\n" for row in rows)
-
-
-@pytest.fixture
-def source(tmp_path: Path) -> Path:
-    """Two hundred questions, each with two facts, in the format of StrategyQA and e-CARE."""
-    folder = tmp_path / "source"
-    folder.mkdir()
-    write(folder / "corpus.jsonl.gz", [{"_id": f"f{n}", "text": f"Fact  number {n}."} for n in range(400)])
-    steps = ["How many children did Caesar have?", "Is #1 greater than #2?", "Could #1 fit in a very large tent?"]
-    rows = [
-        {
-            "_id": f"q{n}",
-            "text": f"Is {n} odd?",
-            "positives": [f"f{2 * n}", f"f{2 * n + 1}"],
-            "decomposition": steps,
-            "facts": [f"Fact number {2 * n}."],
-        }
-        for n in range(200)
-    ]
-    write(folder / "train.jsonl.gz", rows)
-    write(folder / "dev.jsonl.gz", [{"_id": "d", "text": "Which fact is first?", "positives": ["f0"]}])
-    return folder
+from tests.recipes.conftest import PROSE, write
 
 
 def test_the_thought_about_a_question_is_what_one_would_look_up(source: Path, tmp_path: Path) -> None:
@@ -88,23 +63,8 @@ def test_a_question_about_an_unknown_document_is_refused(source: Path, tmp_path:
     assert not (tmp_path / "out").exists()
 
 
-def sources(folder: Path) -> Path:
-    """Write a Factbook with one long entry, and a table of diseases."""
-    (folder / "diseases").mkdir(parents=True)
-    (folder / "factbook").mkdir()
-    name = {"Country name": {"conventional short form": {"text": "Arvia"}}, "Legal system": {"text": "a law " * 300}}
-    countries = [{"code": "aa", "region": "r", "data": {"Government": name}}, {"code": "b", "data": {}}]
-    write(folder / "factbook" / "countries.jsonl.gz", countries)
-    text = "A disease of the heart that is here to be a long enough definition for a model."
-    rows = ["?id\t?name\t?definition", *(f'"{n}"\t"carditis {n}"\t"{text} {n}."@en' for n in range(3))]
-    with gzip.open(folder / "diseases" / "facets.tsv.gz", "wt", encoding="utf-8") as file:
-        file.write("\n".join(rows))
-    return folder
-
-
-def test_headings_are_queries_for_their_paragraphs(tmp_path: Path) -> None:
-    folder = sources(tmp_path / "sources")
-    result = CliRunner().invoke(app, ["general", str(folder), str(tmp_path / "out")])
+def test_headings_are_queries_for_their_paragraphs(headings: Path, tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["general", str(headings), str(tmp_path / "out")])
     assert result.exit_code == 0, result.output
     found = {}
     for split in ("train", "dev"):
@@ -141,27 +101,42 @@ def test_every_question_about_the_documentation_has_its_section(tmp_path: Path) 
         documentation.build(tmp_path / "empty", tmp_path / "none")
 
 
-def test_passages_of_packages_are_prose_with_the_heading_above_them(tmp_path: Path) -> None:
-    folder = tmp_path / "site-packages"
-    for name in ("arvia-1.0.dist-info", "t1_vectorstore-1.0.dist-info", "arvia"):
-        (folder / name).mkdir(parents=True)
-    prose = "Arvia reads the tables of a river station, and writes what the levels of the water were."
-    code, more = "```python\nimport arvia\n```", prose.replace("tables", "maps")
-    text = "\n\n".join(("Name: arvia", "# Usage", prose, code, more, "Licence\n=======", "short"))
-    for name in ("arvia", "t1_vectorstore"):
-        (folder / f"{name}-1.0.dist-info" / "METADATA").write_text(text.replace("Arvia", name))
-    (folder / "arvia" / "a.py").write_text(
-        f'def level():\n    """{prose} {prose}\n\n    Args:\n        x: y\n    """\n'
-    )
-    (folder / "arvia" / "b.py").write_text("this is not Python")
-    result = CliRunner().invoke(app, ["packages", str(folder), str(tmp_path / "out")])
+def test_passages_of_packages_are_prose_with_the_heading_above_them(site_packages: Path, tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["packages", str(site_packages), str(tmp_path / "out")])
     assert result.exit_code == 0, result.output
     data = read_data(tmp_path / "out")
     assert {example.query for example in data.examples} == {"arvia: Usage"}
     texts = list(data.documents.values())
     assert any("maps of a river" in each for each in texts)
-    assert f"{prose} {prose}" in texts
+    assert f"{PROSE} {PROSE}" in texts
     assert not any("import" in each or "t1_vectorstore" in each or "Args" in each for each in texts)
     (tmp_path / "empty").mkdir()
     with pytest.raises(CorpusError, match="has no packages with descriptions"):
         packages.build(tmp_path / "empty", tmp_path / "none")
+
+
+def test_the_recipes_of_t1_small_use_parts_of_its_data(
+    source: Path, headings: Path, site_packages: Path, bank: Path, synsets: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("yaml")
+    questions.build_strategyqa(source, tmp_path / "strategyqa")
+    questions.build_ecare(source, tmp_path / "ecare")
+    countries, names = headings / "factbook" / "countries.jsonl.gz", headings / "diseases" / "facets.tsv.gz"
+    general.build(countries, names, tmp_path / "general", seed=1)
+    packages.build(site_packages, tmp_path / "packages")
+    entailmentbank.build(bank, tmp_path / "entailmentbank", thoughts="hypothesis", facts=0)
+    wordnet.build(synsets, tmp_path / "wordnet", thoughts="definition", candidates=20, queries=8, sentences=5)
+    folder = Path(questions.__file__).parent
+    named = re.findall(r"(\w+)=data/(\w+)", (folder / "README.md").read_text(encoding="utf-8"))
+    join_data.build({name: tmp_path / path for name, path in named}, tmp_path / "all")
+    data = read_data(tmp_path / "all")
+    there = {example.part for example in data.examples}
+    assert sum(example.part == "wordnet-use" for example in data.examples) == 5
+    for file in folder.glob("*.yaml"):
+        [stage] = read_recipe(file).stages
+        assert isinstance(stage, Supervised)
+        assert isinstance(stage.queries, dict)
+        assert stage.queries.keys() <= there, file
+        assert stage.distill is not None
+        assert isinstance(stage.distill.texts, dict)
+        assert stage.distill.texts.keys() == {name for name, _ in named}

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import gzip
-import json
 import random
 import re
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -177,27 +175,6 @@ def test_an_ontology_without_a_column_is_refused(ontology: Path, tmp_path: Path)
         diseases.build(ontology, tmp_path / "out")
 
 
-def write_lines(path: Path, *records: Any) -> None:
-    path.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
-
-
-@pytest.fixture
-def bank(tmp_path: Path) -> Path:
-    folder = tmp_path / "bank"
-    folder.mkdir()
-    facts = {f"f{n}": f"fact number {n} is about thing {n} and its place" for n in range(20)}
-    write_lines(folder / "corpus.jsonl", *({"_id": name, "text": text} for name, text in facts.items()))
-    train = [
-        {"_id": f"t{n}", "text": f"what of {n}?", "hypothesis": f"the thing {n} causes the light",
-         "facts": [{"id": f"f{n}", "text": facts[f"f{n}"]}, {"id": None, "text": "an unknown fact"}]}
-        for n in range(20)
-    ]  # fmt: skip
-    write_lines(folder / "train.jsonl", *train)
-    write_lines(folder / "queries.dev.jsonl", {"_id": "d0", "text": "what of all?", "hypothesis": "light is a thing"})
-    (folder / "qrels.dev.tsv").write_text("query-id\tcorpus-id\tscore\nd0\tf1\t1\nd0\tf2\t1\n")
-    return folder
-
-
 @pytest.mark.parametrize(
     ("thoughts", "thought"),
     [
@@ -228,20 +205,6 @@ def test_the_error_of_a_malformed_line_of_entailmentbank_names_it(bank: Path, tm
         file.write('{"_id": "x"}\n')
     with pytest.raises(CorpusError, match=r"train\.jsonl:21: no field 'text'"):
         entailmentbank.build(bank, tmp_path / "out")
-
-
-@pytest.fixture
-def synsets(tmp_path: Path) -> Path:
-    names = ["thing", "animal", "dog", "hound", *(f"word{n}" for n in range(60))]
-    records = [
-        {"id": str(n), "lemmas": [name], "definition": [f"what {name} means"],
-         "examples": [f"a {name} here", f"my {name}"],
-         "relations": {"hypernym": [str(min(n, 4) - 1)]} if n else {}}
-        for n, name in enumerate(names)
-    ]  # fmt: skip
-    source = tmp_path / "synsets.jsonl.gz"
-    source.write_bytes(gzip.compress("".join(json.dumps(record) + "\n" for record in records).encode()))
-    return source
 
 
 def test_wordnet_has_trained_and_unseen_definitions(synsets: Path, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from recipes.t1_small import thought_value
 from t1_vectorstore.embedding.embedder import T1Embedder
 from t1_vectorstore.training.examples import Example, write_data
 
+OVERRIDES = {"decoding": {"temperature": 1.0, "max_tokens": 8}, "think_by_default": False}
 COUNTRIES = ("Peru", "Chad", "Mali", "Cuba", "Fiji", "Iran")
 
 
@@ -34,7 +35,7 @@ def test_right_thoughts_and_the_models_own_are_compared(tmp_path: Path, monkeypa
         Example(f"Which country is number {n}?", f"{name}.", (name.lower(),)) for n, name in enumerate(COUNTRIES)
     ]
     write_data(tmp_path / "data", documents, {"train": examples[:1], "dev": examples})
-    with T1Embedder.load("t1-mini", overrides={"decoding": {"temperature": 1.0, "max_tokens": 8}}) as embedder:
+    with T1Embedder.load("t1-mini", overrides=OVERRIDES) as embedder:
         report = thought_value.report(tmp_path / "data", "dev", embedder, "judge", samples=3)
     lines = report.splitlines()
     assert lines[0].startswith("6 queries, 6 documents; nDCG@10 without a thought 0.")

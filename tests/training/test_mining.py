@@ -25,15 +25,19 @@ def test_kept_negatives_are_read_back_for_queries_with_any_line_end(tmp_path: Pa
     assert mine_negatives(mining, tmp_path / "nowhere", data, file) == found
 
 
-def test_a_teacher_ranks_the_documents_of_the_same_source(tmp_path: Path) -> None:
+def test_a_teacher_ranks_the_documents_of_the_same_part(tmp_path: Path) -> None:
     documents = {"a/1": "one", "a/2": "two", "a/copy": "uno", "a/unused": "nought", "b/1": "other"}
     queries = [("q1", ("a/1",)), ("q2", ("a/2",)), ("q3", ("a/copy",)), ("q4", ("b/1",))]
-    data = TrainingData(documents, tuple(Example(query, None, positives) for query, positives in queries))
+    data = TrainingData(documents, tuple(Example(query, None, names, (), names[0][0]) for query, names in queries))
     vectors = {"one": 0.0, "uno": 0.1, "two": 0.5, "other": 0.0, "q1": 0.05, "q2": 0.6, "q3": 0.1, "q4": 0.0}
     angles = np.array(list(vectors.values()), np.float32)
     teacher = TeacherVectors(np.stack([np.cos(angles), np.sin(angles)], 1), list(vectors))
-    mining = Mining(ranked_by="teacher", below=2.0)
-    found = mine_negatives(mining, MODEL, data, tmp_path / "negatives.jsonl", teacher=teacher, same_document=0.99)
+    mining = Mining(ranked_by="teacher", below=None)
+    found = mine_negatives(mining, MODEL, data, tmp_path / "negatives.jsonl", teacher=teacher, duplicate_cosine=0.99)
     assert found == {"q1": ["a/2"], "q2": ["a/copy", "a/1"], "q3": ["a/2"], "q4": []}
-    every = mine_negatives(mining, MODEL, data, tmp_path / "other.jsonl", teacher=teacher, same_document=1.1)
+    every = mine_negatives(mining, MODEL, data, tmp_path / "other.jsonl", teacher=teacher, duplicate_cosine=1.0)
     assert every["q1"] == ["a/copy", "a/2"]
+    strict = mine_negatives(
+        Mining(ranked_by="teacher", below=0.9), MODEL, data, tmp_path / "third.jsonl", teacher=teacher
+    )
+    assert strict["q1"] == ["a/2"]  # 0.85 of the positive's cosine; the copy has all of it
