@@ -47,7 +47,8 @@ def test_right_thoughts_and_the_models_own_are_compared(tmp_path: Path, monkeypa
     assert right > 0
 
 
-def test_a_split_without_right_thoughts_is_refused(tmp_path: Path) -> None:
+def test_a_split_without_right_thoughts_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("recipes.t1_small.thought_value.load_encoder", lambda *_: BagOfWords())
     write_data(tmp_path, {"a": "A text."}, {"train": [Example("q", None, ("a",))], "dev": [Example("r", None, ("a",))]})
     with T1Embedder.load("t1-mini") as embedder, pytest.raises(ValueError, match="has no right thoughts"):
         thought_value.report(tmp_path, "dev", embedder, "judge")
