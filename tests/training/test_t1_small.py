@@ -34,7 +34,8 @@ def data(tmp_path: Path) -> Path:
     for part in parts:
         source = part.partition("-")[0]
         for n, word in enumerate(("sand", "rain")):
-            documents[f"{source}/{part}-{n}"] = f"{part} says {word}"
+            # Of other letters, or the teacher would take one for a near-duplicate of the other.
+            documents[f"{source}/{part}-{n}"] = f"{part} says {word * 9}"
             thought = None if source in ("general", "packages") else "it says."
             positives = (f"{source}/{part}-{n}",)
             examples.append(Example(f"what does {part} {n} say", thought, positives, (), part, ("no.",)))
