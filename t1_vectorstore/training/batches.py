@@ -254,7 +254,7 @@ class TrainingBatches(torch.utils.data.Dataset[TrainingBatch]):
         thoughts: list[str | None] = []
         own: list[bool] = []
         for example, think in zip(examples, thinks, strict=True):
-            own.append(think and rng.random() < stage.own_thought_share if stage.own_thought_share else False)
+            own.append(think and stage.own_thought_share > 0 and rng.random() < stage.own_thought_share)
             if own[-1]:
                 thoughts.append(rng.choice(example.own_thoughts) if example.own_thoughts else None)
             else:

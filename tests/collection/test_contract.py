@@ -107,7 +107,7 @@ def test_every_string_is_a_different_id(collection: Collection) -> None:
     assert collection.count() == 0
 
 
-def test_the_duplicate_cosine_twice_is_one_point(collection: Collection) -> None:
+def test_the_same_document_twice_is_one_point(collection: Collection) -> None:
     assert collection.upsert([point("a", "one"), point("a", "one")]) == 1
     assert collection.upsert([point("a", "one")]) == 1
     assert collection.count() == 1

@@ -49,7 +49,7 @@ def test_index_with_a_removed_document_is_refused(questions: Path, tmp_path: Pat
     assert message in t1(*command, code=2).stderr
 
 
-def test_index_of_the_duplicate_cosines_in_chunks_is_updated(questions: Path, tmp_path: Path) -> None:
+def test_index_of_the_same_documents_in_chunks_is_updated(questions: Path, tmp_path: Path) -> None:
     t1("index", questions / "corpus.jsonl", "--to", tmp_path / "index", "--chunk-size", "12", "--overlap", "0")
     assert points(tmp_path / "index") > 20
     t1("eval", questions, "--systems", "no-thinking", "--queries", "2", "--index", tmp_path / "index")

@@ -18,7 +18,7 @@ def split(document: Document, size: int = 20) -> list[PendingChunk]:
         return chunk_document(document, Chunker(size), collection)
 
 
-def test_the_duplicate_cosine_is_not_new_and_another_of_its_id_is_refused() -> None:
+def test_the_same_document_is_not_new_and_another_of_its_id_is_refused() -> None:
     with closing(SeenIds()) as seen:
         assert seen.add(split(Document("one", "a")))
         assert not seen.add(split(Document("one", "a")))

@@ -38,7 +38,7 @@ def test_a_long_document_is_found_once_and_as_it_was_added(chunked: T1QdrantVect
     assert chunked.similarity_search(FJORDS, filter={"country": "Norway"}) == [LONG, DOCUMENTS[0]]
 
 
-async def test_asynchronous_searches_return_the_duplicate_cosines(chunked: T1QdrantVectorStore) -> None:
+async def test_asynchronous_searches_return_the_same_documents(chunked: T1QdrantVectorStore) -> None:
     assert await chunked.asimilarity_search_with_score(FJORDS) == chunked.similarity_search_with_score(FJORDS)
     assert (await chunked.as_retriever(k=1).ainvoke(FJORDS))[0] == LONG
 
