@@ -66,9 +66,10 @@ class PretrainedModel(Config):
 
 
 class Lora(Config):
-    """LoRA adapters (peft), trained instead of all weights and merged into the model at the end of the stage.
+    """LoRA adapters (peft), trained instead of all weights.
 
-    Stages 1 and 2 also write them alone, as ``adapter/`` beside ``model/``.
+    Each stage writes its model with the adapters merged, and the adapters alone, as ``adapter/``. A stage with adapters
+    of the shape of the stage before continues these; otherwise it adds new ones to the merged model.
     """
 
     rank: int = Field(default=16, ge=1)
@@ -299,8 +300,8 @@ class Grpo(Stage):
     replay_queries: int | dict[str, int] = 48
     refresh_every: int = Field(default=50, ge=1)
     """Number of steps between two rebuilds of the index."""
-    within: str = ""
-    """Prefix of the document ids in the index: one source of joined data, such as ``factbook/``."""
+    within: str | tuple[str, ...] = ""
+    """Prefixes of the document ids in the index: sources of joined data, such as ``factbook/``."""
     collapse: float = Field(default=0.15, gt=0.0)
     """Stop the run if the share of exact thoughts falls this far below its maximum."""
     patience: int = Field(default=50, ge=1)

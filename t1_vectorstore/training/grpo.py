@@ -25,12 +25,22 @@ from t1_vectorstore.training.batches import ExampleSampler, TrainingBatch, Train
 from t1_vectorstore.training.configs import Grpo
 from t1_vectorstore.training.distributed import is_main_process, process_count
 from t1_vectorstore.training.examples import Example, TrainingData
-from t1_vectorstore.training.model import T1ForTraining, load_checkpoint, save_checkpoint
+from t1_vectorstore.training.model import (
+    ADAPTER,
+    EMB_TOKEN_ROW,
+    REFERENCE,
+    StageStart,
+    T1ForTraining,
+    add_adapters,
+    load_checkpoint,
+    save_adapter,
+    save_checkpoint,
+)
 from t1_vectorstore.training.packing import PromptEncoder
 from t1_vectorstore.training.policy import CollapseMonitor, ThoughtSampler, log_probabilities
 from t1_vectorstore.training.rewards import CorpusIndex, RetrievalReward
 from t1_vectorstore.training.supervised import contrastive_losses, probe_packs
-from t1_vectorstore.training.trainer import ThoughtProbes, check_memory, lora_config, run_trainer, training_arguments
+from t1_vectorstore.training.trainer import ThoughtProbes, check_memory, run_trainer, training_arguments, uses_bfloat16
 from t1_vectorstore.types import Trajectory
 
 os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")  # for rollout_func; the version of TRL is pinned
@@ -39,7 +49,7 @@ with warnings.catch_warnings():
     from trl import GRPOConfig, GRPOTrainer
 
 
-def train(stage: Grpo, start: Path, data: TrainingData, source: Path, out: Path, seed: int) -> None:
+def train(stage: Grpo, start: StageStart, data: TrainingData, source: Path, out: Path, seed: int) -> None:
     """Train a stage and write the model to ``out/model``; see ``supervised.train``.
 
     Raises:
@@ -47,15 +57,17 @@ def train(stage: Grpo, start: Path, data: TrainingData, source: Path, out: Path,
         CheckpointError, CorpusError, ValueError: The checkpoint or the data cannot be used.
     """
     # 1. The model, and the queries of each step.
-    language_model, tokenizer, spec = load_checkpoint(start)
+    language_model, tokenizer, spec = load_checkpoint(start.base)
     encoder = PromptEncoder(Prompter(tokenizer.backend_tokenizer, spec))
     processes = process_count()
     sample = ExampleSampler(data.examples, stage.queries, seed)
     examples = [example for step in range(stage.steps * processes) for example in sample(step)[0]]
     per_step = len(examples) // (stage.steps * processes)
-    check_memory(language_model)
     if stage.gradient_checkpointing:
         language_model.gradient_checkpointing_enable({"use_reentrant": False})
+    if stage.lora is not None:
+        language_model = add_adapters(language_model, stage.lora, adapter=start.adapter, bfloat16=uses_bfloat16(stage))
+    check_memory(language_model)
     replay = None
     if stage.replay:
         replay = TrainingBatches(
@@ -73,12 +85,11 @@ def train(stage: Grpo, start: Path, data: TrainingData, source: Path, out: Path,
         stage=stage,
         data=data,
         encoder=encoder,
-        config=Checkpoint.load(start).config,
+        config=Checkpoint.load(start.model).config,
         examples=examples,
         replay=replay,
         model=language_model,
         processing_class=tokenizer,
-        peft_config=lora_config(stage.lora) if stage.lora else None,
         train_dataset=Dataset.from_dict({"prompt": [e.query for e in examples], "row": list(range(len(examples)))}),
         args=GRPOConfig(
             per_device_train_batch_size=per_step * stage.group,
@@ -99,7 +110,10 @@ def train(stage: Grpo, start: Path, data: TrainingData, source: Path, out: Path,
     # 3. The training, from the last checkpoint if there is one, and the trained model.
     run_trainer(trainer, stage, out)
     if is_main_process():
-        save_checkpoint(trainer.accelerator.unwrap_model(trainer.model), tokenizer, spec, out / "model")
+        trained = trainer.accelerator.unwrap_model(trainer.model)
+        if stage.lora is not None:
+            save_adapter(trained, spec, out / ADAPTER)
+        save_checkpoint(trained, tokenizer, spec, out / "model")
 
 
 class ThoughtTrainer(GRPOTrainer):  # type: ignore[misc]
@@ -128,6 +142,7 @@ class ThoughtTrainer(GRPOTrainer):  # type: ignore[misc]
             options: Arguments of TRL's trainer.
         """
         super().__init__(reward_funcs=self.retrieval, rollout_func=self._sample_thoughts, **options)
+        self._fix_emb_token_row()
         self.stage, self._examples, self._replay = stage, examples, replay
         self._prompter = encoder.prompter
         self.t1 = T1ForTraining(self.accelerator.unwrap_model(self.model), self._prompter.spec.truncate_dim)
@@ -141,6 +156,26 @@ class ThoughtTrainer(GRPOTrainer):  # type: ignore[misc]
         self._monitor = CollapseMonitor(stage.collapse, stage.patience)
         self._started = False
         self._thoughts: list[Trajectory] = []
+
+    def _fix_emb_token_row(self) -> None:
+        """Keep the emb token's embedding of continued adapters from training, and copy it to TRL's reference.
+
+        TRL copies the other parameters only, and loading a checkpoint makes all of them trainable.
+        """
+        parameters = dict(self.accelerator.unwrap_model(self.model).named_parameters())
+        for name, parameter in parameters.items():
+            if EMB_TOKEN_ROW in name:
+                parameter.requires_grad_(False)
+                if name.endswith(f".{REFERENCE}"):
+                    parameter.data.copy_(parameters[f"{name.removesuffix(REFERENCE)}default"])
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:  # noqa: ANN401
+        super()._load_from_checkpoint(resume_from_checkpoint, model)
+        trained = self.accelerator.unwrap_model(self.model)
+        if REFERENCE in getattr(trained, "peft_config", {}):
+            # transformers 5.19 looks only into subfolders if there are any, and the trained adapters are in none.
+            trained.load_adapter(resume_from_checkpoint, "default", is_trainable=True)
+            self._fix_emb_token_row()
 
     def _sample_thoughts(self, prompts: list[str], trainer: GRPOTrainer) -> dict[str, Any]:
         """Sample a thought for each prompt: TRL's ``rollout_func``. Each query comes ``stage.group`` times."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,13 +16,20 @@ from t1_vectorstore.checkpoints.checkpoint import SPEC_FILE, Checkpoint
 from t1_vectorstore.checkpoints.lora import ADAPTER_CONFIG, ADAPTER_FILE
 from t1_vectorstore.checkpoints.spec import CheckpointSpec
 from t1_vectorstore.errors import CheckpointError, TrainingFailed
+from t1_vectorstore.training.configs import Lora
 from t1_vectorstore.training.packing import PackedSequences
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+ADAPTER = "adapter"
+"""Name of the folder of a stage's adapters."""
 PACKED_ATTENTION = "t1_training_packed"
 """Name of the attention function. The backend registers its own packed attention under another name."""
+EMB_TOKEN_ROW = "trainable_tokens_"
+"""Part of the name that peft gives to the embeddings of ``trainable_token_indices``."""
+REFERENCE = "ref"
+"""TRL's name of the copy of continued adapters from which the KL divergence is measured."""
 
 
 def packed_attention(
@@ -145,6 +153,21 @@ class T1ForTraining(nn.Module):
         return 1.0 - len(set(packed.owners[wrong].tolist())) / len(packed.ends)
 
 
+@dataclass(frozen=True)
+class StageStart:
+    """What a stage starts from.
+
+    Attributes:
+        model: Checkpoint, with the adapters merged.
+        base: Checkpoint whose weights are loaded; ``model`` unless adapters are continued.
+        adapter: Folder of the adapters of ``base`` to continue.
+    """
+
+    model: Path
+    base: Path
+    adapter: Path | None = None
+
+
 def load_checkpoint(folder: Path) -> tuple[Any, PreTrainedTokenizerBase, CheckpointSpec]:
     """Load a checkpoint for training: the model in float32, its tokenizer and its specification.
 
@@ -172,11 +195,77 @@ def load_checkpoint(folder: Path) -> tuple[Any, PreTrainedTokenizerBase, Checkpo
     return model, tokenizer, checkpoint.spec
 
 
+def add_adapters(
+    language_model: Any,  # noqa: ANN401 - transformers'
+    lora: Lora,
+    *,
+    emb_id: int | None = None,
+    adapter: Path | None = None,
+    bfloat16: bool = False,
+) -> Any:  # noqa: ANN401 - peft's
+    """Add LoRA adapters to a model, whose own weights are then no longer trained.
+
+    Args:
+        language_model: Model.
+        lora: Shape of the adapters.
+        emb_id: Id of the emb token, if its embedding is trained too.
+        adapter: Folder of adapters to continue, as ``save_adapter`` writes it. By default they are new.
+        bfloat16: Whether the computation is in bfloat16.
+    """
+    from peft import LoraConfig, PeftModel, get_peft_model
+
+    if bfloat16:
+        # Weights that are not trained would be converted in every step. A checkpoint has them in bfloat16 anyway.
+        language_model.bfloat16()
+    language_model.enable_input_require_grads()
+    if adapter is not None:
+        model = PeftModel.from_pretrained(language_model, adapter, is_trainable=True)
+        for name, parameter in model.named_parameters():
+            if EMB_TOKEN_ROW in name:
+                parameter.requires_grad_(emb_id is not None)
+        return model
+    config = LoraConfig(
+        r=lora.rank,
+        lora_alpha=lora.alpha,
+        target_modules=lora.targets if isinstance(lora.targets, str) else list(lora.targets),
+        trainable_token_indices=None if emb_id is None else [emb_id],
+        task_type="CAUSAL_LM",
+    )
+    return get_peft_model(language_model, config)
+
+
+@torch.no_grad()
+def merged_weights(causal: Any) -> dict[str, Tensor]:  # noqa: ANN401 - transformers'
+    """Return a causal language model's weights, with its adapters merged if it has any.
+
+    The model itself does not change: to add the adapters to its weights and to subtract them again would round twice.
+
+    Returns:
+        Weights by their names in a model without adapters.
+    """
+    names = {
+        name: name.replace(".base_layer", "").replace(".token_adapter", "") for name, _ in causal.named_parameters()
+    }
+    weights = {
+        names[name]: parameter
+        for name, parameter in causal.named_parameters()
+        if ".lora_" not in name and EMB_TOKEN_ROW not in name
+    }
+    for path, module in causal.named_modules():
+        name = f"{path.removesuffix('.token_adapter')}.weight"
+        if hasattr(module, "get_delta_weight"):
+            for adapter in module.active_adapters:
+                weights[name] = weights[name].float() + module.get_delta_weight(adapter).float()
+        elif hasattr(module, "get_merged_weights"):
+            weights[name] = module.get_merged_weights(module.active_adapters)
+    return weights
+
+
 def save_adapter(model: Any, spec: CheckpointSpec, folder: Path) -> None:  # noqa: ANN401 - peft's
     """Write LoRA adapters (PEFT's format, bfloat16) and the specification. With a ``base.json`` it is a checkpoint."""
     from safetensors.torch import load_file, save_file
 
-    model.save_pretrained(folder, save_embedding_layers=False)
+    model.save_pretrained(folder, save_embedding_layers=False, selected_adapters=["default"])
     (folder / "README.md").unlink(missing_ok=True)  # a template, with a path of this machine
     config = json.loads((folder / ADAPTER_CONFIG).read_text(encoding="utf-8"))
     config["base_model_name_or_path"] = None  # another path

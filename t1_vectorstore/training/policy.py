@@ -18,7 +18,7 @@ from t1_vectorstore.backends.local import LocalBackend
 from t1_vectorstore.backends.local_model import LocalModel
 from t1_vectorstore.backends.transformers_model import TransformersModel
 from t1_vectorstore.embedding.prompts import Prompter
-from t1_vectorstore.training.model import T1ForTraining
+from t1_vectorstore.training.model import T1ForTraining, merged_weights
 from t1_vectorstore.training.packing import TokenSequence, pack
 from t1_vectorstore.types import Trajectory
 
@@ -32,7 +32,7 @@ class ThoughtSampler:
         Every call uses the current weights; the stop tokens and the thought budget are the prompter's.
         """
         self._model, self._prompter = model, prompter
-        self._config = None if model.has_adapters else DecoderConfig.read(config)
+        self._config = DecoderConfig.read(config)
         settings = {"temperature": temperature, "top_k": 0, "top_p": 1.0}
         self._decoding = prompter.spec.decoding.model_copy(update=settings)
 
@@ -47,7 +47,7 @@ class ThoughtSampler:
         if self._config is None or device.type not in DEVICES:
             return TransformersModel(causal, pooling_layer=causal.config.num_hidden_layers, device=device)
         dtype = find_dtype("auto", device)
-        decoder = Decoder(self._config, copy_weights(dict(causal.named_parameters()), self._config, dtype=dtype))
+        decoder = Decoder(self._config, copy_weights(merged_weights(causal), self._config, dtype=dtype))
         return DecoderModel(decoder, pooling_layer=self._config.layers)
 
 

@@ -52,12 +52,14 @@ def train(recipe: Recipe, source: Path, out: Path) -> Path:
     """
     _check_libraries(recipe)
     import torch
+    from transformers import set_seed
     from transformers.utils import logging as transformers_logging
 
     from t1_vectorstore.training import supervised
     from t1_vectorstore.training.checks import check_data, check_model
     from t1_vectorstore.training.distributed import is_main_process, wait_for_file
     from t1_vectorstore.training.init_model import write_initial_model
+    from t1_vectorstore.training.model import ADAPTER, StageStart
 
     # 1. Check the data and the folder before anything is written.
     data = read_data(source)
@@ -74,20 +76,28 @@ def train(recipe: Recipe, source: Path, out: Path) -> Path:
     wait_for_file(model / SPEC_FILE)
     check_model(recipe, data, model)
 
-    # 3. Train the stages that are not done.
+    # 3. Train the stages that are not done. Adapters of one stage are continued in the next.
+    start = StageStart(model, model)
     for number, stage in enumerate(recipe.stages, 1):
         folder = out / f"{number}-{stage.stage}"
         if not (folder / MODEL / SPEC_FILE).is_file():
             torch.set_num_threads(stage.threads)
+            set_seed(recipe.seed)  # new adapters begin at random
             log.info("stage %d of %d, %s: %d steps", number, len(recipe.stages), stage.stage, stage.steps)
             if isinstance(stage, Grpo):
                 from t1_vectorstore.training import grpo
 
-                grpo.train(stage, model, data, source, folder, recipe.seed)
+                grpo.train(stage, start, data, source, folder, recipe.seed)
             else:
-                supervised.train(stage, model, data, source, folder, recipe.seed)
+                supervised.train(stage, start, data, source, folder, recipe.seed)
         model = folder / MODEL
         wait_for_file(model / SPEC_FILE)
+        if not continues_adapters(recipe, number + 1):
+            start = StageStart(model, model)
+        elif not (folder / ADAPTER).is_dir():
+            raise TrainingFailed(f"{folder} has no {ADAPTER}/ for the next stage to continue: begin in another folder")
+        else:
+            start = StageStart(model, start.base, folder / ADAPTER)
 
     # 4. Copy the last model, and plot the run.
     if is_main_process():
@@ -96,6 +106,15 @@ def train(recipe: Recipe, source: Path, out: Path) -> Path:
         shutil.copytree(model, out / MODEL, dirs_exist_ok=True)
         plot_run(out, out / FIGURE)
     return out / MODEL
+
+
+def continues_adapters(recipe: Recipe, number: int) -> bool:
+    """Return whether a stage, counted from 1, continues the adapters of the one before: those of the same shape."""
+    if not 1 < number <= len(recipe.stages):
+        return False
+    before, stage = (recipe.stages[place].lora for place in (number - 2, number - 1))
+    shapes = [lora and (lora.rank, lora.alpha, lora.targets) for lora in (before, stage)]
+    return shapes[0] is not None and shapes[0] == shapes[1]
 
 
 def _claim_folder(recipe: Recipe, source: Path, out: Path) -> None:
@@ -140,6 +159,8 @@ def _identity(recipe: Recipe, source: Path) -> dict[str, Any]:
     identity = {name: values[name] for name in ("model", "thinks", "seed")} | {PROCESSES: process_count()}
     for number, stage in enumerate(values["stages"], 1):
         identity |= {f"stage {number} {key}": value for key, value in stage.items() if key not in CHANGEABLE}
+        if continues_adapters(recipe, number):
+            identity[f"stage {number} adapters"] = "of the stage before"
         if vectors := (stage.get("distill") or {}).get("vectors"):
             identity[f"stage {number} distill vectors"] = hashlib.sha256(Path(vectors).read_bytes()).hexdigest()
     for name in (CORPUS_FILE, f"{TRAIN}.jsonl"):

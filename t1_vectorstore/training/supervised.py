@@ -26,29 +26,43 @@ from t1_vectorstore.training.distributed import (
     sum_over_processes,
 )
 from t1_vectorstore.training.examples import Example, TrainingData, read_split
-from t1_vectorstore.training.model import T1ForTraining, load_checkpoint, save_adapter, save_checkpoint
+from t1_vectorstore.training.model import (
+    ADAPTER,
+    StageStart,
+    T1ForTraining,
+    add_adapters,
+    load_checkpoint,
+    save_adapter,
+    save_checkpoint,
+)
 from t1_vectorstore.training.packing import PackedSequences, PromptEncoder, pack
 from t1_vectorstore.training.queue import DocumentQueue
 from t1_vectorstore.training.trainer import (
     ThoughtProbes,
     check_memory,
-    lora_config,
     run_trainer,
     training_arguments,
     uses_bfloat16,
 )
 
-WEIGHTS_FILE, ALIGNMENT_FILE, QUEUE_FILE, ADAPTER = "trained.pt", "alignment.pt", "queue.pt", "adapter"
+WEIGHTS_FILE, ALIGNMENT_FILE, QUEUE_FILE = "trained.pt", "alignment.pt", "queue.pt"
 FITTED_DOCUMENTS, FITTED_AT_ONCE = 1500, 50
 """Number of documents by which a teacher's vectors are aligned with an untrained model's, in all and in a pass."""
 
 
-def train(stage: Sft | Contrastive, start: Path, data: TrainingData, source: Path, out: Path, seed: int) -> None:
+def train(
+    stage: Sft | Contrastive,
+    start: StageStart,
+    data: TrainingData,
+    source: Path,
+    out: Path,
+    seed: int,
+) -> None:
     """Train a stage and write the model to ``out/model``, and LoRA adapters to ``out/adapter`` too.
 
     Args:
         stage: Configuration of the stage.
-        start: Checkpoint to start from.
+        start: Model to start from.
         data: Corpus and training examples.
         source: Data folder, for the probed splits.
         out: Folder of the stage; an interrupted run in it is continued.
@@ -59,23 +73,20 @@ def train(stage: Sft | Contrastive, start: Path, data: TrainingData, source: Pat
         CheckpointError, CorpusError, ValueError: The checkpoint or the data cannot be used.
     """
     # 1. The model.
-    language_model, tokenizer, spec = load_checkpoint(start)
+    language_model, tokenizer, spec = load_checkpoint(start.base)
     encoder = PromptEncoder(Prompter(tokenizer.backend_tokenizer, spec))
     if stage.gradient_checkpointing:
         language_model.gradient_checkpointing_enable({"use_reentrant": False})
     if stage.lora is not None:
-        from peft import get_peft_model
-
-        if uses_bfloat16(stage):
-            # Weights that are not trained would be converted in every step. A checkpoint has them in bfloat16 anyway.
-            language_model.bfloat16()
-        language_model.enable_input_require_grads()
-        language_model = get_peft_model(language_model, lora_config(stage.lora, encoder.prompter.emb_id))
+        emb_id, bfloat16 = encoder.prompter.emb_id, uses_bfloat16(stage)
+        language_model = add_adapters(
+            language_model, stage.lora, emb_id=emb_id, adapter=start.adapter, bfloat16=bfloat16
+        )
     model = T1ForTraining(language_model, spec.truncate_dim)
     check_memory(model)
 
     # 2. The batches, with hard negatives and a teacher if the stage has them.
-    batches = _make_batches(stage, start, data, encoder, out, seed)
+    batches = _make_batches(stage, start.model, data, encoder, out, seed)
 
     # 3. The training, from the last checkpoint if there is one.
     trainer = SupervisedTrainer(

@@ -12,14 +12,12 @@ from transformers import PrinterCallback, ProgressCallback, Trainer, TrainerCall
 
 from t1_vectorstore.backends.devices import bfloat16_is_faster
 from t1_vectorstore.errors import TrainingFailed
-from t1_vectorstore.training.configs import Lora, Stage
-from t1_vectorstore.training.model import T1ForTraining
+from t1_vectorstore.training.configs import Stage
+from t1_vectorstore.training.model import EMB_TOKEN_ROW, T1ForTraining
 from t1_vectorstore.training.packing import PackedSequences
 
 log = logging.getLogger(__name__)
 STATE_FILE = "trainer_state.json"
-EMB_TOKEN_ROW = "trainable_tokens_"
-"""Part of the name that peft gives to the embeddings of ``trainable_token_indices``."""
 EMB_TOKEN_FACTOR = 10.0
 """Default of ``Lora.emb_token_rate`` as a multiple of the stage's rate."""
 LOGGED = ("loss", "lm", "nce", "triplet", "distill", "replay", "reward", "exact", "thoughts/", "kl", "grad", "learning")
@@ -131,19 +129,6 @@ class CombinedOptimizer(torch.optim.Optimizer):
         """Load a dictionary that ``state_dict`` returned."""
         for part, state in zip(self.parts, state_dict["parts"], strict=True):
             part.load_state_dict(state)
-
-
-def lora_config(lora: Lora, emb_id: int | None = None) -> Any:  # noqa: ANN401 - peft's
-    """Return peft's configuration of the adapters. With ``emb_id``, the emb token's embedding is trained too."""
-    from peft import LoraConfig
-
-    return LoraConfig(
-        r=lora.rank,
-        lora_alpha=lora.alpha,
-        target_modules=lora.targets if isinstance(lora.targets, str) else list(lora.targets),
-        trainable_token_indices=None if emb_id is None else [emb_id],
-        task_type="CAUSAL_LM",
-    )
 
 
 def check_memory(model: torch.nn.Module) -> None:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
+from t1_vectorstore.checkpoints.lora import ADAPTER_FILE, LoraAdapter
 from t1_vectorstore.embedding.embedder import T1Embedder
 from t1_vectorstore.errors import TrainingFailed
 from t1_vectorstore.training.examples import Example, read_data, write_data
+from t1_vectorstore.training.model import load_checkpoint
 from t1_vectorstore.training.plots import read_history
 from t1_vectorstore.training.policy import CollapseMonitor
 from t1_vectorstore.training.run import train
@@ -58,8 +62,8 @@ def undecided(toy: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return train(recipe(stage), toy, out)
 
 
-def rewards(out: Path, key: str = "reward") -> list[float]:
-    return [record[key] for record in read_history(out / "1-grpo") if key in record]
+def rewards(out: Path, key: str = "reward", stage: str = "1-grpo") -> list[float]:
+    return [record[key] for record in read_history(out / stage) if key in record]
 
 
 def test_the_policy_learns_the_helpful_thought(toy: Path, undecided: Path, tmp_path: Path) -> None:
@@ -115,6 +119,55 @@ def test_constant_rewards_stop_the_run(toy: Path, undecided: Path, tmp_path: Pat
     nothing = {"rank": 0.0, "margin": 0.0, "unclosed": 0.0}
     with pytest.raises(TrainingFailed, match="have been equal for 3 steps"):
         train(recipe(GRPO | {"reward": nothing, "patience": 3}, path=str(undecided)), toy, tmp_path)
+
+
+def test_adapters_of_stage_1_are_continued(toy: Path, undecided: Path, tmp_path: Path) -> None:
+    """The last stage's adapters alone, on the initial model, are the trained model. Interrupted, too."""
+    from peft import PeftModel
+
+    from t1_vectorstore.training.grpo import ThoughtTrainer
+
+    lora = {"rank": 4}
+    first = SFT | {"steps": 8, "optimizer": "adamw", "learning_rate": 1e-3, "lora": lora, "save_every": 8}
+    wanted = recipe(first, GRPO | {"lora": lora, "kl": 1.0, "learning_rate": 3e-3}, path=str(undecided))
+    whole = train(wanted, toy, tmp_path / "whole")
+    assert abs(rewards(tmp_path / "whole", "kl", "2-grpo")[0]) < 1e-3  # from the adapters of stage 1, not from none
+    original = ThoughtTrainer.training_step
+
+    def step(self: Any, *arguments: Any) -> torch.Tensor:
+        if self.state.global_step == 6:
+            raise KeyboardInterrupt
+        return original(self, *arguments)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ThoughtTrainer, "training_step", step)
+        with pytest.raises(KeyboardInterrupt):
+            train(wanted, toy, tmp_path / "parts")
+    parts = train(wanted, toy, tmp_path / "parts")
+    assert (parts / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
+
+    base, _, _ = load_checkpoint(tmp_path / "whole" / "0-begin")
+    added = PeftModel.from_pretrained(base, tmp_path / "whole" / "2-grpo" / "adapter").merge_and_unload()
+    model, _, _ = load_checkpoint(whole)
+    for (name, one), other in zip(added.named_parameters(), model.parameters(), strict=True):
+        assert torch.allclose(one, other, atol=0.02), name
+    before, after = (load_file(tmp_path / "whole" / stage / "adapter" / ADAPTER_FILE) for stage in ("1-sft", "2-grpo"))
+    rows = [name for name in before if "trainable_tokens" in name]
+    assert rows
+    assert all(torch.equal(before[name], after[name]) for name in rows)
+    assert not all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_adapters_of_another_shape_are_new(toy: Path, undecided: Path, tmp_path: Path) -> None:
+    stages = [SFT | {"steps": 2, "optimizer": "adamw", "lora": {"rank": rank}} for rank in (4, 8)]
+    train(recipe(*stages, path=str(undecided)), toy, tmp_path)
+    assert LoraAdapter.read(tmp_path / "1-sft" / "adapter").scale == 8
+    assert LoraAdapter.read(tmp_path / "2-sft" / "adapter").scale == 4
+    shutil.rmtree(tmp_path / "1-sft" / "adapter")
+    shutil.rmtree(tmp_path / "2-sft")
+    stages[1]["lora"] = stages[0]["lora"]
+    with pytest.raises(TrainingFailed, match="1-sft has no adapter/ for the next stage to continue"):
+        train(recipe(*stages, path=str(undecided)), toy, tmp_path)
 
 
 def test_adapters_are_merged_into_the_model(toy: Path, undecided: Path, tmp_path: Path) -> None:
