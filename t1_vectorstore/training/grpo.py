@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +66,8 @@ def train(stage: Grpo, start: StageStart, data: TrainingData, source: Path, out:
     if stage.gradient_checkpointing:
         language_model.gradient_checkpointing_enable({"use_reentrant": False})
     if stage.lora is not None:
-        language_model = add_adapters(language_model, stage.lora, adapter=start.adapter, bfloat16=uses_bfloat16(stage))
+        emb_id, bfloat16 = encoder.prompter.emb_id, uses_bfloat16(stage)
+        language_model = add_adapters(language_model, stage.lora, emb_id, adapter=start.adapter, bfloat16=bfloat16)
     check_memory(language_model)
     replay = None
     if stage.replay:
@@ -142,7 +143,10 @@ class ThoughtTrainer(GRPOTrainer):  # type: ignore[misc]
             options: Arguments of TRL's trainer.
         """
         super().__init__(reward_funcs=self.retrieval, rollout_func=self._sample_thoughts, **options)
-        self._fix_emb_token_row()
+        rows = dict(self._emb_token_rows())
+        if REFERENCE in rows:
+            rows[REFERENCE].data.copy_(rows["default"])  # TRL copies all but this
+        self._freeze_emb_token()
         self.stage, self._examples, self._replay = stage, examples, replay
         self._prompter = encoder.prompter
         self.t1 = T1ForTraining(self.accelerator.unwrap_model(self.model), self._prompter.spec.truncate_dim)
@@ -157,25 +161,24 @@ class ThoughtTrainer(GRPOTrainer):  # type: ignore[misc]
         self._started = False
         self._thoughts: list[Trajectory] = []
 
-    def _fix_emb_token_row(self) -> None:
-        """Keep the emb token's embedding of continued adapters from training, and copy it to TRL's reference.
-
-        TRL copies the other parameters only, and loading a checkpoint makes all of them trainable.
-        """
-        parameters = dict(self.accelerator.unwrap_model(self.model).named_parameters())
-        for name, parameter in parameters.items():
+    def _emb_token_rows(self) -> Iterator[tuple[str, Tensor]]:
+        """Return the emb token's embedding in the trained adapters and in TRL's reference, by the adapters' name."""
+        for name, parameter in self.accelerator.unwrap_model(self.model).named_parameters():
             if EMB_TOKEN_ROW in name:
-                parameter.requires_grad_(False)
-                if name.endswith(f".{REFERENCE}"):
-                    parameter.data.copy_(parameters[f"{name.removesuffix(REFERENCE)}default"])
+                yield name.rpartition(".")[2], parameter
+
+    def _freeze_emb_token(self) -> None:
+        """Keep the emb token's embedding from training; peft makes it trainable whenever it changes the adapters."""
+        for _, row in self._emb_token_rows():
+            row.requires_grad_(False)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:  # noqa: ANN401
         super()._load_from_checkpoint(resume_from_checkpoint, model)
         trained = self.accelerator.unwrap_model(self.model)
         if REFERENCE in getattr(trained, "peft_config", {}):
-            # transformers 5.19 looks only into subfolders if there are any, and the trained adapters are in none.
+            # A checkpoint has the reference in a subfolder and the trained adapters beside it. transformers 5.19 loads
+            # only those in subfolders if there are any.
             trained.load_adapter(resume_from_checkpoint, "default", is_trainable=True)
-            self._fix_emb_token_row()
 
     def _sample_thoughts(self, prompts: list[str], trainer: GRPOTrainer) -> dict[str, Any]:
         """Sample a thought for each prompt: TRL's ``rollout_func``. Each query comes ``stage.group`` times."""
@@ -243,6 +246,7 @@ class ThoughtTrainer(GRPOTrainer):  # type: ignore[misc]
 
     def _compute_loss(self, model: torch.nn.Module, inputs: dict[str, Any]) -> Tensor:
         """Return TRL's loss of the thoughts plus stage 1's loss of the replayed examples."""
+        self._freeze_emb_token()
         loss: Tensor = super()._compute_loss(model, inputs)
         if self._replay is not None:
             number = self.state.global_step * self.accelerator.num_processes + self.accelerator.process_index

@@ -29,7 +29,7 @@ PACKED_ATTENTION = "t1_training_packed"
 EMB_TOKEN_ROW = "trainable_tokens_"
 """Part of the name that peft gives to the embeddings of ``trainable_token_indices``."""
 REFERENCE = "ref"
-"""TRL's name of the copy of continued adapters from which the KL divergence is measured."""
+"""TRL's name of the copy of the initial adapters from which the KL divergence is measured."""
 
 
 def packed_attention(
@@ -198,18 +198,18 @@ def load_checkpoint(folder: Path) -> tuple[Any, PreTrainedTokenizerBase, Checkpo
 def add_adapters(
     language_model: Any,  # noqa: ANN401 - transformers'
     lora: Lora,
+    emb_id: int,
     *,
-    emb_id: int | None = None,
-    adapter: Path | None = None,
-    bfloat16: bool = False,
+    adapter: Path | None,
+    bfloat16: bool,
 ) -> Any:  # noqa: ANN401 - peft's
-    """Add LoRA adapters to a model, whose own weights are then no longer trained.
+    """Add LoRA adapters to a model, whose own weights are then no longer trained, except the emb token's embedding.
 
     Args:
         language_model: Model.
-        lora: Shape of the adapters.
-        emb_id: Id of the emb token, if its embedding is trained too.
-        adapter: Folder of adapters to continue, as ``save_adapter`` writes it. By default they are new.
+        lora: Shape of new adapters.
+        emb_id: Id of the emb token.
+        adapter: Folder of adapters of that shape to continue, as ``save_adapter`` writes it; ``None`` adds new ones.
         bfloat16: Whether the computation is in bfloat16.
     """
     from peft import LoraConfig, PeftModel, get_peft_model
@@ -219,46 +219,49 @@ def add_adapters(
         language_model.bfloat16()
     language_model.enable_input_require_grads()
     if adapter is not None:
-        model = PeftModel.from_pretrained(language_model, adapter, is_trainable=True)
-        for name, parameter in model.named_parameters():
-            if EMB_TOKEN_ROW in name:
-                parameter.requires_grad_(emb_id is not None)
-        return model
+        return PeftModel.from_pretrained(language_model, adapter, is_trainable=True)
     config = LoraConfig(
         r=lora.rank,
         lora_alpha=lora.alpha,
         target_modules=lora.targets if isinstance(lora.targets, str) else list(lora.targets),
-        trainable_token_indices=None if emb_id is None else [emb_id],
+        trainable_token_indices=[emb_id],
         task_type="CAUSAL_LM",
     )
     return get_peft_model(language_model, config)
 
 
-@torch.no_grad()
-def merged_weights(causal: Any) -> dict[str, Tensor]:  # noqa: ANN401 - transformers'
-    """Return a causal language model's weights, with its adapters merged if it has any.
+class MergedWeights:
+    """A causal language model's weights, each merged with its adapters when it is read.
 
     The model itself does not change: to add the adapters to its weights and to subtract them again would round twice.
-
-    Returns:
-        Weights by their names in a model without adapters.
     """
-    names = {
-        name: name.replace(".base_layer", "").replace(".token_adapter", "") for name, _ in causal.named_parameters()
-    }
-    weights = {
-        names[name]: parameter
-        for name, parameter in causal.named_parameters()
-        if ".lora_" not in name and EMB_TOKEN_ROW not in name
-    }
-    for path, module in causal.named_modules():
-        name = f"{path.removesuffix('.token_adapter')}.weight"
-        if hasattr(module, "get_delta_weight"):
-            for adapter in module.active_adapters:
-                weights[name] = weights[name].float() + module.get_delta_weight(adapter).float()
-        elif hasattr(module, "get_merged_weights"):
-            weights[name] = module.get_merged_weights(module.active_adapters)
-    return weights
+
+    def __init__(self, causal: Any) -> None:  # noqa: ANN401 - transformers'
+        """Take the weights of a model of transformers, with or without adapters."""
+        self._weights, self._layers = {}, {}
+        for path, parameter in causal.named_parameters():
+            name = path.replace(".base_layer", "").replace(".token_adapter", "")
+            self._weights[name] = parameter
+        for path, module in causal.named_modules():
+            if hasattr(module, "get_delta_weight") or hasattr(module, "get_merged_weights"):
+                self._layers[f"{path.removesuffix('.token_adapter')}.weight"] = module
+
+    @torch.no_grad()
+    def __call__(self, name: str) -> Tensor:
+        """Return a weight by its name in a model without adapters; float32 if a LoRA adapter was merged.
+
+        Raises:
+            KeyError: There is no such weight.
+        """
+        weight, layer = self._weights[name].detach(), self._layers.get(name)
+        if layer is None:
+            return weight
+        if hasattr(layer, "get_merged_weights"):
+            rows: Tensor = layer.get_merged_weights(layer.active_adapters)
+            return rows
+        for adapter in layer.active_adapters:
+            weight = weight.float() + layer.get_delta_weight(adapter).float()
+        return weight
 
 
 def save_adapter(model: Any, spec: CheckpointSpec, folder: Path) -> None:  # noqa: ANN401 - peft's

@@ -18,7 +18,7 @@ from t1_vectorstore.backends.local import LocalBackend
 from t1_vectorstore.backends.local_model import LocalModel
 from t1_vectorstore.backends.transformers_model import TransformersModel
 from t1_vectorstore.embedding.prompts import Prompter
-from t1_vectorstore.training.model import T1ForTraining, merged_weights
+from t1_vectorstore.training.model import MergedWeights, T1ForTraining
 from t1_vectorstore.training.packing import TokenSequence, pack
 from t1_vectorstore.types import Trajectory
 
@@ -47,7 +47,7 @@ class ThoughtSampler:
         if self._config is None or device.type not in DEVICES:
             return TransformersModel(causal, pooling_layer=causal.config.num_hidden_layers, device=device)
         dtype = find_dtype("auto", device)
-        decoder = Decoder(self._config, copy_weights(merged_weights(causal), self._config, dtype=dtype))
+        decoder = Decoder(self._config, copy_weights(MergedWeights(causal), self._config, dtype=dtype))
         return DecoderModel(decoder, pooling_layer=self._config.layers)
 
 

@@ -92,7 +92,7 @@ def train(recipe: Recipe, source: Path, out: Path) -> Path:
                 supervised.train(stage, start, data, source, folder, recipe.seed)
         model = folder / MODEL
         wait_for_file(model / SPEC_FILE)
-        if not continues_adapters(recipe, number + 1):
+        if not _continues_adapters(recipe, number + 1):
             start = StageStart(model, model)
         elif not (folder / ADAPTER).is_dir():
             raise TrainingFailed(f"{folder} has no {ADAPTER}/ for the next stage to continue: begin in another folder")
@@ -108,13 +108,14 @@ def train(recipe: Recipe, source: Path, out: Path) -> Path:
     return out / MODEL
 
 
-def continues_adapters(recipe: Recipe, number: int) -> bool:
+def _continues_adapters(recipe: Recipe, number: int) -> bool:
     """Return whether a stage, counted from 1, continues the adapters of the one before: those of the same shape."""
     if not 1 < number <= len(recipe.stages):
         return False
-    before, stage = (recipe.stages[place].lora for place in (number - 2, number - 1))
-    shapes = [lora and (lora.rank, lora.alpha, lora.targets) for lora in (before, stage)]
-    return shapes[0] is not None and shapes[0] == shapes[1]
+    before, lora = (stage.lora for stage in recipe.stages[number - 2 : number])
+    if before is None or lora is None:
+        return False
+    return (before.rank, before.alpha, before.targets) == (lora.rank, lora.alpha, lora.targets)
 
 
 def _claim_folder(recipe: Recipe, source: Path, out: Path) -> None:
@@ -159,8 +160,8 @@ def _identity(recipe: Recipe, source: Path) -> dict[str, Any]:
     identity = {name: values[name] for name in ("model", "thinks", "seed")} | {PROCESSES: process_count()}
     for number, stage in enumerate(values["stages"], 1):
         identity |= {f"stage {number} {key}": value for key, value in stage.items() if key not in CHANGEABLE}
-        if continues_adapters(recipe, number):
-            identity[f"stage {number} adapters"] = "of the stage before"
+        if _continues_adapters(recipe, number):
+            identity[f"stage {number} start of its adapters"] = "those of the stage before"
         if vectors := (stage.get("distill") or {}).get("vectors"):
             identity[f"stage {number} distill vectors"] = hashlib.sha256(Path(vectors).read_bytes()).hexdigest()
     for name in (CORPUS_FILE, f"{TRAIN}.jsonl"):

@@ -79,9 +79,7 @@ def train(
         language_model.gradient_checkpointing_enable({"use_reentrant": False})
     if stage.lora is not None:
         emb_id, bfloat16 = encoder.prompter.emb_id, uses_bfloat16(stage)
-        language_model = add_adapters(
-            language_model, stage.lora, emb_id=emb_id, adapter=start.adapter, bfloat16=bfloat16
-        )
+        language_model = add_adapters(language_model, stage.lora, emb_id, adapter=start.adapter, bfloat16=bfloat16)
     model = T1ForTraining(language_model, spec.truncate_dim)
     check_memory(model)
 

@@ -76,7 +76,7 @@ def test_what_to_run_with_a_damaged_base(
     damaged.parent.mkdir()
     damaged.write_bytes(base.read_bytes()[:-1])
     monkeypatch.setattr(BaseModelSource, "_in_hub_cache", lambda _: damaged)
-    with pytest.raises(CheckpointError, match="`hf download owner/tiny-GGUF tiny.gguf --force-download`"):
+    with pytest.raises(CheckpointError, match=r"`hf download owner/tiny-GGUF tiny\.gguf --force-download`"):
         T1Embedder.load("t1-small")
     package = type("Found", (), {"submodule_search_locations": [str(damaged.parent)]})()
     adapter = type("Found", (), {"submodule_search_locations": [str(installed)]})()

@@ -15,8 +15,9 @@ from safetensors.torch import load_file
 from t1_vectorstore.checkpoints.lora import ADAPTER_FILE, LoraAdapter
 from t1_vectorstore.embedding.embedder import T1Embedder
 from t1_vectorstore.errors import TrainingFailed
+from t1_vectorstore.training.configs import Lora
 from t1_vectorstore.training.examples import Example, read_data, write_data
-from t1_vectorstore.training.model import load_checkpoint
+from t1_vectorstore.training.model import MergedWeights, add_adapters, load_checkpoint
 from t1_vectorstore.training.plots import read_history
 from t1_vectorstore.training.policy import CollapseMonitor
 from t1_vectorstore.training.run import train
@@ -121,53 +122,102 @@ def test_constant_rewards_stop_the_run(toy: Path, undecided: Path, tmp_path: Pat
         train(recipe(GRPO | {"reward": nothing, "patience": 3}, path=str(undecided)), toy, tmp_path)
 
 
-def test_adapters_of_stage_1_are_continued(toy: Path, undecided: Path, tmp_path: Path) -> None:
-    """The last stage's adapters alone, on the initial model, are the trained model. Interrupted, too."""
+def merged(base: Path, adapter: Path) -> dict[str, torch.Tensor]:
+    """Return the weights of a checkpoint with adapters merged by peft, in bfloat16 as a stage writes them."""
     from peft import PeftModel
 
+    model = PeftModel.from_pretrained(load_checkpoint(base)[0], adapter).merge_and_unload()
+    return {name: weight.bfloat16() for name, weight in model.named_parameters()}
+
+
+def same(one: dict[str, torch.Tensor], folder: Path) -> bool:
+    """Return whether weights are those of a checkpoint, but for the rounding of the adapters to bfloat16."""
+    other = dict(load_checkpoint(folder)[0].named_parameters())
+    return all(torch.allclose(one[name].float(), other[name], rtol=2**-6, atol=2e-3) for name in one)
+
+
+LORA = {"rank": 4}
+FIRST: dict[str, Any] = SFT | {
+    "steps": 8,
+    "optimizer": "adamw",
+    "learning_rate": 3e-3,
+    "lora": LORA,
+    "save_every": 8,
+    "gradient_checkpointing": True,
+}
+
+
+def test_adapters_of_stage_1_are_continued(toy: Path, undecided: Path, tmp_path: Path) -> None:
+    """The last stage's adapters alone, on the initial model, are the trained model. Interrupted, too."""
     from t1_vectorstore.training.grpo import ThoughtTrainer
 
-    lora = {"rank": 4}
-    first = SFT | {"steps": 8, "optimizer": "adamw", "learning_rate": 1e-3, "lora": lora, "save_every": 8}
-    wanted = recipe(first, GRPO | {"lora": lora, "kl": 1.0, "learning_rate": 3e-3}, path=str(undecided))
+    grpo = GRPO | {"lora": LORA, "kl": 1.0, "learning_rate": 3e-3, "gradient_checkpointing": True}
+    wanted = recipe(FIRST, grpo, path=str(undecided))
     whole = train(wanted, toy, tmp_path / "whole")
     assert abs(rewards(tmp_path / "whole", "kl", "2-grpo")[0]) < 1e-3  # from the adapters of stage 1, not from none
     original = ThoughtTrainer.training_step
+    frozen: list[bool] = []
 
     def step(self: Any, *arguments: Any) -> torch.Tensor:
         if self.state.global_step == 6:
             raise KeyboardInterrupt
-        return original(self, *arguments)
+        loss = original(self, *arguments)
+        frozen.extend(row.grad is None for _, row in self._emb_token_rows())
+        return loss
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ThoughtTrainer, "training_step", step)
         with pytest.raises(KeyboardInterrupt):
             train(wanted, toy, tmp_path / "parts")
+    assert len(frozen) == 2 * 6
+    assert all(frozen)
     parts = train(wanted, toy, tmp_path / "parts")
     assert (parts / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
 
-    base, _, _ = load_checkpoint(tmp_path / "whole" / "0-begin")
-    added = PeftModel.from_pretrained(base, tmp_path / "whole" / "2-grpo" / "adapter").merge_and_unload()
-    model, _, _ = load_checkpoint(whole)
-    for (name, one), other in zip(added.named_parameters(), model.parameters(), strict=True):
-        assert torch.allclose(one, other, atol=0.02), name
-    before, after = (load_file(tmp_path / "whole" / stage / "adapter" / ADAPTER_FILE) for stage in ("1-sft", "2-grpo"))
-    rows = [name for name in before if "trainable_tokens" in name]
-    assert rows
-    assert all(torch.equal(before[name], after[name]) for name in rows)
-    assert not all(torch.equal(before[name], after[name]) for name in before)
+    begin, first, last = (tmp_path / "whole" / name for name in ("0-begin", "1-sft", "2-grpo"))
+    assert same(merged(begin, last / "adapter"), whole)
+    assert not same(merged(begin, first / "adapter"), whole)
+    assert not same(dict(load_checkpoint(begin)[0].named_parameters()), first / "model")
+    adapters = [load_file(folder / "adapter" / ADAPTER_FILE) for folder in (first, last)]
+    [row] = [name for name in adapters[0] if "trainable_tokens" in name]
+    assert torch.equal(adapters[0][row], adapters[1][row])
+    assert LoraAdapter.read(last / "adapter").pairs
+
+
+def test_stage_1_continues_adapters_of_stage_3(toy: Path, undecided: Path, tmp_path: Path) -> None:
+    """Stage 3 does not train the emb token's embedding, and stage 1 does."""
+    grpo = GRPO | {"steps": 1, "lora": LORA, "save_every": 4}
+    folder = train(recipe(grpo, FIRST, path=str(undecided)), toy, tmp_path)
+    assert same(merged(tmp_path / "0-begin", tmp_path / "2-sft" / "adapter"), folder)
+    adapters = [load_file(tmp_path / name / "adapter" / ADAPTER_FILE) for name in ("1-grpo", "2-sft")]
+    [row] = [name for name in adapters[0] if "trainable_tokens" in name]
+    assert not torch.equal(adapters[0][row], adapters[1][row])
 
 
 def test_adapters_of_another_shape_are_new(toy: Path, undecided: Path, tmp_path: Path) -> None:
-    stages = [SFT | {"steps": 2, "optimizer": "adamw", "lora": {"rank": rank}} for rank in (4, 8)]
+    stages = [FIRST | {"steps": 2, "lora": {"rank": rank}} for rank in (4, 8)]
     train(recipe(*stages, path=str(undecided)), toy, tmp_path)
     assert LoraAdapter.read(tmp_path / "1-sft" / "adapter").scale == 8
     assert LoraAdapter.read(tmp_path / "2-sft" / "adapter").scale == 4
+    assert same(merged(tmp_path / "1-sft" / "model", tmp_path / "2-sft" / "adapter"), tmp_path / "model")
     shutil.rmtree(tmp_path / "1-sft" / "adapter")
     shutil.rmtree(tmp_path / "2-sft")
     stages[1]["lora"] = stages[0]["lora"]
     with pytest.raises(TrainingFailed, match="1-sft has no adapter/ for the next stage to continue"):
         train(recipe(*stages, path=str(undecided)), toy, tmp_path)
+
+
+def test_thoughts_are_sampled_from_the_weights_that_peft_merges(undecided: Path, tmp_path: Path) -> None:
+    base = load_checkpoint(undecided)[0]
+    model = add_adapters(base, Lora(rank=4), 7, adapter=None, bfloat16=False)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.requires_grad:
+                parameter.normal_()
+    read = MergedWeights(model.get_base_model())
+    found = {name: read(name) for name, _ in load_checkpoint(undecided)[0].named_parameters()}
+    for name, weight in model.merge_and_unload().named_parameters():
+        assert torch.equal(found[name], weight), name
 
 
 def test_adapters_are_merged_into_the_model(toy: Path, undecided: Path, tmp_path: Path) -> None:
@@ -186,7 +236,7 @@ def test_a_length_penalty_above_the_budget_is_refused(toy: Path, undecided: Path
     ("fields", "message"),
     [
         ({"replay_queries": {"size": 2}}, "no part 'size' of examples with a thought"),
-        ({"within": "r"}, "within='r' excludes"),
+        ({"within": ["r", "g"]}, r"within=\('r', 'g'\) excludes 'blue'"),
         ({"reward": {"length": 0.1, "free_tokens": 500}}, "free_tokens=500 leaves nothing to penalise"),
     ],
 )

@@ -20,7 +20,7 @@ from tests.training.test_distillation import BagOfLetters
 pytest.importorskip("yaml")
 
 FOLDER = Path(t1_small.__file__).parent
-RECIPES = ("t1-small-first", "t1-small", "t1-small-static")
+RECIPES = ("t1-small-first", "t1-small", "t1-small-short", "t1-small-short-static")
 
 
 @pytest.fixture
@@ -88,7 +88,7 @@ def test_recipes_run_one_after_the_other(
     assert all(names for _, names in map(json.loads, kept))
     logged: list[dict[str, Any]] = read_history(tmp_path / "second" / "1-sft")
     assert all(record[f"distill_{kind}"] > 0 for record in logged[:2] for kind in ("queries", "documents", "texts"))
-    twin = Checkpoint.load(train(shortened("t1-small-static", tiny), data, tmp_path / "static")).spec
+    twin = Checkpoint.load(train(shortened("t1-small-short-static", tiny), data, tmp_path / "static")).spec
     assert not twin.thinks
     assert twin.query_prompt == spec.query_prompt_no_think
     assert twin.document_prompt == spec.document_prompt
@@ -96,8 +96,8 @@ def test_recipes_run_one_after_the_other(
 
 def test_the_twin_differs_only_in_thinking() -> None:
     recipes = [read_recipe(FOLDER / f"{name}.yaml") for name in RECIPES]
-    [first], [thinking], [twin] = (recipe.stages for recipe in recipes)
-    assert recipes[0].model == recipes[1].model
+    [first], [whole, *_], [thinking], [twin] = (recipe.stages for recipe in recipes)
+    assert recipes[0].model == recipes[1].model == recipes[2].model
     for recipe in recipes:
         assert isinstance(recipe.model, PretrainedModel)
         prompts = {
@@ -105,9 +105,9 @@ def test_the_twin_differs_only_in_thinking() -> None:
         }
         assert prompts.items() <= recipes[0].model.overrides.items()
     thoughts = {"steps", "think_share", "own_thought_share"}
-    for other in (first, twin):
-        assert thinking.model_dump(exclude=thoughts) == other.model_dump(exclude=thoughts)
-    assert first.steps < thinking.steps < twin.steps
+    for one, other in ((first, whole), (thinking, twin)):
+        assert one.model_dump(exclude=thoughts) == other.model_dump(exclude=thoughts)
+        assert one.steps < other.steps
 
 
 @pytest.mark.parametrize(

@@ -103,16 +103,20 @@ def _merge_weights(
     return _assemble(read, config, head=head)
 
 
-def copy_weights(tensors: Mapping[str, torch.Tensor], config: DecoderConfig, *, dtype: torch.dtype) -> DecoderWeights:
-    """Copy the weights of a model in memory, logits included.
+def copy_weights(read: Callable[[str], torch.Tensor], config: DecoderConfig, *, dtype: torch.dtype) -> DecoderWeights:
+    """Copy the weights of a causal language model in memory, logits included.
 
     Args:
-        tensors: The model's parameters, by their names in transformers.
+        read: Returns a weight by its name in transformers.
         config: The model's configuration.
         dtype: Number type to compute in.
     """
-    named = {name.removeprefix("model."): tensor for name, tensor in tensors.items()}
-    return _assemble(lambda name: named[name].detach().to(dtype=dtype, copy=True), config, head=True)
+
+    def copy(name: str) -> torch.Tensor:
+        whole = name if name.startswith("lm_head.") else f"model.{name}"
+        return read(whole).to(dtype=dtype, copy=True)
+
+    return _assemble(copy, config, head=True)
 
 
 def _check_shapes(
