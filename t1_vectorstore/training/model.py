@@ -238,7 +238,8 @@ class MergedWeights:
 
     def __init__(self, causal: Any) -> None:  # noqa: ANN401 - transformers'
         """Take the weights of a model of transformers, with or without adapters."""
-        self._weights, self._layers = {}, {}
+        self._weights: dict[str, Tensor] = {}
+        self._layers: dict[str, Any] = {}
         for path, parameter in causal.named_parameters():
             name = path.replace(".base_layer", "").replace(".token_adapter", "")
             self._weights[name] = parameter
@@ -260,7 +261,8 @@ class MergedWeights:
             rows: Tensor = layer.get_merged_weights(layer.active_adapters)
             return rows
         for adapter in layer.active_adapters:
-            weight = weight.float() + layer.get_delta_weight(adapter).float()
+            delta: Tensor = layer.get_delta_weight(adapter)
+            weight = weight.float() + delta.float()
         return weight
 
 
