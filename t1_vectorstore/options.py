@@ -306,7 +306,7 @@ class VectorSearchOptions(RankingOptions, PageOptions):
         if self.vector_weight is not None and self.text is None:
             raise ValueError(
                 f"vector_weight={self.vector_weight!r} weights the vector against words, and this search has no words; "
-                "search by words as well, in a hybrid collection, or leave it out"
+                "search by words as well, in a hybrid collection (t1 reindex --hybrid makes one), or leave it out"
             )
         return self
 
