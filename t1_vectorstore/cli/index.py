@@ -261,6 +261,8 @@ def _print_problems(report: LoadReport, skipped: _SkippedFiles) -> None:
 
 def _summary(report: LoadReport) -> str:
     stored = f"{report.failed:,} of them not stored" if report.failed else "all stored"
+    if report.failed == report.documents:
+        stored = "none stored"
     documents = f"{counted(report.documents, 'document')}{f', {stored}' if report.documents else ''}"
     if report.repeated:
         documents += f", {report.repeated:,} repeated"

@@ -29,6 +29,8 @@ from t1_vectorstore.training.examples import CORPUS_FILE, TRAIN, data_file, read
 log = logging.getLogger(__name__)
 RUN_FILE, MODEL, FIGURE = "run.json", "model", "training.png"
 PROCESSES = "number of processes"
+SEED_STEP = 1000
+"""Difference between the seeds of a stage and of the one before."""
 CHANGEABLE = {"threads", "log_every", "save_every", "probes", "probe_every", "probe_queries"}
 """Fields of a stage that do not influence the weights, so that a continued run may change them."""
 
@@ -82,14 +84,16 @@ def train(recipe: Recipe, source: Path, out: Path) -> Path:
         folder = out / f"{number}-{stage.stage}"
         if not (folder / MODEL / SPEC_FILE).is_file():
             torch.set_num_threads(stage.threads)
-            set_seed(recipe.seed)  # new adapters begin at random
+            # A stage of the same data draws other examples than the stage before.
+            seed = (recipe.seed + SEED_STEP * (number - 1)) % 2**32
+            set_seed(seed)  # new adapters begin at random
             log.info("stage %d of %d, %s: %d steps", number, len(recipe.stages), stage.stage, stage.steps)
             if isinstance(stage, Grpo):
                 from t1_vectorstore.training import grpo
 
-                grpo.train(stage, start, data, source, folder, recipe.seed)
+                grpo.train(stage, start, data, source, folder, seed)
             else:
-                supervised.train(stage, start, data, source, folder, recipe.seed)
+                supervised.train(stage, start, data, source, folder, seed)
         model = folder / MODEL
         wait_for_file(model / SPEC_FILE)
         if not _continues_adapters(recipe, number + 1):

@@ -313,6 +313,16 @@ def test_a_recipe_can_have_several_stages(chains: Path, tmp_path: Path) -> None:
     assert [path.name for path in sorted(tmp_path.glob("[0-9]*"))] == ["0-begin", "1-sft", "2-contrastive", "3-sft"]
 
 
+def test_each_stage_draws_other_examples(chains: Path, tmp_path: Path) -> None:
+    drawn = []
+    for stages in ([1], [1, 1]):  # the steps of each stage
+        out = tmp_path / str(len(stages))
+        train(recipe(*(SFT | {"steps": steps, "learning_rate": 1e-9} for steps in stages)), chains, out)
+        drawn.append([report["loss"] for report in losses(out / f"{len(stages)}-sft")])
+    [first], [second] = drawn
+    assert abs(first - second) > 1e-3, "the model has hardly changed, and the examples are others"
+
+
 def test_an_overfitted_model_finds_the_document_of_each_query(tmp_path: Path) -> None:
     documents = {str(n): f"{word} is here" for n, word in enumerate(["red", "green", "blue", "grey"])}
     subjects = ["rose", "grass", "sky", "fog"]
