@@ -29,8 +29,6 @@ from t1_vectorstore.training.examples import CORPUS_FILE, TRAIN, data_file, read
 log = logging.getLogger(__name__)
 RUN_FILE, MODEL, FIGURE = "run.json", "model", "training.png"
 PROCESSES = "number of processes"
-SEED_STEP = 1000
-"""Difference between the seeds of a stage and of the one before."""
 CHANGEABLE = {"threads", "log_every", "save_every", "probes", "probe_every", "probe_queries"}
 """Fields of a stage that do not influence the weights, so that a continued run may change them."""
 
@@ -84,8 +82,7 @@ def train(recipe: Recipe, source: Path, out: Path) -> Path:
         folder = out / f"{number}-{stage.stage}"
         if not (folder / MODEL / SPEC_FILE).is_file():
             torch.set_num_threads(stage.threads)
-            # A stage of the same data draws other examples than the stage before.
-            seed = (recipe.seed + SEED_STEP * (number - 1)) % 2**32
+            seed = _seed_of_stage(recipe, number)
             set_seed(seed)  # new adapters begin at random
             log.info("stage %d of %d, %s: %d steps", number, len(recipe.stages), stage.stage, stage.steps)
             if isinstance(stage, Grpo):
@@ -110,6 +107,11 @@ def train(recipe: Recipe, source: Path, out: Path) -> Path:
         shutil.copytree(model, out / MODEL, dirs_exist_ok=True)
         plot_run(out, out / FIGURE)
     return out / MODEL
+
+
+def _seed_of_stage(recipe: Recipe, number: int) -> int:
+    """Return the seed of a stage, counted from 1: with that of the stage before it would draw the same examples."""
+    return (recipe.seed + 1000 * (number - 1)) % 2**32
 
 
 def _continues_adapters(recipe: Recipe, number: int) -> bool:
@@ -164,6 +166,8 @@ def _identity(recipe: Recipe, source: Path) -> dict[str, Any]:
     identity = {name: values[name] for name in ("model", "thinks", "seed")} | {PROCESSES: process_count()}
     for number, stage in enumerate(values["stages"], 1):
         identity |= {f"stage {number} {key}": value for key, value in stage.items() if key not in CHANGEABLE}
+        if number > 1:
+            identity[f"stage {number} seed"] = _seed_of_stage(recipe, number)
         if _continues_adapters(recipe, number):
             identity[f"stage {number} start of its adapters"] = "those of the stage before"
         if vectors := (stage.get("distill") or {}).get("vectors"):
