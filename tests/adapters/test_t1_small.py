@@ -26,12 +26,14 @@ QUESTIONS = {
     "Who helps a tourist whose identity papers were stolen?": "passport",
     "Why does dough rise?": "bread",
 }
+# ru_maxrss would include the parent's peak from before the exec, and this process has the model loaded.
 MEMORY = """
-import resource
+from pathlib import Path
 from t1_vectorstore import T1Embedder
 embedder = T1Embedder.load("t1-small", dtype="float32")
 embedder.embed_query("Why is the sky blue?")
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+[line] = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM:")]
+print(int(line.split()[1]) * 1024)
 """
 
 
@@ -64,6 +66,7 @@ def test_the_model_closes_its_thoughts(embedder: T1Embedder) -> None:
     assert all(thought.text.strip() for thought in thoughts)
 
 
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads the peak of memory as Linux reports it")
 def test_it_loads_in_little_memory() -> None:
     done = subprocess.run([sys.executable, "-c", MEMORY], capture_output=True, text=True, check=True)
     assert int(done.stdout) < 1.5e9
