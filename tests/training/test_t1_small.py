@@ -59,7 +59,7 @@ def check_adapter(run: Path) -> None:
     from safetensors.torch import load_file
 
     before, after = (load_file(run / folder / "model.safetensors") for folder in ("0-begin", "model"))
-    adapter = LoraAdapter.read(run / "3-sft" / "adapter")
+    adapter = LoraAdapter.read(run / "5-sft" / "adapter")
     assert adapter.base_name is None
     assert len(adapter.tokens) == 1
     changed = 0
@@ -68,7 +68,7 @@ def check_adapter(run: Path) -> None:
         torch.testing.assert_close(merged, after[name].float(), rtol=0.01, atol=1e-4)
         changed += not torch.equal(before[name].float(), after[name].float())
     assert changed > 2
-    assert (run / "3-sft" / "adapter" / SPEC_FILE).read_bytes() == (run / "model" / SPEC_FILE).read_bytes()
+    assert (run / "5-sft" / "adapter" / SPEC_FILE).read_bytes() == (run / "model" / SPEC_FILE).read_bytes()
 
 
 @pytest.mark.train
