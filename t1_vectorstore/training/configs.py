@@ -332,7 +332,7 @@ class Recipe(Config):
     Attributes:
         model: Initial model.
         thinks: False trains the static twin: the same model without thoughts.
-        seed: Random seed of the whole run.
+        seed: Random seed of the run. Each stage derives its own from it, and so draws other examples.
         stages: Stages in order; each continues from the model of the one before.
     """
 

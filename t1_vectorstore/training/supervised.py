@@ -66,7 +66,7 @@ def train(
         data: Corpus and training examples.
         source: Data folder, for the probed splits.
         out: Folder of the stage; an interrupted run in it is continued.
-        seed: Seed of the run.
+        seed: Seed of the stage.
 
     Raises:
         TrainingFailed: The training cannot continue.

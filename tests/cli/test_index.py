@@ -63,6 +63,8 @@ def test_failed_documents_are_named_and_the_others_are_stored(run: Any, corpus: 
         assert f"- {record['id']}: " in result.stderr
     assert "corpus.jsonl:13: not JSON" in result.stderr
     assert set(held("idx").values()) == {"first", *(record["text"] for record in GOOD_RECORDS)}
+    corpus(BAD_RECORDS[0])
+    assert "1 document, none stored; " in run("index", "corpus.jsonl", "--to", "other", code=1).stdout
 
 
 def test_report_as_json(run: Any, folder: Path, corpus: Any) -> None:
