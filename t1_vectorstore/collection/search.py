@@ -152,7 +152,7 @@ class _Block:
             chosen = hits[:pool]
             among_hits = {"must": [{"has_id": [point_id(hit.id) for hit in chosen]}]}
             hits = yield from self._choose_diverse(among_hits, len(chosen), len(chosen))
-        return hits, more
+        return hits, more or bool(left)
 
     def _query(self, limit: int) -> Nearest:
         """Return the query for candidates; ``limit`` is for a fusion, and the pool for the nearest by vector."""
