@@ -4,6 +4,7 @@
 #   make test           install, then every check that needs no server, on all cores
 #   make lint           install, then only the quick checks
 #   make docs           install, then build the documentation site, strictly
+#   make test-thorough  install, then the tests with many inputs, and those of the documentation's examples
 #   make test-process   install, then the tests that start or kill processes, or check container images
 #   make test-browser   install, then the tests of the playground in Chromium
 #   make test-server    install, then the tests against a real Qdrant server
@@ -33,7 +34,7 @@ export OMP_NUM_THREADS ?= 1
 unexport PYTHONDONTWRITEBYTECODE
 
 .DELETE_ON_ERROR:
-.PHONY: demo demo-small test lint docs coverage test-process test-browser test-server test-faults test-peers test-ray test-small test-train test-llama-cpp test-vllm bench clean
+.PHONY: demo demo-small test lint docs coverage test-thorough test-process test-browser test-server test-faults test-peers test-ray test-small test-train test-llama-cpp test-vllm bench clean
 
 demo: $(VENV)/.local
 	$(BIN)/t1 demo
@@ -61,6 +62,9 @@ coverage: $(VENV)/.dev
 docs: $(VENV)-docs/.docs
 	NO_MKDOCS_2_WARNING=1 $(VENV)-docs/bin/python -m mkdocs build --strict --site-dir site
 
+test-thorough: $(VENV)/.dev
+	$(BIN)/python -m pytest $(PARALLEL) -m 'thorough and not server' $(PYTEST_ARGS)
+
 test-process: $(VENV)/.dev
 	$(BIN)/python -m pytest $(PARALLEL) -m process $(PYTEST_ARGS)
 
@@ -74,7 +78,7 @@ test-server: $(VENV)/.dev
 
 test-faults: $(VENV)/.dev
 	$(BIN)/python -m tests.collection.qdrant_binary
-	T1_REQUIRE_SERVER=1 $(BIN)/python -m pytest tests/faults -m 'not slow' $(PYTEST_ARGS)
+	T1_REQUIRE_SERVER=1 $(BIN)/python -m pytest tests/faults -m '' $(PYTEST_ARGS)
 
 # The other package's tests are downloaded, and run with only the names swapped.
 test-peers: $(VENV)/.dev

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 from pathlib import Path
 
@@ -16,6 +17,11 @@ from tests.recipes import small_factbook
 signal.signal(signal.SIGINT, signal.default_int_handler)
 # Where t1-small is installed, new indexes would have that model. Set here, since fixtures of modules run commands, too.
 os.environ["T1_DEFAULT_MODEL"] = "t1-mini"
+
+# An embedded index is flushed to disk when it is opened and closed; in memory that takes a quarter of the time.
+_IN_MEMORY = Path("/dev/shm")
+if _IN_MEMORY.is_dir() and os.access(_IN_MEMORY, os.W_OK) and shutil.disk_usage(_IN_MEMORY).free > 8 * 2**30:
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(_IN_MEMORY))
 
 
 @pytest.fixture(autouse=True)

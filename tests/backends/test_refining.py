@@ -24,6 +24,7 @@ from tests.backends.models import DECODING, PROMPTS, SUPPORTED, load, states
 from tests.checkpoints import save_checkpoint
 
 CLOSED = [[*prompt, 4] for prompt in PROMPTS]
+OTHERS = ["qwen3, tied", "qwen2", "llama", "llama 3"]
 HOW = [Refining(steps=steps, aggregate=how) for steps, how in ((1, "last"), (4, "last"), (4, "mean"))]
 
 
@@ -45,7 +46,7 @@ def slow_states(folder: Path, sequences: Sequence[Sequence[int]], refining: Refi
     return torch.stack(found).numpy()
 
 
-@pytest.mark.parametrize("name", ["qwen3", "qwen3, tied", "qwen2", "llama", "llama 3"])
+@pytest.mark.parametrize("name", ["qwen3", *(pytest.param(other, marks=pytest.mark.thorough) for other in OTHERS)])
 @pytest.mark.parametrize("refining", HOW, ids=str)
 def test_both_decoders_equal_the_slow_computation(tmp_path: Path, name: str, refining: Refining) -> None:
     folder = save_checkpoint(tmp_path, closes=1.5, all_random=True, **SUPPORTED[name])

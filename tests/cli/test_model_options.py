@@ -167,6 +167,7 @@ def test_impossible_refine_steps_are_refused_before_loading_a_model(
     assert loads == []
 
 
+@pytest.mark.process
 def test_t1_mini_on_named_devices(folder: Path, corpus: Any) -> None:
     """With the real model; the processes of two devices are ended, otherwise the command would hang."""
     source = corpus({"id": "a", "text": "Llamas live in the Andes."}, {"id": "b", "text": "Snow is white."})

@@ -14,6 +14,7 @@ from tests.collection.points import point
 CASES = {"memory": 700, "embedded": 3000, "server": 5000}
 
 
+@pytest.mark.thorough
 @pytest.mark.filterwarnings("ignore::t1_vectorstore.errors.FilterWarning")
 def test_random_filters_find_the_same_as_python(place: Place) -> None:
     given, records = points()

@@ -18,6 +18,8 @@ from t1_vectorstore.types import AnyOf, Hit, IdIn, NoneOf, Point
 from tests.collection.conftest import CLOSED_PORT
 from tests.collection.points import MODEL, point, vector
 
+pytestmark = pytest.mark.thorough
+
 SEARCHES = 300
 POINTS = 240
 VOCABULARY = [f"word{n}" for n in range(40)]

@@ -92,7 +92,7 @@ def questions(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module", params=["vector", "hybrid"])
+@pytest.fixture(scope="module", params=["vector", pytest.param("hybrid", marks=pytest.mark.thorough)])
 def index(request: pytest.FixtureRequest, questions: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("index") / "index"
     hybrid = ["--hybrid"] if request.param == "hybrid" else []

@@ -14,6 +14,7 @@ from t1_vectorstore.evaluation.mteb_model import T1Encoder
 from tests.evaluation import small_benchmark
 
 pytestmark = [
+    pytest.mark.thorough,
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
 ]

@@ -95,6 +95,7 @@ def test_overlap_repeats_whole_words() -> None:
     assert [c.text for c in chunks] == ["alpha beta gamma delta", "delta epsilon zeta eta", "zeta eta theta"]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "text",
     [*"x\u0301🇨.。語", "a ", '."', "\n\n\n\n\nx", "\n \t", "e\u0301", FAMILY],

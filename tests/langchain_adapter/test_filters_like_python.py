@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from langchain_core.documents import Document
 
 from t1_vectorstore.langchain import T1Embeddings, T1QdrantVectorStore
@@ -9,6 +10,7 @@ from tests.collection.filter_oracle import INDEXES, cases, points
 from tests.langchain_adapter.conftest import count
 
 
+@pytest.mark.thorough
 def test_random_filters_find_and_delete_the_same_as_python(embeddings: T1Embeddings) -> None:
     given, records = points()
     documents = [Document("text", id=point.chunk.id, metadata=dict(point.chunk.metadata)) for point in given]

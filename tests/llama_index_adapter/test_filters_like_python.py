@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from llama_index.core.schema import TextNode
 from llama_index.core.vector_stores.types import FilterCondition, FilterOperator, MetadataFilter, MetadataFilters
 
@@ -47,6 +48,7 @@ def translated(filter: Any) -> MetadataFilters | None:
     return MetadataFilters(filters=single)
 
 
+@pytest.mark.thorough
 def test_random_filters_find_the_same_as_python(embedding: T1Embedding) -> None:
     given, records = points()
     vector = embedding.get_text_embedding("a text")

@@ -9,10 +9,10 @@ import pytest
 from tests.evaluation import small_benchmark
 from tests.meta.readme import ROOT, blocks, run
 
-PAGES = ["README.md", *sorted(str(page.relative_to(ROOT)) for page in (ROOT / "docs").glob("*.md"))]
+PAGES = sorted(str(page.relative_to(ROOT)) for page in (ROOT / "docs").glob("*.md"))
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("page", ["README.md", *(pytest.param(page, marks=pytest.mark.thorough) for page in PAGES)])
 def test_every_block_of_the_pages_runs(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A page may speak of a folder ``docs``, a file ``corpus.jsonl`` and a benchmark ``questions``."""
     (tmp_path / "docs").mkdir()

@@ -20,6 +20,8 @@ from tests.collection.test_payload_keys import test_metadata_can_be_the_rest_of_
 from tests.collection.test_search import *  # noqa: F403
 from tests.service.live import live
 
+pytestmark = pytest.mark.thorough
+
 del test_each_point_of_another_package_is_a_document  # noqa: F821 - it needs a Qdrant server
 
 
