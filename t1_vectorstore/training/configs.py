@@ -185,6 +185,9 @@ class Stage(Config):
     the right one; those that have none then train without thinking. A model that was trained with right thoughts alone
     trusts every thought; this way it learns what to do with its own. They are not in the language model loss. Method
     and default are ours."""
+    also_without_thought: bool = False
+    """Train each query that has a thought in this step without it, too, in the same step. That costs little, since the
+    documents are shared. Method and default are ours."""
     skip: int = Field(default=0, ge=0)
     """Maximum number of positions skipped at each of up to three places of a query and its thought. The model thus sees
     longer distances than the data has, and can generalise to longer thoughts (after PoSE, 2309.10400)."""

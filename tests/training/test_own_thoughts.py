@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from t1_vectorstore.embedding.embedder import T1Embedder
 from t1_vectorstore.embedding.prompts import Prompter
 from t1_vectorstore.errors import CorpusError, TrainingFailed
 from t1_vectorstore.training import join_data, think_data
-from t1_vectorstore.training.batches import TrainingBatches
+from t1_vectorstore.training.batches import TrainingBatch, TrainingBatches
 from t1_vectorstore.training.checks import check_data
 from t1_vectorstore.training.configs import Sft
 from t1_vectorstore.training.examples import Example, TrainingData, read_data, read_split, write_data
@@ -77,11 +78,11 @@ def test_joined_data_keeps_thoughts_of_a_model(data: Path, tmp_path: Path) -> No
     assert '"own_thoughts"' not in (data / "train.jsonl").read_text().splitlines()[0]
 
 
-def batches(share: float, tiny: Path, *, thinks: bool = True) -> tuple[TrainingBatches, PromptEncoder]:
+def batches(share: float, tiny: Path, *, thinks: bool = True, **options: Any) -> tuple[TrainingBatches, PromptEncoder]:
     from t1_vectorstore.checkpoints.checkpoint import Checkpoint
 
     encoder = PromptEncoder(Prompter.load(Checkpoint.load(tiny)))
-    stage = Sft.model_validate(SFT | {"queries": 60, "own_thought_share": share, "think_share": 0.9})
+    stage = Sft.model_validate(SFT | {"queries": 60, "own_thought_share": share, "think_share": 0.9} | options)
     return TrainingBatches(TrainingData(DOCUMENTS, tuple(TRAIN)), encoder, stage, thinks=thinks, seed=0), encoder
 
 
@@ -108,6 +109,29 @@ def test_own_thoughts_are_read_and_not_learned(tiny: Path) -> None:
     assert thoughts_and_labels(batches(1.0, tiny)[0][0], encoder)[1] == 0  # without own thoughts, they do not think
     assert thoughts_and_labels(batches(0.0, tiny)[0][0], encoder)[0] == 0
     assert thoughts_and_labels(batches(1.0, tiny, thinks=False)[0][0], encoder)[:2] == (0, 0)
+
+
+def test_queries_with_a_thought_are_trained_without_it_too(tiny: Path) -> None:
+    once, encoder = batches(0.5, tiny)
+    both, _ = batches(0.5, tiny, also_without_thought=True)
+    plain = [sequence.ids for sequence in encoder.queries([e.query for e in TRAIN], [None] * len(TRAIN))]
+    first, then = queries_of(once[0]), queries_of(both[0])
+    thinking = [row for row, ids in enumerate(first) if ids not in plain]
+    assert 20 < len(thinking) < 60
+    assert then[:60] == first
+    assert len(then) == 60 + len(thinking)
+    assert all(ids in plain for ids in then[60:])
+    assert both[0].positives.tolist() == [*once[0].positives.tolist(), *once[0].positives[thinking].tolist()]
+    assert torch.equal(both[0].documents, once[0].documents)
+    assert torch.equal(both[0].relevant, torch.cat([once[0].relevant, once[0].relevant[thinking]]))
+    assert len(both[0].passes[0].predicted) == len(once[0].passes[0].predicted)
+
+
+def queries_of(batch: TrainingBatch) -> list[list[int]]:
+    """The token ids of each query."""
+    [packed] = batch.passes
+    ends = packed.ends[: batch.queries].tolist()
+    return [packed.ids[0, end - int(packed.positions[0, end]) : end + 1].tolist() for end in ends]
 
 
 def test_a_share_without_own_thoughts_is_refused(tmp_path: Path) -> None:
