@@ -143,7 +143,10 @@ class _Block:
             more = len(found) >= min(pool, query.limit)
         hits = _above_threshold(self._search, found)
         if options.score_threshold is not None and not options.group:
-            more = len(hits) >= pool  # otherwise one of the nearest is below the threshold, and so is all that is left
+            if self._has_nearest:  # if one of them is below the threshold, so is all that is left
+                more = len(hits) >= pool
+            elif more:
+                more = yield from self._some_reach_threshold(_without_points(found, self._filter))
         left = hits[pool:] if diverse else []
         self._used = [hit for hit in found if hit not in left] if left else found
 
@@ -173,9 +176,21 @@ class _Block:
         """
         options, rankings = self._search.options, len(self._search.fused) or 1
         all_rows = (rankings + (self._search.sparse is not None)) * self._pool
-        if options.fusion == "dbsf" or options.score_threshold is not None or enough > self._pool:
+        by_words_alone = not self._schema.has_dense
+        if by_words_alone or options.fusion == "dbsf" or options.score_threshold is not None or enough > self._pool:
             return all_rows
-        return min(enough + _EXTRA_FOR_TIES, all_rows)
+        return min(enough + _EXTRA_FOR_TIES * rankings, all_rows)
+
+    @property
+    def _has_nearest(self) -> bool:
+        """Whether hits are sorted by the score of the threshold, or those with the best are among the candidates."""
+        search = self._search
+        return not self._schema.has_dense or not (search.fused or search.options.vector_weight == 0)
+
+    def _some_reach_threshold(self, filter: FilterJSON | None) -> Generator[Nearest, list[Scored], bool]:
+        """Return whether the best point that a filter leaves reaches the threshold."""
+        query = self._search.nearest(1, filter=filter)
+        return bool(_above_threshold(self._search, _sorted_hits((yield query), query, self._schema)))
 
     def _candidates(self, query: Nearest) -> SearchSteps:
         """Return the hits of a query, best first; a weighted fusion needs one query for each ranking."""
@@ -197,14 +212,21 @@ class _Block:
         no other document.
         """
         best: dict[str, Hit] = {}
+        passed: list[Hit] = []  # below the threshold, where those above may come later
         query = self._query(2 * self._pool)
         while True:
-            found = yield from self._candidates(replace(query, filter=_without_documents(best, self._filter)))
+            filter = _without_points(passed, _without_documents(best, self._filter))
+            found = yield from self._candidates(replace(query, filter=filter))
             known = len(best)
             for hit in _above_threshold(self._search, found):
                 best.setdefault(hit.document_id, hit)
-            # Fewer rows than candidates: nothing is left. No new document: all others are below the threshold.
-            more = len(best) > known and len(found) >= self._pool
+            more = len(found) >= self._pool  # otherwise nothing is left
+            if more and len(best) == known:
+                passed += found
+                more = not self._has_nearest  # otherwise all others are below the threshold
+                if more:
+                    left = _without_points(passed, _without_documents(best, self._filter))
+                    more = yield from self._some_reach_threshold(left)
             if len(best) >= enough or not more:
                 return list(best.values()), more
 

@@ -12,7 +12,7 @@ import pytest
 
 from t1_vectorstore.collection import Collection
 from tests.collection.conftest import Place
-from tests.collection.points import vector
+from tests.collection.points import DIMENSION, point, vector
 from tests.collection.search_corpus import POINTS, QUERY, K, bm25, corpus, cosine, ids, nearest
 
 THOUGHTS = [vector(9_001), vector(9_002), vector(9_003)]
@@ -83,6 +83,21 @@ def test_pages_beyond_the_candidates(hybrid: Collection) -> None:
         hit for at in range(0, POINTS, 20) for hit in hybrid.search(QUERY, limit=20, offset=at, fused_vectors=THOUGHTS)
     ]
     assert len({hit.id for hit in pages}) == POINTS
+
+
+def test_a_threshold_finds_what_is_nearest_to_the_query_and_far_from_each_vector(place: Place) -> None:
+    """All candidates are below the threshold, which says nothing about the others."""
+    first, second = np.eye(DIMENSION, dtype=np.float32)[:2]
+    with place.open(hybrid=True) as collection:
+        groups = [("a", first), ("b", second)]
+        collection.upsert(
+            point(f"{name}{n}", at=at, document_id=f"{name}{n % 7}") for name, at in groups for n in range(60)
+        )
+        collection.upsert([point("between", at=first + second)])
+        for options in ({}, {"group": True}):
+            search: dict[str, Any] = {"fused_vectors": [first, second], "score_threshold": 0.9, **options}
+            assert ids(collection.search(first + second, **search)) == ["between"]
+            assert collection.search(first - second, **search) == []
 
 
 def test_wrong_vectors_are_refused(hybrid: Collection) -> None:

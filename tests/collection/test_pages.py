@@ -31,6 +31,13 @@ MODES: dict[str, dict[str, Any]] = {
     "grouped fusion": {"group": True, "text": "river climate"},
     "grouped and diverse": {"group": True, "diversity": 0.5},
     "filtered fusion": {"text": "river", "filter": {"even": True}},
+    "words above threshold": {"score_threshold": 0.0, "text": "river climate", "vector_weight": 0},
+    "grouped words above threshold": {
+        "score_threshold": 0.0,
+        "text": "river climate export harbour",
+        "vector_weight": 0,
+        "group": True,
+    },
     "few candidates": {"text": "river", "candidates": 7},
 }
 
@@ -59,6 +66,8 @@ def expected(collection: Collection, mode: dict[str, Any]) -> set[str]:
     assert len(everything) == POINTS
     kept = [hit for hit in everything if hit.score >= mode.get("score_threshold", -1)]
     kept = [hit for hit in kept if hit.metadata["even"] or "filter" not in mode]
+    if mode.get("vector_weight") == 0:
+        kept = [hit for hit in kept if set(hit.text.split()) & set(mode["text"].split())]
     return {name(hit, mode) for hit in kept}
 
 

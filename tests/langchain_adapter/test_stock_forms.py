@@ -131,6 +131,16 @@ def test_a_hybrid_collection_is_searched_by_words_alone_with_a_weight() -> None:
     assert store.similarity_search("wheat grows", k=1, vector_weight=0)[0].page_content == TEXTS[2]
 
 
+def test_pages_of_a_search_by_words_alone_show_equal_texts_once() -> None:
+    words: Any = {"sparse_embedding": FirstLetters()}
+    names = [f"d{n}" for n in range(40)]
+    store = T1QdrantVectorStore.from_texts(
+        ["wheat grows"] * 40, None, ids=names, location=":memory:", retrieval_mode="sparse", **words
+    )
+    pages = [store.similarity_search("wheat", k=10, offset=offset) for offset in range(0, 50, 10)]
+    assert sorted(str(found.id) for page in pages for found in page) == sorted(names)
+
+
 def test_modes_without_an_encoder_use_the_own_words(embeddings: T1Embeddings) -> None:
     for mode in (RetrievalMode.SPARSE, RetrievalMode.HYBRID):
         store = T1QdrantVectorStore.from_texts(TEXTS, embeddings, location=":memory:", retrieval_mode=mode)
