@@ -173,8 +173,9 @@ def _new_chunks(document: Document, split: _Split, seen: SeenIds, counters: Load
         chunks = split(document)
         is_new = seen.add(chunks)
     except (ValueError, TypeError) as error:
-        seen.add_failed(document.id)
-        counters.count_failure(reported_id(document), str(error), document)
+        name = reported_id(document)
+        seen.add_failed(name)
+        counters.count_failure(name, str(error), document)
         return []
     if not is_new:
         counters.count(repeated=1)

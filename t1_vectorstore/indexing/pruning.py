@@ -7,7 +7,7 @@ from contextlib import closing
 
 from t1_vectorstore.collection import Collection
 from t1_vectorstore.collection.writer import BATCH_POINTS
-from t1_vectorstore.indexing.chunking import document_id
+from t1_vectorstore.indexing.chunking import reported_id
 from t1_vectorstore.indexing.seen_ids import SeenIds
 from t1_vectorstore.iteration import batched
 from t1_vectorstore.types import Document, FilterLike
@@ -35,7 +35,7 @@ def prune(documents: Iterable[Document], collection: Collection, *, filter: Filt
         empty = True
         for document in documents:
             empty = False
-            seen.add_failed(document_id(document) if isinstance(document.text, str) else document.id)
+            seen.add_failed(reported_id(document))
         if empty:
             raise ValueError(EMPTY_SOURCE)
         return sum(delete_unseen(seen, collection, filter))

@@ -64,6 +64,13 @@ def test_a_document_whose_new_version_fails_keeps_the_old_one(collection: Collec
     assert (report.pruned, report.failed) == (1, 1)
 
 
+def test_a_document_without_an_id_that_fails_is_kept(collection: Collection) -> None:
+    run([Document("a"), Document("b")], collection)
+    report = run([Document("a", metadata={"bad": object()})], collection, prune=True)
+    assert [chunk.text for chunk in collection.scroll()] == ["a"]
+    assert (report.pruned, report.failed) == (1, 1)
+
+
 def test_chunks_after_a_gap_are_deleted_with_the_longer_version(collection: Collection) -> None:
     run([Document(LONG, "a")], collection)
     collection.delete(["a#chunk-2", "a#chunk-3"])  # a load leaves no gaps
