@@ -36,7 +36,8 @@ class T1Embeddings(ModelOptions, ThinkingOptions, Embeddings):
     """
 
     token: Secret | None = Field(default_factory=secret_from_env("HF_TOKEN", default=None), exclude=True)
-    """Hub access token. Default: the environment variable ``HF_TOKEN``."""
+    """Hub access token. Default: the environment variable ``HF_TOKEN``. Or the API key of a T1 service, which is by
+    default ``T1_API_KEY``."""
     show_progress: Flag = False
     """Show a progress bar on standard error while documents are embedded."""
 
@@ -62,7 +63,10 @@ class T1Embeddings(ModelOptions, ThinkingOptions, Embeddings):
             CheckpointError: There is no usable checkpoint under that name.
             MissingExtraError: The ``local`` extra is not installed.
         """
-        return self._models.get(ModelOptions(**{name: getattr(self, name) for name in ModelOptions.model_fields}))
+        options = {name: getattr(self, name) for name in ModelOptions.model_fields}
+        if "token" not in self.model_fields_set:  # the hub's client finds HF_TOKEN by itself, and a T1 service must not
+            del options["token"]
+        return self._models.get(ModelOptions(**options))
 
     @property
     def namespace(self) -> str:

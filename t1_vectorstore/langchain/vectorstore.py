@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import repeat
 from typing import Any, TypeAlias
@@ -379,7 +380,9 @@ class T1QdrantVectorStore(T1Searches):
 
             report = self.t1.add(documents, chunker=self._chunker, max_reported=None, on_progress=show)
         if blank:
-            self.delete(blank)  # their earlier texts
+            with_text = Counter(ids) - Counter(blank)
+            if without := [each for each in blank if each not in with_text]:
+                self.delete(without)  # their earlier texts
             message = f"{len(blank)} documents have no text, and were left out, such as {blank[0]!r}"
             warnings.warn(message, BlankDocumentWarning, stacklevel=external_stacklevel())
         if report.truncations and self._truncation == "warn":

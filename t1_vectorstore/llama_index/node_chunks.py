@@ -72,7 +72,8 @@ class NodeChunks:
                 raise _failure(refused, len(ids), "nothing was stored")
         report = load(documents, embedder, collection, chunker=chunker, max_reported=None)
         if blank:
-            collection.delete_documents(blank)  # their earlier texts
+            if without := set(blank).difference(ids):
+                collection.delete_documents(without)  # their earlier texts
             message = f"{len(blank)} nodes have no text, and were left out, such as {blank[0]!r}"
             warnings.warn(message, BlankDocumentWarning, stacklevel=external_stacklevel())
         if report.failures:

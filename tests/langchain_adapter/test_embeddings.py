@@ -120,12 +120,17 @@ def test_the_token_is_a_secret(monkeypatch: pytest.MonkeyPatch) -> None:
     token = T1Embeddings().token
     assert token is not None
     assert token.get_secret_value() == "hf_other"
-    given: list[object] = []
-    monkeypatch.setattr(
-        T1Embedder, "from_options", lambda options: given.append(options.token.get_secret_value()) or T1Embedder.fake()
-    )
+
+
+def test_the_hubs_token_is_not_sent_to_a_service(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The hub's client finds the variable by itself, so it is not passed on; a given token is."""
+    monkeypatch.setenv("HF_TOKEN", "hf_other")
+    given: list[Any] = []
+    monkeypatch.setattr(T1Embedder, "from_options", lambda options: given.append(options.token) or T1Embedder.fake())
     T1Embeddings().embed_query("a")
-    assert given == ["hf_other"]
+    T1Embeddings(token="a key").embed_query("a")
+    assert given[0] is None
+    assert given[1].get_secret_value() == "a key"
 
 
 @pytest.mark.process

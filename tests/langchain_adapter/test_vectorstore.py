@@ -168,6 +168,12 @@ def test_every_document_of_a_call_has_its_id_in_the_answer(empty: T1QdrantVector
     assert empty.add_texts(["a", "", "c"], ids=["a", "blank", "c"]) == ["a", "blank", "c"]
 
 
+@pytest.mark.filterwarnings("ignore::t1_vectorstore.errors.BlankDocumentWarning")
+def test_a_blank_page_does_not_delete_another_page_with_its_id(empty: T1QdrantVectorStore) -> None:
+    empty.add_texts(["page one", " "], ids=["a.pdf", "a.pdf"])
+    assert [found.page_content for found in empty.get_by_ids(["a.pdf"])] == ["page one"]
+
+
 def test_a_document_is_one_point_and_truncation_is_reported(tiny: Path) -> None:
     long = Document("far more than eight tokens", id="long")
     options: Any = {"model": tiny, "overrides": {"max_document_tokens": 8}, "dtype": "float32"}

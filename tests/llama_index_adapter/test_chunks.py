@@ -152,6 +152,9 @@ def test_a_bad_node_of_a_list_is_refused_before_anything_is_stored(chunked: T1Qd
 def test_nodes_without_text_are_left_out_with_a_warning(chunked: T1QdrantVectorStore) -> None:
     with pytest.warns(BlankDocumentWarning, match=r"1 nodes have no text.*'blank'"):
         assert chunked.add([node("blank", " \n"), node("new", "One.")]) == ["new"]
+    with pytest.warns(BlankDocumentWarning):
+        chunked.add([node("new", "One."), node("new", " ")])
+    assert [found.get_content() for found in chunked.get_nodes(["new"])] == ["One."]
 
 
 def test_chunk_needs_the_model() -> None:
