@@ -10,7 +10,7 @@ import inspect
 import json
 import re
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, is_dataclass
 from functools import partial, wraps
 from pathlib import Path
@@ -323,15 +323,20 @@ def parse_filters(given: Sequence[str] | None) -> dict[str, Any] | None:
     """Parse each ``KEY=VALUE`` or JSON object into one filter for the store; ``None`` if there is none.
 
     ``year=1999`` matches the number and the string, since sources such as CSV have only strings. Several values of one
-    key match any of them.
+    key match any of them. A key of a JSON object has all its conditions there.
     """
     combined: dict[str, Any] = {}
+    from_json: set[str] = set()
     for text in given or ():
         if text.lstrip().startswith("{"):
             try:
-                combined.update(json.loads(text))
+                conditions = json.loads(text)
             except json.JSONDecodeError as error:
                 raise ValueError(f"--filter {text!r} is not JSON: {error.msg} at column {error.colno}") from None
+            for key in conditions:
+                _check_only_once(key, combined)
+            combined.update(conditions)
+            from_json.update(conditions)
             continue
         key, equals, value = text.partition("=")
         if _COMPARISON.match(text):
@@ -341,9 +346,17 @@ def parse_filters(given: Sequence[str] | None) -> dict[str, Any] | None:
             )
         if not equals or not key.strip():
             raise ValueError(f"--filter {text!r} is neither key=value nor a JSON object")
-        known = combined.get(key.strip(), [])
-        combined[key.strip()] = [*(known if isinstance(known, list) else [known]), *_interpretations(value)]
+        _check_only_once(key.strip(), from_json)
+        combined[key.strip()] = [*combined.get(key.strip(), []), *_interpretations(value)]
     return combined or None
+
+
+def _check_only_once(key: str, known: Container[str]) -> None:
+    if key in known:
+        raise ValueError(
+            f"--filter has {key!r} twice, once as JSON: give all conditions on it in one object, such as "
+            f'\'{{"{key}": {{"gte": 2000, "lt": 2010}}}}\''
+        )
 
 
 def _interpretations(value: str) -> list[Any]:

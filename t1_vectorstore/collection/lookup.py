@@ -22,7 +22,8 @@ def find_chunks(collection: Collection, ids: Sequence[str]) -> tuple[list[Chunk]
     parts: dict[str, list[Chunk]] = {given: [] for given in others}
     if others:
         for chunk in collection.scroll(DocumentIn(others)):
-            parts[chunk.document_id].append(chunk)
+            if chunk.document_id in parts:  # the filter also matches the UUID of a point, which is no id of ours
+                parts[chunk.document_id].append(chunk)
     found = [
         chunk
         for given in dict.fromkeys(ids)

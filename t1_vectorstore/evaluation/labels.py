@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, TypeGuard
 
 from t1_vectorstore.errors import CorpusError
 from t1_vectorstore.evaluation.benchmark import Benchmark, refuse_missing
-from t1_vectorstore.indexing.chunking import chunk_id
 from t1_vectorstore.readers import Fields
 from t1_vectorstore.readers.records import numbered_jsonl
 
@@ -95,9 +94,8 @@ def _unused(name: str, taken: Mapping[str, _Judgement]) -> str:
 
 
 def indexed_documents(collection: Collection, documents: set[str]) -> set[str]:
-    """Return those of the documents that the index holds, whole or in chunks."""
-    owners = {point: document for document in documents for point in (document, chunk_id(document, 0))}
-    return {owners[point] for point in collection.content_hashes(owners)}
+    """Return those of the documents that the index holds, whole or in chunks, also if another package wrote them."""
+    return documents - set(collection.unknown_documents(documents))
 
 
 def _gains(positives: object, where: str) -> dict[str, int]:

@@ -67,7 +67,7 @@ def _query_places(store: T1VectorStore, result: SearchResult, options: Mapping[s
     if not steps:
         return [_Place("query", _label(query), plain)]
     given = embedder.embed_queries(
-        [query] * len(steps), thoughts=[so_far for _, so_far in steps], truncation="allow", **kept
+        [query] * len(steps), thoughts=[so_far for _, so_far in steps], think=True, truncation="allow", **kept
     )
     places = [
         _Place("thought", _label(sentence), embedding.vector)

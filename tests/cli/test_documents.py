@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from t1_vectorstore.engines.ids import point_id
+
 
 def filled(run: Any, corpus: Any, *options: str) -> None:
     long = " ".join(f"Sentence {number} tells of llamas." for number in range(120))
@@ -25,6 +27,8 @@ def test_chunks_and_documents_are_printed_by_id(run: Any, corpus: Any) -> None:
     missing = run("get", "idx", "a", "nope", code=1)
     assert "Oslo" in missing.stdout
     assert missing.stderr == "not in the index: nope\n"
+    number = str(point_id("a"))  # Qdrant's, which its dashboard shows
+    assert run("get", "idx", number, code=1).stderr == f"not in the index: {number}\n"
 
 
 def test_chunks_are_listed_by_metadata_and_in_part(run: Any, corpus: Any) -> None:

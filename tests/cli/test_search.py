@@ -140,6 +140,23 @@ def test_filter_values_are_strings_and_also_numbers_or_booleans() -> None:
         parse_filters(["{a"])
 
 
+@pytest.mark.parametrize(
+    "given",
+    [
+        ['{"year": {"gte": 2000}}', '{"year": {"lt": 2010}}'],
+        ["year=2000", '{"year": {"lt": 2010}}'],
+        ['{"year": 2000}', "year=2010"],
+    ],
+)
+def test_conditions_on_one_key_replace_none(given: list[str]) -> None:
+    with pytest.raises(ValueError, match="has 'year' twice, once as JSON: give all conditions on it in one object"):
+        parse_filters(given)
+    assert parse_filters(['{"year": {"gte": 2000}}', "lang=en", "lang=de"]) == {
+        "year": {"gte": 2000},
+        "lang": ["en", "de"],
+    }
+
+
 def test_control_characters_and_markup_have_no_effect(run: Any, index: str) -> None:
     shown = run("search", index, "\x1b]0;title\x07red").stdout + run("search", index, "red", "--full").stdout
     assert "\x1b" not in shown

@@ -18,10 +18,10 @@ from t1_vectorstore.types import Chunk, ModelIdentity, Point
 
 @pytest.fixture(scope="module")
 def collection() -> Iterator[Collection]:
-    """Three documents; the last one is stored as a chunk."""
+    """Four documents; the last two are stored under other ids, as a chunk, and as LlamaIndex stores a node."""
     identity = ModelIdentity("made up", "none", 4)
     with Collection.open(":memory:", identity=identity) as made:
-        names = [("a", "a"), ("b", "b"), ("c#chunk-0", "c")]
+        names = [("a", "a"), ("b", "b"), ("c#chunk-0", "c"), ("node", "d")]
         made.upsert(Point(Chunk(name, document, "text", 0, 4), (1.0, 0.0, 0.0, 0.0)) for name, document in names)
         yield made
 
@@ -45,6 +45,13 @@ def test_lines_with_the_same_query_are_merged(read: Any) -> None:
     assert found.queries == {"7": "goats", "q2": "trains"}
     assert found.relevant == {"7": {"a": 1, "c": 1}, "q2": {"b": 2}}
     assert found.excluded == {"7": {"b"}, "q2": {"a"}}
+
+
+def test_documents_are_judged_and_not_the_points_of_which_they_consist(read: Any) -> None:
+    assert read({"query": "goats", "positives": ["c", "d"]}).relevant == {"q1": {"c": 1, "d": 1}}
+    for point in ("c#chunk-0", "node"):
+        with pytest.raises(CorpusError, match=f"'{point}'"):
+            read({"query": "goats", "positives": [point]})
 
 
 def test_query_without_an_id_gets_an_unused_one(read: Any) -> None:

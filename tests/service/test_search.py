@@ -64,6 +64,15 @@ def test_a_map_has_the_query_with_and_without_its_thought_and_the_hits(client: T
     assert [point["kind"] for point in without["map"]] == ["query", "hit", "hit", "hit"]
 
 
+def test_a_map_of_a_model_that_thinks_only_when_asked_to(serve: Serve) -> None:
+    asked = T1Embedder.load(truncation="allow", overrides={"think_by_default": False})
+    with T1VectorStore.open(":memory:", asked) as store:
+        store.add(DOCUMENTS)
+        body = {"query": "capital of Norway", "map": True, "think": True, "budget": 20}
+        answer = serve({"capitals": store}).post("/v1/search", json=body).json()
+    assert {"query_without_thinking", "thought", "hit"} <= {point["kind"] for point in answer["map"]}
+
+
 def test_steps_of_a_thought_end_with_the_whole_thought() -> None:
     thought = "First. Second; third! Fourth"
     steps = thought_steps(thought)
