@@ -305,11 +305,12 @@ def tune(
 
 def _search_call(index: str, name: str, options: Mapping[str, Any]) -> str:
     """Return a call that searches with these options: a command, or Python if ``t1 search`` has no such flag."""
-    flags = {"think": "--no-think", "hybrid": "--no-hybrid"}  # these are tried as False only
+    flags = ("think", "hybrid")
     values = ("budget", "refine_steps", "vector_weight")
     if not options.keys() <= {*flags, *values}:
         return f"store.search(query, {', '.join(f'{option}={value!r}' for option, value in options.items())})"
     command = ["t1", "search", index, "QUERY", *(["--name", name] if name != "t1" else [])]
     for option, value in options.items():
-        command += [flags[option]] if option in flags else [f"--{option.replace('_', '-')}", str(value)]
+        flag = option.replace("_", "-")
+        command += [f"--{flag}" if value else f"--no-{flag}"] if option in flags else [f"--{flag}", str(value)]
     return shlex.join(command)

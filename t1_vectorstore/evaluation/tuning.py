@@ -88,11 +88,13 @@ def candidates(store: T1VectorStore, benchmark: Benchmark) -> list[dict[str, Any
     """Return the options to try, the defaults first. Budgets are shares of the median thought length of a sample."""
     found: list[dict[str, Any]] = [{}]
     if store.embedder.spec.thinks:
-        found.append({"think": False})
+        by_default = store.embedder.spec.think_by_default
+        found.append({"think": not by_default})
         sample = list(benchmark.queries.values())[:_SAMPLED_QUERIES]
-        lengths = sorted(sum(t.tokens for t in e.thoughts) for e in store.embedder.embed_queries(sample))
+        lengths = sorted(sum(t.tokens for t in e.thoughts) for e in store.embedder.embed_queries(sample, think=True))
         median = lengths[len(lengths) // 2]
-        found += [{"budget": max(1, round(median * share))} for share in _BUDGET_SHARES if median]
+        budgets = dict.fromkeys(max(1, round(median * share)) for share in _BUDGET_SHARES if median)
+        found += [{"budget": budget} if by_default else {"think": True, "budget": budget} for budget in budgets]
     if store.embedder.refines:
         found += [{"refine_steps": steps} for steps in _REFINE_STEPS]
     if store.collection.hybrid:

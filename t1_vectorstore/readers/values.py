@@ -105,12 +105,16 @@ def _bool(value: Any) -> bool | None:  # noqa: ANN401 - JSON
     raise ValueError(value)
 
 
+# What Qdrant's index of dates reads; another spelling would be stored and never found.
+_QDRANT_DATE = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)?)?")
+
+
 def _date(value: Any) -> str | None:  # noqa: ANN401 - JSON
     if value is None or value == "":
         return None
     if isinstance(value, str):
-        (date if len(value) == len("2024-05-01") else datetime).fromisoformat(value)
-        return value
+        parsed = (date if len(value) == len("2024-05-01") else datetime).fromisoformat(value)
+        return value if _QDRANT_DATE.fullmatch(value) else parsed.isoformat()
     raise ValueError(value)
 
 

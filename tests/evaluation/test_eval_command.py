@@ -15,6 +15,7 @@ from t1_vectorstore.cli import app
 from t1_vectorstore.cli.eval_files import _file_names
 from t1_vectorstore.embedding.embedder import T1Embedder
 from t1_vectorstore.evaluation import tuning
+from t1_vectorstore.evaluation.beir import read_beir
 from t1_vectorstore.evaluation.benchmark import Benchmark
 from t1_vectorstore.evaluation.experiment import Experiment, Outcome
 from t1_vectorstore.evaluation.runs import Answer, Run, read_trec
@@ -151,12 +152,24 @@ def test_tuning_reports_the_chosen_options_on_other_queries(index: Path, labels:
     assert {row["queries"] for row in [*found["chosen_on"], *found["reported_on"]]} == {12}
 
 
+def test_thinking_is_tried_with_a_model_that_thinks_only_when_asked_to(questions: Path) -> None:
+    benchmark = read_beir(questions)
+    with (
+        T1Embedder.load(overrides={"think_by_default": False}) as embedder,
+        T1VectorStore.open(":memory:", embedder) as store,
+    ):
+        first, thinking, *budgets = tuning.candidates(store, benchmark)[:4]
+    assert (first, thinking) == ({}, {"think": True})
+    assert all(options["think"] is True and options["budget"] > 1 for options in budgets)
+
+
 @pytest.mark.parametrize("worse", [False, True])
 @pytest.mark.parametrize(
     ("options", "call"),
     [
         ({"budget": 28}, "t1 search {index} QUERY --budget 28"),
         ({"think": False}, "t1 search {index} QUERY --no-think"),
+        ({"think": True, "budget": 14}, "t1 search {index} QUERY --think --budget 14"),
         ({"fusion": "dbsf"}, "store.search(query, fusion='dbsf')"),
     ],
 )

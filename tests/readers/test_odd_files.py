@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from t1_vectorstore import T1Embedder, T1VectorStore
 from t1_vectorstore.cli import app
 from t1_vectorstore.errors import CorpusError
 from t1_vectorstore.readers import Fields, read
@@ -233,6 +234,25 @@ def test_declared_fields_are_parsed_and_each_misfit_is_named(tmp_path: Path) -> 
         "5: field 'day' must be an ISO 8601 date (--index-field), got 'x'",
         "6: field 'by.born' must be a whole number (--index-field), got 1.5",
     ]
+
+
+@pytest.mark.parametrize(
+    ("given", "stored"),
+    [
+        ("2024-05-01", "2024-05-01"),
+        ("2024-05-01T12:00:00.5+02:00", "2024-05-01T12:00:00.5+02:00"),
+        ("2024-05-01 12:00:00", "2024-05-01 12:00:00"),
+        ("2024-05-01T12:00", "2024-05-01T12:00:00"),
+        ("2024-05-01T12", "2024-05-01T12:00:00"),
+    ],
+)
+def test_a_date_is_stored_in_a_spelling_that_a_filter_finds(tmp_path: Path, given: str, stored: str) -> None:
+    (tmp_path / "a.jsonl").write_text(json.dumps({"id": "a", "text": "a", "day": given}) + "\n")
+    fields = Fields(kinds={"day": "datetime"})
+    with T1VectorStore.open(tmp_path / "index", T1Embedder.fake(), indexes={"day": "datetime"}) as store:
+        store.add(read(tmp_path / "a.jsonl", fields=fields))
+        assert [chunk.metadata["day"] for chunk in store.collection.scroll()] == [stored]
+        assert store.collection.count({"day": {"gte": "2024-04-30", "lt": "2024-05-02"}}) == 1
 
 
 def test_a_numeric_filter_finds_the_rows_of_a_csv_file(tmp_path: Path) -> None:

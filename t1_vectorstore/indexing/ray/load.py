@@ -57,7 +57,7 @@ def load_on_ray(
         BackendError: The model failed, the workers of a shard were lost repeatedly, or there is no such cluster.
         StoreError: The collection failed. Stored chunks are kept, and a rerun continues from there.
     """
-    paths = [Path(shard).resolve() for shard in dict.fromkeys(shards)]
+    paths = list(dict.fromkeys(Path(shard).resolve() for shard in shards))
     check_shards(paths)
     Chunker(options.chunk_size, options.overlap)  # refuses invalid sizes
     if options.dead_letters is not None:
