@@ -86,8 +86,11 @@ class Mining(Config):
     """Hard negatives: documents that the stage's initial model, or a teacher, ranks high although not relevant."""
 
     ranked_by: Literal["model", "teacher"] = "model"
-    """``teacher`` is the one of ``distill``: an untrained model ranks nothing yet. It ranks the positives of queries of
-    the same part, and leaves out near-duplicates (``Distillation.duplicate_cosine``)."""
+    """``teacher`` is the one of ``distill``: an untrained model ranks nothing yet. It ranks the positives of the
+    stage's queries of the same part, and leaves out near-duplicates (``Distillation.duplicate_cosine``)."""
+    sources: tuple[str, ...] = ()
+    """Sources, the part of an id before the first slash, of which the teacher ranks all documents, so that negatives
+    are harder; it must embed them all. A model always ranks the whole corpus."""
 
     depth: int = Field(default=30, ge=1)
     """Number of hits to consider."""
@@ -242,6 +245,8 @@ class Supervised(Stage):
                 raise ValueError("mining.ranked_by=teacher needs distill, which names the teacher")
             if self.mining.think:
                 raise ValueError("mining.think has no effect with ranked_by=teacher: leave it out")
+        if self.mining and self.mining.sources and self.mining.ranked_by == "model":
+            raise ValueError("mining.sources has no effect with ranked_by=model: leave it out")
         if self.mining and not (self.negatives and self.negatives_share):
             raise ValueError("mining has no effect with negatives=0 or negatives_share=0: set mining: null")
         if self.queue and not (self.info_nce_weight or self.triplet_weight):

@@ -58,7 +58,7 @@ def train(stage: Grpo, start: StageStart, data: TrainingData, source: Path, out:
     """
     # 1. The model, and the queries of each step.
     language_model, tokenizer, spec = load_checkpoint(start.base)
-    encoder = PromptEncoder(Prompter(tokenizer.backend_tokenizer, spec))
+    encoder = PromptEncoder(Prompter.load(Checkpoint.load(start.base)))
     processes = process_count()
     sample = ExampleSampler(data.examples, stage.queries, seed)
     examples = [example for step in range(stage.steps * processes) for example in sample(step)[0]]
@@ -204,7 +204,7 @@ class ThoughtTrainer(GRPOTrainer):  # type: ignore[misc]
             logged = (entry["exact"] for entry in self.state.log_history if "exact" in entry)
             self._monitor.restore(logged, self.stage.log_every)
         if not self._started or step % self.stage.refresh_every == 0:
-            self._index.refresh(self.t1)
+            self._index.refresh(self.t1, bfloat16=self.args.bf16)
             self._started = True
         # 2. Reward each thought by where its vector finds the query's own documents.
         example_numbers = row  # TRL passes the dataset's column by its name

@@ -50,7 +50,7 @@ def mine_negatives(
     if is_main_process() and not file.is_file():
         relevant = data.relevant_by_query()
         if teacher is None:
-            ranked = _ranked_by_model(mining, model, data, list(relevant))
+            ranked = _ranked_by_model(mining, model, data, relevant)
         else:
             ranked = _ranked_by_teacher(mining, teacher, data, relevant, duplicate_cosine)
         found = {query: _choose_negatives(mining, hits, relevant[query]) for query, hits in ranked}
@@ -64,9 +64,10 @@ def mine_negatives(
 
 
 def _ranked_by_model(
-    mining: Mining, model: Path, data: TrainingData, queries: Sequence[str]
+    mining: Mining, model: Path, data: TrainingData, relevant: Mapping[str, set[str]]
 ) -> Iterator[tuple[str, list[tuple[str, float]]]]:
-    """Yield each query with its first hits, document ids and cosines, in an index that the model makes."""
+    """Yield each query with its own documents and its first hits, ids and cosines, in an index that the model makes."""
+    queries = list(relevant)
     with tempfile.TemporaryDirectory(prefix="t1-mining-") as folder:
         embedder = T1Embedder.load(model, truncation="allow")
         with T1VectorStore.open(folder, embedder) as store:
@@ -75,8 +76,10 @@ def _ranked_by_model(
             for start in range(0, len(queries), QUERY_BATCH):
                 batch = queries[start : start + QUERY_BATCH]
                 for query, embedded in zip(batch, embedder.embed_queries(batch, think=mining.think), strict=True):
+                    own = store.collection.read_points(sorted(relevant[query]))
+                    ranked = {point.chunk.document_id: float(point.vector @ embedded.vector) for point in own}
                     hits = store.collection.search(embedded.vector, limit=mining.depth)
-                    yield query, [(hit.document_id, hit.score) for hit in hits]
+                    yield query, list({**ranked, **{hit.document_id: hit.score for hit in hits}}.items())
 
 
 def _ranked_by_teacher(
@@ -88,9 +91,10 @@ def _ranked_by_teacher(
 ) -> Iterator[tuple[str, list[tuple[str, float]]]]:
     """Yield each query with its own documents and the nearest others, without near-duplicates of its own.
 
-    They are positives of queries of the same part: only documents of the stage's queries have a teacher's vectors. A
-    query that is in several parts is ranked in the first.
+    They are positives of the stage's queries of the same part, and all documents of a source in ``mining.sources`` from
+    which these come. A query that is in several parts is ranked in the first.
     """
+    by_source = documents_of_sources(mining, data)
     parts: dict[str | None, dict[str, None]] = {}
     seen: set[str] = set()
     for example in data.examples:
@@ -99,6 +103,8 @@ def _ranked_by_teacher(
             parts.setdefault(example.part, {})[example.query] = None
     for part in parts.values():
         names = list(dict.fromkeys(name for query in part for name in sorted(relevant[query])))
+        sources = dict.fromkeys(source_of(name) for name in names)
+        names = list(dict.fromkeys([*names, *(name for source in sources for name in by_source.get(source, ()))]))
         documents = teacher([data.documents[name] for name in names])
         rows = {name: row for row, name in enumerate(names)}
         queries = list(part)
@@ -114,6 +120,26 @@ def _ranked_by_teacher(
                     nearest = (documents[found] @ documents[own].T).amax(1).tolist()
                     found = [hit for hit, cosine in zip(found, nearest, strict=True) if cosine < duplicate_cosine]
                 yield query, [(names[hit], float(row[hit])) for hit in (*own, *found)]
+
+
+def documents_of_sources(mining: Mining, data: TrainingData) -> dict[str, list[str]]:
+    """Return the ids of all documents of each source in ``mining.sources``.
+
+    Raises:
+        ValueError: A source has no document.
+    """
+    found: dict[str, list[str]] = {source: [] for source in mining.sources}
+    for name in data.documents:
+        if (source := source_of(name)) in found:
+            found[source].append(name)
+    if empty := [source for source, names in found.items() if not names]:
+        raise ValueError(f"mining.sources has {empty[0]!r}, but no document's id starts with {empty[0] + '/'!r}")
+    return found
+
+
+def source_of(document_id: str) -> str:
+    """Return the source of a document, the part of its id before the first slash; empty if there is none."""
+    return document_id.partition("/")[0] if "/" in document_id else ""
 
 
 def _choose_negatives(mining: Mining, hits: Sequence[tuple[str, float]], relevant: set[str]) -> list[str]:

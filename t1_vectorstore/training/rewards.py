@@ -74,10 +74,10 @@ class CorpusIndex:
         self._documents = encoder.documents(texts)
         self._vectors = torch.empty(0)
 
-    def refresh(self, model: T1ForTraining) -> None:
-        """Embed every document with the current model."""
+    def refresh(self, model: T1ForTraining, *, bfloat16: bool = True) -> None:
+        """Embed every document with the current model, computed in bfloat16 or float32."""
         parts = (self._documents[at : at + PASS_SIZE] for at in range(0, len(self._documents), PASS_SIZE))
-        self._vectors = model.vectors(pack(part) for part in parts)
+        self._vectors = model.vectors((pack(part) for part in parts), bfloat16=bfloat16)
 
     def cosines(self, queries: Tensor) -> Tensor:
         """Return the cosines (Q, documents) of unit vectors (Q, dim)."""

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from transformers import Trainer, TrainingArguments
 
+from t1_vectorstore.checkpoints.checkpoint import Checkpoint
 from t1_vectorstore.embedding.prompts import Prompter
 from t1_vectorstore.errors import TrainingFailed
 from t1_vectorstore.training import losses, mining, teachers
@@ -74,7 +75,7 @@ def train(
     """
     # 1. The model.
     language_model, tokenizer, spec = load_checkpoint(start.base)
-    encoder = PromptEncoder(Prompter(tokenizer.backend_tokenizer, spec))
+    encoder = PromptEncoder(Prompter.load(Checkpoint.load(start.base)))
     if stage.gradient_checkpointing:
         language_model.gradient_checkpointing_enable({"use_reentrant": False})
     if stage.lora is not None:
@@ -147,6 +148,9 @@ def _make_batches(
         wanted = [example.query for example in used.examples]
         wanted += [data.documents[name] for e in used.examples for name in (*e.positives, *e.negatives)]
         wanted += [documents[number] for number in texts.distinct(stage.steps * processes)]
+        if stage.mining:
+            ranked = mining.documents_of_sources(stage.mining, data).values()
+            wanted += [data.documents[name] for names in ranked for name in names]
         options["distilled"] = teachers.distilled_vectors(stage.distill, list(dict.fromkeys(wanted)), out.parent)
     if stage.mining and stage.mining.ranked_by == "teacher":
         assert stage.distill is not None

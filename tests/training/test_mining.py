@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 import t1_vectorstore
 from t1_vectorstore.training.batches import TeacherVectors
@@ -29,7 +30,8 @@ def test_a_teacher_ranks_the_documents_of_the_same_part(tmp_path: Path) -> None:
     documents = {"a/1": "one", "a/2": "two", "a/copy": "uno", "a/unused": "nought", "b/1": "other"}
     queries = [("q1", ("a/1",)), ("q2", ("a/2",)), ("q3", ("a/copy",)), ("q4", ("b/1",))]
     data = TrainingData(documents, tuple(Example(query, None, names, (), names[0][0]) for query, names in queries))
-    vectors = {"one": 0.0, "uno": 0.1, "two": 0.5, "other": 0.0, "q1": 0.05, "q2": 0.6, "q3": 0.1, "q4": 0.0}
+    vectors = {"one": 0.0, "uno": 0.1, "two": 0.5, "nought": 0.3, "other": 0.0}
+    vectors |= {"q1": 0.05, "q2": 0.6, "q3": 0.1, "q4": 0.0}
     angles = np.array(list(vectors.values()), np.float32)
     teacher = TeacherVectors(np.stack([np.cos(angles), np.sin(angles)], 1), list(vectors))
     mining = Mining(ranked_by="teacher", below=None)
@@ -37,7 +39,28 @@ def test_a_teacher_ranks_the_documents_of_the_same_part(tmp_path: Path) -> None:
     assert found == {"q1": ["a/2"], "q2": ["a/copy", "a/1"], "q3": ["a/2"], "q4": []}
     every = mine_negatives(mining, MODEL, data, tmp_path / "other.jsonl", teacher=teacher, duplicate_cosine=1.0)
     assert every["q1"] == ["a/copy", "a/2"]
+    whole = Mining(ranked_by="teacher", below=None, sources=("a",))
+    found = mine_negatives(whole, MODEL, data, tmp_path / "whole.jsonl", teacher=teacher, duplicate_cosine=0.99)
+    assert found == {
+        "q1": ["a/unused", "a/2"],
+        "q2": ["a/unused", "a/copy", "a/1"],
+        "q3": ["a/unused", "a/2"],
+        "q4": [],
+    }
+    with pytest.raises(ValueError, match=r"mining\.sources has 'c', but no document's id starts with 'c/'"):
+        mine_negatives(
+            Mining(ranked_by="teacher", sources=("c",)), MODEL, data, tmp_path / "none.jsonl", teacher=teacher
+        )
     strict = mine_negatives(
         Mining(ranked_by="teacher", below=0.95), MODEL, data, tmp_path / "third.jsonl", teacher=teacher
     )
     assert strict["q1"] == ["a/2"]  # 0.90 of the positive's cosine; the copy has all of it
+
+
+def test_a_positive_far_down_still_limits_the_cosines_of_negatives(tmp_path: Path) -> None:
+    documents = {"far": "The exports of Chad.", **{f"near {n}": f"The capital of Peru is Lima {n}." for n in range(9)}}
+    data = TrainingData(documents, (Example("what is the capital of Peru", None, ("far",)),))
+    for below, expected in ((1e6, 3), (0.95, 0)):
+        mining = Mining(depth=3, below=below)
+        [names] = mine_negatives(mining, MODEL, data, tmp_path / f"{below}.jsonl").values()
+        assert len(names) == expected, "all three hits are nearer than the positive"

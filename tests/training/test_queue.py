@@ -59,6 +59,7 @@ def test_earlier_documents_are_negatives_unless_they_are_relevant_or_say_the_sam
     ("fields", "message"),
     [
         ({"mining": {"ranked_by": "teacher"}}, "needs distill, which names the teacher"),
+        ({"mining": {"sources": ["a"]}}, "mining.sources has no effect with ranked_by=model"),
         ({"mining": {"ranked_by": "teacher", "think": True}, "distill": TEACHER}, "mining.think has no effect"),
         ({"mining": {}, "negatives": 0}, "mining has no effect with negatives=0"),
         ({"mining": {}, "negatives_share": 0}, "mining has no effect with .*negatives_share=0"),

@@ -307,6 +307,23 @@ def test_a_short_run_with_adapters_closes_its_thoughts(tmp_path: Path, end: str 
         assert not any(closed_thoughts(folder, [example.query for example in examples]))
 
 
+@pytest.mark.parametrize("kind", ["sft", "grpo"])
+def test_prompts_of_messages_are_trained(chains: Path, tmp_path: Path, kind: str) -> None:
+    """Most language models have a chat template, and add_token then writes prompts as messages."""
+    from transformers import AutoTokenizer
+
+    plain, start = language_model(tmp_path / "plain", None), tmp_path / "start"
+    tokenizer = AutoTokenizer.from_pretrained(plain)
+    tokenizer.chat_template = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}assistant:"
+    tokenizer.save_pretrained(plain)
+    spec = add_token(str(plain), start, emb_token="<vector>", max_thought_tokens=16)
+    assert not isinstance(spec.query_prompt, str)
+    stage = {"stage": kind, "steps": 1, "queries": 2, "learning_rate": 1e-4}
+    more = {"group": 2, "replay_queries": 2, "save_every": 50} if kind == "grpo" else {}
+    folder = train(recipe(stage | more, path=str(start)), chains, tmp_path / "run")
+    assert Checkpoint.load(folder).spec.query_prompt == spec.query_prompt
+
+
 def test_a_recipe_can_have_several_stages(chains: Path, tmp_path: Path) -> None:
     wanted: Recipe = recipe(SFT | {"steps": 2}, CONTRASTIVE | {"steps": 2, "mining": None}, SFT | {"steps": 1})
     train(wanted, chains, tmp_path)
