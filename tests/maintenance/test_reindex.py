@@ -87,6 +87,21 @@ def test_an_index_moves_to_another_model_and_back(place: Location) -> None:
         swap_target(place.location, place.name).roll_back()
 
 
+def test_an_optimised_build_can_be_used_again(tmp_path: Path) -> None:
+    """Optimising moves the build's files, and the rolled back index must find them."""
+    place = Location(str(tmp_path / "index"), "t1")
+    with place.open(identity=OLD.identity) as collection:
+        load(SOURCE, OLD, collection)
+    with place.open() as old:
+        reindex(old, NEW)
+    with place.open() as new:
+        new.optimize()
+    swap_target(place.location, place.name).roll_back()
+    with place.open() as old:
+        assert reindex(old, NEW).moved
+    assert_equal(place)
+
+
 def test_an_index_with_the_wanted_model_is_not_moved(place: Location) -> None:
     with place.open() as old:
         assert not reindex(old, OLD).moved

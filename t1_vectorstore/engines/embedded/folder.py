@@ -122,7 +122,7 @@ class IndexFolder:
         """Replace the description, atomically."""
         try:
             with self.changing():
-                _write_atomically(self.path / _DESCRIPTION, self.path / _NEW_DESCRIPTION, record)
+                replace_record(self.path, record)
         except OSError as error:
             raise StoreUnavailable(f"cannot write in {self.path}: {error.strerror or error}") from error
 
@@ -171,7 +171,7 @@ class IndexFolder:
                 shutil.rmtree(unfinished, ignore_errors=True)
                 raise
             # 2. The description: from here on, opening the folder completes the creation.
-            _write_atomically(self.path / _DESCRIPTION, self.path / _NEW_DESCRIPTION, schema.to_json())
+            replace_record(self.path, schema.to_json())
             # 3. The files' final place.
             unfinished.rename(self.shard)
             _sync_folder(self.path)
@@ -241,6 +241,11 @@ def disk_bytes(path: Path) -> int:
 
 def _key(status: os.stat_result) -> FolderKey:
     return status.st_dev, status.st_ino
+
+
+def replace_record(path: Path, record: Mapping[str, Any]) -> None:
+    """Replace the description in a folder, atomically."""
+    _write_atomically(path / _DESCRIPTION, path / _NEW_DESCRIPTION, record)
 
 
 def _write_atomically(file: Path, temporary: Path, record: Mapping[str, Any]) -> None:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from t1_vectorstore.engines.embedded.builds import PREVIOUS
 from t1_vectorstore.engines.embedded.copies import copy_sparsely
-from t1_vectorstore.engines.embedded.folder import SHARD_KEY, IndexFolder, shard_of
+from t1_vectorstore.engines.embedded.folder import SHARD_KEY, IndexFolder, replace_record, shard_of
 from t1_vectorstore.engines.schema import MOVED_FORMAT
 from t1_vectorstore.errors import StoreError
 
@@ -62,6 +62,9 @@ def use_copy(folder: IndexFolder, copy: Path) -> None:
     record |= {"format": max(MOVED_FORMAT, record["format"]), SHARD_KEY: copy.relative_to(folder.path).as_posix()}
     folder.write_record(record)
     folder.find_shard(record)
+    if copy.parent != folder.path:  # a build has a description of its own, with which a later reindex opens it
+        build = IndexFolder.read_record(copy.parent)
+        replace_record(copy.parent, {**build, "format": record["format"], SHARD_KEY: copy.name})
     shutil.rmtree(former)
 
 
