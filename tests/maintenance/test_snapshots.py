@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -35,11 +36,12 @@ def test_a_folder_is_restored_while_the_index_is_in_use(index: Collection, tmp_p
     assert sorted(path.name for path in (tmp_path / "back").iterdir()) == ["changes", "lock", "shard", "t1.json"]
 
 
-def test_holes_take_no_disk_space(saved: Path, tmp_path: Path) -> None:
-    restore(saved, tmp_path / "back")
-    files = [path for path in (tmp_path / "back").rglob("*") if path.is_file()]
-    assert sum(path.stat().st_size for path in files) > 60 * 2**20
-    assert sum(path.stat().st_blocks * 512 for path in files) < 30 * 2**20
+def test_holes_take_no_disk_space(saved: Path) -> None:
+    with tempfile.TemporaryDirectory() as folder:  # on a disk: in memory, a hole takes space once it is read
+        restore(saved, Path(folder) / "back")
+        files = [path for path in Path(folder).rglob("*") if path.is_file()]
+        assert sum(path.stat().st_size for path in files) > 60 * 2**20
+        assert sum(path.stat().st_blocks * 512 for path in files) < 30 * 2**20
     assert saved.stat().st_size < 2 * 2**20
 
 

@@ -55,7 +55,7 @@ ALLOWED_IMPORTS: Mapping[str, set[str]] = {
     # Applications of the vector store.
     "maintenance": {"collection", "embedding", "engines", "errors", "indexing", "iteration", "options", "types"},
     "evaluation": {
-        *("collection", "embedding", "errors", "indexing", "iteration", "options", "readers", "searching", "types"),
+        *("collection", "embedding", "errors", "iteration", "options", "readers", "searching", "types"),
         "vectorstore",
     },
     "training": {
