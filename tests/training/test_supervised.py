@@ -316,7 +316,7 @@ def test_prompts_of_messages_are_trained(chains: Path, tmp_path: Path, kind: str
     tokenizer = AutoTokenizer.from_pretrained(plain)
     tokenizer.chat_template = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}assistant:"
     tokenizer.save_pretrained(plain)
-    spec = add_token(str(plain), start, emb_token="<vector>", max_thought_tokens=16)
+    spec = add_token(str(plain), start, emb_token="<vector>", max_thought_tokens=96)
     assert not isinstance(spec.query_prompt, str)
     stage = {"stage": kind, "steps": 1, "queries": 2, "learning_rate": 1e-4}
     more = {"group": 2, "replay_queries": 2, "save_every": 50} if kind == "grpo" else {}
