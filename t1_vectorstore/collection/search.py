@@ -183,7 +183,7 @@ class _Block:
 
     @property
     def _has_nearest(self) -> bool:
-        """Whether hits are sorted by the score of the threshold, or those with the best are among the candidates."""
+        """Whether the points with the best scores, to which the threshold applies, are among the candidates."""
         search = self._search
         return not self._schema.has_dense or not (search.fused or search.options.vector_weight == 0)
 
@@ -221,12 +221,10 @@ class _Block:
             for hit in _above_threshold(self._search, found):
                 best.setdefault(hit.document_id, hit)
             more = len(found) >= self._pool  # otherwise nothing is left
-            if more and len(best) == known:
+            if more and len(best) == known:  # all are below the threshold, so with the nearest all others are, too
                 passed += found
-                more = not self._has_nearest  # otherwise all others are below the threshold
-                if more:
-                    left = _without_points(passed, _without_documents(best, self._filter))
-                    more = yield from self._some_reach_threshold(left)
+                left = _without_points(passed, _without_documents(best, self._filter))
+                more = not self._has_nearest and (yield from self._some_reach_threshold(left))
             if len(best) >= enough or not more:
                 return list(best.values()), more
 

@@ -267,7 +267,7 @@ class TrainingBatches(torch.utils.data.Dataset[TrainingBatch]):
                 chosen = rng.sample(example.negatives, min(stage.negatives, len(example.negatives)))
                 numbers.update(dict.fromkeys(self._numbers[name] for name in chosen))
         documents = dict(zip(numbers, self._encoder.documents([self._texts[n] for n in numbers]), strict=True))
-        # 3. The queries that think once more, without a thought.
+        # 3. The thinking queries once more, without their thought.
         if stage.also_without_thought:
             again = [row for row, thought in enumerate(thoughts) if thought is not None]
             examples = [*examples, *(examples[row] for row in again)]
@@ -279,7 +279,7 @@ class TrainingBatches(torch.utils.data.Dataset[TrainingBatch]):
         queries = self._encoder.queries(texts, thoughts, given=own)
         if stage.skip:
             queries = [replace(query, skips=_position_gaps(len(query.ids), stage.skip, rng)) for query in queries]
-        # 5. Further texts, and what a teacher says of all.
+        # 5. Further texts, and the teacher's vectors or cosines of all.
         extra = [n for n in self._sample_texts(index) if n not in numbers] if self._sample_texts else []
         return make_batch(
             queries,

@@ -10,6 +10,7 @@ from t1_vectorstore.embedding.prompts import Prompter
 from t1_vectorstore.training.batches import ExampleSampler, TextSampler
 from t1_vectorstore.training.configs import Grpo, Recipe, Stage, Supervised
 from t1_vectorstore.training.examples import Example, TrainingData
+from t1_vectorstore.training.mining import documents_of_sources
 from t1_vectorstore.training.packing import PromptEncoder
 from t1_vectorstore.training.supervised import probe_examples
 from t1_vectorstore.training.teachers import check_distillation
@@ -20,8 +21,8 @@ def check_data(recipe: Recipe, data: TrainingData, source: Path) -> None:
 
     Raises:
         CorpusError: A probed split, or a file of vectors to distil, is missing or malformed.
-        ValueError: The folder of a teacher does not exist; a part is missing, or lacks thoughts, or own thoughts, that
-            a stage needs; or the index lacks relevant documents.
+        ValueError: The folder of a teacher does not exist; a part or a source is missing, or lacks thoughts, or own
+            thoughts, that a stage needs; or the index lacks relevant documents.
     """
     for stage in recipe.stages:
         ExampleSampler(data.examples, stage.queries, recipe.seed)
@@ -37,6 +38,8 @@ def check_data(recipe: Recipe, data: TrainingData, source: Path) -> None:
                 f"own_thought_share={stage.own_thought_share} has no effect, because no query of the stage has "
                 "own_thoughts: write them with t1 data think"
             )
+        if isinstance(stage, Supervised) and stage.mining:
+            documents_of_sources(stage.mining, data)
         if isinstance(stage, Supervised) and stage.distill:
             check_distillation(stage.distill, data)
             TextSampler(list(data.documents), stage.distill.texts, recipe.seed)

@@ -209,6 +209,8 @@ class Stage(Config):
 
     @model_validator(mode="after")
     def _check_queries(self) -> Stage:
+        if self.also_without_thought and not self.think_share:
+            raise ValueError("also_without_thought has no effect with think_share=0: leave it out")
         counts = self.queries.values() if isinstance(self.queries, dict) else [self.queries]
         if not counts or min(counts) < 0 or sum(counts) < 1:
             raise ValueError(f"queries must be a positive number, or one for each part; got {self.queries!r}")

@@ -103,7 +103,7 @@ def _ranked_by_teacher(
             parts.setdefault(example.part, {})[example.query] = None
     for part in parts.values():
         names = list(dict.fromkeys(name for query in part for name in sorted(relevant[query])))
-        sources = dict.fromkeys(source_of(name) for name in names)
+        sources = dict.fromkeys(_source_of(name) for name in names)
         names = list(dict.fromkeys([*names, *(name for source in sources for name in by_source.get(source, ()))]))
         documents = teacher([data.documents[name] for name in names])
         rows = {name: row for row, name in enumerate(names)}
@@ -130,14 +130,14 @@ def documents_of_sources(mining: Mining, data: TrainingData) -> dict[str, list[s
     """
     found: dict[str, list[str]] = {source: [] for source in mining.sources}
     for name in data.documents:
-        if (source := source_of(name)) in found:
+        if (source := _source_of(name)) in found:
             found[source].append(name)
     if empty := [source for source, names in found.items() if not names]:
         raise ValueError(f"mining.sources has {empty[0]!r}, but no document's id starts with {empty[0] + '/'!r}")
     return found
 
 
-def source_of(document_id: str) -> str:
+def _source_of(document_id: str) -> str:
     """Return the source of a document, the part of its id before the first slash; empty if there is none."""
     return document_id.partition("/")[0] if "/" in document_id else ""
 

@@ -9,9 +9,11 @@ import pytest
 
 import t1_vectorstore
 from t1_vectorstore.training.batches import TeacherVectors
+from t1_vectorstore.training.checks import check_data
 from t1_vectorstore.training.configs import Mining
 from t1_vectorstore.training.examples import Example, TrainingData
 from t1_vectorstore.training.mining import mine_negatives
+from tests.training.small_recipes import SFT, recipe
 
 MODEL = Path(t1_vectorstore.__file__).parent / "models" / "t1-mini"
 
@@ -55,6 +57,13 @@ def test_a_teacher_ranks_the_documents_of_the_same_part(tmp_path: Path) -> None:
         Mining(ranked_by="teacher", below=0.95), MODEL, data, tmp_path / "third.jsonl", teacher=teacher
     )
     assert strict["q1"] == ["a/2"]  # 0.90 of the positive's cosine; the copy has all of it
+
+
+def test_a_source_without_documents_is_refused_before_the_first_stage(tmp_path: Path) -> None:
+    data = TrainingData({"a/1": "one"}, (Example("q", None, ("a/1",)),))
+    mined = {"mining": {"ranked_by": "teacher", "sources": ["ecar"]}, "distill": {"teacher": str(MODEL)}}
+    with pytest.raises(ValueError, match=r"mining\.sources has 'ecar'"):
+        check_data(recipe(SFT, SFT | mined, thinks=False), data, tmp_path)
 
 
 def test_a_positive_far_down_still_limits_the_cosines_of_negatives(tmp_path: Path) -> None:

@@ -59,6 +59,7 @@ def test_earlier_documents_are_negatives_unless_they_are_relevant_or_say_the_sam
     ("fields", "message"),
     [
         ({"mining": {"ranked_by": "teacher"}}, "needs distill, which names the teacher"),
+        ({"also_without_thought": True, "think_share": 0.0}, "also_without_thought has no effect"),
         ({"mining": {"sources": ["a"]}}, "mining.sources has no effect with ranked_by=model"),
         ({"mining": {"ranked_by": "teacher", "think": True}, "distill": TEACHER}, "mining.think has no effect"),
         ({"mining": {}, "negatives": 0}, "mining has no effect with negatives=0"),

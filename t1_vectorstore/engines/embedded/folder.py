@@ -245,17 +245,14 @@ def _key(status: os.stat_result) -> FolderKey:
 
 def replace_record(path: Path, record: Mapping[str, Any]) -> None:
     """Replace the description in a folder, atomically."""
-    _write_atomically(path / _DESCRIPTION, path / _NEW_DESCRIPTION, record)
-
-
-def _write_atomically(file: Path, temporary: Path, record: Mapping[str, Any]) -> None:
+    temporary = path / _NEW_DESCRIPTION
     with temporary.open("w", encoding="utf-8") as handle:
         json.dump(record, handle, indent=2, ensure_ascii=False)
         handle.write("\n")
         handle.flush()
         os.fsync(handle.fileno())
-    temporary.replace(file)
-    _sync_folder(file.parent)
+    temporary.replace(path / _DESCRIPTION)
+    _sync_folder(path)
 
 
 def _sync_folder(folder: Path) -> None:
