@@ -49,11 +49,11 @@ def test_a_creation_can_be_killed_at_any_step(tmp_path: Path, step: str) -> None
     kill = """
         import os, signal
         from pathlib import Path
+        from unittest.mock import patch
         from t1_vectorstore.engines.embedded import folder
         def die(*_): os.kill(os.getpid(), signal.SIGKILL)
-        if sys.argv[2] == "fill": folder._write_atomically = die
-        if sys.argv[2] == "describe": Path.replace = die
-        if sys.argv[2] == "rename": Path.rename = die
+        after = {"fill": (folder, "replace_record"), "describe": (Path, "replace"), "rename": (Path, "rename")}
+        patch.object(*after[sys.argv[2]], new=die).start()
         Collection.open(sys.argv[1], identity=MODEL)
         """
     output(python(kill, index, step), expected=-signal.SIGKILL)
