@@ -350,6 +350,7 @@ def test_a_fork_within_a_callback(backend: LocalBackend) -> None:
         other.result(60)
 
 
+@pytest.mark.thorough
 def test_many_threads_with_many_short_calls(backend: LocalBackend) -> None:
     expected = [backend.think([prompt], DECODING) for prompt in PROMPTS]
     vectors = backend.encode(CLOSED)

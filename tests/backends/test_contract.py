@@ -23,7 +23,7 @@ def reference(folder: Path) -> T1Embedder:
     return T1Embedder.load(folder, dtype="float32")
 
 
-@pytest.fixture(scope="module", params=["transformers", "remote", "service"])
+@pytest.fixture(scope="module", params=["transformers", "service", pytest.param("remote", marks=pytest.mark.thorough)])
 def embedder(request: pytest.FixtureRequest, folder: Path, reference: T1Embedder) -> Iterator[T1Embedder]:
     if request.param == "transformers":
         yield T1Embedder.load(folder, dtype="float32", batch_tokens=700)

@@ -68,6 +68,7 @@ def test_vectors_of_bfloat16_thoughts_equal_encoding_them(tiny: Path) -> None:
     assert cosines(states(thoughts), backend.encode(whole)).min() >= 0.998
 
 
+@pytest.mark.thorough
 def test_results_do_not_depend_on_batches_and_slots(tiny: Path) -> None:
     decoding = [DECODING, Decoding(max_tokens=16, temperature=1.0, top_p=0.9, top_k=40)]
     whole, narrow = load(tiny), load(tiny, batch_tokens=40)
@@ -141,6 +142,7 @@ def test_unsupported_configurations_are_refused(tiny: Path, change: dict[str, An
     assert DecoderConfig.read(config | change) is None
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "config",
     [

@@ -97,6 +97,7 @@ def test_zero_steps_change_nothing(tiny: Path, own: bool, monkeypatch: pytest.Mo
         assert all((p.vector == n.vector).all() for p, n in zip(plain, none, strict=True))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("refining", HOW[1:], ids=str)
 def test_results_do_not_depend_on_batches_and_slots(tiny: Path, refining: Refining) -> None:
     """Some thoughts grow while others are refined, in slots that are moved and used again."""
@@ -123,6 +124,7 @@ def test_refining_does_not_change_thoughts(tiny: Path) -> None:
             assert [(t.ids, t.stop) for t in plain] == [(t.ids, t.stop) for t in refined]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("own", [True, False])
 @pytest.mark.parametrize("layer", [0, 1])
 def test_another_pooling_layer(tiny: Path, own: bool, layer: int) -> None:
@@ -134,6 +136,7 @@ def test_another_pooling_layer(tiny: Path, own: bool, layer: int) -> None:
         assert cosines(found, slow_states(tiny, CLOSED[:5], refining, layer=layer)).min() >= 0.9999
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("family", ["mistral", "gemma2", "mamba"])
 def test_other_families(tmp_path: Path, family: str) -> None:
     """With a cache, or without one if the model remembers more than keys and values."""

@@ -10,6 +10,7 @@ import pytest
 from benchmarks import explain
 
 
+@pytest.mark.thorough
 def test_named_sentences_lower_scores_the_most(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     queries, out = tmp_path / "queries.jsonl", tmp_path / "figures.json"
     query = "which wares does the main buyer of goods from the nation crowned by Te Manga sell to foreigners"

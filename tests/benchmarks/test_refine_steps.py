@@ -14,6 +14,7 @@ from t1_vectorstore import T1Embedder
 from t1_vectorstore.checkpoints.spec import Refining
 
 
+@pytest.mark.thorough
 def test_both_variants_compute_the_same(tmp_path: Path) -> None:
     work = prepare("t1-mini", tmp_path, documents=1)
     closed = [[*query, work.emb_id] for query in work.queries[:3]]
@@ -22,6 +23,7 @@ def test_both_variants_compute_the_same(tmp_path: Path) -> None:
     assert torch.cosine_similarity(uncached, torch.from_numpy(ours)).min() >= 0.9999
 
 
+@pytest.mark.thorough
 def test_all_figures_are_printed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

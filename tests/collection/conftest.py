@@ -93,7 +93,7 @@ def fresh_name(request: pytest.FixtureRequest, server_url: str, admin: QdrantCli
 @pytest.fixture(
     params=[
         "embedded",
-        "memory",
+        pytest.param("memory", marks=pytest.mark.thorough),
         pytest.param("grpc", marks=pytest.mark.server),
         pytest.param("rest", marks=pytest.mark.server),
     ]

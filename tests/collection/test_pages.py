@@ -88,6 +88,7 @@ def test_pages_show_every_hit_once(filled: Collection, label: str) -> None:
         assert set(pages) == expected(filled, mode)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("label", MODES)
 def test_a_page_does_not_depend_on_where_the_pages_before_it_ended(filled: Collection, label: str) -> None:
     mode = MODES[label]

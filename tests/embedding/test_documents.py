@@ -70,6 +70,7 @@ def test_generators_are_accepted(tiny: Path) -> None:
     assert len(embedder.embed_queries((text for text in TEXTS[:3]), budget=1)) == 3
 
 
+@pytest.mark.thorough
 def test_sixteen_threads_get_the_same_vectors_as_one(tiny: Path) -> None:
     embedder = T1Embedder.load(tiny, dtype="float32")
     documents = embedder.embed_documents(TEXTS).vectors
@@ -180,6 +181,7 @@ def test_unusual_characters_can_be_embedded(tiny: Path, text: str) -> None:
     assert np.isfinite(embedder.embed_query(text, budget=3).vector).all()
 
 
+@pytest.mark.thorough
 def test_a_megabyte_of_text_is_truncated(tiny: Path) -> None:
     with pytest.warns(TruncationWarning):
         result = T1Embedder.load(tiny).embed_documents(["word " * 200_000])

@@ -100,6 +100,7 @@ def index(request: pytest.FixtureRequest, questions: Path, tmp_path_factory: pyt
     return place
 
 
+@pytest.mark.thorough
 def test_judged_queries(index: Path, questions: Path, tmp_path: Path) -> None:
     found: list[dict[str, Any]] = []
     for given in ([questions / "judged.jsonl"], [questions, "--split", "dev"]):

@@ -141,6 +141,7 @@ def test_own_judgements_on_an_existing_index(index: Path, labels: Path) -> None:
     assert thinking["nDCG@10"] > 0.8 > bm25["nDCG@10"]
 
 
+@pytest.mark.thorough
 def test_tuning_reports_the_chosen_options_on_other_queries(index: Path, labels: Path) -> None:
     found = json.loads(t1("tune", "--labels", labels, "--index", index, "--json").stdout)
     tried: dict[str, Any] = {row["system"]: row for row in found["chosen_on"]}

@@ -49,6 +49,7 @@ def test_index_with_a_removed_document_is_refused(questions: Path, tmp_path: Pat
     assert message in t1(*command, code=2).stderr
 
 
+@pytest.mark.thorough
 def test_index_of_the_same_documents_in_chunks_is_updated(questions: Path, tmp_path: Path) -> None:
     t1("index", questions / "corpus.jsonl", "--to", tmp_path / "index", "--chunk-size", "12", "--overlap", "0")
     assert points(tmp_path / "index") > 20
@@ -65,6 +66,7 @@ def test_ids_that_no_run_file_can_hold_are_refused(questions: Path, tmp_path: Pa
     assert "| bm25 |" in t1("eval", questions, "--systems", "bm25").stdout
 
 
+@pytest.mark.thorough
 def test_report_replaces_no_file_but_an_earlier_report(questions: Path, tmp_path: Path) -> None:
     command = ("eval", questions, "--systems", "bm25", "--report")
     corpus = (questions / "corpus.jsonl").read_bytes()

@@ -53,6 +53,7 @@ def test_ids_must_be_uuids(quick: T1QdrantVectorStore, name: str) -> None:
     assert quick.get_nodes() == []
 
 
+@pytest.mark.thorough
 def test_reads_are_capped_at_9999(tmp_path: Path, embedding: T1Embedding) -> None:
     store = T1QdrantVectorStore.open(tmp_path / "index", embedding)
     there = vector(0, 64)

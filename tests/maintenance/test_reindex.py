@@ -121,6 +121,7 @@ def test_the_vectors_are_copied_when_only_settings_change(place: Location) -> No
         assert new.search(vector, text=SOURCE[7].text, filter={"n": {"lte": 7}}, limit=1)[0].id == "doc 7"
 
 
+@pytest.mark.thorough
 def test_searches_are_answered_and_writes_are_repeated_during_a_reindex(place: Location) -> None:
     expected = {document.id: document for document in SOURCE}
     with place.open() as old:
@@ -161,6 +162,7 @@ def test_searches_are_answered_and_writes_are_repeated_during_a_reindex(place: L
     assert_equal(place, list(expected.values()))
 
 
+@pytest.mark.thorough
 def test_an_index_that_is_written_to_all_the_time_is_left_unchanged(place: Location) -> None:
     fresh: Callable[[], int] = iter(range(10_000, 20_000)).__next__
     with place.open() as old:

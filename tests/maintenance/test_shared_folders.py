@@ -47,6 +47,7 @@ def test_an_index_that_is_opened_elsewhere_during_a_reindex_is_not_replaced(inde
     assert reindex(index, NEW).encoded == 0, "the build is complete, and only the switch is left"
 
 
+@pytest.mark.thorough
 def test_a_snapshot_is_complete_while_another_user_writes(index: Collection, tmp_path: Path) -> None:
     stop = threading.Event()
 
