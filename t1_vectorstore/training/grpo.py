@@ -92,7 +92,11 @@ def train(stage: Grpo, start: StageStart, data: TrainingData, source: Path, out:
         model=language_model,
         processing_class=tokenizer,
         train_dataset=Dataset.from_dict({"prompt": [e.query for e in examples], "row": list(range(len(examples)))}),
-        args=GRPOConfig(
+        args=training_arguments(
+            GRPOConfig,
+            stage,
+            out,
+            seed,
             per_device_train_batch_size=per_step * stage.group,
             num_generations=stage.group,
             steps_per_generation=1,
@@ -102,7 +106,6 @@ def train(stage: Grpo, start: StageStart, data: TrainingData, source: Path, out:
             loss_type="grpo",
             shuffle_dataset=False,
             log_completions=False,
-            **training_arguments(stage, out, seed),
         ),
     )
     probes = probe_packs(stage, source, data, encoder)

@@ -268,16 +268,19 @@ class MergedWeights:
 
 def save_adapter(model: Any, spec: CheckpointSpec, folder: Path) -> None:  # noqa: ANN401 - peft's
     """Write LoRA adapters (PEFT's format, bfloat16) and the specification. With a ``base.json`` it is a checkpoint."""
-    from safetensors.torch import load_file, save_file
+    from safetensors.torch import load_file, save
 
     model.save_pretrained(folder, save_embedding_layers=False, selected_adapters=["default"])
     (folder / "README.md").unlink(missing_ok=True)  # a template, with a path of this machine
     config = json.loads((folder / ADAPTER_CONFIG).read_text(encoding="utf-8"))
     config["base_model_name_or_path"] = None  # another path
+    if isinstance(config["target_modules"], list):  # of a set, in another order each time
+        config["target_modules"].sort()
     (folder / ADAPTER_CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     file = folder / ADAPTER_FILE
     tensors = {name: value.bfloat16().contiguous() for name, value in load_file(file).items()}
-    save_file(tensors, file, metadata={"format": "pt"})
+    file.unlink()  # only its owner can read it, as safetensors writes files
+    file.write_bytes(save(tensors, metadata={"format": "pt"}))
     (folder / SPEC_FILE).write_text(spec.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
 

@@ -91,7 +91,7 @@ def train(
     trainer = SupervisedTrainer(
         stage=stage,
         model=model,
-        args=TrainingArguments(per_device_train_batch_size=1, **training_arguments(stage, out, seed)),
+        args=training_arguments(TrainingArguments, stage, out, seed, per_device_train_batch_size=1),
         train_dataset=batches,
     )
     probes = probe_packs(stage, source, data, encoder) if spec.thinks else {}

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import PrinterCallback, ProgressCallback, Trainer, TrainerCallback
+from transformers import PrinterCallback, ProgressCallback, Trainer, TrainerCallback, TrainingArguments
 
 from t1_vectorstore.backends.devices import bfloat16_is_faster
 from t1_vectorstore.errors import TrainingFailed
@@ -24,9 +24,13 @@ LOGGED = ("loss", "lm", "nce", "triplet", "distill", "replay", "reward", "exact"
 """Prefixes of the metrics that are logged as text; TensorBoard gets all of them."""
 
 
-def training_arguments(stage: Stage, folder: Path, seed: int) -> dict[str, Any]:
-    """Return the arguments of ``transformers.TrainingArguments``, or of a subclass, that all stages share."""
-    return {
+def training_arguments(kind: type[TrainingArguments], stage: Stage, folder: Path, seed: int, **own: Any) -> Any:  # noqa: ANN401 - the same
+    """Create arguments of a kind for the Trainer: those that all stages share, and the kind's own.
+
+    A process trains on one GPU. The Trainer would split batches among all that it sees (``DataParallel``), which a
+    batch of packed sequences does not allow; for several GPUs a launcher starts a process for each.
+    """
+    shared = {
         "output_dir": str(folder),
         "max_steps": stage.steps,
         "learning_rate": stage.learning_rate,
@@ -49,6 +53,11 @@ def training_arguments(stage: Stage, folder: Path, seed: int) -> dict[str, Any]:
         "average_tokens_across_devices": False,
         "disable_tqdm": True,
     }
+    arguments: Any = kind(**shared, **own)
+    if arguments.n_gpu > 1:
+        log.info("training on one of %d GPUs; to use all, start it with torchrun", arguments.n_gpu)
+        arguments._n_gpu = 1
+    return arguments
 
 
 def uses_bfloat16(stage: Stage) -> bool:

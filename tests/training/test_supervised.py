@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 import torch
+from transformers import TrainingArguments
 
 from t1_vectorstore.checkpoints.checkpoint import BUNDLED, Checkpoint
+from t1_vectorstore.checkpoints.lora import ADAPTER_CONFIG, ADAPTER_FILE
 from t1_vectorstore.embedding.embedder import T1Embedder
 from t1_vectorstore.errors import CorpusError, TrainingFailed
 from t1_vectorstore.training.add_token import add_token
@@ -19,6 +21,7 @@ from t1_vectorstore.training.configs import Recipe
 from t1_vectorstore.training.examples import Example, read_data, write_data
 from t1_vectorstore.training.plots import read_history
 from t1_vectorstore.training.run import train
+from t1_vectorstore.training.trainer import training_arguments
 from tests.training.small_recipes import MODEL, SFT, recipe
 
 pytestmark = pytest.mark.train
@@ -269,6 +272,21 @@ def test_adapters_are_merged_into_the_model(chains: Path, trained: Path, tmp_pat
     assert all("lora" in name or "token_adapter" in name or "delta" in name for name in weights(tmp_path))
     before, after = (Checkpoint.load(path).identity.fingerprint for path in (trained / "model", folder))
     assert before != after
+    adapter = tmp_path / "1-sft" / "adapter"
+    targets = json.loads((adapter / ADAPTER_CONFIG).read_text())["target_modules"]
+    assert targets == sorted(targets)
+    assert (adapter / ADAPTER_FILE).stat().st_mode == (adapter / ADAPTER_CONFIG).stat().st_mode
+
+
+def test_a_process_trains_on_one_gpu(tmp_path: Path) -> None:
+    class SeesTwo(TrainingArguments):  # type: ignore[misc]
+        def __post_init__(self) -> None:
+            super().__post_init__()
+            self._n_gpu = 2
+
+    stage = recipe(SFT).stages[0]
+    assert SeesTwo(use_cpu=True).n_gpu == 2
+    assert training_arguments(SeesTwo, stage, tmp_path, seed=0).n_gpu == 1
 
 
 def closed_thoughts(folder: Path, queries: list[str]) -> list[bool]:
