@@ -15,7 +15,7 @@ from t1_vectorstore.service import array_from_json
 from t1_vectorstore.types import OnTokens, Trajectory, Vectors
 
 _BATCH = 64
-"""Number of documents in a request."""
+"""Number of prompts in a request."""
 
 
 class ServiceBackend:
@@ -49,35 +49,41 @@ class ServiceBackend:
         on_tokens: OnTokens | None = None,
     ) -> list[Trajectory]:
         """See ``Backend.think``. If ``on_tokens`` raises, the connection is closed, which stops the thoughts."""
-        if not prompts:
-            return []
         body = {
-            "prompts": [list(prompt) for prompt in prompts],
             "decoding": decoding.model_dump(mode="json"),
             "refining": refining.model_dump(mode="json"),
-            "seconds": None if deadline is None else max(0.0, deadline - time.monotonic()),
             "samples": samples,
             "stream": on_tokens is not None,
         }
+        thoughts: list[Trajectory] = []
+        for start in range(0, len(prompts), _BATCH):
+            body["prompts"] = [list(prompt) for prompt in prompts[start : start + _BATCH]]
+            body["seconds"] = None if deadline is None else max(0.0, deadline - time.monotonic())
+            thoughts += self._think(body, len(thoughts), on_tokens)
+        return thoughts
+
+    def refine(self, prompts: Sequence[Sequence[int]], refining: Refining) -> Vectors:
+        """See ``Backend.refine``."""
+        how = refining.model_dump(mode="json")
+        batches = [[list(p) for p in prompts[start : start + _BATCH]] for start in range(0, len(prompts), _BATCH)]
+        return np.concatenate([self._states("refine", batch, refining=how) for batch in batches])
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
+
+    def _think(self, body: dict[str, Any], first: int, on_tokens: OnTokens | None) -> list[Trajectory]:
+        """Send one request; ``first`` is the index of its first thought among all."""
         lines = self._client.lines(f"{self._path}/think", body)
         try:
             for line in lines:
                 if "trajectories" in line:
                     return [_trajectory(record) for record in line["trajectories"]]
                 if on_tokens is not None and "tokens" in line:
-                    on_tokens(line["index"], line["tokens"])
+                    on_tokens(first + line["index"], line["tokens"])
         finally:
             lines.close()
         raise BackendError(f"{self._client.url} ended its answer before the thoughts were complete; its log says why")
-
-    def refine(self, prompts: Sequence[Sequence[int]], refining: Refining) -> Vectors:
-        """See ``Backend.refine``."""
-        batch = [list(prompt) for prompt in prompts]
-        return self._states("refine", batch, refining=refining.model_dump(mode="json"))
-
-    def close(self) -> None:
-        """Close the connections."""
-        self._client.close()
 
     def _states(self, action: str, prompts: Sequence[Sequence[int]], **body: Any) -> Vectors:  # noqa: ANN401 - JSON
         answer = self._client.post(f"{self._path}/{action}", {"prompts": prompts, **body})

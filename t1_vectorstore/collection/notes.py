@@ -51,8 +51,7 @@ class Notes:
     def save_calibration(self, calibration: Calibration) -> None:
         """Store a calibration; errors as in ``check_writable``."""
         self.check_writable()
-        self._engine.write_note("calibration", calibration.to_json())
-        self.calibration = calibration
+        self.write({"calibration": calibration.to_json()})
 
     def all(self, *, same_model: bool = True) -> dict[NoteName, Any]:
         """Return all records as JSON, for a copy of the collection with the vectors of the same or another model."""
@@ -61,6 +60,8 @@ class Notes:
         return {name: record for name, record in found.items() if record is not None}
 
     def write(self, records: dict[NoteName, Any]) -> None:
-        """Store the records of another collection."""
+        """Store records, such as those of another collection."""
         for name, record in records.items():
             self._engine.write_note(name, record)
+        if "calibration" in records:
+            self.calibration = Calibration.from_json(records["calibration"])

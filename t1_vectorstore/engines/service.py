@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from t1_vectorstore.engines.base import EngineKind, FilterJSON, Nearest, Row, Scored
@@ -44,7 +45,11 @@ class ServiceEngine:
             name = self._choose(options.name)
             self._path = f"indexes/{in_path(name)}"
             record = self._client.get(self._path)
-            schema = Schema.from_json(record["schema"], f"{url}, index {name!r}")
+            # The service read its schema when it was started, and other clients have noted things since.
+            notes = {note: text for note, text in record["notes"].items() if text is not None}
+            schema = replace(Schema.from_json(record["schema"], f"{url}, index {name!r}"), notes=notes)
+            self._index_kinds: Mapping[str, str] = record["index_kinds"]
+            self._words_need_index = bool(record["words_need_index"])
             self.writable = bool(record["writable"])
             named = options if options.name == schema.name else options.model_copy(update={"name": schema.name})
             self.schema = named.reconcile(schema, f"the index {name!r} of {url}")
@@ -92,13 +97,12 @@ class ServiceEngine:
         return [row_from_json(row) for row in answer["rows"]], answer["next"]
 
     def index_kinds(self) -> Mapping[str, str]:
-        """Return the kinds of the payload indexes, by payload path."""
-        kinds: Mapping[str, str] = self._record()["index_kinds"]
-        return kinds
+        """Return the kinds of the payload indexes, by payload path, as they were when the index was opened."""
+        return self._index_kinds
 
     def words_need_index(self) -> bool:
         """Return whether a filter by words compares words only in a field with a text index."""
-        return bool(self._record()["words_need_index"])
+        return self._words_need_index
 
     def disk_bytes(self) -> int | None:
         """Return the number of bytes used on the service's disk, if known."""

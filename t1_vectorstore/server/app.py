@@ -72,13 +72,15 @@ def create_app(
     lifecycle = Lifecycle()
     queries = Slots("queries", options.query_slots, options.query_queue)
     loads = Slots("documents", options.document_slots, options.document_queue)
+    writes = Slots("writes", options.document_slots, options.document_queue)
     service = Service(
         options=options,
         catalog=Catalog.of(stores, embedders),
         queries=queries,
         documents=loads,
+        writes=writes,
         work=Work(lifecycle),
-        metrics=Metrics([queries, loads]),
+        metrics=Metrics([queries, loads, writes]),
         spans=Spans(tracer_provider),
     )
     app = FastAPI(
@@ -141,5 +143,5 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     asyncio.get_running_loop().set_default_executor(threads)
     async with app.state.agents.running() if app.state.agents else nullcontext():
         yield
-    for slots in (service.queries, service.documents):
+    for slots in (service.queries, service.documents, service.writes):
         slots.close()

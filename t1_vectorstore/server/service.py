@@ -18,7 +18,8 @@ class Service:
         options: Its options.
         catalog: Its indexes and models.
         queries: Slots of requests that somebody waits for: searches, rankings, reads.
-        documents: Slots of requests that encode or write documents. Their backlog does not delay queries.
+        documents: Slots of requests that encode documents or load them. Their backlog does not delay queries.
+        writes: Slots of requests that store or delete rows as they are; they do not wait for loads.
         work: Runs what requests ask for.
         metrics: Prometheus metrics.
         spans: OpenTelemetry spans.
@@ -28,6 +29,7 @@ class Service:
     catalog: Catalog
     queries: Slots
     documents: Slots
+    writes: Slots
     work: Work
     metrics: Metrics
     spans: Spans

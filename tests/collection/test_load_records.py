@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from qdrant_client import QdrantClient, models
 
 from t1_vectorstore.collection import Collection
-from t1_vectorstore.types import LoadRecord
+from t1_vectorstore.types import Calibration, LoadRecord
 from tests.collection.conftest import Place
 from tests.collection.points import MODEL
 
@@ -68,3 +70,11 @@ def test_no_load_record_is_written_to_another_packages_collection(
             pass
         assert collection.latest_load is None
     assert not admin.get_collection(fresh_name).config.metadata
+
+
+def test_a_collection_that_is_opened_later_has_the_saved_calibration(tmp_path: Path) -> None:
+    calibration = Calibration(0.4, 20, labelled=True, quality=0.99, tokens=0.6, fitted="2026-01-01T00:00:00+00:00")
+    with Collection.open(tmp_path / "index", identity=MODEL) as first:
+        first.save_calibration(calibration)
+        with Collection.open(tmp_path / "index") as second:
+            assert second.calibration == calibration

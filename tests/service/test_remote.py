@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Iterator
 from contextlib import aclosing
 from pathlib import Path
+from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 from t1_vectorstore import Document, T1Embedder, T1VectorStore
+from t1_vectorstore.checkpoints.spec import Decoding
 from t1_vectorstore.cli import app
+from t1_vectorstore.collection import Collection
 from t1_vectorstore.errors import (
     BackendError,
     CheckpointError,
@@ -24,9 +29,11 @@ from t1_vectorstore.errors import (
 from t1_vectorstore.langchain import T1Embeddings
 from t1_vectorstore.options import Retry
 from t1_vectorstore.server.keys import KeyFile, new_key
-from t1_vectorstore.types import QueryEmbedding, SearchResult
+from t1_vectorstore.service import ServiceClient
+from t1_vectorstore.types import Calibration, Chunk, Point, QueryEmbedding, SearchResult
 from tests.service.conftest import DOCUMENTS
 from tests.service.live import Live, live
+from tests.service.slow import slow_embedder, until
 
 QUESTION = "what is the capital of norway"
 
@@ -192,3 +199,71 @@ def test_a_service_that_has_gone_is_reported(mini: T1Embedder, tmp_path: Path) -
     embedder._backend._client._patience = 0.2  # type: ignore[attr-defined]
     with pytest.raises(BackendError, match=r"cannot be reached.*is the service running"):
         embedder.embed_query(QUESTION)
+
+
+def test_many_prompts_are_sent_in_several_requests(
+    served: Live, mini: T1Embedder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("t1_vectorstore.backends.service._BATCH", 2)
+    queries = [QUESTION, "what is mined in Peru", "where is Oslo", "which money is used in Chad", "who is it"]
+    with T1Embedder.load(served.url) as embedder:
+        for options in ({}, {"think": False, "refine_steps": 1}):
+            there, here = embedder.embed_queries(queries, **options), mini.embed_queries(queries, **options)  # type: ignore[arg-type]
+            assert [each.thoughts for each in there] == [each.thoughts for each in here]
+            assert min(float(t.vector @ h.vector) for t, h in zip(there, here, strict=True)) > 0.99999
+        tokens: dict[int, list[int]] = {}
+        prompts = [prompt.ids for prompt in embedder._prompter.queries(queries, think=True)]
+        thoughts = embedder._backend.think(
+            prompts,
+            Decoding(max_tokens=20, temperature=0.7),
+            samples=2,
+            on_tokens=lambda index, new: tokens.setdefault(index, []).extend(new),
+        )
+        assert [tokens.get(index, []) for index in range(10)] == [list(thought.ids) for thought in thoughts]
+        decoding = Decoding(max_tokens=20, temperature=0.7)
+        assert [t.ids for t in thoughts] == [t.ids for t in mini._backend.think(prompts, decoding, samples=2)]
+
+
+async def test_an_awaited_search_asks_for_nothing_in_the_event_loop(
+    remote: T1VectorStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop_thread, threads = threading.current_thread(), []
+    send = ServiceClient._send
+
+    def watched(self: ServiceClient, *args: Any, **options: Any) -> Any:
+        threads.append(threading.current_thread())
+        return send(self, *args, **options)
+
+    monkeypatch.setattr(ServiceClient, "_send", watched)
+    assert (await remote.asearch(QUESTION, filter={"year": {"gte": 1815}})).hits
+    assert threads
+    assert loop_thread not in threads
+
+
+def test_a_calibration_that_is_saved_elsewhere_is_used_by_the_service_and_later_clients(
+    served: Live, local: T1VectorStore, remote: T1VectorStore
+) -> None:
+    calibration = Calibration(0.4, 20, labelled=True, quality=0.99, tokens=0.6, fitted="2026-01-01T00:00:00+00:00")
+    remote.collection.save_calibration(calibration)
+    assert local.collection.calibration == calibration
+    with T1VectorStore.open(f"t1+{served.url}", remote.embedder) as later:
+        assert later.collection.calibration == calibration
+
+
+def test_rows_are_written_while_documents_wait(tmp_path: Path) -> None:
+    embedder, backend = slow_embedder()
+    slots = {"document_slots": 1, "document_queue": 0}
+    with T1VectorStore.open(tmp_path / "index", embedder) as store, live({"a": store}, **slots) as service:
+        backend.may_encode.clear()
+        body = {"documents": [{"text": "Llamas.", "id": "x"}]}
+        loading = threading.Thread(target=httpx.post, args=(f"{service.url}/v1/documents",), kwargs={"json": body})
+        loading.start()
+        try:
+            until(lambda: service.app.state.service.documents.running == 1)
+            with Collection.open(f"t1+{service.url}") as collection:
+                point = Point(Chunk("a", "a", "text", 0, 4), np.ones(16, np.float32))
+                assert collection.upsert([point]) == 1
+                assert collection.delete(["a"]) == 1
+        finally:
+            backend.may_encode.set()
+            loading.join()

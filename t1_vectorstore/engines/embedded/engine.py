@@ -12,6 +12,7 @@ import time
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -137,7 +138,8 @@ class EmbeddedEngine(Engine):
         self._folder = index.folder
         self._leave = weakref.finalize(self, index.leave)
         try:
-            self.schema = options.reconcile(index.description, str(index.folder.path))
+            described = replace(index.description, notes=dict(index.notes))
+            self.schema = options.reconcile(described, str(index.folder.path))
         except BaseException:
             self.close()
             raise

@@ -29,7 +29,8 @@ async def add(request: Request, body: AddBody, access: Writer) -> JSONResponse:
     """Store documents, or replace those with the same ids.
 
     The answer is sent when everything was written and read back. It lists the documents that were not stored. If the
-    client leaves, the documents are stored nevertheless.
+    client leaves after the load has begun, the documents are stored nevertheless; those of a load that waits for its
+    turn are not.
     """
     service = access.service
     name, store = access.writable_store(body.index)

@@ -166,7 +166,7 @@ async def write(request: Request, name: str, body: WriteBody, access: Writer) ->
     """Insert or replace points. The client reads them back."""
     collection = _writable(access, name)
     rows = [check_row(row_from_json(record), collection.schema) for record in body.rows]
-    await _in_document_slot(request, access, lambda: collection.storage.write(rows))
+    await _in_write_slot(request, access, lambda: collection.storage.write(rows))
     access.note(rows=len(rows))
     return JSONResponse({"written": len(rows)})
 
@@ -176,7 +176,7 @@ async def erase(request: Request, name: str, body: EraseBody, access: Writer) ->
     """Delete points by id."""
     collection = _writable(access, name)
     ids = [check_point_id(each) for each in body.ids]
-    await _in_document_slot(request, access, lambda: collection.storage.erase(ids))
+    await _in_write_slot(request, access, lambda: collection.storage.erase(ids))
     access.note(erased=len(ids))
     return JSONResponse({"erased": len(ids)})
 
@@ -187,7 +187,7 @@ async def note(request: Request, name: str, body: NoteBody, access: Writer) -> J
     if _RECORDS[body.name].from_json(body.record) is None:
         raise ValueError(f"not a record of {body.name!r}: {body.record!r:.200}")
     collection = _writable(access, name)
-    await _in_document_slot(request, access, lambda: collection.storage.write_note(body.name, body.record))
+    await _in_write_slot(request, access, lambda: collection.notes.write({body.name: body.record}))
     return JSONResponse({"noted": body.name})
 
 
@@ -207,6 +207,6 @@ async def _in_query_slot(request: Request, access: Access, function: Callable[[]
     return await access.service.work.run(request, slots, lambda: slots.in_thread(lambda _: function()))
 
 
-async def _in_document_slot(request: Request, access: Access, function: Callable[[], T]) -> T:
-    slots = access.service.documents
+async def _in_write_slot(request: Request, access: Access, function: Callable[[], T]) -> T:
+    slots = access.service.writes
     return await access.service.work.run(request, slots, lambda: slots.in_thread(lambda _: function()))
