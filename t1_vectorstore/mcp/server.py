@@ -138,6 +138,7 @@ def create_mcp_server(
         version=__version__,
         instructions=_INSTRUCTIONS,
         log_level="WARNING",
+        subscriptions=False,  # tools do not change, and a listener would hold a connection open for nothing
     )
 
     async def everything(work: Callable[[Permitted], Awaitable[T]], *, stores_documents: bool = False) -> T:

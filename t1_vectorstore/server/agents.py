@@ -8,6 +8,7 @@ from contextvars import ContextVar
 from typing import TypeVar
 
 from fastapi import Request
+from starlette.exceptions import HTTPException
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
@@ -78,7 +79,14 @@ class Agents:
         self.route = Route(PATH, self)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle a request, as ASGI defines it."""
+        """Handle a request, as ASGI defines it.
+
+        Raises:
+            HTTPException: It is not a POST. Each request stands alone, so there is no session to end, and a stream of
+                events (GET) would stay empty, and open.
+        """
+        if scope["method"] != "POST":
+            raise HTTPException(405, f"{PATH} answers POST, not {scope['method']}", {"Allow": "POST"})
         token = _request.set(Request(scope, receive))  # a tool asks it whether the client has left
         try:
             await self._app(scope, receive, send)

@@ -121,3 +121,13 @@ async def test_an_agents_documents_are_cut_as_the_others(tmp_path: Path) -> None
             pass
         answer = await call(service.url, None, "upsert", documents=[{"text": "llama " * 30, "id": "x"}])
         assert answer["passages_written"] == len(list(store.scroll())) > 3
+
+
+async def test_a_stream_without_events_is_not_opened(tmp_path: Path) -> None:
+    """It would stay open, and delay the end of the service."""
+    embedder = T1Embedder.fake(16)
+    with T1VectorStore.open(tmp_path / "a", embedder) as store, live({"a": store}, mcp=True) as service:
+        async with httpx.AsyncClient() as client:
+            for method in ("GET", "DELETE"):
+                answer = await client.request(method, f"{service.url}/mcp", headers={"Accept": "text/event-stream"})
+                assert (answer.status_code, answer.headers["Allow"]) == (405, "POST")
