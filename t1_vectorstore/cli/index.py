@@ -29,7 +29,7 @@ from t1_vectorstore.cli.options import (
 )
 from t1_vectorstore.cli.outputs import check_log, check_output
 from t1_vectorstore.cli.progress import LoadLog, indexing_status, load_bar
-from t1_vectorstore.cli.stores import open_store, open_with_checkpoint
+from t1_vectorstore.cli.stores import key_for, open_store, open_with_checkpoint
 
 if TYPE_CHECKING:
     from t1_vectorstore.collection import Collection
@@ -136,7 +136,7 @@ def index(
             found, options, checkpoint = stack.enter_context(opened)
             adopted = {"adopt": True, "identity": checkpoint.identity, "hybrid": create["hybrid"]} if adopt else {}
             collection = found or stack.enter_context(
-                Collection.open(to, name=name, identity=checkpoint.identity, api_key=api_key, **create)
+                Collection.open(to, name=name, identity=checkpoint.identity, api_key=key_for(to, api_key), **create)
             )
         chunker = source_flags.chunker(collection)
         fields = source_flags.fields(collection.schema.indexes)
@@ -156,7 +156,7 @@ def index(
                     load_on_ray,
                     paths,
                     partial(T1Embedder.from_options, options),
-                    partial(Collection.open, to, name=name, create=False, api_key=api_key, **adopted),
+                    partial(Collection.open, to, name=name, create=False, api_key=key_for(to, api_key), **adopted),
                     fields=fields,
                     chunk_size=chunker.size,
                     overlap=chunker.overlap,

@@ -65,7 +65,10 @@ CompatibleWith = Annotated[
         help="Search vectors of this other model with --model, if it gives nearly the same, as a quantised file does.",
     ),
 ]
-ApiKey = Annotated[str | None, storage_option(envvar="QDRANT_API_KEY", help="Qdrant API key.", show_envvar=True)]
+QDRANT_API_KEY = "QDRANT_API_KEY"
+ApiKey = Annotated[
+    str | None, storage_option(envvar=QDRANT_API_KEY, help="API key of Qdrant, or of a T1 service.", show_envvar=True)
+]
 ReadOnly = Annotated[
     bool, storage_option("--read-only", help="Read a copy of the index, also where it is in use or not writable.")
 ]

@@ -76,7 +76,9 @@ def reindex(
             raise ValueError("--rollback and --drop-old embed nothing: leave --leave-out out")
         if model_flags.place_model:
             raise ValueError("--rollback and --drop-old load no model: leave --device, --backend, ... out")
-        _swap(where, name, api_key, rollback=rollback, yes=yes)
+        if alias is not None:
+            raise ValueError("--rollback and --drop-old use the alias that --name gives: leave --alias out")
+        _swap(where, name, api_key, rollback=rollback, yes=yes, json=json)
         return
     from t1_vectorstore.embedding.embedder import T1Embedder
     from t1_vectorstore.indexing.dead_letters import refuse_other_file
@@ -127,7 +129,7 @@ def _print(done: ReindexResult, where: str, model: str, *, hybrid: bool) -> None
     )
 
 
-def _swap(where: str, name: str, api_key: str | None, *, rollback: bool, yes: bool) -> None:
+def _swap(where: str, name: str, api_key: str | None, *, rollback: bool, yes: bool, json: bool) -> None:
     """Go back to the previous build, or delete it."""
     from t1_vectorstore.maintenance.swap import swap_target
 
@@ -135,8 +137,15 @@ def _swap(where: str, name: str, api_key: str | None, *, rollback: bool, yes: bo
         if rollback:
             target.roll_back()
             with open_collection(where, name=name, api_key=api_key) as found:
-                print_text(f"{name!r} uses model {found.identity.model} again: {counted(found.count(), 'chunk')}")
+                model, chunks = found.identity.model, found.count()
+            if json:
+                print_json({"name": name, "model": model, "chunks": chunks})
+            else:
+                print_text(f"{name!r} uses model {model} again: {counted(chunks, 'chunk')}")
         else:
             confirm("Delete the previous build, and unfinished builds", yes)
             dropped = target.drop_others()
+            if json:
+                print_json({"deleted": dropped})
+                return
             print_text(f"deleted: {', '.join(dropped)}" if dropped else "there was nothing to delete")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from t1_vectorstore.cli.console import note
+from t1_vectorstore.cli.options import QDRANT_API_KEY
 from t1_vectorstore.cli.progress import busy
 from t1_vectorstore.model_names import DEFAULT_MODEL
 from t1_vectorstore.network import service_url
@@ -23,18 +25,24 @@ if TYPE_CHECKING:
 _INDEX_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 
+def key_for(where: str, api_key: str | None) -> str | None:
+    """Return the key to open a location with; a T1 service does not get the one that the environment has for Qdrant."""
+    return None if service_url(where) and api_key == os.environ.get(QDRANT_API_KEY) else api_key
+
+
 def open_collection(where: str, *, name: str, api_key: str | None) -> Collection:
     """Open an existing collection, whatever its model."""
     from t1_vectorstore.collection import Collection
 
-    return Collection.open(where, name=name, create=False, api_key=api_key)
+    return Collection.open(where, name=name, create=False, api_key=key_for(where, api_key))
 
 
-def open_to_read(where: str, *, read_only: bool, **options: Any) -> Collection:  # noqa: ANN401 - of Collection.open
+def open_to_read(where: str, *, read_only: bool, api_key: str | None, **options: Any) -> Collection:  # noqa: ANN401 - of Collection.open
     """Open an existing collection to read it; with ``read_only``, or if it is in use or not writable, a copy."""
     from t1_vectorstore.collection import Collection
     from t1_vectorstore.errors import CollectionLocked, StoreUnavailable
 
+    options["api_key"] = key_for(where, api_key)
     try:
         return Collection.open(where, create=False, read_only=read_only, **options)
     except (CollectionLocked, StoreUnavailable) as error:
@@ -86,7 +94,7 @@ def open_with_checkpoint(
     with ExitStack() as stack:
         found = None
         try:
-            shared: dict[str, Any] = {"name": name, "api_key": api_key, "adopt": adopt}
+            shared: dict[str, Any] = {"name": name, "api_key": key_for(where, api_key), "adopt": adopt}
             if read_only is None:
                 opened = Collection.open(where, create=False, **shared, **(create or {}))
             else:
@@ -162,7 +170,9 @@ def open_store(
             with busy(f"loading {options.model}"):
                 embedder = stack.enter_context(T1Embedder.from_options(options, checkpoint))
         if collection is None:
-            new = Collection.open(where, name=name, identity=embedder.identity, api_key=api_key, **(create or {}))
+            new = Collection.open(
+                where, name=name, identity=embedder.identity, api_key=key_for(where, api_key), **(create or {})
+            )
             collection = stack.enter_context(new)
         yield T1VectorStore(embedder, collection, compatible_with=compatible_with)
 

@@ -30,6 +30,9 @@ def test_rebuild_roll_back_and_drop(run: Any, corpus: Any) -> None:
     assert "nothing to delete" in run("reindex", "idx", "--drop-old", "--yes").stdout
     assert "no previous build" in run("reindex", "idx", "--rollback", code=1).stderr
     assert json.loads(run("reindex", "idx", "--hybrid", "--json").stdout)["chunks"] == 5
+    back = json.loads(run("reindex", "idx", "--rollback", "--json").stdout)
+    assert (back["name"], back["chunks"]) == ("t1", 5)
+    assert len(json.loads(run("reindex", "idx", "--drop-old", "--yes", "--json").stdout)["deleted"]) == 1
 
 
 @pytest.mark.parametrize(
@@ -39,6 +42,7 @@ def test_rebuild_roll_back_and_drop(run: Any, corpus: Any) -> None:
         (["--rollback", "--drop-old"], "only one of these"),
         (["--hybrid", "--rollback"], "only one of these"),
         (["--hybrid", "--alias", "docs"], "only a server has aliases"),
+        (["--rollback", "--alias", "docs"], "leave --alias out"),
     ],
 )
 def test_mistakes_change_nothing(run: Any, corpus: Any, options: list[str], message: str) -> None:

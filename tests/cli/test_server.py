@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from t1_vectorstore.cli.stores import key_for
 from tests.collection.conftest import server_url
 
 __all__ = ["server_url"]  # a fixture
@@ -29,3 +30,10 @@ def test_unreachable_server_is_a_one_line_error(run: Any, monkeypatch: pytest.Mo
     error = run("info", "http://127.0.0.1:1", code=1).stderr
     assert "http://127.0.0.1:1 does not answer" in error
     assert len(error.splitlines()) == 1
+
+
+def test_the_key_of_qdrant_is_not_sent_to_a_service(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("QDRANT_API_KEY", "of Qdrant")
+    assert key_for("http://host:6333", "of Qdrant") == "of Qdrant"
+    assert key_for("t1+http://host:8321", "of Qdrant") is None  # then T1_API_KEY counts
+    assert key_for("t1+http://host:8321", "of the service") == "of the service"
