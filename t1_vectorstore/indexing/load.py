@@ -34,6 +34,7 @@ from typing import TypeAlias
 from pydantic import Field
 
 from t1_vectorstore.collection import Collection
+from t1_vectorstore.collection.filters import compile_filter
 from t1_vectorstore.embedding.embedder import T1Embedder
 from t1_vectorstore.errors import CorpusError
 from t1_vectorstore.indexing.chunk_documents import PendingChunk, chunk_document, chunker_for
@@ -109,7 +110,7 @@ def load(
 
     Raises:
         CollectionMismatch: The collection holds another model's vectors. Nothing was changed.
-        ValueError: ``prune`` with a source that has no document.
+        ValueError: ``prune`` with a source that has no document, or with a filter that restricts nothing.
         TypeError: Something other than a document.
         BackendError: The model failed. Chunks stored before are kept, and a rerun continues from there.
         StoreError: The collection failed. Chunks stored before are kept, and a rerun continues from there.
@@ -120,6 +121,8 @@ def load(
         raise TypeError(f"expected several documents, got {type(documents).__name__}; wrap a single one in a list")
     if not isinstance(options.prune, bool):
         collection.check_search(filter=options.prune)  # refused before anything is embedded
+        if compile_filter(options.prune, collection.metadata_key) is None:
+            raise ValueError(f"prune={options.prune!r} restricts nothing; for all documents write prune=True")
     with ExitStack() as stack:
         file = options.dead_letters
         dead_letters = None if file is None else stack.enter_context(closing(DeadLetters(file)))

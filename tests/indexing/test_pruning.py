@@ -151,3 +151,11 @@ def test_an_invalid_filter_is_refused_before_anything_is_stored(collection: Coll
     with pytest.raises((TypeError, ValueError), match=r"filter is|'above'"):
         run([Document("a", "a")], collection, prune=wrong)
     assert collection.count() == 0
+
+
+@pytest.mark.parametrize("nothing", [None, {}, models.Filter()])
+def test_a_filter_that_restricts_nothing_is_refused(collection: Collection, nothing: Any) -> None:
+    run([Document("a", "a"), Document("b", "b")], collection)
+    with pytest.raises(ValueError, match="restricts nothing; for all documents write prune=True"):
+        run([Document("a", "a")], collection, prune=nothing)
+    assert stored_documents(collection) == {"a", "b"}
