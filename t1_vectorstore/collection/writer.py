@@ -118,12 +118,17 @@ class Writer:
         )
 
     def _write_naming_refused(self, rows: Sequence[Row]) -> None:
-        """Write rows; if the engine refuses one of them, name it in the error."""
+        """Write rows, in parts if all at once are too many; if the engine refuses one of them, name it in the error."""
         try:
             self._engine.write(rows)
         except WriteRefused as error:
             if (refused := self._find_refused(rows)) is None:
                 raise
+            if len(rows) > 1 and self._accepts([refused]):  # too many at once, and none of them is at fault
+                middle = len(rows) // 2
+                self._write_naming_refused(rows[:middle])
+                self._write_naming_refused(rows[middle:])
+                return
             name = stored_id(refused)
             raise WriteRefused(f"{error} (this is about the point {name!r})", [name]) from error.__cause__
 
@@ -131,7 +136,8 @@ class Writer:
         """Return the row of a refused batch that the engine refuses; ``None`` if it refuses every part of the batch.
 
         Bisection: half of the rows are written. If the engine accepts them, the refused row is in the other half. The
-        accepted parts stay stored, as valid points of this call. If no part was accepted, the last row is tried, too:
+        accepted parts stay stored, as valid points of this call. (The refused row of a batch that is only too large is
+        any.) If no part was accepted, the last row is tried, too:
         an engine that refuses everything has another reason than the content of one row.
         """
         last, accepted = rows[-1], len(rows) == 1

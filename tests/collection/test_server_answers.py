@@ -24,6 +24,7 @@ def test_a_refused_point_is_named(stub: Stub, retry: Retry) -> None:
         stub.result(done)  # 0 to 3
         stub.error(422, "payload too large")  # 4 and 5
         stub.result(done)  # 4
+        stub.error(422, "payload too large")  # 5
         with pytest.raises(WriteRefused, match=r"payload too large.*'doc 5'") as caught:
             collection.upsert(points(8))
         assert caught.value.ids == ["doc 5"]
@@ -117,3 +118,17 @@ def test_the_first_of_two_failing_batches_is_reported(stub: Stub, retry: Retry) 
         with pytest.raises(StoreError, match=r"because of this.*256 points were stored before") as caught:
             collection.upsert([*first, *points(257, first=256), bad])
         assert caught.value.stored == 256  # type: ignore[attr-defined]
+
+
+def test_a_batch_over_a_limit_of_the_server_is_written_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """None of its points is at fault, as with a proxy that limits the size of a request."""
+    with Collection.open(":memory:", identity=MODEL) as collection:
+        write = collection._engine.write
+
+        def limited(rows: Any) -> None:
+            if len(rows) > 3:
+                raise WriteRefused("413: too large")
+            write(rows)
+
+        monkeypatch.setattr(collection._engine, "write", limited)
+        assert collection.upsert(points(20)) == collection.count() == 20
