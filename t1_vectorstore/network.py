@@ -90,3 +90,15 @@ def _named(name: str) -> str:
 
 def _without_password(value: str) -> str:
     return re.sub(r"^([a-z0-9+.-]+://)?[^/@]*@", r"\1***@", value, flags=re.IGNORECASE)
+
+
+def qdrant_port(url: str) -> int:
+    """Return the port of a Qdrant server's URL; if it names none, the one that this package and its server use."""
+    parts = urlsplit(url)
+    return parts.port or (443 if parts.scheme == "https" else 6333)
+
+
+def with_port(url: str, port: int | None = None) -> str:
+    """Return a Qdrant server's URL with a port, for programs that would assume another one."""
+    parts = urlsplit(url)
+    return url if parts.port else parts._replace(netloc=f"{parts.netloc}:{port or qdrant_port(url)}").geturl()

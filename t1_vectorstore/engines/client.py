@@ -25,6 +25,7 @@ from t1_vectorstore.engines.base import (
 from t1_vectorstore.engines.ids import PointId
 from t1_vectorstore.engines.schema import OWN_KEY, Creation, NoteName, OpenOptions, Schema, Words
 from t1_vectorstore.errors import CollectionMismatch, WriteNotVerified
+from t1_vectorstore.network import with_port
 from t1_vectorstore.types import ModelIdentity
 
 NOTE_KEY = "t1_{}"
@@ -155,7 +156,8 @@ def client_location(client: QdrantClient) -> str:
     """Return where a client's collections are: ``:memory:``, a folder, or the URL of a server."""
     given = client.init_options
     if place := given["location"] or given["url"] or given["path"]:
-        return str(place)
+        place = str(place)
+        return with_port(place, given["port"]) if place.startswith(("http://", "https://")) else place
     scheme = "https" if given["https"] else "http"
     return f"{scheme}://{given['host'] or 'localhost'}:{given['port']}"
 

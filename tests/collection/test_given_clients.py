@@ -12,7 +12,9 @@ import pytest
 from qdrant_client import AsyncQdrantClient, QdrantClient, models
 
 from t1_vectorstore.collection import Collection
+from t1_vectorstore.engines.client import client_location
 from t1_vectorstore.errors import CollectionMismatch, CollectionNotFound, StoreError
+from t1_vectorstore.network import with_port
 from t1_vectorstore.options import Storage
 from tests.collection.points import MODEL, OTHER, points, vector
 
@@ -147,3 +149,27 @@ def test_what_is_not_a_client_is_refused() -> None:
     for option in options:
         with pytest.raises(ValueError, match=next(iter(option))):
             Collection.open(QdrantClient(":memory:"), identity=MODEL, **option)
+
+
+@pytest.mark.parametrize(
+    ("given", "location"),
+    [
+        ({"url": "http://localhost"}, "http://localhost:6333"),
+        ({"url": "http://localhost", "port": 7000}, "http://localhost:7000"),
+        ({"url": "http://localhost:8000/prefix", "port": 7000}, "http://localhost:8000/prefix"),
+        ({"host": "localhost", "port": 7000}, "http://localhost:7000"),
+        ({"location": ":memory:"}, ":memory:"),
+    ],
+)
+def test_a_clients_location_has_its_port(given: dict[str, Any], location: str) -> None:
+    assert client_location(QdrantClient(**given, check_compatibility=False)) == location
+
+
+def test_a_url_without_a_port_has_the_same_one_everywhere() -> None:
+    urls = ("http://host", "http://host:80", "https://host/prefix", "http://[::1]/")
+    assert [*map(with_port, urls)] == [
+        "http://host:6333",
+        "http://host:80",
+        "https://host:443/prefix",
+        "http://[::1]:6333/",
+    ]

@@ -11,6 +11,7 @@ import pytest
 from qdrant_client import QdrantClient
 
 from t1_vectorstore.collection import Collection
+from t1_vectorstore.engines.server.snapshots import ServerSnapshots
 from t1_vectorstore.errors import StoreError
 from t1_vectorstore.indexing import load
 from t1_vectorstore.maintenance.snapshots import pull, restore, snapshot
@@ -85,3 +86,13 @@ def test_the_load_record_is_pulled_with_the_index(served: Collection, tmp_path: 
     pull(served, tmp_path / "pulled")
     with Collection.open(tmp_path / "pulled", name=served.name, create=False) as pulled:
         assert pulled.latest_load == served.latest_load is not None
+
+
+@pytest.mark.server
+def test_a_collection_that_is_partly_on_other_servers_is_not_saved(
+    served: Collection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ServerSnapshots, "_shards", lambda *_: ([0], [0, 1]))
+    with pytest.raises(StoreError, match=r"1 shards of .* are only on other servers"):
+        snapshot(served, tmp_path / "part.tar.gz")
+    assert list(tmp_path.iterdir()) == []

@@ -12,6 +12,7 @@ from t1_vectorstore.engines.schema import OWN_KEY
 from t1_vectorstore.engines.server.connections import check_reachable, client_settings, connect
 from t1_vectorstore.engines.server.retry import with_retries
 from t1_vectorstore.errors import StoreError
+from t1_vectorstore.network import with_port
 from t1_vectorstore.options import Retry
 
 _Result = TypeVar("_Result")
@@ -30,7 +31,7 @@ class ServerAdmin:
         Raises:
             StoreUnavailable: It cannot.
         """
-        self.url = url.rstrip("/")
+        self.url = with_port(url.rstrip("/"))
         self.api_key = api_key
         self._retry = retry or Retry()
         self._client = connect(client_settings(self.url, api_key, timeout))

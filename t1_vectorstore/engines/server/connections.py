@@ -18,7 +18,7 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, stop
 from tenacity.wait import wait_fixed
 
 from t1_vectorstore.errors import StoreError, StoreUnavailable
-from t1_vectorstore.network import explain_creation, is_loopback, proxy_for, proxy_hint
+from t1_vectorstore.network import explain_creation, is_loopback, proxy_for, proxy_hint, qdrant_port
 from t1_vectorstore.options import Retry
 
 _Result = TypeVar("_Result")
@@ -29,11 +29,10 @@ _REACHABLE_SECONDS = 1.8
 
 def client_settings(url: str, api_key: str | None, timeout: float, grpc_port: int | None = None) -> dict[str, Any]:
     """Return the arguments of a client, which uses gRPC if its port is given, and else REST."""
-    parts = urlsplit(url)
     local = is_loopback(url)
     return {
         "url": url,
-        "port": parts.port or (443 if parts.scheme == "https" else 6333),
+        "port": qdrant_port(url),
         "grpc_port": grpc_port or _GRPC_PORT,
         "prefer_grpc": grpc_port is not None,
         "api_key": api_key,
@@ -88,7 +87,7 @@ def check_reachable(url: str, retry: Retry) -> None:
         StoreUnavailable: The host is unknown, or nothing listens there.
     """
     parts, proxy = urlsplit(url), proxy_for(url)
-    host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 6333)
+    host, port = parts.hostname or "", qdrant_port(url)
     if proxy is not None:
         host, port = proxy.host, proxy.port
     # A server that is starting refuses connections for a moment.

@@ -27,12 +27,18 @@ class ServerSnapshots(ServerAdmin):
         """Download a snapshot of a whole collection; the server does not keep it.
 
         Raises:
-            StoreError: The server cannot create it, or it was damaged on its way.
+            StoreError: The server cannot create it, it was damaged on its way, or other servers have a part of the
+                collection.
         """
+        here, elsewhere = self._shards(collection)
+        if missing := set(elsewhere) - set(here):
+            raise StoreError(
+                f"{len(missing)} shards of {collection!r} are only on other servers of {self.url}'s cluster, and a "
+                "snapshot has those of one server; save it with Qdrant's own tools, on each server"
+            )
         self._save(
             file,
             f"/collections/{quote(collection)}/snapshots",
-            lambda client: client.create_snapshot(collection, wait=True),
             lambda client, name: client.delete_snapshot(collection, name, wait=True),
         )
 
@@ -42,19 +48,16 @@ class ServerSnapshots(ServerAdmin):
         Raises:
             StoreError: The collection has several shards; or as for ``save``.
         """
-        cluster = self._call(lambda: self._client.http.distributed_api.collection_cluster_info(collection)).result
-        shards = [] if cluster is None else [shard.shard_id for shard in cluster.local_shards]
-        remote = [] if cluster is None else cluster.remote_shards
-        if len(shards) != 1 or remote:
+        here, elsewhere = self._shards(collection)
+        if len(here) != 1 or elsewhere:
             raise StoreError(
-                f"{collection!r} at {self.url} has {len(shards) + len(remote)} shards, and an embedded index is one; "
+                f"{collection!r} at {self.url} has {len(here) + len(elsewhere)} shards, and an embedded index is one; "
                 "index its source into a folder instead"
             )
-        [shard] = shards
+        [shard] = here
         self._save(
             file,
             f"/collections/{quote(collection)}/shards/{shard}/snapshots",
-            lambda client: client.create_shard_snapshot(collection, shard, wait=True),
             lambda client, name: client.delete_shard_snapshot(collection, shard, name, wait=True),
         )
 
@@ -70,21 +73,26 @@ class ServerSnapshots(ServerAdmin):
         with file.open("rb") as source, self._http() as http:
             _check(http.post(path, params=query, files={"snapshot": (file.name, source)}), self.url)
 
-    def _save(
-        self,
-        file: Path,
-        path: str,
-        create: Callable[[QdrantClient], Any],
-        delete: Callable[[QdrantClient, str], Any],
-    ) -> None:
-        created = self._call(lambda: create(self._client))
-        if created is None:
+    def _shards(self, collection: str) -> tuple[list[int], list[int]]:
+        """Return the shards that this server holds, and those that other servers hold, copies among them."""
+        cluster = self._call(lambda: self._client.http.distributed_api.collection_cluster_info(collection)).result
+        if cluster is None:
+            return [], []
+        return [shard.shard_id for shard in cluster.local_shards], [shard.shard_id for shard in cluster.remote_shards]
+
+    def _save(self, file: Path, path: str, delete: Callable[[QdrantClient, str], Any]) -> None:
+        # A large collection takes the server minutes, which the client's time limit does not allow.
+        with self._http() as http:
+            answer = http.post(path, params={"wait": "true"})
+            _check(answer, self.url)
+        created = answer.json().get("result")
+        if not created:
             raise StoreError(f"{self.url} does not describe the snapshot that it was to create")
         try:
-            sha256 = self._download(f"{path}/{quote(created.name)}", file)
+            sha256 = self._download(f"{path}/{quote(created['name'])}", file)
         finally:
-            self._call(lambda: delete(self._client, created.name))
-        if created.checksum and sha256 != created.checksum:
+            self._call(lambda: delete(self._client, created["name"]))
+        if created.get("checksum") and sha256 != created["checksum"]:
             raise StoreError(f"the snapshot from {self.url} was damaged on its way: its checksum is another one")
 
     def _download(self, path: str, file: Path) -> str:
