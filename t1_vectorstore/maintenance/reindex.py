@@ -125,7 +125,8 @@ def reindex(
         old.engine_as(EmbeddedEngine).check_alone()
     # 2. Nothing to do if the index already is that build; with the same model the vectors are copied.
     same_model = old.identity.fingerprint == embedder.identity.fingerprint
-    if same_model and alias == old.name and settings == current:
+    words_again = settings["hybrid"] and old.schema.words == "other"
+    if same_model and alias == old.name and settings == current and not words_again:
         return ReindexResult(
             name=alias,
             build=build,

@@ -100,6 +100,8 @@ class ServerTarget:
         others = sorted((own | ({previous} & existing)) - {current})
         for other in others:
             self._admin.drop(other)
+        if previous:
+            self._admin.note(current, REPLACES, "")
         return others
 
     def close(self) -> None:

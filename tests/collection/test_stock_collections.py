@@ -120,6 +120,9 @@ def test_an_own_collection_with_another_encoder_never_mixes_it_with_bm25(tmp_pat
         assert [hit.text for hit in store.search(TEXTS[0], think=False, limit=1).hits] == [TEXTS[0]]
         with pytest.raises(ValueError, match="encoded by another package; give hybrid=True"):
             reindex(store.collection, T1Embedder.fake(24))
+        assert reindex(store.collection, EMBEDDER, hybrid=True).moved
+    with T1VectorStore.open(tmp_path / "index", EMBEDDER, sparse_encoder="bm25") as store:
+        assert store.search("oslo", think=False, vector_weight=0).hits[0].text == TEXTS[0]
     T1VectorStore.open(tmp_path / "bm25", EMBEDDER, hybrid=True).close()
     with pytest.raises(CollectionMismatch, match="stores BM25 terms, which another sparse_encoder cannot"):
         T1VectorStore.open(tmp_path / "bm25", EMBEDDER, sparse_encoder=Letters())

@@ -83,6 +83,8 @@ def test_an_index_moves_to_another_model_and_back(place: Location) -> None:
     assert target.drop_others() == []
     target.close()
     assert_equal(place)
+    with place.open(create=False, identity=NEW.identity) as kept:
+        assert not kept.info().previous_build
     with pytest.raises(StoreError, match=r"no previous build|no longer exists at"):
         swap_target(place.location, place.name).roll_back()
 

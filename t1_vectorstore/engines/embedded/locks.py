@@ -52,7 +52,7 @@ def wait_for(handle: IO[bytes], *, shared: bool) -> None:
         handle.seek(0)
         while True:
             with suppress(OSError):  # after ten seconds
-                msvcrt.locking(handle.fileno(), msvcrt.LKLOCK, 1)
+                msvcrt.locking(handle.fileno(), msvcrt.LK_LOCK, 1)
                 return
     else:
         import fcntl
