@@ -43,7 +43,9 @@ def read_beir(folder: str | Path, split: str = "test") -> Benchmark:
         return read_jsonl(corpus)
 
     name, unjudged = f"{folder.resolve().name}/{split}", len(texts) - len(queries)
-    return Benchmark(name, read, queries, relevant, thoughts=thoughts, unjudged=unjudged)
+    # As BEIR does: a query whose text is a document, as in ArguAna, is not to find itself.
+    itself = {query: frozenset({query}) for query in queries if relevant[query].get(query, 0) <= 0}
+    return Benchmark(name, read, queries, relevant, itself, thoughts=thoughts, unjudged=unjudged)
 
 
 def read_qrels(path: Path) -> dict[str, dict[str, int]]:

@@ -152,3 +152,9 @@ def test_files_of_another_data_set_are_refused(bright: Path) -> None:
     )
     with pytest.raises(CorpusError, match="no list 'excluded_ids'"):
         read_bright(bright, "leetcode")
+
+
+def test_a_query_does_not_find_itself_unless_it_is_judged_relevant(tmp_path: Path) -> None:
+    """As in BEIR, where the queries of ArguAna are among its documents."""
+    benchmark = read_beir(beir(tmp_path / "b", qrels="q\ta\t1\nr\tr\t1\nr\tq\t0\n"))
+    assert benchmark.excluded == {"q": {"q"}}

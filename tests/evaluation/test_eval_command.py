@@ -20,6 +20,7 @@ from t1_vectorstore.evaluation.benchmark import Benchmark
 from t1_vectorstore.evaluation.experiment import Experiment, Outcome
 from t1_vectorstore.evaluation.runs import Answer, Run, read_trec
 from t1_vectorstore.evaluation.scoring import score
+from t1_vectorstore.evaluation.systems import T1System
 from t1_vectorstore.evaluation.tuning import TuningResult, describe
 from t1_vectorstore.types import QueryEmbedding
 from t1_vectorstore.vectorstore import T1VectorStore
@@ -94,6 +95,7 @@ def test_systems_are_compared_on_a_benchmark(questions: Path, tmp_path: Path) ->
     assert "thinking thought: " in page.text
 
 
+@pytest.mark.thorough
 def test_refined_systems_are_compared(questions: Path) -> None:
     systems = "thinking,rt:1:last,rt:4"
     found = rows(questions, "--systems", systems, "--queries", "6")
@@ -259,3 +261,24 @@ class Page(HTMLParser):
 
     def handle_data(self, data: str) -> None:
         self.text += data
+
+
+def test_the_first_hits_of_a_hybrid_system_are_those_of_a_user(index: Path) -> None:
+    """The longer ranking that is scored has more candidates, and so other first hits."""
+    with T1Embedder.load("t1-mini") as mini, T1VectorStore.open(index, mini) as store:
+        system = T1System("hybrid", store, {"think": False}, hybrid=True, fusion="dbsf")
+        task = Benchmark("one", None, {"q": "what is mined in Peru"}, {"q": {"peru/resources": 1}})
+        asked: list[int] = []
+        search = store.collection.search
+
+        def watched(vector: Any, **options: Any) -> Any:
+            asked.append(options["limit"])
+            hits = search(vector, **options)
+            return hits[::-1] if options["limit"] > 10 else hits
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(store.collection, "search", watched)
+            [answer] = system.answer(task, 20).values()
+        user = store.search("what is mined in Peru", think=False, hybrid=True, fusion="dbsf").hits
+        assert asked == [10, 20]
+        assert list(answer.ranking)[:10] == [hit.document_id for hit in user]
