@@ -10,7 +10,7 @@ import json
 import re
 import unicodedata
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,6 +34,9 @@ _INCOMPLETE = "\ufffd"
 """What tokenizers decode bytes to that are not a character."""
 _BYTE_TOKEN = re.compile("<0x[0-9A-F]{2}>")
 """Tokens of single bytes, with which SentencePiece's tokenizers write characters that their vocabulary lacks."""
+
+_WHITE_SPACE = " \t\r\n\u2581"
+"""With the character that SentencePiece's tokenizers write for a space."""
 
 _NO_LONGER_IN_ASCII = {"NFC", "NFD", "NFKC", "NFKD", "Lowercase", "StripAccents", "BertNormalizer"}
 """Normalizers that never make an ASCII text longer."""
@@ -103,6 +106,11 @@ def check_truncation(
     return cuts
 
 
+def _is_white_space(token: Mapping[str, Any], vocabulary: Container[str]) -> bool:
+    """Whether an added token is ordinary white space, such as Gemma's line breaks: no text could be without them."""
+    return not token["special"] and not token["content"].strip(_WHITE_SPACE) and token["content"] in vocabulary
+
+
 class Prompter:
     """Builds the prompts of one checkpoint. Fast to call and thread-safe."""
 
@@ -119,7 +127,11 @@ class Prompter:
                 tokenizer.
         """
         definition: dict[str, Any] = json.loads(tokenizer.to_str())
-        self._special: dict[str, int] = {token["content"]: token["id"] for token in definition["added_tokens"]}
+        self._special: dict[str, int] = {
+            token["content"]: token["id"]
+            for token in definition["added_tokens"]
+            if not _is_white_space(token, definition["model"]["vocab"])
+        }
         # Without its added tokens, the copy cannot recognise them in a text; templates are split at them beforehand.
         definition |= {"added_tokens": [], "post_processor": None, "truncation": None, "padding": None}
         self._plain: Tokenizer = Tokenizer.from_str(json.dumps(definition))

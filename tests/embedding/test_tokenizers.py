@@ -157,3 +157,16 @@ def test_a_byte_that_is_never_completed_is_shown_as_such() -> None:
     embedder = T1Embedder(prompter, Writer(invalid, prompter.emb_id), identity(16))
     *pieces, embedding = embedder.stream_query("a question")
     assert "".join(map(str, pieces)) == embedding.thoughts[0].text == "\ufffd Peru"  # type: ignore[union-attr]
+
+
+def test_white_space_that_is_an_added_token_is_ordinary_text() -> None:
+    """Gemma's tokenizers list line breaks and double spaces as added tokens that are not special."""
+    definition = json.loads(sentencepiece_tokenizer().to_str())
+    number = definition["model"]["vocab"]["\n"] = len(definition["model"]["vocab"])
+    kinds = {"special": False, "normalized": False, "single_word": False, "lstrip": False, "rstrip": False}
+    definition["added_tokens"].append({"id": number, "content": "\n", **kinds})
+    prompter = Prompter(Tokenizer.from_str(json.dumps(definition)), SPEC)
+    [prompt] = prompter.documents(["a\nb"])
+    assert len(prompt.ids) == len(prompter.documents(["a"])[0].ids) + 2
+    ids = prompter.thought_ids("a\nb")
+    assert prompter.thought_text(ids) == "a\nb"
