@@ -293,7 +293,8 @@ class VectorSearchOptions(RankingOptions, PageOptions):
     """Rank by these vectors instead, each of shape ``(dimension,)``: one ranking each, fused by their ranks in the same
     query of the engine. Scores stay the similarity to ``vector``."""
     text: Text | None = None
-    """Also search for the words of this text, in a hybrid collection. A text without words changes nothing."""
+    """Also search for the words of this text, in a hybrid collection. A text without words changes nothing; with
+    ``vector_weight=0`` it finds nothing."""
 
     @property
     def pool(self) -> int:

@@ -93,7 +93,8 @@ async def arun(steps: SearchSteps, nearest: Callable[[Nearest], Awaitable[list[S
 def find_hits(search: Search, schema: Schema) -> SearchSteps:
     """Yield the queries of a search, and return its hits, best first."""
     options = search.options
-    if not schema.has_dense and search.sparse is None:  # a text without words, among words only
+    by_words_only = not schema.has_dense or (options.text is not None and options.vector_weight == 0)
+    if by_words_only and search.sparse is None:  # a text without words
         return []
     if not (search.is_fusion or options.group or options.diversity is not None):
         # By vector alone, the engine does everything, and skips the first hits without reading them.
