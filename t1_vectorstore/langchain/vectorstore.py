@@ -108,26 +108,26 @@ class T1QdrantVectorStore(T1Searches):
         Raises:
             CollectionNotFound: There is no collection of that name; ``open`` creates one.
             CollectionMismatch: It holds another model's vectors, or other vectors than those named.
+            TypeError: An open ``Collection``, and an argument that describes one for a client.
         """
-        if isinstance(client, Collection) or collection is not None:
-            collection = collection or client
-            embedding = collection_name if isinstance(collection_name, Embeddings) else embedding
-            own = OpenOptions(chunk=chunk, id_in_metadata=id_in_metadata)
-            self._use(collection, embedder_of(embedding), embedding, own)
-            return
-        options = {
-            "collection_name": collection_name,
-            "retrieval_mode": retrieval_mode,
+        described: dict[str, Any] = {
             "vector_name": vector_name,
             "content_payload_key": content_payload_key,
             "metadata_payload_key": metadata_payload_key,
             "distance": distance,
             "sparse_embedding": sparse_embedding,
             "sparse_vector_name": sparse_vector_name,
-            "chunk": chunk,
-            "id_in_metadata": id_in_metadata,
         }
-        checked = OpenOptions(client=client, adopt=True, create=False, **options)
+        used: dict[str, Any] = {"retrieval_mode": retrieval_mode, "chunk": chunk, "id_in_metadata": id_in_metadata}
+        if isinstance(client, Collection) or collection is not None:
+            if wrong := [name for name, value in described.items() if value is not None]:
+                raise TypeError(f"{wrong[0]} is an argument for a client; an open Collection has its own already")
+            collection = collection or client
+            embedding = collection_name if isinstance(collection_name, Embeddings) else embedding
+            self._use(collection, embedder_of(embedding), embedding, OpenOptions(**used))
+            return
+        named = {"client": client, "collection_name": collection_name}
+        checked = OpenOptions(adopt=True, create=False, **named, **described, **used)
         self._use(*open_collection(embedding, checked), embedding, checked)
 
     def _use(

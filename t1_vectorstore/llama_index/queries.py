@@ -126,7 +126,9 @@ def to_search_options(
             f"mmr_prefetch_k={extra.mmr_prefetch_k!r} is for the query mode 'mmr', and this one is {query.mode.value!r}"
         )
     # A search for words only needs some vector to show similarities to.
-    vector = query.query_embedding or [1.0, *[0.0] * (collection.identity.dimension - 1)]
+    vector = query.query_embedding
+    if vector is None:
+        vector = [1.0, *[0.0] * (collection.identity.dimension - 1)]
     return vector, options
 
 

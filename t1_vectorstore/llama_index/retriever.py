@@ -83,6 +83,8 @@ class T1Retriever(BaseRetriever):
         self.vector_weight = options.vector_weight
         self.diversity = options.diversity
         self.candidates = options.candidates
+        self.search_params = options.search_params
+        self.consistency = options.consistency
         self.group = options.group
         self.hybrid = options.hybrid
         self.thought_terms = options.thought_terms

@@ -109,7 +109,7 @@ class T1QdrantVectorStore(BasePydanticVectorStore):
 
         Args:
             collection_name: Name of the collection; or an open ``Collection``, with no further arguments than
-                ``embed_model`` and ``chunk``.
+                ``embed_model``, ``adopt`` and ``chunk``.
             client: A client of any mode, which stays the caller's. With ``aclient`` as well, it is used for everything.
             aclient: An asynchronous client, which stays the caller's.
             url: URL of a server, instead of a client.
@@ -118,11 +118,23 @@ class T1QdrantVectorStore(BasePydanticVectorStore):
         Raises:
             ValueError: No client and no URL, or an argument that this store does not have; the message says what to
                 write instead.
+            TypeError: A further argument with an open ``Collection``.
             StoreError: The server cannot be reached.
         """
         chunks = NodeChunks(options.embed_model, options.chunk) if options.chunk is not False else None
         if isinstance(collection_name, Collection):
             opened = collection_name
+            others = {name for name, value in (("client", client), ("aclient", aclient), ("url", url)) if value}
+            others |= options.model_fields_set - {
+                "embed_model",
+                "adopt",
+                "chunk",
+                "batch_size",
+                "parallel",
+                "max_retries",
+            }
+            if others:
+                raise TypeError(f"{min(others)} is an argument for a client; an open Collection has its own already")
             if options.identity is not None:
                 opened.check_model(options.identity, adopt=options.adopt)
             if chunks is not None:

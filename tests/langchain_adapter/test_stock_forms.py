@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -10,6 +11,7 @@ from langchain_core.documents import Document
 from langchain_core.embeddings import DeterministicFakeEmbedding, Embeddings
 from qdrant_client import QdrantClient, models
 
+from t1_vectorstore.collection import Collection
 from t1_vectorstore.errors import CollectionMismatch, CollectionNotFound, StoreError
 from t1_vectorstore.langchain import RetrievalMode, T1Embeddings, T1QdrantVectorStore
 from tests.langchain_adapter.conftest import DOCUMENTS, count, ids
@@ -195,3 +197,16 @@ def test_a_folder_has_no_client(tmp_path: Any, embeddings: T1Embeddings) -> None
     store = T1QdrantVectorStore.from_documents([Document("a")], embeddings, path=tmp_path / "index")
     with store, pytest.raises(AttributeError, match="has no QdrantClient"):
         _ = store.client
+
+
+def test_an_open_collection_is_searched_as_asked(tmp_path: Path) -> None:
+    embedding = T1Embeddings(model="t1-mini")
+    with Collection.open(tmp_path / "index", identity=embedding.embedder.identity, hybrid=True) as collection:
+        store = T1QdrantVectorStore(collection, embedding, retrieval_mode="dense")
+        store.add_texts(TEXTS)
+        found = [document.page_content for document in store.similarity_search(TEXTS[0], think=False)]
+        vector = embedding.embedder.embed_query(TEXTS[0], think=False).vector
+        assert found == [hit.text for hit in collection.search(vector, limit=4)]
+        assert store.retrieval_mode is RetrievalMode.DENSE
+        with pytest.raises(TypeError, match="vector_name is an argument for a client"):
+            T1QdrantVectorStore(collection, embedding, vector_name="other")

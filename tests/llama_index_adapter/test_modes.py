@@ -139,3 +139,21 @@ def test_options_of_a_new_collection(tmp_path: Path, embedding: T1Embedding) -> 
         assert store.client.hybrid
     with pytest.raises(CollectionMismatch, match="hybrid"):
         T1QdrantVectorStore.open(tmp_path / "index", embedding, hybrid=False)
+
+
+@pytest.mark.parametrize("mode", ["sparse", "text_search"])
+def test_words_only_without_a_word_finds_nothing(store: T1QdrantVectorStore, mode: str) -> None:
+    for text in ("???", "who is it"):
+        query = VectorStoreQuery(query_str=text, similarity_top_k=3, mode=VectorStoreQueryMode(mode))
+        assert store.query(query).ids == []
+
+
+def test_a_query_vector_may_be_an_array(store: T1QdrantVectorStore) -> None:
+    query = VectorStoreQuery(query_embedding=np.array(EAST), similarity_top_k=1)  # type: ignore[arg-type]
+    assert store.query(query).ids == ["east 1"]
+
+
+def test_an_open_collection_takes_no_arguments_for_a_client(store: T1QdrantVectorStore) -> None:
+    with pytest.raises(TypeError, match="hybrid_fusion_fn is an argument for a client"):
+        T1QdrantVectorStore(store.client, hybrid_fusion_fn=max)  # type: ignore[call-overload]
+    assert T1QdrantVectorStore(store.client, batch_size=10).client is store.client  # type: ignore[call-overload]

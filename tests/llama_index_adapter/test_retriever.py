@@ -14,6 +14,7 @@ from llama_index.core.schema import IndexNode, MetadataMode, NodeWithScore, Quer
 from llama_index.core.vector_stores.types import MetadataFilter, MetadataFilters
 
 from t1_vectorstore import T1Embedder
+from t1_vectorstore.engines import Nearest
 from t1_vectorstore.errors import CollectionMismatch, InvalidText, StoreError
 from t1_vectorstore.llama_index import T1Embedding, T1QdrantVectorStore, T1Retriever, T1ThoughtEvent
 from t1_vectorstore.types import ModelIdentity
@@ -252,3 +253,14 @@ def test_a_compatible_model_searches_but_does_not_write(tmp_path: Path) -> None:
         third.identity = ModelIdentity("third", "1" * 16, third.dimension)
         with pytest.raises(CollectionMismatch):
             T1Retriever(store, T1Embedding.from_embedder(third)).retrieve("llamas")
+
+
+def test_every_option_of_a_search_reaches_it(
+    small: T1QdrantVectorStore, embedding: T1Embedding, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Nearest] = []
+    nearest = small.client._engine.nearest
+    monkeypatch.setattr(small.client._engine, "nearest", lambda query: (asked.append(query), nearest(query))[1])
+    T1Retriever(small, embedding, search_params={"exact": True}, consistency="all").retrieve(QUERY)
+    assert asked[0].params == {"exact": True}
+    assert asked[0].consistency is not None
