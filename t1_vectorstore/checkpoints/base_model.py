@@ -74,7 +74,7 @@ class BaseModelSource(BaseModel):
             )
         if not file.is_file():
             raise CheckpointError(f"there is no file {str(file)!r}; base must be the GGUF file of {self.name}")
-        found = cached_digest([file], lambda: _sha256(file), cache).hex()
+        found = cached_digest("sha256", [file], lambda: _sha256(file), cache).hex()
         if found != self.sha256:
             if given:
                 advice = f"Give the right file, or leave base= (--base) out and run `{self.command}`"

@@ -247,7 +247,7 @@ class Checkpoint:
     def _files_digest(self) -> bytes:
         if isinstance(self.files, ServedModel):
             return self.files.digest
-        return cached_digest(self.files.digested, lambda: self.files.digest, self.cache)
+        return cached_digest("checkpoint", self.files.digested, lambda: self.files.digest, self.cache)
 
     @cached_property
     def identity(self) -> ModelIdentity:

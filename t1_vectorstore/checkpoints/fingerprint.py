@@ -44,8 +44,10 @@ class FileState:
         return cls(status.st_size, status.st_mtime_ns, status.st_ino)
 
 
-def cached_digest(files: Sequence[Path], compute: Callable[[], bytes], cache: DiskCache | None) -> bytes:
+def cached_digest(kind: str, files: Sequence[Path], compute: Callable[[], bytes], cache: DiskCache | None) -> bytes:
     """Return a digest of files, from a cache if none of them has changed since it was computed.
+
+    ``kind`` tells apart the different digests that one file has.
 
     A file counts as changed if its size, its number on its disk, or one of its times is another one: that of its
     content, and that of its entry, which no program can set back. Because a file can change twice within the resolution
@@ -54,7 +56,7 @@ def cached_digest(files: Sequence[Path], compute: Callable[[], bytes], cache: Di
     if cache is None:
         return compute()
     states = _states(files)
-    key = hashlib.sha256(repr(("digest", __version__, states)).encode()).digest()
+    key = hashlib.sha256(repr(("digest", __version__, kind, states)).encode()).digest()
     found = cache.get(key, count=False)
     if found is not None:
         return found

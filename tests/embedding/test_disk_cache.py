@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from t1_vectorstore.checkpoints.fingerprint import cached_digest
 from t1_vectorstore.disk_cache import FILE, DiskCache
 from t1_vectorstore.errors import CacheWarning
 
@@ -159,3 +160,15 @@ assert os.waitpid(child, 0)[1] == 0
 assert cache.get(b"b") == b"onetwo"
 """
     subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True)
+
+
+def test_different_digests_of_a_file_are_kept_apart(tmp_path: Path) -> None:
+    file = tmp_path / "model.gguf"
+    file.write_bytes(b"weights")
+    os.utime(file, (1, 1))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("t1_vectorstore.checkpoints.fingerprint._SETTLED", -(10**12))
+        cache = DiskCache(tmp_path / "cache", SIZE)
+        assert cached_digest("sha256", [file], lambda: b"one", cache) == b"one"
+        assert cached_digest("checkpoint", [file], lambda: b"two", cache) == b"two"
+        assert cached_digest("sha256", [file], lambda: b"other", cache) == b"one"
