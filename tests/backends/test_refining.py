@@ -66,7 +66,7 @@ def test_both_decoders_equal_the_slow_computation(tmp_path: Path, name: str, ref
 
 
 @pytest.mark.parametrize("refining", HOW, ids=str)
-@pytest.mark.parametrize("think", [True, False])
+@pytest.mark.parametrize("think", [True, pytest.param(False, marks=pytest.mark.thorough)])
 def test_the_bundled_model(refining: Refining, think: bool) -> None:
     embedder = T1Embedder.load("t1-mini", dtype="float32")
     queries = ["what is grown in the country ruled from Paris", "what do they mine in the neighbour of Chad", "where"]

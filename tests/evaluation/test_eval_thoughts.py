@@ -69,6 +69,7 @@ def by_name(found: Mapping[str, Any], place: int) -> dict[str, dict[str, Any]]:
     return {row["system"]: row for row in found["benchmarks"][place]["systems"]}
 
 
+@pytest.mark.thorough
 def test_a_model_that_thinks_only_when_asked_to(folder: Path, measured: dict[str, Any]) -> None:
     override = "think_by_default=false"
     result = t1_eval(folder, "--split", "b", "--systems", SYSTEMS, "--override", override, "--json")
