@@ -8,23 +8,40 @@ tables, at which chunks are best split.
 from __future__ import annotations
 
 import codecs
+import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from t1_vectorstore.errors import CorpusError, MissingExtraError
 from t1_vectorstore.readers.blobs import Blobs
 from t1_vectorstore.readers.lines import OnError, raise_error, read_bytes, warn
 from t1_vectorstore.types import Document
 
+if TYPE_CHECKING:
+    from markdownify import MarkdownConverter
+
 _INVISIBLE = ("head", "script", "style", "template", "noscript", "nav")
 _INLINE = ["a", "b", "strong", "i", "em"]  # only their text is kept: their Markdown signs are noise to a model
 
 # Browsers read some labels as other encodings (https://encoding.spec.whatwg.org): pages labelled Latin-1 are
-# Windows-1252, and a page whose label can be read as ASCII is not UTF-16.
+# Windows-1252, those in Chinese, Japanese or Korean have the larger sets of Windows, and a page whose label can be read
+# as ASCII is not UTF-16.
 _BROWSER_ENCODINGS = {
     **dict.fromkeys(("iso8859-1", "ascii"), "cp1252"),
     **dict.fromkeys(("utf-16", "utf-16-le", "utf-16-be"), "utf-8"),
+    **dict.fromkeys(("gb2312", "gbk"), "gb18030"),
+    **dict.fromkeys(("iso8859-11", "tis-620"), "cp874"),
+    **{"iso8859-9": "cp1254", "shift_jis": "cp932", "euc_kr": "cp949", "big5": "big5hkscs"},
 }
+_LABELS = {"x-sjis": "shift_jis", "x-gbk": "gbk", "windows-874": "cp874", "windows-31j": "cp932"}
+"""Labels of pages that Python does not know."""
+_BLOCKS = (
+    *("address", "aside", "button", "details", "dialog", "fieldset", "figure", "footer", "form", "header", "hgroup"),
+    *("legend", "main", "optgroup", "option", "search", "summary"),
+)
+"""Elements whose text is not joined to that of their neighbours; markdownify knows only the most common ones."""
+_POWER = re.compile(r"[-+\u2212]?\d")
 
 
 def read_html(
@@ -64,9 +81,9 @@ def read_html(
 
 def _title_and_text(data: bytes, path: Path) -> tuple[str, str]:
     try:
+        import markdownify  # noqa: F401 - see _converter
         from bs4 import BeautifulSoup
         from lxml.etree import LxmlError
-        from markdownify import MarkdownConverter
     except ModuleNotFoundError as error:
         raise MissingExtraError("documents", f"reading {path}") from error
     markup = _decode(data, path)
@@ -81,7 +98,7 @@ def _title_and_text(data: bytes, path: Path) -> tuple[str, str]:
             element.decompose()
         for image in page("img"):
             image.replace_with(str(image.get("alt", "")))
-        converter = MarkdownConverter(
+        converter = _converter()(
             strip=_INLINE,
             heading_style="ATX",
             escape_asterisks=False,
@@ -98,13 +115,31 @@ def _title_and_text(data: bytes, path: Path) -> tuple[str, str]:
     return title, text
 
 
+def _converter() -> type[MarkdownConverter]:
+    from markdownify import MarkdownConverter
+
+    class Converter(MarkdownConverter):  # type: ignore[misc] # it has no types
+        """Keeps words apart that a page shows apart."""
+
+        def convert_sup(self, el: Any, text: str, parent_tags: set[str]) -> str:  # noqa: ANN401 - the library's
+            return f"^{text}" if _POWER.match(text) else text  # 10^6 is not 106, and 19th needs no sign
+
+        def convert_hN(self, n: int, el: Any, text: str, parent_tags: set[str]) -> str:  # noqa: ANN401
+            found: str = super().convert_hN(n, el, text, parent_tags)
+            return f" {found} " if "_inline" in parent_tags else found  # in a table
+
+    for name in _BLOCKS:
+        setattr(Converter, f"convert_{name}", MarkdownConverter.convert_div)
+    return Converter
+
+
 def _decode(data: bytes, path: Path) -> str:
     from bs4.dammit import EncodingDetector
 
     data, marked = EncodingDetector.strip_byte_order_mark(data)
     declared = marked or EncodingDetector.find_declared_encoding(data, is_html=True) or "utf-8"
     try:
-        encoding = codecs.lookup(declared).name
+        encoding = codecs.lookup(_LABELS.get(declared.lower(), declared)).name
         if not marked:
             encoding = _BROWSER_ENCODINGS.get(encoding, encoding)
         return data.decode(encoding)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from t1_vectorstore.errors import CorpusError, MissingExtraError
+from t1_vectorstore.metadata import INT64
 from t1_vectorstore.readers.blobs import Blobs
 from t1_vectorstore.readers.lines import OnBytes, OnError, corpus_error, ignore_bytes, raise_error, warn
 from t1_vectorstore.readers.records import Fields
@@ -29,7 +30,7 @@ def read_parquet(
     """Read one document from each row. A few hundred rows are in memory at a time, however large the row groups are.
 
     Metadata is JSON: dates and times become ISO 8601 strings, as a ``datetime`` index expects them, and decimals become
-    numbers, as everywhere in metadata.
+    numbers, whole ones of a column without decimal places integers.
 
     Args:
         path: The file.
@@ -52,11 +53,12 @@ def read_parquet(
             bytes_per_row = Path(path).stat().st_size / max(1, file.metadata.num_rows)
             number = reported = 0
             for batch in file.iter_batches(batch_size=_BATCH_ROWS):
-                for record in batch.to_pylist():
+                for row in range(batch.num_rows):
                     number += 1
-                    try:
+                    try:  # row by row: one value that Python does not have is no reason to lose the others
+                        [record] = batch.slice(row, 1).to_pylist()
                         document = fields.document(_to_json(record), blobs)
-                    except ValueError as error:
+                    except (ValueError, OverflowError) as error:
                         on_error(corpus_error(error, f"{path}, row {number}"))
                     else:
                         yield document
@@ -75,4 +77,17 @@ def _to_json(value: Any) -> Any:  # noqa: ANN401 - any value of a column
         return [_to_json(inner) for inner in value]
     if isinstance(value, date | time):  # a datetime is a date
         return value.isoformat()
-    return float(value) if isinstance(value, Decimal) else value
+    return _number(value) if isinstance(value, Decimal) else value
+
+
+def _number(value: Decimal) -> int | float:
+    """Return a decimal of a column without decimal places, such as ids, as an integer, and others as floats.
+
+    So is a whole number that a float cannot hold.
+    """
+    number = float(value)
+    if value != value.to_integral_value():
+        return number
+    whole = int(value)
+    without_places = value.as_tuple().exponent >= 0 and -INT64 <= whole < INT64  # type: ignore[operator] # it is finite
+    return whole if without_places or number != value else number

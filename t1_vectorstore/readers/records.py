@@ -85,6 +85,8 @@ class Fields:
         if self.text is None and isinstance(title, str):
             text = f"{title} {text}".strip()
         more = rest.pop(self.metadata, None)
+        if isinstance(more, str):  # a table has JSON in its cells
+            more = _object(more) if more else None
         if more is not None and not isinstance(more, Mapping):
             raise ValueError(f"field {self.metadata!r} must be an object, got {type(more).__name__}")
         name = self._take_id(rest)
@@ -105,6 +107,14 @@ class Fields:
         if isinstance(value, bool) or not isinstance(value, str | int):
             raise ValueError(f"field {name!r} must be a string or an integer, got {type(value).__name__}")
         return str(value)
+
+
+def _object(text: str) -> Any:  # noqa: ANN401 - JSON
+    """Return the JSON in a text, or the text if it is not JSON."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
 
 
 def _missing(name: str, record: Mapping[str, Any]) -> str:

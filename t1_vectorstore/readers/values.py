@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date, datetime
@@ -87,11 +88,16 @@ def _float(value: Any) -> int | float | None:  # noqa: ANN401 - JSON
     if isinstance(value, str):
         if not value:
             return None
-        if _FLOAT.fullmatch(value) and (not value.lstrip("-").isdigit() or int(float(value)) == int(value)):
-            return float(value)  # a long number, such as an id, that would lose digits stays text
+        if _FLOAT.fullmatch(value) and _keeps_digits(value, number := float(value)):
+            return number
     elif value is None or (isinstance(value, int | float) and not isinstance(value, bool)):
         return value
     raise ValueError(value)
+
+
+def _keeps_digits(value: str, number: float) -> bool:
+    """Whether a float holds a number that is not too large, and of a whole one, such as an id, every digit."""
+    return math.isfinite(number) and (not value.lstrip("-").isdigit() or int(number) == int(value))
 
 
 def _bool(value: Any) -> bool | None:  # noqa: ANN401 - JSON

@@ -94,3 +94,42 @@ def test_no_text_of_a_large_or_broken_page_is_lost(tmp_path: Path) -> None:
     found = document.text.split()
     assert found[: len(words)] == words
     assert found[-2:] == ["the", "end"]
+
+
+@pytest.mark.parametrize(
+    ("markup", "text"),
+    [
+        ("<p>10<sup>6</sup> and 10<sup>-3</sup>, in 1990<sup>3</sup></p>", "10^6 and 10^-3, in 1990^3"),
+        ("<p>the 19<sup>th</sup>, H<sub>2</sub>O</p>", "the 19th, H2O"),
+        ("<details><summary>Warranty</summary>Two years.</details>", "Warranty\n\nTwo years."),
+        ("<main>Intro</main><footer>Contact</footer>", "Intro\n\nContact"),
+        ("<select><option>A</option><option>B</option></select>", "A\n\nB"),
+    ],
+)
+def test_what_a_page_shows_apart_is_not_joined(tmp_path: Path, markup: str, text: str) -> None:
+    (tmp_path / "a.html").write_text(f"<html><body>{markup}</body></html>")
+    (document,) = read(tmp_path)
+    assert document.text == text
+
+
+def test_a_heading_in_a_cell_is_not_joined_to_its_text(tmp_path: Path) -> None:
+    (tmp_path / "a.html").write_text("<table><tr><td><h3>Price</h3>\n12 EUR</td><td>x</td></tr></table>")
+    (document,) = read(tmp_path)
+    assert "Price 12 EUR" in " ".join(document.text.split())
+
+
+@pytest.mark.parametrize(
+    ("label", "codec", "text"),
+    [
+        ("Shift_JIS", "cp932", "\u2460 \u3231"),
+        ("x-sjis", "cp932", "\u65e5\u672c"),
+        ("gb2312", "gb18030", "\u9555"),
+        ("euc-kr", "cp949", "\ub620 \uac02"),
+        ("iso-8859-9", "cp1254", "\u201cquoted\u201d"),
+        ("windows-874", "cp874", "\u0e44\u0e17\u0e22"),
+    ],
+)
+def test_labels_mean_what_they_mean_to_browsers(tmp_path: Path, label: str, codec: str, text: str) -> None:
+    (tmp_path / "a.html").write_bytes(f'<meta charset="{label}"><p>{text}</p>'.encode(codec))
+    (document,) = read(tmp_path)
+    assert document.text == text

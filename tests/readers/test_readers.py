@@ -318,3 +318,44 @@ def test_csv_with_another_delimiter_says_so(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("id;text\n1;llama\n")
     with pytest.raises(CorpusError, match=r"no column 'text'; .* its cells are separated by ';': save it with commas"):
         list(read(tmp_path / "a.csv"))
+
+
+def test_numbers_too_large_for_floats_are_text(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text(f"text,bits,size\none,{'10' * 200},1e999\ntwo,1,2\n")
+    first, second = read(path)
+    assert (first.metadata["bits"], first.metadata["size"]) == ("10" * 200, "1e999")
+    assert (second.metadata["bits"], second.metadata["size"]) == ("1", "2")
+
+
+def test_metadata_of_a_table_is_json_in_its_cells(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text('id,text,metadata\n1,one,"{""year"": 2020}"\n2,two,\n3,three,[]\n')
+    errors: list[CorpusError] = []
+    first, second = read(path, on_error=errors.append)
+    assert (first.metadata, second.metadata) == ({"year": 2020}, {})
+    assert "a.csv:4: field 'metadata' must be an object, got list" in str(errors[0])
+
+
+def test_decimals_of_parquet_keep_their_digits(tmp_path: Path) -> None:
+    long = 1234567890123456789
+    columns = {
+        "id": pyarrow.array([Decimal(long), Decimal(long + 1)], pyarrow.decimal128(19, 0)),
+        "text": ["one", "two"],
+        "number": pyarrow.array([Decimal(long), Decimal(7)], pyarrow.decimal128(38, 0)),
+        "price": pyarrow.array([Decimal("2.00"), Decimal("2.50")], pyarrow.decimal128(10, 2)),
+    }
+    pyarrow.parquet.write_table(pyarrow.table(columns), tmp_path / "a.parquet")
+    first, second = read(tmp_path / "a.parquet")
+    assert [first.id, second.id] == [str(long), str(long + 1)]
+    assert (first.metadata, second.metadata) == ({"number": long, "price": 2.0}, {"number": 7, "price": 2.5})
+    assert isinstance(second.metadata["number"], int)
+
+
+def test_a_value_of_parquet_that_python_does_not_have_costs_its_row(tmp_path: Path) -> None:
+    invalid = pyarrow.Array.from_buffers(pyarrow.binary(), 3, pyarrow.array([b"one", b"\xff", b"three"]).buffers())
+    table = pyarrow.table({"text": invalid.view(pyarrow.string())})
+    pyarrow.parquet.write_table(table, tmp_path / "a.parquet")
+    errors: list[CorpusError] = []
+    assert [document.text for document in read(tmp_path / "a.parquet", on_error=errors.append)] == ["one", "three"]
+    assert "a.parquet, row 2" in str(errors[0])
