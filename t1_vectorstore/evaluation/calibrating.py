@@ -24,7 +24,7 @@ from t1_vectorstore.evaluation.trade_off import AskedTwice, TradeOff, cheapest, 
 from t1_vectorstore.readers import Fields
 from t1_vectorstore.readers.lines import Lines, raise_error
 from t1_vectorstore.readers.records import numbered_jsonl
-from t1_vectorstore.searching.deciding import PROBED, document_scores, figures, unsureness
+from t1_vectorstore.searching.deciding import PROBED, figures, ranked_scores, unsureness
 from t1_vectorstore.types import Calibration
 
 if TYPE_CHECKING:
@@ -156,7 +156,7 @@ def _judge_by_agreement(queries: Mapping[str, str], thinking: T1System) -> Bench
 
 
 def _unsureness(collection: Collection, vector: Any) -> float:  # noqa: ANN401 - a vector
-    scores = document_scores(collection.search(vector, limit=PROBED))
+    scores = ranked_scores(collection.search(vector, limit=PROBED))
     return unsureness(figures(scores)) if len(scores) > 1 else 0.0
 
 

@@ -73,7 +73,7 @@ def decide(hits: Sequence[Hit], threshold: float) -> ThinkDecision:
         hits: The points, best first.
         threshold: Score from which to think: 0 always thinks, 1 never.
     """
-    scores = document_scores(hits)
+    scores = ranked_scores(hits)
     if len(scores) < 2:
         found = "only one document" if scores else "no document"
         return ThinkDecision(False, 0.0, threshold, f"{found} can be found, so a thought cannot change the ranking")
@@ -91,6 +91,12 @@ def decide(hits: Sequence[Hit], threshold: float) -> ThinkDecision:
         f"{'unsure' if thinks else 'sure'} without a thought: the best similarity is {shown.level:.2f}, "
         f"{shown.margin:.2f} above the next, with entropy {shown.entropy:.2f}",
     )
+
+
+def ranked_scores(hits: Sequence[Hit]) -> list[float]:
+    """Return the similarities to decide by, best first: of documents, or of the chunks of a single one."""
+    scores = document_scores(hits)
+    return scores if len(scores) > 1 else [hit.score for hit in hits[:TOP]]
 
 
 def document_scores(hits: Sequence[Hit]) -> list[float]:

@@ -56,7 +56,7 @@ def test_the_threshold_decides() -> None:
 
 @pytest.mark.parametrize(
     ("found", "reason"),
-    [([], "no document can be found"), (hits([0.1]), "only one"), (hits([0.2, 0.1], ["a", "a"]), "only one document")],
+    [([], "no document can be found"), (hits([0.1]), "only one document")],
 )
 def test_a_thought_that_cannot_change_the_ranking_is_saved(found: list[Hit], reason: str) -> None:
     told = decide(found, 0)
@@ -67,3 +67,9 @@ def test_a_thought_that_cannot_change_the_ranking_is_saved(found: list[Hit], rea
 def test_of_several_chunks_the_best_counts() -> None:
     assert document_scores(hits([0.9, 0.8, 0.7, 0.6], ["a", "a", "b", "a"])) == [0.9, 0.7]
     assert len(document_scores(hits([0.5] * 30))) == TOP
+
+
+def test_the_chunks_of_a_single_document_are_ranked_by_a_thought_too() -> None:
+    """A long document may fill all that is looked at, and others follow."""
+    assert decide(hits([0.2, 0.1], ["a", "a"]), 0).thought
+    assert decide(hits([0.2, 0.1], ["a", "a"]), 0.3).score == decide(hits([0.2, 0.1], ["a", "b"]), 0.3).score
