@@ -199,7 +199,7 @@ function showResult({ body, plain }, result, plainResult, seconds) {
   showMap(result);
   showCode(body, result, apiKey.get() !== "");
   learnFields(result.hits.map(({ metadata }) => metadata));
-  const notes = [];
+  const notes = [...(result.warnings ?? [])];
   if (result.truncated) notes.push(`The query has ${count(result.truncated.total_tokens, "token")}, and the model did not read the last ${result.truncated.dropped_tokens}.`);
   if (result.hits.length) {
     if (notes.length) showMessage("Note.", { text: notes.join(" "), kind: "hint" });

@@ -48,6 +48,7 @@ async function load(files, on) {
   byId("load-report").replaceChildren();
   byId("documents").scrollIntoView({ block: "nearest" });
   showProgress(0, 0);
+  const index = on.index()?.name; // also if another one is chosen meanwhile
   const { documents, failures } = await readFiles(files);
   const report = { documents: 0, stored: 0, unchanged: 0, chunks: 0, failed: failures.length, truncated: 0, seconds: 0, failures };
   let problem = null;
@@ -55,7 +56,7 @@ async function load(files, on) {
   try {
     for (const part of split(documents)) {
       showProgress(sent, documents.length);
-      merge(report, await send({ index: on.index()?.name, documents: part }, abort.signal));
+      merge(report, await send({ index, documents: part }, abort.signal));
       sent += part.length;
     }
   } catch (error) {

@@ -3,24 +3,37 @@
 import { byId } from "./dom.js";
 import { readFilter, setFilter, showError as showFilterError } from "./filters.js";
 
-const NUMBERS = { budget: [0, 1_000_000], samples: [1, 64], limit: [1, 100] };
+const NUMBERS = { budget: [0, 1_000_000], samples: [1, 16], limit: [1, 100] };
+const MOST_EXPLAINED = 50; // hits that the service explains
 const CHECKS = { hybrid: true, group: false, explain: true, map: true }; // with their defaults
 const LIMIT = 10;
 
 let index = null; // the chosen one, as the service describes it
+let choseThinking = false; // otherwise the index's model decides
+
+document.getElementById("search").addEventListener("change", ({ target }) => {
+  if (target.name === "think") choseThinking = true;
+});
 
 /** Show what an index can do. */
 export function setIndex(chosen) {
   index = chosen;
   byId("hybrid").closest("label").hidden = !chosen?.hybrid;
-  byId("think-note").textContent = chosen && chosen.thinks === false ? `${chosen.model} was not trained to think.` : "";
+  const thinks = chosen?.thinks !== false;
+  byId("think-note").textContent = thinks ? "" : `${chosen.model} was not trained to think.`;
+  for (const value of ["on", "auto"]) thinkButton(value).disabled = !thinks;
+  if (!thinks) thinkButton("off").checked = true;
+  else if (!choseThinking) thinkButton(usualThinking()).checked = true;
 }
+
+const thinkButton = (value) => document.querySelector(`input[name="think"][value="${CSS.escape(value)}"]`);
+const usualThinking = () => (index?.think_by_default === false ? "off" : "on");
 
 const thinking = () => document.querySelector('input[name="think"]:checked').value;
 
 /** Return the form as an object of strings; defaults are empty. */
 export function readState() {
-  const state = { q: byId("query").value, think: thinking() === "on" ? "" : thinking() };
+  const state = { q: byId("query").value, think: choseThinking ? thinking() : "" };
   for (const name of Object.keys(NUMBERS)) state[name] = byId(name).value.trim();
   for (const [name, usual] of Object.entries(CHECKS)) state[name] = byId(name).checked === usual ? "" : String(Number(!usual));
   try {
@@ -35,8 +48,9 @@ export function readState() {
 /** Write what `readState` returned into the form. */
 export function writeState(state) {
   byId("query").value = state.q ?? "";
-  const think = document.querySelector(`input[name="think"][value="${CSS.escape(state.think || "on")}"]`);
-  if (think) think.checked = true;
+  const think = thinkButton(state.think || usualThinking());
+  choseThinking = Boolean(state.think && think);
+  if (think && !think.disabled) think.checked = true;
   for (const name of Object.keys(NUMBERS)) byId(name).value = state[name] ?? "";
   for (const [name, usual] of Object.entries(CHECKS)) byId(name).checked = state[name] ? state[name] === "1" : usual;
   try {
@@ -62,12 +76,15 @@ export function readRequest() {
   if (!query) return refuse("query", "Type a query first.");
   const think = thinking();
   const numbers = {};
-  for (const [name, [least, most]] of Object.entries(NUMBERS)) {
+  for (const [name, [least, usualMost]] of Object.entries(NUMBERS)) {
+    const explained = name === "limit" && byId("explain").checked;
+    const most = explained ? MOST_EXPLAINED : usualMost;
     const text = byId(name).value.trim();
     if (!text) continue;
     const number = Number(text);
     if (!Number.isInteger(number) || number < least || number > most) {
-      return refuse(name, `A whole number from ${least} to ${most.toLocaleString("en")}, not “${text}”.`);
+      const beyond = explained ? `, or to ${usualMost} without Explain` : "";
+      return refuse(name, `A whole number from ${least} to ${most.toLocaleString("en")}${beyond}, not “${text}”.`);
     }
     numbers[name] = number;
   }

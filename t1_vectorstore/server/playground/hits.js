@@ -126,13 +126,16 @@ function plainItem(hit, rank) {
     h("p", { class: "text" }, hit.text));
 }
 
+/** A metadata field's name as the path in a filter: quoted if it has dots or brackets. */
+const path = (name) => (/[.[\]]/.test(name) ? `"${name}"` : name);
+
 function chips(metadata, onFilter) {
   const entries = Object.entries(metadata ?? {});
   if (!entries.length) return null;
   const shown = entries.slice(0, CHIPS).map(([name, value]) => {
     const text = [h("span", { class: "name" }, name), " ", valueText(value)];
     if (!["string", "number", "boolean"].includes(typeof value)) return h("li", { class: "chip" }, text);
-    return h("li", {}, h("button", { type: "button", class: "chip", title: "Search only where this is so", onclick: () => onFilter(name, value) }, text));
+    return h("li", {}, h("button", { type: "button", class: "chip", title: "Search only where this is so", onclick: () => onFilter(path(name), value) }, text));
   });
   const more = entries.slice(CHIPS);
   return h("ul", { class: "chips", "aria-label": "Metadata" }, shown, more.length ? h("li", { class: "note", title: more.map(([name]) => name).join(", ") }, `and ${count(more.length, "field")} more`) : null);

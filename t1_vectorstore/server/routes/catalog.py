@@ -78,6 +78,7 @@ def describe_model(name: str, role: Role | None, embedder: T1Embedder) -> dict[s
         "fingerprint": identity.fingerprint,
         "dimension": identity.dimension,
         "thinks": spec.thinks,
+        "think_by_default": spec.thinks and spec.think_by_default,
         "refines": embedder.refines,
         "tasks": sorted(spec.tasks),
         "max_query_tokens": spec.max_query_tokens,
@@ -86,7 +87,7 @@ def describe_model(name: str, role: Role | None, embedder: T1Embedder) -> dict[s
 
 
 def _describe_index(name: str, store: T1VectorStore, access: Access) -> dict[str, Any]:
-    collection, identity = store.collection, store.embedder.identity
+    collection, identity, spec = store.collection, store.embedder.identity, store.embedder.spec
     return {
         "name": name,
         "points": store.count(),
@@ -95,6 +96,7 @@ def _describe_index(name: str, store: T1VectorStore, access: Access) -> dict[str
         "dimension": identity.dimension,
         "hybrid": collection.hybrid,
         "fields": dict(collection.schema.indexes),
-        "thinks": store.embedder.spec.thinks,
+        "thinks": spec.thinks,
+        "think_by_default": spec.thinks and spec.think_by_default,
         "writable": access.writes and not collection.read_only,
     }
