@@ -137,7 +137,7 @@ def _swap(where: str, name: str, api_key: str | None, *, rollback: bool, yes: bo
         if rollback:
             target.roll_back()
             with open_collection(where, name=name, api_key=api_key) as found:
-                model, chunks = found.identity.model, found.count()
+                name, model, chunks = found.name, found.identity.model, found.count()
             if json:
                 print_json({"name": name, "model": model, "chunks": chunks})
             else:

@@ -229,6 +229,11 @@ class OpenOptions(CollectionOptions):
         metadata_key = METADATA_KEY if self.metadata_key is None else self.metadata_key
         return Schema(self.name, identity, self.content_key or CONTENT_KEY, metadata_key)
 
+    def for_only(self, found: Schema) -> OpenOptions:
+        """Return these options for a place with one collection, which the default name stands for, too."""
+        default = CollectionOptions.model_fields["name"].default
+        return self.model_copy(update={"name": found.name}) if self.name == default else self
+
     def reconcile(self, found: Schema, where: str) -> Schema:
         """Return the schema of a collection that is opened: the one found, with the model that adopts it if need be.
 

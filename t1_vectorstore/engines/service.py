@@ -51,8 +51,7 @@ class ServiceEngine:
             self._index_kinds: Mapping[str, str] = record["index_kinds"]
             self._words_need_index = bool(record["words_need_index"])
             self.writable = bool(record["writable"])
-            named = options if options.name == schema.name else options.model_copy(update={"name": schema.name})
-            self.schema = named.reconcile(schema, f"the index {name!r} of {url}")
+            self.schema = options.for_only(schema).reconcile(schema, f"the index {name!r} of {url}")
         except BaseException:
             self.close()
             raise

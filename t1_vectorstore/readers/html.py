@@ -11,15 +11,12 @@ import codecs
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from t1_vectorstore.errors import CorpusError, MissingExtraError
 from t1_vectorstore.readers.blobs import Blobs
 from t1_vectorstore.readers.lines import OnError, raise_error, read_bytes, warn
 from t1_vectorstore.types import Document
-
-if TYPE_CHECKING:
-    from markdownify import MarkdownConverter
 
 _INVISIBLE = ("head", "script", "style", "template", "noscript", "nav")
 _INLINE = ["a", "b", "strong", "i", "em"]  # only their text is kept: their Markdown signs are noise to a model
@@ -115,10 +112,12 @@ def _title_and_text(data: bytes, path: Path) -> tuple[str, str]:
     return title, text
 
 
-def _converter() -> type[MarkdownConverter]:
-    from markdownify import MarkdownConverter
+def _converter() -> Any:  # noqa: ANN401 - its types leave most methods out
+    import markdownify
 
-    class Converter(MarkdownConverter):  # type: ignore[misc] # it has no types
+    base: Any = markdownify.MarkdownConverter
+
+    class Converter(base):  # type: ignore[misc]
         """Keeps words apart that a page shows apart."""
 
         def convert_sup(self, el: Any, text: str, parent_tags: set[str]) -> str:  # noqa: ANN401 - the library's
@@ -129,7 +128,7 @@ def _converter() -> type[MarkdownConverter]:
             return f" {found} " if "_inline" in parent_tags else found  # in a table
 
     for name in _BLOCKS:
-        setattr(Converter, f"convert_{name}", MarkdownConverter.convert_div)
+        setattr(Converter, f"convert_{name}", base.convert_div)
     return Converter
 
 

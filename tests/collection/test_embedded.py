@@ -119,3 +119,14 @@ def test_an_embedded_index_imports_no_client_library(index: Path) -> None:
         )
     )
     assert said.strip() == "[]"
+
+
+def test_a_folder_is_opened_whatever_the_name_of_its_collection(tmp_path: Path) -> None:
+    """Such as one that was pulled from a server; a folder has only one."""
+    Collection.open(tmp_path / "index", name="docs", identity=MODEL).close()
+    with Collection.open(tmp_path / "index", identity=MODEL) as collection:
+        assert collection.name == "docs"
+    with Collection.open(tmp_path / "index", read_only=True) as collection:
+        assert collection.name == "docs"
+    with pytest.raises(CollectionMismatch, match="name='docs' and is opened with 'other'"):
+        Collection.open(tmp_path / "index", name="other")

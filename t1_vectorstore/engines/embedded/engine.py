@@ -72,7 +72,7 @@ class _OpenIndex:
                         "hybrid=True and storage=Storage(...)"
                     )
                 folder.create(found, partial(create_shard, schema=found))
-            options.reconcile(found, str(folder.path))
+            options.for_only(found).reconcile(found, str(folder.path))
             self.description, self.notes = found, dict(found.notes)
             self.shard: edge.EdgeShard | None = edge.EdgeShard.load(str(folder.shard))
         renew_after_fork(self)
@@ -139,7 +139,7 @@ class EmbeddedEngine(Engine):
         self._leave = weakref.finalize(self, index.leave)
         try:
             described = replace(index.description, notes=dict(index.notes))
-            self.schema = options.reconcile(described, str(index.folder.path))
+            self.schema = options.for_only(described).reconcile(described, str(index.folder.path))
         except BaseException:
             self.close()
             raise
