@@ -51,7 +51,15 @@ def search(folder: Path, options: argparse.Namespace) -> list[dict[str, Any]]:
     lines += [line.replace('{"id": "', '{"id": "again/', 1) for line in lines[: INDEXED - len(lines)]]
     facts.write_text("\n".join(lines) + "\n", encoding="utf-8")
     _run_python(["-c", SEARCH, "index", str(facts), "--to", str(index)])
-    query = ["-c", SEARCH, "search", str(index), "what do the farms of the neighbour of Chad grow", "--json"]
+    query = [
+        "-c",
+        SEARCH,
+        "search",
+        str(index),
+        "what do the farms of the neighbour of Chad grow",
+        "--json",
+        "--no-cache",
+    ]
     found, loaded = _run_python(query)[2:]
     if "score" not in found:
         raise RuntimeError(f"t1 search found nothing: {found[:300]!r}")

@@ -17,6 +17,7 @@ from t1_vectorstore.backends.base import missing_weights
 from t1_vectorstore.backends.batching import Layout
 from t1_vectorstore.backends.decoding import Sampler, ThoughtState, step_inputs
 from t1_vectorstore.backends.local_model import RunningBatch
+from t1_vectorstore.backends.logits import head_of
 from t1_vectorstore.checkpoints.checkpoint import Checkpoint
 from t1_vectorstore.errors import CheckpointError
 
@@ -29,7 +30,7 @@ class TransformersModel:
 
     def __init__(self, model: Any, *, pooling_layer: int, device: torch.device) -> None:  # noqa: ANN401
         self._decoder = model.get_decoder()
-        self.logits: Callable[[torch.Tensor], torch.Tensor] = model.get_output_embeddings()
+        self.logits = head_of(model)
         self.embed: Callable[[torch.Tensor], torch.Tensor] = model.get_input_embeddings()
         self.vocabulary: int = model.get_input_embeddings().weight.shape[0]
         self.device = device

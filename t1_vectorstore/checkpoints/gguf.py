@@ -122,12 +122,12 @@ class GGUFFile:
     def chat_template(self) -> ChatTemplate | None:
         """The chat template; ``None`` if there is none."""
         fields = self.header.metadata
-        source, tokens = fields.get("tokenizer.chat_template"), fields.get("tokenizer.ggml.tokens", [])
+        source = fields.get("tokenizer.chat_template")
         if not isinstance(source, str):
             return None
         ids = {name: fields.get(f"tokenizer.ggml.{key}_token_id") for name, key in _CHAT_TOKENS.items()}
-        known = {name: tokens[number] for name, number in ids.items() if number is not None and number < len(tokens)}
-        return ChatTemplate(source, known, self.path)
+        tokens = {name: self.tokenizer.id_to_token(number) for name, number in ids.items() if number is not None}
+        return ChatTemplate(source, {name: token for name, token in tokens.items() if token is not None}, self.path)
 
     @cached_property
     def digest(self) -> bytes:

@@ -55,13 +55,12 @@ def tokenizer_fields(
     for added in definition["added_tokens"]:
         types[added["id"]] = TokenType.CONTROL if added["special"] else TokenType.USER_DEFINED
     fields = {TOKENIZER_JSON: tokenizer.to_str(), "tokenizer.ggml.model": "none"}
-    own = _own_fields(tokenizer, definition, tokens, types)
-    if own is None:
-        return fields
+    own = _own_fields(tokenizer, definition, tokens, types) or {}
     ids = {key: vocabulary[special[name]] for name, key in _SPECIAL.items() if special.get(name) in vocabulary}
     if len(begin) == 1:
         ids["bos_token_id"] = vocabulary[begin[0]]
-    own |= {"add_bos_token": len(begin) == 1, **ids}
+    # Also where llama.cpp has no such tokenizer: chat templates name these tokens.
+    own |= {**({"add_bos_token": len(begin) == 1} if own else {}), **ids}
     return fields | {f"tokenizer.ggml.{key}": value for key, value in own.items()}
 
 

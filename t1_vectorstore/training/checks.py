@@ -7,6 +7,7 @@ from pathlib import Path
 
 from t1_vectorstore.checkpoints.checkpoint import Checkpoint
 from t1_vectorstore.embedding.prompts import Prompter
+from t1_vectorstore.embedding.thinking import check_limits
 from t1_vectorstore.training.batches import ExampleSampler, TextSampler
 from t1_vectorstore.training.configs import Grpo, Recipe, Stage, Supervised
 from t1_vectorstore.training.examples import Example, TrainingData
@@ -57,11 +58,14 @@ def check_model(recipe: Recipe, data: TrainingData, start: Path) -> None:
 
     Raises:
         TrainingFailed: A thought exceeds the thought budget.
-        ValueError: The length penalty would never apply.
+        ValueError: The length penalty would never apply, or the model has too few positions for its thoughts.
+        CheckpointError: It has too few for the texts that its specification allows.
     """
+    checkpoint = Checkpoint.load(start)
+    check_limits(checkpoint, checkpoint.max_positions)
     if not recipe.thinks:
         return
-    encoder = PromptEncoder(Prompter.load(Checkpoint.load(start)))
+    encoder = PromptEncoder(Prompter.load(checkpoint))
     budget = encoder.prompter.spec.decoding.max_tokens
     for stage in recipe.stages:
         if isinstance(stage, Grpo) and stage.reward.length and budget <= stage.reward.free_tokens:

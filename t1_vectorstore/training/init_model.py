@@ -68,7 +68,7 @@ def write_initial_model(recipe: Recipe, data: TrainingData, folder: Path) -> Non
     if new.begin_as_mean:
         _init_mean_pooling(model)
     log.info("created a model with %d parameters and %d tokens", model.num_parameters(), len(tokenizer))
-    save_checkpoint(model, tokenizer, new_spec(thinks=recipe.thinks, thought_tokens=new.thought_tokens), folder)
+    save_checkpoint(model, tokenizer, new_spec(new, thinks=recipe.thinks), folder)
 
 
 def _copy_pretrained(pretrained: PretrainedModel, thinks: bool, folder: Path) -> None:
@@ -149,8 +149,25 @@ def _init_mean_pooling(model: Any) -> None:  # noqa: ANN401 - transformers'
         torch.nn.init.eye_(last.self_attn.o_proj.weight)
 
 
-def new_spec(*, thinks: bool, thought_tokens: int = 128) -> CheckpointSpec:
-    """Return the specification of a new model; with ``thinks=False``, of the static twin."""
+_LEAST_TOKENS = 8
+"""Of a query, for ``CheckpointSpec``."""
+
+
+def new_spec(new: NewModel, *, thinks: bool) -> CheckpointSpec:
+    """Return the specification of a new model; with ``thinks=False``, of the static twin.
+
+    Its limits are 512 tokens for queries and documents, or what its positions allow beside a thought.
+
+    Raises:
+        ValueError: A thought leaves no place for a query.
+    """
+    # Beside a thought, there is the emb token that closes it.
+    left = new.max_length - (new.thought_tokens + 1 if thinks else 0)
+    if left < _LEAST_TOKENS:
+        raise ValueError(
+            f"max_length={new.max_length} leaves {left} tokens for a query beside a thought of "
+            f"thought_tokens={new.thought_tokens}: raise max_length, or lower thought_tokens"
+        )
     plain = f"{QUERY}{{text}}"
     return CheckpointSpec(
         emb_token=EMB,
@@ -158,9 +175,9 @@ def new_spec(*, thinks: bool, thought_tokens: int = 128) -> CheckpointSpec:
         query_prompt=f"{plain}{THINK}" if thinks else plain,
         query_prompt_no_think=plain,
         document_prompt=f"{DOCUMENT}{{text}}",
-        max_query_tokens=512,
-        max_document_tokens=512,
-        decoding=Decoding(max_tokens=thought_tokens),
+        max_query_tokens=min(512, left),
+        max_document_tokens=min(512, new.max_length),
+        decoding=Decoding(max_tokens=new.thought_tokens),
     )
 
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from t1_vectorstore.backends.logits import head_of
 from t1_vectorstore.checkpoints.checkpoint import SPEC_FILE, Checkpoint
 from t1_vectorstore.checkpoints.lora import ADAPTER_CONFIG, ADAPTER_FILE
 from t1_vectorstore.checkpoints.spec import CheckpointSpec
@@ -130,7 +131,7 @@ class T1ForTraining(nn.Module):
             use_cache=False,
             groups=packed.groups,
         ).last_hidden_state[0]
-        logits = self.causal.get_output_embeddings()(hidden[packed.predicted - 1])
+        logits = head_of(self.causal)(hidden[packed.predicted - 1])
         states = hidden[packed.ends].float()[:, : self._truncate_dim]
         return functional.normalize(states, dim=-1), logits
 
@@ -169,7 +170,7 @@ class StageStart:
 
 
 def load_checkpoint(folder: Path) -> tuple[Any, PreTrainedTokenizerBase, CheckpointSpec]:
-    """Load a checkpoint for training: the model in float32, its tokenizer and its specification.
+    """Load a checkpoint for training: the model in float32 and without dropout, its tokenizer and its specification.
 
     Raises:
         CheckpointError: The checkpoint cannot be loaded, pools another layer than the last, or has no emb token.
@@ -192,6 +193,12 @@ def load_checkpoint(folder: Path) -> tuple[Any, PreTrainedTokenizerBase, Checkpo
         raise CheckpointError(
             f"the tokenizer in {folder} has no token {checkpoint.spec.emb_token!r}: add it with t1 add-token"
         )
+    # Without dropout: vectors are computed twice, with and without gradients, and thoughts as they are served.
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+        elif isinstance(getattr(module, "attention_dropout", None), float):
+            module.attention_dropout = 0.0
     return model, tokenizer, checkpoint.spec
 
 

@@ -148,13 +148,11 @@ def check_memory(model: torch.nn.Module) -> None:
     """
     import psutil
 
-    weights = sum(p.numel() for p in model.parameters())
+    weights = sum(p.numel() * p.element_size() for p in model.parameters())  # those under adapters may be bfloat16
     trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    needed = 4 * weights + 12 * trainable  # float32; a gradient and AdamW's two moments
-    if torch.cuda.is_available():
-        free = torch.cuda.mem_get_info()[0]
-    else:
-        free = psutil.virtual_memory().available + 4 * weights  # the weights are already in memory
+    needed = weights + 12 * trainable  # a gradient and AdamW's two moments, in float32
+    gpu = torch.cuda.is_available()  # otherwise the weights are in memory already
+    free = torch.cuda.mem_get_info()[0] if gpu else psutil.virtual_memory().available + weights
     if needed > free:
         raise TrainingFailed(
             f"training needs {needed / 2**30:.1f} GiB for weights, gradients and optimizer alone, but only "

@@ -6,15 +6,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tokenizers import Tokenizer
+from tokenizers import Tokenizer, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from t1_vectorstore.backends.fake import byte_tokenizer
 from t1_vectorstore.checkpoints.checkpoint import Checkpoint
 from t1_vectorstore.checkpoints.gguf import GGUFFile
 from t1_vectorstore.checkpoints.gguf_tokenizer import TOKENIZER_JSON, TokenType
+from t1_vectorstore.checkpoints.spec import Message
 from t1_vectorstore.embedding.prompts import Prompter
 from t1_vectorstore.errors import CheckpointError
+from t1_vectorstore.export.tokenizers import tokenizer_fields
 from tests.gguf_files.files import TEXTS, random_texts, vocabulary_fields, write_gguf
 from tests.gguf_files.tokenizers_of_families import BYTE_LEVEL, SPECIAL, byte_level, sentencepiece
 
@@ -141,3 +143,16 @@ def test_a_file_without_the_emb_token(kind: TokenType | None, tmp_path: Path) ->
         types[at] = int(kind)
     with pytest.raises(CheckpointError, match="the tokenizer has no token '<emb_token>' \\(it would be split into"):
         Prompter.load(Checkpoint.load(write_gguf(tmp_path / "model.gguf", fields, rows=2000)))
+
+
+def test_a_chat_template_has_its_tokens_also_where_llama_cpp_has_no_such_tokenizer(tmp_path: Path) -> None:
+    """As with Gemma's tokenizers, whose white space is split beforehand."""
+    original, _ = sentencepiece(prefix=True)
+    original.pre_tokenizer = pre_tokenizers.Split(" ", "merged_with_previous")
+    fields = tokenizer_fields(original, 2000, {"bos_token": "<s>"}, ())
+    assert fields["tokenizer.ggml.model"] == "none"
+    template = {"tokenizer.chat_template": "{{ bos_token }}{% for m in messages %}{{ m.content }}{% endfor %}"}
+    file = write_gguf(tmp_path / "model.gguf", fields | template, rows=2000, architecture="llama")
+    chat = Checkpoint.load(file).chat_template
+    assert chat is not None
+    assert chat.render([Message(role="user", content="x")]) == "<s>x"

@@ -20,7 +20,7 @@ from t1_vectorstore.training.examples import read_data
 from t1_vectorstore.training.init_model import write_initial_model
 from t1_vectorstore.training.model import T1ForTraining, load_checkpoint
 from t1_vectorstore.training.packing import PackedSequences, PromptEncoder, TokenSequence, pack
-from t1_vectorstore.training.trainer import make_optimizer
+from t1_vectorstore.training.trainer import check_memory, make_optimizer
 from tests.checkpoints import save_checkpoint
 from tests.training.small_recipes import MODEL, SFT, recipe
 
@@ -205,3 +205,35 @@ def test_embeddings_can_have_their_own_learning_rate(chains: Path, tmp_path: Pat
         assert rates.keys() == {id(p) for p in model.parameters()}
         assert rates.pop(id(words)) == (own or SFT["learning_rate"])
         assert set(rates.values()) == {SFT["learning_rate"]}
+
+
+def test_a_model_in_training_has_no_dropout(tmp_path: Path) -> None:
+    model, _, _ = load_checkpoint(save_checkpoint(tmp_path, attention_dropout=0.5))
+    ids = torch.tensor([[5, 9, 12, 7]])
+    model.train()
+    assert torch.equal(model(input_ids=ids).logits, model(input_ids=ids).logits)
+
+
+def test_weights_under_adapters_need_two_bytes_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    weights = torch.nn.Linear(1000, 1000, bias=False, dtype=torch.bfloat16).requires_grad_(False)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.mem_get_info", lambda: (3_000_000, 0))
+    check_memory(weights)
+    with pytest.raises(TrainingFailed, match="GiB are free"):
+        check_memory(weights.float())
+
+
+@pytest.mark.parametrize(("length", "thought", "query"), [(256, 100, 155), (2048, 128, 512)])
+def test_a_new_models_limits_fit_its_positions(
+    chains: Path, tmp_path: Path, length: int, thought: int, query: int
+) -> None:
+    size = {"max_length": length, "thought_tokens": thought}
+    write_initial_model(recipe(**MODEL | size), read_data(chains), tmp_path)
+    with T1Embedder.load(tmp_path) as embedder:
+        assert embedder.spec.max_query_tokens == query
+        assert embedder.spec.max_document_tokens == min(512, length)
+
+
+def test_a_new_model_without_a_place_for_queries_is_refused(chains: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="leaves 3 tokens for a query beside a thought of thought_tokens=60"):
+        write_initial_model(recipe(**MODEL | {"max_length": 64, "thought_tokens": 60}), read_data(chains), tmp_path)
