@@ -205,8 +205,8 @@ def _composed_chains(diseases: Mapping[str, Disease], starts: list[Start]) -> It
         parent = diseases.get(disease.parent or "")
         for target, of_parent in ((disease, False), (parent, True)):
             for facet in target.facts if target else ():
-                if facet == start.kind and not of_parent:
-                    continue  # the question would contain its answer
+                if facet in (start.kind, "kind") and not of_parent:
+                    continue  # the question would contain its answer; the kind of every described disease is trained
                 held_out = stable_hash("path", disease.name, facet, str(of_parent)) % HELD_OUT_ONE_IN == 0
                 yield Chain("ood" if unseen else "comp" if held_out else "chain", start, disease, facet, of_parent)
 

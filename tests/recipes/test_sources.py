@@ -154,6 +154,9 @@ def test_diseases_have_documents_single_facts_and_chains(ontology: Path, tmp_pat
     assert starts[0]
     assert starts[1]
     assert not starts[0] & starts[1]
+    trained = {(e.thought, e.positives) for e in data.examples}
+    for split in ("comp", "ood", "comp-other-templates", "ood-other-templates", "dev"):
+        assert not {(e.thought, e.positives) for e in read_data(tmp_path / "out", split).examples} & trained
     known = [str(e.thought) for e in data.examples if e.part == "single"]
     assert any("are signs of" in thought for thought in known)
     for example in composed:
