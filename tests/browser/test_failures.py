@@ -138,3 +138,26 @@ def test_several_thoughts_and_characters_beyond_utf16(scripted: ScriptedService,
     assert page.locator(".thoughts mark").all_inner_texts() == ["Two.", "Two."]
     assert page.locator("mark.best").all_inner_texts() == ["B."]
     expect(page.locator("#thought-title")).to_have_text("Thoughts")
+
+
+def test_the_models_own_choice_about_thinking_is_preselected(scripted: ScriptedService, open_page: Open) -> None:
+    scripted.index = {**scripted.index, "think_by_default": False}
+    page = open_page(scripted.url)
+    expect(page.get_by_role("radio", name="Off")).to_be_checked()
+    page = open_page(f"{scripted.url}#q=anything&think=on")
+    expect(page.get_by_role("radio", name="On")).to_be_checked()
+
+
+def test_a_model_that_cannot_think_is_searched_without_a_thought(scripted: ScriptedService, open_page: Open) -> None:
+    scripted.index = {**scripted.index, "thinks": False, "think_by_default": False}
+    page = open_page(f"{scripted.url}#q=anything&think=on")
+    expect(page.get_by_role("radio", name="Off")).to_be_checked()
+    expect(page.get_by_role("radio", name="On")).to_be_disabled()
+    expect(page.locator(".hit").first).to_be_visible()
+    assert [body["think"] for path, body in scripted.requests if path.endswith("/search")] == [False]
+
+
+def test_warnings_are_shown(scripted: ScriptedService, open_page: Open) -> None:
+    scripted.result = (200, {**RESULT, "hits": [], "warnings": ["no document has the field 'yaer'"]})
+    page = open_page(f"{scripted.url}#q=anything&think=off")
+    expect(page.get_by_text("no document has the field 'yaer'")).to_be_visible()
