@@ -160,4 +160,4 @@ def test_a_model_that_cannot_think_is_searched_without_a_thought(scripted: Scrip
 def test_warnings_are_shown(scripted: ScriptedService, open_page: Open) -> None:
     scripted.result = (200, {**RESULT, "hits": [], "warnings": ["no document has the field 'yaer'"]})
     page = open_page(f"{scripted.url}#q=anything")
-    expect(page.get_by_text("Nothing found.")).to_contain_text("no document has the field 'yaer'")
+    expect(page.locator("p", has_text="Nothing found.").first).to_contain_text("no document has the field 'yaer'")
