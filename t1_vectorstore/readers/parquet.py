@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from t1_vectorstore.errors import CorpusError, MissingExtraError
-from t1_vectorstore.metadata import INT64
 from t1_vectorstore.readers.blobs import Blobs
 from t1_vectorstore.readers.lines import OnBytes, OnError, corpus_error, ignore_bytes, raise_error, warn
 from t1_vectorstore.readers.records import Fields
+from t1_vectorstore.readers.values import INT64
 from t1_vectorstore.types import Document
 
 _BATCH_ROWS = 256

@@ -13,7 +13,7 @@ from t1_vectorstore.types import IndexKind
 Parser: TypeAlias = Callable[[Any], Any]
 _INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,18})", re.ASCII)
 _FLOAT = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]{1,3})?", re.ASCII)
-_INT64 = 2**63  # integers from -2**63 to 2**63 - 1 can be stored
+INT64 = 2**63  # integers from -2**63 to 2**63 - 1 can be stored
 _BOOLS = {"true": True, "false": False}
 
 
@@ -75,7 +75,7 @@ def _integer(value: Any) -> int | None:  # noqa: ANN401 - JSON
     if isinstance(value, str):
         if not value:
             return None
-        if _INTEGER.fullmatch(value) and -_INT64 <= int(value) < _INT64:
+        if _INTEGER.fullmatch(value) and -INT64 <= int(value) < INT64:
             return int(value)
     elif value is None or (isinstance(value, int) and not isinstance(value, bool)):
         return value

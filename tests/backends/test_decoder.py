@@ -36,7 +36,13 @@ from tests.backends.models import DECODING, INSTRUCTION, LLAMA3, PROMPTS, SUPPOR
 from tests.checkpoints import save_checkpoint
 
 
-@pytest.mark.parametrize("config", SUPPORTED.values(), ids=SUPPORTED)
+@pytest.mark.parametrize(
+    "config",
+    [
+        pytest.param(config, id=name, marks=[pytest.mark.thorough] if "," in name else [])
+        for name, config in SUPPORTED.items()
+    ],
+)
 def test_same_vectors_and_same_thoughts(tmp_path: Path, config: dict[str, Any]) -> None:
     folder = save_checkpoint(tmp_path, closes=1.5, all_random=True, **config)
     own, reference = load(folder), load(folder, own_decoder=False)

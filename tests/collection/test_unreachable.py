@@ -70,6 +70,7 @@ def test_a_host_that_drops_packets_is_named_soon() -> None:
         )
 
 
+@pytest.mark.thorough
 def test_an_unknown_host_is_named_soon(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "http://no-such-host.invalid does not answer: " in refused("http://no-such-host.invalid")
     released = threading.Event()
@@ -99,6 +100,7 @@ def test_no_proxy_is_used_for_a_server_on_this_machine(
         assert collection.count() == 7
 
 
+@pytest.mark.thorough
 def test_a_proxy_that_does_not_answer_is_named_without_its_password(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTP_PROXY", "http://user:secret@127.0.0.1:1")
     said = refused(REMOTE)

@@ -19,7 +19,7 @@ from t1_vectorstore.types import Trajectory
 from tests.checkpoints import save_checkpoint
 
 
-@pytest.fixture(params=["own", "transformers"], autouse=True)
+@pytest.fixture(params=["own", pytest.param("transformers", marks=pytest.mark.thorough)], autouse=True)
 def path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Run each test with this package's decoder and with transformers."""
     if request.param == "transformers":

@@ -118,7 +118,7 @@ def test_judged_queries(index: Path, questions: Path, tmp_path: Path) -> None:
         assert collection.calibration is None
 
 
-@pytest.mark.parametrize("name", ["asked.txt", "asked.jsonl"])
+@pytest.mark.parametrize("name", ["asked.txt", pytest.param("asked.jsonl", marks=pytest.mark.thorough)])
 def test_queries_without_judgements_are_saved_and_used(index: Path, questions: Path, name: str) -> None:
     done = t1("calibrate", index, questions / name, "--save", "--budget", "60")
     assert "judged by agreement with always thinking" in done.stdout

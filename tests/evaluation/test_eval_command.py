@@ -166,7 +166,7 @@ def test_thinking_is_tried_with_a_model_that_thinks_only_when_asked_to(questions
     assert all(options["think"] is True and options["budget"] > 1 for options in budgets)
 
 
-@pytest.mark.parametrize("worse", [False, True])
+@pytest.mark.parametrize("worse", [False, pytest.param(True, marks=pytest.mark.thorough)])
 @pytest.mark.parametrize(
     ("options", "call"),
     [

@@ -28,7 +28,10 @@ def mini() -> T1Embedder:
     return T1Embedder.load(threads=1, dtype="float32")
 
 
-@pytest.fixture(scope="module", params=[False, True], ids=["dense", "hybrid"])
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(False, id="dense", marks=pytest.mark.thorough), pytest.param(True, id="hybrid")],
+)
 def store(request: pytest.FixtureRequest, mini: T1Embedder) -> Iterator[T1VectorStore]:
     with T1VectorStore.open(":memory:", mini, hybrid=request.param) as store:
         store.add(DOCUMENTS)
