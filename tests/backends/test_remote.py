@@ -116,6 +116,7 @@ def vectors(*states: tuple[int, bytes]) -> bytes:
 STATE = np.ones(64, "<f4").tobytes()
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("answer", "message"),
     [
@@ -135,6 +136,7 @@ def test_invalid_embeddings(tiny: Path, stub: Stub, opened: list[T1Embedder], an
         embedder.embed_documents(["a", "b"])
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("deadline", [None, 60.0])
 @pytest.mark.parametrize(
     ("choices", "message"),

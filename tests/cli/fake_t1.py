@@ -35,7 +35,7 @@ def use_fake_model(patch: Callable[[Any, str, Any], None]) -> None:
     patch(Checkpoint, "from_options", lambda *_: checkpoint)
 
 
-def signal_after(writes: int, name: str, patch: Callable[[Any, str, Any], None] = setattr) -> None:
+def signal_after(writes: int, name: str) -> None:
     """Make this process send itself a signal directly after a number of writes, by a load or by reindexing."""
     done = 0
 
@@ -50,8 +50,8 @@ def signal_after(writes: int, name: str, patch: Callable[[Any, str, Any], None] 
 
         return write_and_signal
 
-    patch(Collection, "write", signalling(Collection.write))
-    patch(Collection, "upsert", signalling(Collection.upsert))
+    for method in ("write", "upsert"):
+        setattr(Collection, method, signalling(getattr(Collection, method)))
 
 
 def run_process(name: str, writes: int, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -14,7 +14,7 @@ import pytest
 from t1_vectorstore.collection import Collection
 from t1_vectorstore.engines.embedded.locks import lock
 from t1_vectorstore.errors import StoreUnavailable
-from tests.cli.fake_t1 import run_process, signal_after
+from tests.cli.fake_t1 import run_process
 
 
 def held(location: str) -> dict[str, str]:
@@ -142,14 +142,6 @@ def check_interrupted(run: Any, stderr: str) -> None:
     assert 256 <= len(held("idx")) < 3000
     assert json.loads(Path("log.jsonl").read_text().splitlines()[-1])["event"] == "error"
     assert run("search", "idx", "text number 3").stdout
-
-
-@pytest.mark.usefixtures("long_corpus")
-def test_ctrl_c_says_how_far_the_load_got(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    with monkeypatch.context() as patch:
-        signal_after(1, "SIGINT", patch.setattr)
-        interrupted = run(*INTERRUPTED_LOAD, code=130)
-    check_interrupted(run, interrupted.stderr)
 
 
 @pytest.mark.process  # main() sets the handler of SIGTERM for the whole process

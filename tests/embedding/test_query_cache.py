@@ -80,6 +80,7 @@ async def test_streams_yield_the_cached_thought(folder: Path) -> None:
     assert same(first, await embedder.aembed_query(QUERY))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "options",
     [{"budget": 2}, {"think": False}, {"refine_steps": 1}, {"think": False, "refine_steps": 1}],
@@ -160,6 +161,7 @@ def test_models_and_what_runs_them_have_their_own_entries(folder: Path) -> None:
     assert load(folder, truncation="allow").embed_query(QUERY).cached
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("content", [b"", b"[]", b"[]\n", b"{}\n1234", b"\xff\n", b'[{"text": "a"}]\n', b"null\n"])
 def test_entries_of_another_version_are_not_found(folder: Path, content: bytes) -> None:
     embedder = load(folder)

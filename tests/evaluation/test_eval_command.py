@@ -219,6 +219,7 @@ def test_impossible_evaluations_are_refused(questions: Path, arguments: list[str
     assert words in result.stderr
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("line", "words"),
     [
