@@ -63,7 +63,7 @@ class ServiceBackend:
         return thoughts
 
     def refine(self, prompts: Sequence[Sequence[int]], refining: Refining) -> Vectors:
-        """See ``Backend.refine``."""
+        """See ``Backend.refine``; in several requests, as the service limits their size."""
         how = refining.model_dump(mode="json")
         batches = [[list(p) for p in prompts[start : start + _BATCH]] for start in range(0, len(prompts), _BATCH)]
         return np.concatenate([self._states("refine", batch, refining=how) for batch in batches])

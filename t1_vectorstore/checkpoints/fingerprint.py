@@ -47,7 +47,7 @@ class FileState:
 def cached_digest(kind: str, files: Sequence[Path], compute: Callable[[], bytes], cache: DiskCache | None) -> bytes:
     """Return a digest of files, from a cache if none of them has changed since it was computed.
 
-    ``kind`` tells apart the different digests that one file has.
+    ``kind`` names the digest: one file can have several.
 
     A file counts as changed if its size, its number on its disk, or one of its times is another one: that of its
     content, and that of its entry, which no program can set back. Because a file can change twice within the resolution
